@@ -1,0 +1,83 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let swiftSettings: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .treatAllWarnings(as: .error),
+]
+
+func library(_ name: String, _ path: String, _ dependencies: [Target.Dependency], exclude: [String] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: swiftSettings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(
+        name: name, dependencies: dependencies + ["ReeveTesting"], path: "Tests/\(name)", swiftSettings: swiftSettings)
+}
+
+let package = Package(
+    name: "reeve",
+    products: [
+        .executable(name: "reeve", targets: ["reeve"]),
+        // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
+        .library(
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "ReeveCLI"]),
+    ],
+    targets: [
+        // C libraries: one Swift target each may import them.
+        .systemLibrary(
+            name: "CLibpq", path: "Sources/CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(
+            name: "CCrypto", path: "Sources/CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+
+        // Vocabulary and layers.
+        library("JobKit", "Sources/JobKit", []),
+        library("Postgres", "Sources/Postgres", ["CLibpq", "JobKit"]),
+        library("Crypto", "Sources/Crypto", ["CCrypto"]),
+        library("Processes", "Sources/Processes", ["JobKit"]),
+        library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
+        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
+        library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
+        library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "JobKit"]),
+
+        // The queue.
+        .target(name: "CSchema", path: "Queues/Postgres/Schema", exclude: ["sql"]),
+        library(
+            "PostgresQueue", "Queues/Postgres/Source", ["CSchema", "Postgres", "WorkerEngine", "JobKit"]),
+
+        // One target for each kind of job.
+        library("Backup", "Jobs/Backup", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
+
+        // The command line, and the program that is nothing but its entry point.
+        library(
+            "ReeveCLI", "Sources/ReeveCLI",
+            [
+                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
+                "PostgresQueue", "Backup",
+            ]),
+        .executableTarget(
+            name: "reeve", dependencies: ["ReeveCLI"], path: "Sources/reeve", swiftSettings: swiftSettings),
+
+        // Tests.
+        library(
+            "ReeveTesting", "Tests/Support",
+            [
+                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
+                "PostgresQueue", "Backup",
+            ]),
+        tests("JobKitTests", ["JobKit"]),
+        tests("PostgresTests", ["Postgres"]),
+        tests("CryptoTests", ["Crypto"]),
+        tests("ProcessesTests", ["Processes"]),
+        tests("StorageTests", ["Storage"]),
+        tests("TenancyTests", ["Tenancy", "Postgres"]),
+        tests("QueueTests", ["PostgresQueue", "Postgres"]),
+        tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
+        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
+        tests("CLITests", ["ReeveCLI", "Postgres"]),
+        tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine"]),
+    ]
+)

@@ -1,0 +1,99 @@
+public import FoundationEssentials
+import Glibc
+
+
+/// How serious a log line is.
+public enum LogLevel: Int, Sendable, Comparable {
+    case debug, info, warning, error
+    /// By seriousness.
+    public static func < (a: LogLevel, b: LogLevel) -> Bool { a.rawValue < b.rawValue }
+    /// As it is written.
+    public var name: String {
+        switch self {
+        case .debug: "debug"
+        case .info: "info"
+        case .warning: "warning"
+        case .error: "error"
+        }
+    }
+}
+
+/// A structured log: one line per event on standard error, JSON or readable text (OPS-4). Values must hold no secrets
+/// and no job arguments. Blocks only for the write itself.
+public struct Log: Sendable {
+    /// How lines are written.
+    public enum Format: String, Sendable {
+        /// One JSON object per line.
+        case json
+        /// For a terminal.
+        case text
+    }
+
+    private let format: Format
+    private let minimum: LogLevel
+    private let fields: [(String, JSON)]
+    private let descriptor: Int32
+
+    /// A log that writes to a file descriptor, standard error by default.
+    public init(format: Format, minimum: LogLevel = .info, descriptor: Int32 = 2) {
+        self.init(format: format, minimum: minimum, fields: [], descriptor: descriptor)
+    }
+
+    private init(format: Format, minimum: LogLevel, fields: [(String, JSON)], descriptor: Int32) {
+        self.format = format
+        self.minimum = minimum
+        self.fields = fields
+        self.descriptor = descriptor
+    }
+
+    /// A log that writes nothing below errors; for tests.
+    public static let quiet = Log(format: .text, minimum: .error)
+
+    /// A log whose lines carry these fields as well.
+    public func with(_ more: KeyValuePairs<String, JSON>) -> Log {
+        Log(
+            format: format, minimum: minimum, fields: fields + more.map { ($0.key, $0.value) }, descriptor: descriptor)
+    }
+
+    /// A detail that helps to find a fault.
+    public func debug(_ message: String, _ more: KeyValuePairs<String, JSON> = [:]) { write(.debug, message, more) }
+    /// Something an operator wants to see.
+    public func info(_ message: String, _ more: KeyValuePairs<String, JSON> = [:]) { write(.info, message, more) }
+    /// Something that may need a look.
+    public func warning(_ message: String, _ more: KeyValuePairs<String, JSON> = [:]) { write(.warning, message, more) }
+    /// Something that went wrong.
+    public func error(_ message: String, _ more: KeyValuePairs<String, JSON> = [:]) { write(.error, message, more) }
+
+    private func write(_ level: LogLevel, _ message: String, _ more: KeyValuePairs<String, JSON>) {
+        guard level >= minimum else { return }
+        let all = fields + more.map { ($0.key, $0.value) }
+        var line = ""
+        switch format {
+        case .json:
+            line = "{\"time\":\"\(Log.timestamp())\",\"level\":\"\(level.name)\",\"message\":"
+            JSON.quote(message, to: &line)
+            for (name, value) in all {
+                line += ","
+                JSON.quote(name, to: &line)
+                line += ":" + value.text
+            }
+            line += "}\n"
+        case .text:
+            line = "\(Log.timestamp().dropFirst(11).prefix(12)) \(level.name.uppercased()) \(Log.printable(message))"
+            for (name, value) in all { line += " \(name)=\(value.string.map(Log.printable) ?? value.text)" }
+            line += "\n"
+        }
+        // One write per line keeps lines of several threads apart (POSIX write(2), pipes up to PIPE_BUF).
+        line.withUTF8 { bytes in _ = Glibc.write(descriptor, bytes.baseAddress, bytes.count) }
+    }
+
+    /// The text with control characters replaced, so that no value can forge a line or drive a terminal.
+    public static func printable(_ text: String) -> String {
+        guard text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) else { return text }
+        return String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7f ? " " : $0 }))
+    }
+
+    private static func timestamp() -> String {
+        Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
+    }
+}
