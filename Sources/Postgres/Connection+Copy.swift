@@ -49,11 +49,11 @@ extension Connection {
                 abandonCopy()
                 throw error
             }
+            PQsetnonblocking(connection, 0)
             guard PQputCopyEnd(connection, nil) == 1 else { throw connectionError(operation) }
-            // Checking constraints and triggers happens now, so this wait can be interrupted as well.
-            let waiting = interruption.isPossible ? interruption : Interruption(deadline: .now + .seconds(1 << 30))
-            return try waiting.watching(self) { wakeup throws(PostgresError) in
-                Rows(storage: try collect(operation, [], waiting, wakeup)).affected
+            // The server may still have much to do, so this wait can be interrupted as well.
+            return try interruption.watching(self) { wakeup throws(PostgresError) in
+                Rows(storage: try collect(operation, [], interruption, wakeup)).affected
             }
         } catch let error as PostgresError {
             throw interruption.translate(error)
@@ -93,15 +93,16 @@ extension Connection {
     ) throws(PostgresError) -> UnsafeMutableRawBufferPointer? {
         let connection = try open(operation)
         while true {
+            // Asked for each chunk: a copy that never has to wait is to be stopped too.
+            if interruption.isDue {
+                abandonCopy()
+                throw interruption.error(operation, connectionLost: !isUsable)
+            }
             var start: UnsafeMutablePointer<CChar>?
             let length = PQgetCopyData(connection, &start, interruption.isPossible ? 1 : 0)
             if length > 0 { return UnsafeMutableRawBufferPointer(start: start, count: Int(length)) }
             if length == -1 { return nil }
             if length < -1 { throw connectionError(operation) }
-            if interruption.isDue {
-                abandonCopy()
-                throw interruption.error(operation, connectionLost: !isUsable)
-            }
             try interruption.watching(self) { wakeup throws(PostgresError) in
                 _ = pollSocket(PQsocket(connection), POLLIN, wakeup, until: interruption.deadline)
             }
@@ -121,7 +122,7 @@ extension Connection {
             var start: UnsafeMutablePointer<CChar>?
             let length = PQgetCopyData(connection, &start, 1)
             PQfreemem(start)
-            if length > 0 { continue }
+            if length > 0 && limit > .now { continue }
             let unsent = PQflush(connection)
             if length < 0 && unsent == 0 && PQisBusy(connection) == 0 {
                 guard let result = PQgetResult(connection) else { return }

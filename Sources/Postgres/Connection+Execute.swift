@@ -39,14 +39,15 @@ extension Connection {
     private func run(
         _ sql: String, _ parameters: [(any PostgresEncodable)?], _ name: String?, _ interruption: Interruption
     ) throws(PostgresError) -> Rows {
-        // Naming the operation costs a scan of the SQL, so that is left for errors where it can be.
         let operation = name ?? firstWords(of: sql)
-        try refuseNUL(sql, operation)
+        // What is prepared already needs no second look.
+        if name == nil || prepared[operation] != sql { try refuseNUL(sql, operation) }
         let texts = parameters.map { $0?.postgresText }
         for (index, text) in texts.enumerated() {
             if let text, text.utf8.contains(0) {
                 throw PostgresError(
-                    sqlState: "22021", message: "parameter $\(index + 1) holds a NUL character, which PostgreSQL "
+                    sqlState: "22021",
+                    message: "parameter $\(index + 1) holds a NUL character, which PostgreSQL "
                         + "text cannot hold; remove it or use a bytea", operation: operation)
             }
         }

@@ -38,8 +38,13 @@ extension Connection {
 
     /// Whether an idle connection is still open, without a round trip: what the server sent meanwhile is read.
     func isStillOpen() -> Bool {
-        guard let pointer, isUsable else { return false }
-        guard pollSocket(PQsocket(pointer), POLLIN, nil, until: .now) else { return true }
-        return PQconsumeInput(pointer) == 1 && isUsable
+        guard let pointer else { return false }
+        // The farewell of a server that shuts down comes before the end of the stream, so there may be two things to
+        // read; PQisBusy makes libpq look at what was read.
+        while isUsable && pollSocket(PQsocket(pointer), POLLIN, nil, until: .now) {
+            guard PQconsumeInput(pointer) == 1 else { return false }
+            _ = PQisBusy(pointer)
+        }
+        return isUsable && !notices.saidFarewell
     }
 }

@@ -1,6 +1,5 @@
 import CLibpq
 import Glibc
-import Synchronization
 
 /// One connection to a PostgreSQL server, used by one thread at a time. Calls block; those that take a stop signal or a
 /// deadline end early. A lost connection makes every call fail until `reconnect()`.
@@ -83,8 +82,9 @@ public final class Connection {
     public func quoteLiteral(_ text: String) -> String { Postgres.quoteLiteral(text) }
 
     private func connect() throws(PostgresError) {
+        let (seconds, fraction) = timeout.components
         var options: [String: String] = [
-            "connect_timeout": String(max(2, timeout.components.seconds + (timeout.components.attoseconds > 0 ? 1 : 0))),
+            "connect_timeout": String(max(2, seconds + (fraction > 0 ? 1 : 0))),
             "fallback_application_name": "reeve",
         ]
         // An option that is passed wins over the service file.
@@ -110,6 +110,7 @@ public final class Connection {
                 operation: "connect", isConnectionLost: true)
         }
         pointer = made
+        notices.begin()
         PQsetNoticeReceiver(made, receiveNotice, Unmanaged.passUnretained(notices).toOpaque())
         cancelHandle.aim(at: made)
     }
@@ -136,28 +137,4 @@ public final class Connection {
 func connectionMessage(_ connection: OpaquePointer) -> String {
     let text = PQerrorMessage(connection).map { String(cString: $0) } ?? ""
     return text.split(whereSeparator: \.isNewline).map { $0.drop { $0.isWhitespace } }.joined(separator: "; ")
-}
-
-/// The notices of one connection.
-final class NoticeBox: Sendable {
-    private let texts = Mutex<[String]>([])
-
-    func add(_ text: String) {
-        texts.withLock { texts in
-            if texts.count == 100 { texts.removeFirst() }
-            texts.append(text)
-        }
-    }
-
-    func take() -> [String] {
-        texts.withLock { texts in
-            defer { texts = [] }
-            return texts
-        }
-    }
-}
-
-private func receiveNotice(_ box: UnsafeMutableRawPointer?, _ result: OpaquePointer?) {
-    guard let box, let result, let text = PQresultErrorField(result, Diagnostic.primary) else { return }
-    Unmanaged<NoticeBox>.fromOpaque(box).takeUnretainedValue().add(cut(String(cString: text), toBytes: 2000))
 }

@@ -29,7 +29,8 @@ struct Interruption {
     }
 
     /// Runs `body`, which must return soon after `wakeup` is signalled and `isDue`.
-    func watching<T>(_ connection: Connection, _ body: (Wakeup?) throws(PostgresError) -> T) throws(PostgresError) -> T {
+    func watching<T>(_ connection: Connection, _ body: (Wakeup?) throws(PostgresError) -> T) throws(PostgresError) -> T
+    {
         guard isPossible else { return try body(nil) }
         let wakeup = try connection.makeWakeup()
         wakeup.clear()

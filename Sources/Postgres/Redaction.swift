@@ -48,14 +48,17 @@ enum Redaction {
     static func withoutSecrets(_ text: String, _ secrets: [String]) -> String {
         var text = text
         for secret in secrets where !secret.isEmpty {
-            text = secret.utf8.count >= 4
+            text =
+                secret.utf8.count >= 4
                 ? replacing(secret, in: text) : replacing("\"\(secret)\"", in: text, with: "\"\(mark)\"")
         }
         return text
     }
 
     private static func contains(_ text: String, _ part: Substring) -> Bool {
-        !part.isEmpty && firstMatch(of: Array(part.lowercased().utf8), in: Array(text.lowercased().utf8), from: 0) != nil
+        // In lower case, because the server folds names.
+        let part = Array(part.lowercased().utf8)
+        return !part.isEmpty && firstMatch(of: part, in: Array(text.lowercased().utf8), from: 0) != nil
     }
 
     private static func replacing(_ needle: String, in text: String, with replacement: String = mark) -> String {

@@ -24,8 +24,8 @@ struct ConnectionTests {
                 $6::jsonb AS doc, $7::bytea AS raw, $8::text AS nothing, $9::bytea AS empty
             """,
             [
-                "it's \"quoted\" \\ € 🦊", Int64.min, true, 0.1, id, JSON.object(["a": [1, "x"]]), [0, 255, 39] as [UInt8],
-                nil, Data(),
+                "it's \"quoted\" \\ € 🦊", Int64.min, true, 0.1, id, JSON.object(["a": [1, "x"]]),
+                [0, 255, 39] as [UInt8], nil, Data(),
             ])[0]
         #expect(try row.text("text") == "it's \"quoted\" \\ € 🦊")
         #expect(try row.int(1) == .min && row.int("number") == .min)
@@ -129,7 +129,8 @@ struct ConnectionTests {
 
     @Test("affected counts rows, and notices are collected instead of printed")
     func affectedAndNotices() throws {
-        try connection.executeScript("CREATE TEMPORARY TABLE t (n int); CREATE TEMPORARY TABLE IF NOT EXISTS t (n int);")
+        try connection.executeScript("CREATE TEMPORARY TABLE t (n int)")
+        try connection.executeScript("CREATE TEMPORARY TABLE IF NOT EXISTS t (n int)")
         #expect(connection.takeNotices() == ["relation \"t\" already exists, skipping"])
         #expect(connection.takeNotices().isEmpty)
         #expect(try connection.execute("INSERT INTO t SELECT generate_series(1, 7)").affected == 7)
@@ -187,9 +188,9 @@ struct ConnectionTests {
 
     @Test("parameters larger than the socket's buffers go through an interruptible statement")
     func largeParameter() throws {
-        let text = String(repeating: "x", count: 20_000_000)
+        let text = String(repeating: "x", count: 4_000_000)
         let rows = try connection.execute("SELECT length($1::text), $1::text", [text], stop: StopSignal())
-        #expect(try rows[0].int(0) == 20_000_000)
+        #expect(try rows[0].int(0) == 4_000_000)
         #expect(try rows[0].text(1) == text)
     }
 

@@ -81,9 +81,14 @@ struct PoolTests {
     func onConnect() throws {
         struct Refusal: Error {}
         let calls = Mutex(0)
-        let pool = Pool(ScratchServer.shared.settings, bound: 1, waitTimeout: .milliseconds(100), name: "hook") { connection in
+        let pool = Pool(ScratchServer.shared.settings, bound: 1, waitTimeout: .milliseconds(100), name: "hook") {
+            connection in
             try connection.execute("SET statement_timeout = '7s'")
-            if calls.withLock({ $0 += 1; return $0 }) == 1 { throw Refusal() }
+            let call = calls.withLock { calls in
+                calls += 1
+                return calls
+            }
+            if call == 1 { throw Refusal() }
         }
         defer { pool.close() }
         #expect(throws: Refusal.self) { try pool.withConnection { _ in } }

@@ -8,6 +8,8 @@ final class ScratchServer: Sendable {
 
     let directory: String
     let port = "54329"
+    /// A loopback address of this process's own, so that servers of other test runs are not in the way.
+    let address = "127.\(1 + getpid() >> 16 & 63).\(getpid() >> 8 & 255).\(getpid() & 255)"
 
     private init() {
         var template = Array("/tmp/rvpg.XXXXXX".utf8CString)
@@ -26,7 +28,7 @@ final class ScratchServer: Sendable {
         // The watching shell ends the server when this process is gone, however it ended.
         Self.shell(
             "cd \(directory) && \(prefix)\(bin)/pg_ctl -D data -w -l log "
-                + "-o \"-F -p \(port) -k \(directory) -c listen_addresses=127.0.0.1 -c ssl=on "
+                + "-o \"-F -p \(port) -k \(directory) -c listen_addresses=\(address) -c ssl=on "
                 + "-c max_connections=40\" start >/dev/null")
         // Set here, before any connection: setenv while another thread reads the environment is undefined.
         Self.shell(
