@@ -1,0 +1,35 @@
+import CLibpq
+
+/// The codes of PQresultErrorField, which are character macros in C.
+enum Diagnostic {
+    static let sqlState = Int32(UInt8(ascii: "C"))
+    static let primary = Int32(UInt8(ascii: "M"))
+    static let detail = Int32(UInt8(ascii: "D"))
+    static let constraint = Int32(UInt8(ascii: "n"))
+    static let sourceFunction = Int32(UInt8(ascii: "R"))
+}
+
+extension Connection {
+    /// The error that a failed result reports.
+    func serverError(_ result: ResultStorage, _ operation: String, _ parameters: [String?]) -> PostgresError {
+        guard let sqlState = result.field(Diagnostic.sqlState) else { return connectionError(operation) }
+        let raised = result.field(Diagnostic.sourceFunction) == "exec_stmt_raise"
+        let message = Redaction.primary(
+            result.field(Diagnostic.primary) ?? "unknown error", sqlState: sqlState, raised: raised,
+            parameters: parameters)
+        return PostgresError(
+            sqlState: sqlState, message: message, operation: operation, detail: result.field(Diagnostic.detail),
+            constraint: result.field(Diagnostic.constraint),
+            isConnectionLost: !isUsable || sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0"))
+    }
+
+    /// The error of libpq itself: nearly always a lost connection.
+    func connectionError(_ operation: String) -> PostgresError {
+        guard let pointer else {
+            return PostgresError(
+                sqlState: nil, message: "the connection is closed", operation: operation, isConnectionLost: true)
+        }
+        let message = Redaction.withoutSecrets(connectionMessage(pointer), settings.secrets)
+        return PostgresError(sqlState: nil, message: message, operation: operation, isConnectionLost: !isUsable)
+    }
+}
