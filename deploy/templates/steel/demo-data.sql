@@ -13,7 +13,7 @@ WITH s AS (
            coalesce(nullif(current_setting('demo.today', true), ''), '2026-11-01')::date AS today
 ), parts AS (
     SELECT ARRAY['Adler', 'Baltic', 'Brenner', 'Castor', 'Delta', 'Elbe', 'Fjord', 'Granit', 'Hansa', 'Iskra', 'Jura',
-                 'Kestrel', 'Lindt', 'Meridian', 'Nordkap', 'Orion', 'Prisma', 'Rhein', 'Sigma', 'Tatra'] AS head,
+                 'Kestrel', 'Lumen', 'Meridian', 'Nordkap', 'Orion', 'Prisma', 'Rhein', 'Sigma', 'Tatra'] AS head,
            ARRAY['Maschinenbau', 'Fabrication', 'Metallbau', 'Automotive', 'Steelworks', 'Constructions', 'Industrie',
                  'Engineering', 'Stanztechnik', 'Shipyard'] AS trade,
            ARRAY['Anna', 'Bruno', 'Clara', 'David', 'Elena', 'Felix', 'Greta', 'Hugo', 'Ines', 'Jan', 'Katja', 'Luca',
@@ -93,7 +93,7 @@ WITH s AS (
 ), stock AS (
     INSERT INTO inventory (lot_number, heat_number, grade_code, form, thickness_mm, width_mm, length_mm, pieces,
                            weight_kg, location, received_on)
-    SELECT 'L' || lpad(n::text, 6, '0'), 'H' || 100000 + (hashtextextended('heat' || n / 4, seed) & 1048575) % 900000,
+    SELECT 'L' || lpad(n::text, 6, '0'), 'H' || 100000 + (hashtextextended('heat' || code || n / 40, seed) & 1048575) % 900000,
            code, form, thickness, width, coalesce(length, round(kg / kg_per_mm, 1)), pieces,
            coalesce(round(pieces * kg_each, 3), kg),
            'H' || 1 + h % 4 || '-' || chr((65 + h / 4 % 8)::int) || lpad((1 + h / 32 % 40)::text, 2, '0'),
