@@ -60,7 +60,8 @@ WITH s AS (
     SELECT n, marker,
            1 + floor(customers * power((hashtextextended('buyer' || n, seed) & 1048575) / 1048576.0, 1.6))::int AS buyer,
            (today - interval '24 months')::date
-               + (hashtextextended('day' || n, seed) & 1048575)::int % (today - (today - interval '24 months')::date)
+               + (hashtextextended('day' || n, seed) & 1048575)::int
+               % (today - (today - interval '24 months')::date)
                AS ordered_on,
            (hashtextextended('order' || n, seed) & 1048575)::int AS h
     FROM s, generate_series(1, customers * each) AS n
@@ -87,13 +88,15 @@ WITH s AS (
 ), products AS (
     SELECT r.*, r.thickness * r.width * density_kg_m3 / 1e9 AS kg_per_mm,
            CASE form WHEN 'sheet' THEN thickness * width * length * density_kg_m3 / 1e9
-                     WHEN 'bar' THEN round((pi() / 4)::numeric, 6) * thickness * thickness * length * density_kg_m3 / 1e9
+                     WHEN 'bar' THEN round((pi() / 4)::numeric, 6) * thickness * thickness * length
+                                     * density_kg_m3 / 1e9
            END AS kg_each
     FROM range r JOIN reference.grades USING (code)
 ), stock AS (
     INSERT INTO inventory (lot_number, heat_number, grade_code, form, thickness_mm, width_mm, length_mm, pieces,
                            weight_kg, location, received_on)
-    SELECT 'L' || lpad(n::text, 6, '0'), 'H' || 100000 + (hashtextextended('heat' || code || n / 40, seed) & 1048575) % 900000,
+    SELECT 'L' || lpad(n::text, 6, '0'),
+           'H' || 100000 + (hashtextextended('heat' || code || n / 40, seed) & 1048575) % 900000,
            code, form, thickness, width, coalesce(length, round(kg / kg_per_mm, 1)), pieces,
            coalesce(round(pieces * kg_each, 3), kg),
            'H' || 1 + h % 4 || '-' || chr((65 + h / 4 % 8)::int) || lpad((1 + h / 32 % 40)::text, 2, '0'),

@@ -15,7 +15,8 @@ CREATE TABLE IF NOT EXISTS reference.grades (
     standard        text NOT NULL,
     density_kg_m3   numeric(6, 0) NOT NULL CHECK (density_kg_m3 BETWEEN 7000 AND 8500)
 );
-COMMENT ON TABLE reference.grades IS 'Steel grades: usual name (EN 10027-1, or AISI for stainless), EN 10027-2 number, delivery standard, density';
+COMMENT ON TABLE reference.grades IS
+    'Steel grades: usual name (EN 10027-1 or AISI), EN 10027-2 number, delivery standard, density';
 
 CREATE TABLE IF NOT EXISTS reference.units (
     code      text PRIMARY KEY,
