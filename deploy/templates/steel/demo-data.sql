@@ -58,7 +58,8 @@ WITH s AS (
            coalesce(nullif(current_setting('demo.today', true), ''), '2026-11-01')::date AS today
 ), drawn AS (
     SELECT n, marker,
-           1 + floor(customers * power((hashtextextended('buyer' || n, seed) & 1048575) / 1048576.0, 1.6))::int AS buyer,
+           1 + floor(customers * power((hashtextextended('buyer' || n, seed) & 1048575) / 1048576.0, 1.6))::int
+               AS buyer,
            (today - interval '24 months')::date
                + (hashtextextended('day' || n, seed) & 1048575)::int
                % (today - (today - interval '24 months')::date)
