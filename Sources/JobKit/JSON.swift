@@ -1,4 +1,4 @@
-public import FoundationEssentials
+import FoundationEssentials
 
 /// A JSON value (RFC 8259), for job arguments, results and manifests.
 public enum JSON: Sendable, Hashable {

@@ -72,10 +72,9 @@ public final class JobContext: Sendable {
     public let deadline: ContinuousClock.Instant
     /// The stop flag; see `throwIfStopped()`.
     public let stop: StopSignal
-    /// A log whose lines carry tenant, job, attempt and lease.
-    public let log: Log
     /// Services found by type.
     public let resources: JobResources
+    private let baseLog: Log
     private let store: any AttemptStore
 
     /// Creates the context of one attempt.
@@ -86,13 +85,22 @@ public final class JobContext: Sendable {
         self.attempt = attempt
         self.deadline = deadline
         self.stop = stop
-        self.log = log
+        baseLog = log
         self.resources = resources
         self.store = store
     }
 
     /// The tenant the job belongs to.
     public var tenant: Tenant { attempt.tenant }
+
+    /// A log whose lines carry tenant, job, attempt and lease (OPS-4).
+    public var log: Log {
+        baseLog.with([
+            "tenant": .string(tenant.code), "tenant_id": .string(tenant.id.description), "job": .int(attempt.jobID),
+            "kind": .string(attempt.kind.rawValue), "queue": .string(attempt.queue), "attempt": .int(Int64(attempt.number)),
+            "lease": .string(attempt.leaseID.uuidString.lowercased()),
+        ])
+    }
 
     /// Throws `Stopped` once the attempt has to end: cancelled, past its deadline, lease lost, or shutting down.
     public func throwIfStopped() throws {

@@ -1,4 +1,4 @@
-public import FoundationEssentials
+import FoundationEssentials
 
 /// A job with its payload type erased, as the engine runs it.
 public struct AnyJob: Sendable {

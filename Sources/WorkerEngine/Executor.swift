@@ -1,0 +1,119 @@
+import JobKit
+
+/// Runs one claimed job on a slot's thread: admit, run, classify. Reads like a specification; touches no queue.
+struct Executor: Sendable {
+    let registry: JobRegistry
+    let check: TenantCheck
+    let running: RunningJobs
+    let resources: JobResources
+    let store: any AttemptStore
+    let log: Log
+
+    /// Runs the job once and says how it ended. Blocks for as long as the handler does.
+    func run(_ job: ClaimedJob, tenant: Tenant?) -> Settlement {
+        Settlement(jobID: job.id, leaseID: job.leaseID, outcome: outcome(of: job, tenant: tenant))
+    }
+
+    private func outcome(of job: ClaimedJob, tenant: Tenant?) -> Settlement.Outcome {
+        guard let kind = registry[job.kind] else {
+            // A rolling release: another worker may know it.
+            log.warning("this worker does not know the kind", ["job": .int(job.id), "kind": .string(job.kind.rawValue)])
+            return .snooze(.seconds(30))
+        }
+        guard case .run = check.verdict(queue: job.queue, tenant: tenant, policy: kind.policy), let tenant else {
+            return refusal(of: job, verdict: check.verdict(queue: job.queue, tenant: tenant, policy: kind.policy))
+        }
+        let stop = StopSignal()
+        let started = ContinuousClock.now
+        let deadline = started + kind.policy.timeLimit
+        running.insert(job.id, stop: stop, deadline: deadline)
+        defer { running.remove(job.id) }
+        let attempt = JobAttempt(
+            jobID: job.id, tenant: tenant, queue: job.queue, kind: job.kind, number: job.attempt, leaseID: job.leaseID,
+            traceparent: job.traceparent)
+        let context = JobContext(
+            attempt: attempt, deadline: deadline, stop: stop, log: log, resources: resources, store: store)
+        let outcome: Settlement.Outcome
+        do {
+            outcome = Executor.outcome(of: try kind.run(args: job.args, in: context))
+        } catch {
+            outcome = Executor.outcome(of: error, stopped: stop.reason, attempt: job.attempt, policy: kind.policy)
+            report(error, outcome, context)
+        }
+        let took = ContinuousClock.now - started
+        // Short successes are not worth a line each: the history has them.
+        if took > .milliseconds(100) {
+            context.log.info("attempt ended", ["seconds": .double((took / .milliseconds(1)).rounded() / 1000)])
+        }
+        return outcome
+    }
+
+    private func refusal(of job: ClaimedJob, verdict: TenantCheck.Verdict) -> Settlement.Outcome {
+        guard case .refuse(let refused) = verdict else { return .release }
+        switch refused {
+        case .hold(let reason): return .hold(reason: reason, atMost: nil, refused: true)
+        case .cancel(let reason): return .cancel(reason: reason, refused: true)
+        case .dead(let reason):
+            log.warning("job refused", ["job": .int(job.id), "queue": .string(job.queue), "reason": .string(reason)])
+            return .dead(reason: reason, error: nil, refused: true)
+        }
+    }
+
+    /// What a handler's own answer means for the row.
+    static func outcome(of outcome: JobOutcome) -> Settlement.Outcome {
+        switch outcome {
+        case .finished(let result): .succeeded(result)
+        case .snoozed(let wait): .snooze(wait)
+        case .obsolete(let reason): .cancel(reason: reason, refused: false)
+        case .discarded(let reason): .dead(reason: reason, error: nil, refused: false)
+        }
+    }
+
+    /// What an error means for the row. Once the attempt was told to stop, the reason for that decides.
+    static func outcome(of error: any Error, stopped: StopReason?, attempt: Int, policy: JobPolicy) -> Settlement.Outcome {
+        let text = Executor.text(of: error)
+        switch stopped {
+        case .cancelled: return .cancel(reason: "cancelled", refused: false)
+        case .leaseLost, .shutdown: return .release
+        case .deadline:
+            return .retry(
+                after: wait(attempt, policy), error: "time limit of \(policy.timeLimit) reached: \(text)")
+        case nil: break
+        }
+        switch (error as? any DispositionedError)?.disposition ?? .retry {
+        case .retry: return .retry(after: wait(attempt, policy), error: text)
+        case .retryAfter(let delay): return .retry(after: delay, error: text)
+        case .hold(let reason, let delay): return .hold(reason: reason, atMost: delay, refused: false)
+        case .giveUp: return .dead(reason: "gave up", error: text, refused: false)
+        case .interrupted: return .release
+        }
+    }
+
+    private static func wait(_ attempt: Int, _ policy: JobPolicy) -> Duration {
+        var generator = SystemRandomNumberGenerator()
+        return policy.backoff.delay(afterAttempt: attempt, using: &generator)
+    }
+
+    /// The text that is stored: at most 2,000 bytes; only errors that word themselves may say more than their type.
+    private static func text(of error: any Error) -> String {
+        if let failure = error as? any DispositionedError & CustomStringConvertible { return cut(failure.description) }
+        if let described = error as? any CustomStringConvertible { return cut(described.description) }
+        return cut("\(type(of: error))")
+    }
+
+    private static func cut(_ text: String) -> String {
+        guard text.utf8.count > 2000 else { return text }
+        return String(decoding: text.utf8.prefix(1990), as: UTF8.self) + "…"
+    }
+
+    private func report(_ error: any Error, _ outcome: Settlement.Outcome, _ context: JobContext) {
+        let text = JSON.string(Executor.text(of: error))
+        switch outcome {
+        case .release, .cancel, .snooze, .hold: context.log.info("attempt stopped", ["error": text])
+        case .retry(let wait, _):
+            context.log.warning("attempt failed", ["error": text, "retry_in_seconds": .int(wait.components.seconds)])
+        case .dead: context.log.error("job is dead", ["error": text])
+        case .succeeded: break
+        }
+    }
+}

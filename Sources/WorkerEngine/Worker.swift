@@ -1,0 +1,214 @@
+public import JobKit
+import Synchronization
+
+/// What a worker serves and how it stops.
+public struct WorkerOptions: Sendable {
+    /// Slots by tier. Tiers that are not listed get `otherSlots` each.
+    public var pools: [String: Int]
+    /// Slots of every tier in the table that is not listed; nil serves the listed ones only.
+    public var otherSlots: Int?
+    /// Queue patterns served (`acme.*`, `*.backups`); nil serves all.
+    public var queues: [String]?
+    /// The region whose tenants this fleet serves.
+    public var region: String
+    /// How long a lease lasts: a dead worker's jobs come back after this.
+    public var lease: Duration
+    /// How long running jobs may go on after the first SIGTERM.
+    public var grace: Duration
+
+    /// The options of a worker that serves every tier.
+    public init(
+        pools: [String: Int] = ["starter": 4, "professional": 8, "enterprise": 16], otherSlots: Int? = 1,
+        queues: [String]? = nil, region: String = "local", lease: Duration = .seconds(15), grace: Duration = .seconds(30)
+    ) {
+        self.pools = pools
+        self.otherSlots = otherSlots
+        self.queues = queues
+        self.region = region
+        self.lease = lease
+        self.grace = grace
+    }
+}
+
+/// A worker: claims jobs and runs them until it is stopped.
+///
+/// Threads: a claimer for each pool, one that settles, one that keeps the lease, one that keeps house, one that listens; each
+/// slot is a serial queue. Stop: no more claims, running jobs may finish within the grace period, then they are told to stop,
+/// what has not started goes back to its queue, and the worker's row ends.
+public final class Worker: Sendable {
+    private let source: any JobSource
+    private let options: WorkerOptions
+    private let log: Log
+    private let running = RunningJobs()
+    private let cache: TenantCache
+    private let settler: Settler
+    private let lease: LeaseKeeper
+    private let executor: Executor
+    private let housekeeper: Housekeeper
+    private let claimers: SharedClaimers
+    private let listening = StopSignal()
+    private let hurry = Gate()
+
+    /// Creates a worker; nothing starts yet.
+    public init(source: any JobSource, registry: JobRegistry, options: WorkerOptions, resources: JobResources, log: Log) {
+        self.source = source
+        self.options = options
+        self.log = log
+        let claimers = SharedClaimers()
+        self.claimers = claimers
+        cache = TenantCache(source: source)
+        settler = Settler(source: source, log: log)
+        lease = LeaseKeeper(
+            source: source, running: running,
+            template: WorkerIdentity(lease: options.lease, region: options.region, queues: options.queues), log: log,
+            pools: { claimers.sizes })
+        executor = Executor(
+            registry: registry, check: TenantCheck(region: options.region), running: running, resources: resources,
+            store: source, log: log)
+        housekeeper = Housekeeper(tasks: source.housekeeping, log: log)
+    }
+
+    /// How many jobs run now.
+    public var runningCount: Int { running.count }
+
+    /// Runs until `stop` is raised and everything has ended. Throws when the worker cannot register. Blocks.
+    /// A second raise through `hurryUp()` ends the grace period.
+    public func run(until stop: StopSignal) throws {
+        try servePools()
+        try lease.register()
+        let threads = [
+            EngineThread("reeve-settle") { [settler] in settler.run() },
+            EngineThread("reeve-lease") { [lease] in lease.run() },
+            EngineThread("reeve-house") { [housekeeper] in housekeeper.run() },
+            EngineThread("reeve-listen") { [self] in listen() },
+        ]
+        let stopped = Gate()
+        claimers.startAll()
+        stop.whileStopping({ _ in stopped.open() }) {
+            while stop.reason == nil {
+                stopped.wait(.seconds(10))
+                if stop.reason == nil { serveNewTiers() }
+            }
+        }
+        shutDown()
+        for thread in threads { thread.join(within: .seconds(5)) }
+    }
+
+    /// Ends the grace period of a stop that is under way.
+    public func hurryUp() { hurry.open() }
+
+    private func shutDown() {
+        log.info("stopping", ["running": .int(Int64(running.count))])
+        lease.announceStop()
+        for claimer in claimers.all { claimer.stop() }
+        claimers.joinAll()
+        releaseWaiting()
+        let graceEnds = ContinuousClock.now + options.grace
+        while running.count > 0, ContinuousClock.now < graceEnds {
+            if hurry.wait(.milliseconds(20)) { break }
+        }
+        if running.count > 0 {
+            log.warning("the grace period is over; running jobs are stopped", ["running": .int(Int64(running.count))])
+            running.stopAll(.shutdown)
+            let killEnds = ContinuousClock.now + .seconds(5)
+            while running.count > 0, ContinuousClock.now < killEnds { hurry.wait(.milliseconds(20)) }
+        }
+        if !settler.drain(within: .seconds(5)) { log.error("some results could not be recorded; those jobs run again") }
+        housekeeper.stop()
+        listening.stop(.shutdown)
+        settler.stop()
+        lease.stop()
+        if let worker = lease.registered {
+            do { try source.retire(worker) } catch {
+                log.warning("the worker's row could not be ended; its lease will run out", ["error": .string("\(error)")])
+            }
+        }
+        log.info("stopped", ["stuck": .int(Int64(running.count))])
+    }
+
+    private func releaseWaiting() {
+        let jobs = claimers.all.flatMap { $0.pool.withdrawAll() }
+        if !jobs.isEmpty { settler.add(jobs.map { Settlement(jobID: $0.id, leaseID: $0.leaseID, outcome: .release) }) }
+    }
+
+    // MARK: Pools
+
+    private func servePools() throws {
+        let tiers = try source.tiers()
+        for (tier, size) in options.pools where size > 0 {
+            if tiers.contains(tier) { addPool(tier, size) } else {
+                log.warning("there is no such tier; its pool is left out", ["tier": .string(tier)])
+            }
+        }
+        addUnlisted(tiers)
+    }
+
+    private func serveNewTiers() {
+        do {
+            let before = claimers.sizes.count
+            addUnlisted(try source.tiers())
+            if claimers.sizes.count > before { claimers.startAll() }
+        } catch { log.debug("tiers could not be read", ["error": .string("\(error)")]) }  // looked at again soon
+    }
+
+    private func addUnlisted(_ tiers: [String]) {
+        guard let size = options.otherSlots, size > 0 else { return }
+        for tier in tiers where options.pools[tier] == nil && claimers.sizes[tier] == nil { addPool(tier, size) }
+    }
+
+    private func addPool(_ tier: String, _ size: Int) {
+        let pool = SlotPool(tier: tier, size: size) { [executor, settler] work in
+            settler.add([executor.run(work.job, tenant: work.tenant)])
+        }
+        claimers.add(
+            Claimer(pool: pool, source: source, cache: cache, settler: settler, lease: lease, log: log))
+    }
+
+    // MARK: Signals
+
+    private func listen() {
+        while listening.reason == nil {
+            do {
+                for signal in try source.signals(waiting: .seconds(30), stop: listening) {
+                    switch signal {
+                    case .work(let pool): claimers[pool]?.wake()
+                    case .cancellation: lease.checkCancellations()
+                    }
+                }
+            } catch is Stopped {
+                return
+            } catch {
+                log.warning("not listening; polling goes on", ["error": .string("\(error)")])
+                hurry.wait(.seconds(1))
+            }
+        }
+    }
+}
+
+/// The claimers of a worker; new tiers add to them while it runs.
+private final class SharedClaimers: Sendable {
+    private struct State {
+        var claimers: [String: Claimer] = [:]
+        var threads: [String: EngineThread] = [:]
+    }
+
+    private let state = Mutex(State())
+
+    var all: [Claimer] { state.withLock { Array($0.claimers.values) } }
+    var sizes: [String: Int] { state.withLock { $0.claimers.mapValues(\.pool.size) } }
+    subscript(tier: String) -> Claimer? { state.withLock { $0.claimers[tier] } }
+
+    func add(_ claimer: Claimer) { state.withLock { $0.claimers[claimer.pool.tier] = claimer } }
+
+    func startAll() {
+        state.withLock { state in
+            for (tier, claimer) in state.claimers where state.threads[tier] == nil {
+                state.threads[tier] = EngineThread("claim-\(tier)") { claimer.run() }
+            }
+        }
+    }
+
+    func joinAll() {
+        for thread in state.withLock({ Array($0.threads.values) }) { thread.join(within: .seconds(10)) }
+    }
+}
