@@ -19,16 +19,17 @@ SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bit
 #variable_conflict use_column
 DECLARE v_tenants uuid[]; v_done bigint[];
 BEGIN
+  -- With hash and merge joins off, the join is a walk over the primary key (a hash join over the whole table halved the rate).
   WITH mine AS MATERIALIZED (
-    SELECT j.id FROM reeve.job j
-    WHERE j.id = ANY (p_ids) AND j.lease_id = p_leases[array_position(p_ids, j.id)]   -- a lease id means running (CHECK)
-    ORDER BY j.id FOR UPDATE SKIP LOCKED),
-  gone AS (DELETE FROM reeve.job j USING mine m WHERE j.id = m.id RETURNING j.*),
+    SELECT j.id, u.result FROM unnest(p_ids, p_leases, p_results) AS u (id, lease_id, result)
+    JOIN reeve.job j ON j.id = u.id AND j.lease_id = u.lease_id                              -- a lease id means running (CHECK)
+    ORDER BY j.id FOR UPDATE OF j SKIP LOCKED),
+  gone AS (DELETE FROM reeve.job j USING mine m WHERE j.id = m.id RETURNING j.*, m.result),
   kept AS (
     INSERT INTO reeve.job_history (id, tenant_id, pool, queue, kind, state, priority, attempt, max_attempts, run_at, created_at, started_at,
                                    worker_id, lease_id, retried_from, created_by, traceparent, last_error, args, result)
     SELECT g.id, g.tenant_id, g.pool, g.queue, g.kind, 'succeeded', g.priority, g.attempt, g.max_attempts, g.run_at, g.created_at, g.started_at,
-           g.worker_id, g.lease_id, g.retried_from, g.created_by, g.traceparent, g.last_error, g.args, p_results[array_position(p_ids, g.id)]
+           g.worker_id, g.lease_id, g.retried_from, g.created_by, g.traceparent, g.last_error, g.args, g.result
     FROM gone g)
   SELECT array_agg(g.tenant_id), array_agg(g.id) INTO v_tenants, v_done FROM gone g;
   IF v_done IS NOT NULL THEN PERFORM reeve.count_down(v_tenants); END IF;
