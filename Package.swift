@@ -48,6 +48,8 @@ let package = Package(
         library(
             "PostgresQueue", "Queues/Postgres/Source", ["CSchema", "Postgres", "WorkerEngine", "JobKit"]),
 
+        library("Benchmarks", "Sources/Benchmarks", ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue"]),
+
         // One target for each kind of job.
         library("Backup", "Jobs/Backup", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
 
@@ -56,10 +58,10 @@ let package = Package(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Backup",
+                "PostgresQueue", "Benchmarks", "Backup",
             ]),
         .executableTarget(
-            name: "reeve", dependencies: ["ReeveCLI"], path: "Sources/reeve", swiftSettings: swiftSettings),
+            name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
 
         // Tests.
         library(

@@ -109,9 +109,14 @@ CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS int LANG
 
 CREATE FUNCTION reeve.tenant_guard() RETURNS trigger LANGUAGE plpgsql SET search_path = reeve, pg_temp AS $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_catalog.pg_timezone_names z WHERE z.name = NEW.timezone) THEN
-    RAISE EXCEPTION 'time zone "%" is unknown', NEW.timezone USING ERRCODE = '22023', HINT = 'Use an IANA name such as Europe/Berlin.';
-  END IF;
+  -- The server's zone data decides; the form keeps POSIX strings out, which it would take too.
+  BEGIN
+    IF NEW.timezone !~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC|GMT)$' OR (reeve.clock() AT TIME ZONE NEW.timezone) IS NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '22023';
+    END IF;
+  EXCEPTION WHEN invalid_parameter_value THEN
+    RAISE EXCEPTION 'time zone "%" is unknown', left(NEW.timezone, 80) USING ERRCODE = 'RV010', HINT = 'Use an IANA name such as Europe/Berlin.';
+  END;
   IF TG_OP = 'UPDATE' THEN
     IF NEW.id <> OLD.id OR NEW.code <> OLD.code THEN
       RAISE EXCEPTION 'a tenant''s id and code never change' USING ERRCODE = '42501';
