@@ -70,10 +70,14 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
                 "PostgresQueue", "Backup",
             ]),
+        // A program that can be its own supervisor, for the tests of child processes and embedded servers.
+        .executableTarget(
+            name: "supervise-fixture", dependencies: ["Processes"], path: "Tests/SuperviseFixture",
+            swiftSettings: swiftSettings),
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
-        tests("ProcessesTests", ["Processes"]),
+        tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests("QueueTests", ["PostgresQueue", "Postgres"]),

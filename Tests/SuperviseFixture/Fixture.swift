@@ -1,0 +1,24 @@
+import Glibc
+import Processes
+
+/// `supervise-fixture __supervise …` is a supervisor; `supervise-fixture hold PROGRAM ARGUMENTS…` is a worker that runs a
+/// program under one until it is killed.
+@main
+struct Fixture {
+    static func main() { run() }
+}
+
+private func run() {
+    Supervisor.runIfAsked()
+    let words = CommandLine.arguments
+    guard words.count > 2, words[1] == "hold" else { exit(2) }
+    do {
+        let output = try ChildProcess.run(program: words[2], arguments: Array(words[3...]), environment: ["PATH": "/usr/bin:/bin"]) {
+            _ = write(1, $0.baseAddress, $0.count)
+        }
+        print(output.exit)
+    } catch {
+        print(error)
+        exit(1)
+    }
+}
