@@ -41,7 +41,7 @@ let package = Package(
         library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
-        library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "JobKit"]),
+        library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
         // The queue.
         .target(name: "CSchema", path: "Queues/Postgres/Schema", exclude: ["sql"]),

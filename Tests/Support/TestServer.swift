@@ -1,0 +1,53 @@
+public import EmbeddedPostgres
+import Glibc
+public import Postgres
+import PostgresQueue
+import Synchronization
+
+/// One real PostgreSQL server for each test process, ended with it, however it ends.
+public enum TestServer {
+    /// The server; started on first use.
+    public static let shared: EmbeddedPostgres = {
+        do { return try make("shared") } catch { fatalError("no test server: \(error)") }
+    }()
+
+    /// Another server, for tests that crash it or need settings of their own. Its folder goes with `remove`.
+    public static func make(_ name: String, isDurable: Bool = false, settings: [String: String] = [:]) throws -> EmbeddedPostgres {
+        let directory = "/tmp/reeve-test-\(getpid())-\(name)"
+        try removeLeftovers()
+        return try EmbeddedPostgres.start(
+            .init(directory: directory, isDurable: isDurable, settings: settings.merging(["shared_buffers": "64MB"]) { a, _ in a }),
+            supervisor: BuiltProducts.supervisor)
+    }
+
+    private static let counter = Mutex(0)
+
+    /// A new empty database on the shared server.
+    public static func freshDatabase(_ server: EmbeddedPostgres = shared) throws -> ConnectionSettings {
+        let name = counter.withLock { counter -> String in
+            counter += 1
+            return "test_\(counter)"
+        }
+        let admin = try Connection(ConnectionSettings(server.conninfo(database: "postgres")))
+        defer { admin.close() }
+        _ = try admin.execute("CREATE DATABASE \(quoteIdentifier(name))")
+        return try ConnectionSettings(server.conninfo(database: name))
+    }
+
+    /// A new control database with the current schema.
+    public static func freshControl(_ server: EmbeddedPostgres = shared) throws -> ConnectionSettings {
+        let settings = try freshDatabase(server)
+        let connection = try Connection(settings)
+        defer { connection.close() }
+        _ = try Migrator(connection).up()
+        return settings
+    }
+
+    /// Removes the folders of servers whose test process is gone.
+    private static func removeLeftovers() throws {
+        for entry in (try? FileManagerBox.contents("/tmp")) ?? [] where entry.hasPrefix("reeve-test-") {
+            let parts = entry.split(separator: "-")
+            if parts.count > 2, let pid = pid_t(parts[2]), kill(pid, 0) != 0 { FileManagerBox.remove("/tmp/\(entry)") }
+        }
+    }
+}
