@@ -74,16 +74,20 @@ let package = Package(
         .executableTarget(
             name: "supervise-fixture", dependencies: ["Processes"], path: "Tests/SuperviseFixture",
             swiftSettings: swiftSettings),
+        // A worker whose handlers keep an unfenced record of what they did, for the fault tests to kill.
+        .executableTarget(
+            name: "fault-worker", dependencies: ["JobKit", "Postgres", "Processes", "PostgresQueue", "WorkerEngine"],
+            path: "Tests/FaultWorker", swiftSettings: swiftSettings),
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
-        tests("QueueTests", ["PostgresQueue", "Postgres"]),
+        tests("QueueTests", ["PostgresQueue", "Postgres", "JobKit", "WorkerEngine"]),
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
         tests("CLITests", ["ReeveCLI", "Postgres"]),
-        tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine"]),
+        tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
 )

@@ -64,7 +64,7 @@ final class Claimer: Sendable {
                     worker, pool: pool.tier, general: permits.general, reserved: permits.reserved, after: cursor)
                 cursor = claim.cursor ?? cursor
                 used = claim.jobs.count
-                if used > 0 { start(claim.jobs) }
+                if used > 0 { start(claim.jobs, for: worker) }
                 failures = 0
                 if used > 0 {
                     misses = 0
@@ -112,10 +112,10 @@ final class Claimer: Sendable {
         return permits
     }
 
-    private func start(_ jobs: [ClaimedJob]) {
+    private func start(_ jobs: [ClaimedJob], for worker: WorkerIdentity) {
         do {
             let tenants = try cache.tenants(of: jobs)
-            pool.start(jobs.map { SlotPool.Work(job: $0, tenant: tenants[$0.tenantID]) })
+            pool.start(jobs.map { SlotPool.Work(job: $0, tenant: tenants[$0.tenantID], worker: worker.id) })
         } catch {
             log.warning("tenants could not be read; jobs go back", ["error": .string("\(error)")])
             settler.add(jobs.map { Settlement(jobID: $0.id, leaseID: $0.leaseID, outcome: .release) })

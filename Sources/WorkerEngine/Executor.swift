@@ -14,6 +14,11 @@ struct Executor: Sendable {
         Settlement(jobID: job.id, leaseID: job.leaseID, outcome: outcome(of: job, tenant: tenant))
     }
 
+    /// Gives a job back that this worker may not start any more.
+    static func release(_ job: ClaimedJob) -> Settlement {
+        Settlement(jobID: job.id, leaseID: job.leaseID, outcome: .release)
+    }
+
     private func outcome(of job: ClaimedJob, tenant: Tenant?) -> Settlement.Outcome {
         guard let kind = registry[job.kind] else {
             // A rolling release: another worker may know it.

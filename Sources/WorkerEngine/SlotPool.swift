@@ -1,4 +1,5 @@
 import Dispatch
+import FoundationEssentials
 import JobKit
 import Synchronization
 
@@ -11,6 +12,8 @@ final class SlotPool: Sendable {
     struct Work: Sendable {
         let job: ClaimedJob
         let tenant: Tenant?
+        /// The registration under which it was claimed.
+        let worker: UUID
     }
 
     private struct State {
