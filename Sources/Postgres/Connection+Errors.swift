@@ -4,6 +4,7 @@ import CLibpq
 enum Diagnostic {
     static let sqlState = Int32(UInt8(ascii: "C"))
     static let primary = Int32(UInt8(ascii: "M"))
+    static let hint = Int32(UInt8(ascii: "H"))
     static let detail = Int32(UInt8(ascii: "D"))
     static let constraint = Int32(UInt8(ascii: "n"))
     static let sourceFunction = Int32(UInt8(ascii: "R"))
@@ -19,6 +20,7 @@ extension Connection {
             parameters: parameters)
         return PostgresError(
             sqlState: sqlState, message: message, operation: operation, detail: result.field(Diagnostic.detail),
+            hint: raised && Redaction.isApplicationDefined(sqlState) ? result.field(Diagnostic.hint) : nil,
             constraint: result.field(Diagnostic.constraint),
             isConnectionLost: !isUsable || sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0"))
     }

@@ -14,6 +14,8 @@ public struct PostgresError: DispositionedError, CustomStringConvertible {
     public let operation: String
     /// The server's DETAIL. It may hold values: never log or store it.
     public let detail: String?
+    /// The HINT of an error that an application raised with its own SQLSTATE: what to do about it, worded for people.
+    public let hint: String?
     /// The constraint that was violated.
     public let constraint: String?
     /// Whether the connection is gone. A COMMIT that fails this way may or may not have happened.
@@ -21,13 +23,14 @@ public struct PostgresError: DispositionedError, CustomStringConvertible {
 
     /// Creates an error; `message` must not hold values and is cut to 2,000 bytes.
     public init(
-        sqlState: String?, message: String, operation: String, detail: String? = nil, constraint: String? = nil,
-        isConnectionLost: Bool = false
+        sqlState: String?, message: String, operation: String, detail: String? = nil, hint: String? = nil,
+        constraint: String? = nil, isConnectionLost: Bool = false
     ) {
         self.sqlState = sqlState
         self.message = cut(message, toBytes: 2000)
         self.operation = operation
         self.detail = detail
+        self.hint = hint
         self.constraint = constraint
         self.isConnectionLost = isConnectionLost
     }

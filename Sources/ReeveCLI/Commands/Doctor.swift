@@ -1,0 +1,131 @@
+import Glibc
+import JobKit
+import Postgres
+import PostgresQueue
+
+/// Checks what Reeve needs; every check says what it found and, when it is not well, what to do.
+final class Doctor {
+    enum Verdict: String { case ok, warn, fail }
+
+    struct Check {
+        let name: String
+        let verdict: Verdict
+        let finding: String
+        let remedy: String?
+    }
+
+    let invocation: Invocation
+    private var checks: [Check] = []
+
+    init(_ invocation: Invocation) { self.invocation = invocation }
+
+    func run() throws -> ExitCode {
+        _ = try invocation.configuration.database()
+        do {
+            let connection = try invocation.connect()
+            report("control database", .ok, invocation.configuration.masked(.databaseURL) ?? "")
+            for check in DatabaseChecks.all {
+                do {
+                    try check.run(self, connection)
+                } catch {
+                    report(check.name, .fail, ErrorReport(error, invocation).message, "see the server's log")
+                }
+            }
+        } catch {
+            let found = ErrorReport(error, invocation)
+            report("control database", .fail, found.message, found.hint)
+        }
+        checkPgDump()
+        checkStorage()
+        checkKeyFile()
+        checkRegion()
+        let output = invocation.output
+        output.list(
+            checks.map { check in
+                [
+                    "check": .string(check.name), "verdict": .string(check.verdict.rawValue),
+                    "finding": .string(check.finding), "remedy": check.remedy.map(JSON.string) ?? .null,
+                ]
+            },
+            [Column("", "verdict", .state), Column("CHECK", "check"), Column("FINDING", "finding"), Column("REMEDY", "remedy")],
+            empty: "")
+        return checks.contains { $0.verdict == .fail } ? .failed : .done
+    }
+
+    /// The server's version, for comparison: 150004.
+    var serverVersion = 0
+
+    func report(_ name: String, _ verdict: Verdict, _ finding: String, _ remedy: String? = nil) {
+        checks.append(Check(name: name, verdict: verdict, finding: finding, remedy: verdict == .ok ? nil : remedy))
+    }
+
+    private func checkPgDump() {
+        guard let text = Doctor.firstLine(of: "pg_dump --version 2>/dev/null"), !text.isEmpty else {
+            return report("pg_dump", .fail, "it is not on the PATH", "install postgresql-client; backups need it")
+        }
+        let major = text.split(separator: " ").compactMap { Int($0.prefix { $0.isNumber }) }.first ?? 0
+        if serverVersion > 0 && major < serverVersion / 10000 {
+            report(
+                "pg_dump", .fail, "version \(major), older than the server's \(serverVersion / 10000)",
+                "install postgresql-client-\(serverVersion / 10000); an older pg_dump refuses a newer server")
+        } else {
+            report("pg_dump", .ok, text)
+        }
+    }
+
+    private func checkStorage() {
+        guard let path = invocation.configuration[.storage] else {
+            return report("storage", .fail, "no folder is configured", "set REEVE_STORAGE to a folder that every worker sees")
+        }
+        var state = stat()
+        guard stat(path, &state) == 0, state.st_mode & S_IFMT == S_IFDIR else {
+            return report("storage", .fail, "\(path) is not a folder", "create it, or set REEVE_STORAGE to another one")
+        }
+        guard access(path, W_OK | X_OK) == 0 else {
+            return report("storage", .fail, "\(path) is not writable: \(String(cString: strerror(errno)))", "chown it to the worker's user")
+        }
+        var space = statvfs()
+        guard statvfs(path, &space) == 0 else { return report("storage", .warn, "\(path): free space is unknown") }
+        let free = Int64(space.f_bavail) * Int64(space.f_frsize)
+        let finding = "\(path), \(Durations.bytes(free)) free"
+        if space.f_flag & UInt(ST_RDONLY) != 0 {
+            report("storage", .fail, "\(path) is mounted read-only", "mount it read-write")
+        } else if free < 1 << 30 {
+            report("storage", free < 64 << 20 ? .fail : .warn, finding, "make room, or set REEVE_STORAGE to another folder")
+        } else {
+            report("storage", .ok, finding)
+        }
+    }
+
+    private func checkKeyFile() {
+        guard let path = invocation.configuration[.keyFile] else {
+            return report("key file", .warn, "none is configured", "set REEVE_KEY_FILE; tenants' credentials are sealed with it")
+        }
+        var state = stat()
+        guard stat(path, &state) == 0, access(path, R_OK) == 0 else {
+            return report("key file", .fail, "cannot read \(path): \(String(cString: strerror(errno)))", "restore it from where it is kept")
+        }
+        if state.st_mode & 0o077 != 0 {
+            report("key file", .fail, "other users can open \(path)", "run: chmod 600 \(path)")
+        } else {
+            report("key file", .ok, path)
+        }
+    }
+
+    private func checkRegion() {
+        if let region = invocation.configuration[.region] {
+            report("region", .ok, region)
+        } else {
+            report("region", .warn, "not set", "set REEVE_REGION to where this process runs; tenants' data stays in their region")
+        }
+    }
+
+    /// What a fixed shell command prints first.
+    private static func firstLine(of command: String) -> String? {
+        guard let pipe = popen(command, "re") else { return nil }
+        defer { pclose(pipe) }
+        var buffer = [CChar](repeating: 0, count: 256)
+        guard fgets(&buffer, 256, pipe) != nil else { return nil }
+        return String(decoding: buffer.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+}

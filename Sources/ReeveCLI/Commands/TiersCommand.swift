@@ -1,0 +1,58 @@
+import JobKit
+import Postgres
+
+extension Command {
+    static let tiers = Command(
+        "tiers", "see and edit tiers", examples: ["reeve tiers list", "reeve tiers set starter --concurrency 8"],
+        subcommands: [
+            Command("list", "list the tiers and their limits", examples: ["reeve tiers list --json"]) { invocation in
+                let tiers = try invocation.objects("SELECT to_jsonb(t) FROM reeve.tier t ORDER BY t.concurrency, t.name")
+                let columns = [
+                    Column("TIER", "name"), Column("CONCURRENCY", "concurrency", .number),
+                    Column("BACKLOG", "backlog_limit", .number), Column("BACKUP DAYS", "backup_retention_days", .number),
+                    Column("AUDIT YEARS", "audit_retention_years", .number),
+                    Column("REPORTS", "scheduled_reports", .number), Column("TRIAL DAYS", "trial_days", .number),
+                    Column("FEATURES", "features"),
+                ]
+                invocation.output.list(tiers, columns, empty: "no tiers")
+                return .done
+            },
+            Command(
+                "set", "add a tier, or change one; takes effect at the next claim",
+                arguments: [CommandArgument("TIER", "its name")],
+                options: [
+                    CommandOption("concurrency", "N", "running jobs per tenant", .integer(1...10000)),
+                    CommandOption("backlog", "N", "unfinished jobs per tenant", .integer(1...1_000_000_000)),
+                    CommandOption("backup-days", "N", "how long backups are kept", .integer(1...36500)),
+                    CommandOption("audit-years", "N", "how long the audit is kept", .integer(1...100)),
+                    CommandOption("trial-days", "N", "how long a trial lasts", .integer(0...3650)),
+                    CommandOption("reports", "N", "scheduled reports per tenant", .integer(0...1_000_000)),
+                ],
+                examples: ["reeve tiers set free --concurrency 1 --backlog 1000 --backup-days 7 --audit-years 1"]
+            ) { invocation in
+                let name = invocation.argument("TIER")
+                try invocation.change { connection in
+                    try connection.execute(setTier, [
+                        name, invocation.int("concurrency"), invocation.int("backlog"), invocation.int("backup-days"),
+                        invocation.int("audit-years"), invocation.int("trial-days"), invocation.int("reports"),
+                    ])
+                    try connection.execute("SELECT reeve.audit(NULL, 'tier.set', 'tier ' || $1::text)", [name])
+                }
+                invocation.output.result(["tier": .string(name)], "tier \(name) is set")
+                return .done
+            },
+        ])
+
+    /// What is not given stays, or is as in `starter` for a new tier.
+    private static let setTier = """
+        INSERT INTO reeve.tier AS t (name, concurrency, backlog_limit, backup_retention_days, audit_retention_years,
+                                     trial_days, scheduled_reports, features)
+        SELECT $1::text, coalesce($2::int, b.concurrency), coalesce($3::bigint, b.backlog_limit),
+               coalesce($4::int, b.backup_retention_days), coalesce($5::int, b.audit_retention_years),
+               coalesce($6::int, b.trial_days), coalesce($7::int, b.scheduled_reports), b.features
+        FROM reeve.tier b WHERE b.name IN ($1::text, 'starter') ORDER BY b.name = $1::text DESC LIMIT 1
+        ON CONFLICT (name) DO UPDATE SET concurrency = excluded.concurrency, backlog_limit = excluded.backlog_limit,
+          backup_retention_days = excluded.backup_retention_days, audit_retention_years = excluded.audit_retention_years,
+          trial_days = excluded.trial_days, scheduled_reports = excluded.scheduled_reports
+        """
+}

@@ -1,0 +1,64 @@
+/// One thing that can be configured (design section 11). The table of all settings is what `reeve config` prints.
+public struct Setting: Sendable, Equatable {
+    /// The key in `reeve.json`: `database_url`.
+    public let key: String
+    /// The option that overrides it, where a command has it; secrets have none.
+    public let flag: String?
+    /// How a value is shown in help.
+    public let placeholder: String
+    /// What it is.
+    public let summary: String
+    /// Whether it is never printed and may be read from the file that `…_FILE` names.
+    public let isSecret: Bool
+    /// What may be said, when only some words are.
+    public let choices: [String]?
+    /// What holds when nobody says anything.
+    public let standard: String?
+
+    /// The environment variable: `REEVE_DATABASE_URL`.
+    public var variable: String { "REEVE_" + key.uppercased() }
+
+    init(
+        _ key: String, _ placeholder: String, _ summary: String, flag: String? = nil, isSecret: Bool = false,
+        choices: [String]? = nil, standard: String? = nil
+    ) {
+        self.key = key
+        self.flag = flag
+        self.placeholder = placeholder
+        self.summary = summary
+        self.isSecret = isSecret
+        self.choices = choices
+        self.standard = standard
+    }
+
+    /// The control database.
+    public static let databaseURL = Setting(
+        "database_url", "URL", "the control database: any libpq URL, keyword string or service=name", isSecret: true)
+    /// Where artifacts are stored.
+    public static let storage = Setting("storage", "FOLDER", "the folder that artifacts are stored in", flag: "storage")
+    /// The key that seals credentials.
+    public static let keyFile = Setting("key_file", "FILE", "the key that seals credentials", flag: "key-file")
+    /// The region of this process.
+    public static let region = Setting("region", "REGION", "the region that this process runs in", flag: "region")
+    /// Slots by tier.
+    public static let pools = Setting("pools", "SLOTS", "slots by tier: starter=4,professional=8", flag: "pools")
+    /// The queues that a worker serves.
+    public static let queues = Setting("queues", "PATTERNS", "the queues to serve: 'acme.*,*.backups'", flag: "queues")
+    /// The tiers that a worker serves.
+    public static let tiers = Setting("tiers", "TIERS", "the tiers to serve: starter,professional", flag: "tiers")
+    /// The SQL that a new tenant's tables are made from.
+    public static let template = Setting("template", "FOLDER", "the SQL that tenants are made from", flag: "template")
+    /// How logs are written.
+    public static let log = Setting("log", "FORMAT", "the form of log lines", flag: "log", choices: ["json", "text"])
+    /// The least serious log line that is written.
+    public static let logLevel = Setting(
+        "log_level", "LEVEL", "the least serious log line that is written", flag: "log-level",
+        choices: ["debug", "info", "warning", "error"], standard: "info")
+    /// The mail server.
+    public static let smtpURL = Setting("smtp_url", "URL", "the mail server", isSecret: true)
+
+    /// Every setting.
+    public static let all: [Setting] = [
+        databaseURL, storage, keyFile, region, pools, queues, tiers, template, log, logLevel, smtpURL,
+    ]
+}

@@ -1,0 +1,107 @@
+import FoundationEssentials
+import Glibc
+public import JobKit
+public import Postgres
+import Synchronization
+
+/// One run of a command: what was asked for, what is configured, and the ways to answer.
+public final class Invocation: Sendable {
+    /// The command's names: `["jobs", "list"]`.
+    public let path: [String]
+    /// What is configured, with the flags of this command line applied.
+    public let configuration: Configuration
+    /// Where data and messages go.
+    public let output: Output
+    /// The kinds that this program brings.
+    public let registry: JobRegistry
+    /// The program's own path, for children that are this program again.
+    public let program: String
+    private let options: [String: [String]]
+    private let arguments: [String: String]
+
+    init(_ line: ParsedLine, _ configuration: Configuration, _ output: Output, _ registry: JobRegistry, program: String) {
+        path = line.path
+        options = line.options
+        arguments = line.arguments
+        self.configuration = configuration
+        self.output = output
+        self.registry = registry
+        self.program = program
+    }
+
+    /// A required argument's word.
+    public func argument(_ name: String) -> String { arguments[name] ?? "" }
+    /// An optional argument's word.
+    public func optionalArgument(_ name: String) -> String? { arguments[name] }
+    /// Whether a flag is there.
+    public func flag(_ name: String) -> Bool { options[name] != nil }
+    /// An option's value.
+    public func string(_ name: String) -> String? { options[name]?.last }
+    /// All values of an option that may be repeated.
+    public func strings(_ name: String) -> [String] { options[name] ?? [] }
+    /// The value of an option that is a whole number.
+    public func int(_ name: String) -> Int? { string(name).flatMap { Int($0) } }
+    /// The value of an option that is a length of time.
+    public func duration(_ name: String) -> Duration? { string(name).flatMap(Durations.parse) }
+
+    /// An argument that is a job's id.
+    public func jobID(_ name: String) throws -> Int64 {
+        guard let id = Int64(argument(name)), id > 0 else {
+            throw CommandError(.usage, "'\(argument(name))' is not a job's id", hint: "ids are numbers; see: reeve jobs list")
+        }
+        return id
+    }
+
+    /// Who acts, for the audit: `<os user>@<host>`.
+    public var actor: String { Invocation.actor }
+
+    /// The control database for pools: the audit names this user as the actor of what they do.
+    public func databaseSettings() throws -> ConnectionSettings {
+        let settings = try configuration.database()
+        let escaped = actor.replacing("\\", with: "\\\\").replacing(" ", with: "\\ ")
+        return settings.with([
+            "options": (settings["options"].map { $0 + " " } ?? "") + "-c reeve.actor=\(escaped)"
+        ])
+    }
+
+    /// A connection to the control database. Blocks for 5 seconds at most for each address.
+    public func connect() throws -> Connection {
+        try connectTyped(try configuration.database())
+    }
+
+    private func connectTyped(_ settings: ConnectionSettings) throws(PostgresError) -> Connection {
+        let named = settings["application_name"] == nil ? settings.with(["application_name": "reeve cli"]) : settings
+        return try Connection(named, timeout: .seconds(5))
+    }
+
+    /// Runs statements in one transaction of the control database in which the audit names this user as the actor.
+    /// `SET LOCAL`, so that it holds behind a pooler in transaction mode, too. Shows the server's notices.
+    public func change<T>(_ body: (Connection) throws -> T) throws -> T {
+        let connection = try connect()
+        let value = try connection.transaction {
+            _ = try connection.execute("SELECT set_config('reeve.actor', $1::text, true)", [actor])
+            return try body(connection)
+        }
+        for notice in connection.takeNotices() { output.message("note: \(notice)") }
+        return value
+    }
+
+    /// The rows of a query whose only column is an object.
+    public func objects(_ sql: String, _ parameters: [(any PostgresEncodable)?] = []) throws -> [JSON] {
+        let connection = try connect()
+        return try connection.execute(sql, parameters).map { try $0.json(0) }
+    }
+
+    private static let actor: String = {
+        var entry = passwd()
+        var result: UnsafeMutablePointer<passwd>?
+        var buffer = [CChar](repeating: 0, count: 16384)
+        let isFound = getpwuid_r(getuid(), &entry, &buffer, buffer.count, &result) == 0 && result != nil
+        let user = isFound ? String(cString: entry.pw_name) : "uid \(getuid())"
+        var host = [UInt8](repeating: 0, count: 256)
+        let hasHost = host.withUnsafeMutableBytes { bytes in
+            bytes.bindMemory(to: CChar.self).baseAddress.map { gethostname($0, 255) } == 0
+        }
+        return "\(user)@\(hasHost ? String(decoding: host.prefix { $0 != 0 }, as: UTF8.self) : "unknown")"
+    }()
+}

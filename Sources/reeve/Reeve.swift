@@ -1,0 +1,6 @@
+import ReeveCLI
+
+@main
+struct Reeve {
+    static func main() { runReeve() }
+}
