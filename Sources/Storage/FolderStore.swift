@@ -1,0 +1,147 @@
+public import FoundationEssentials
+import Glibc
+
+/// Objects as files below one folder, for that folder's owner alone (files 0600, folders 0700).
+///
+/// 1. The path below the root is walked folder by folder without following symbolic links, so nothing in it leads out.
+/// 2. An object is written under a hidden name of its attempt's own, flushed to disk, then renamed: readers see all of
+///    it or nothing, also after a power cut.
+/// 3. Hidden files whose writer died are removed by `sweep`.
+public struct FolderStore: ObjectStore {
+    /// The folder.
+    public let root: String
+
+    /// Names a folder, which need not exist before the first write. From then on the process ignores SIGXFSZ, if nobody
+    /// handles it, so that a file size limit is an error of one write and not the end of the worker.
+    public init(root: String) {
+        self.root = root
+        _ = Self.ignoreFileSizeSignal
+    }
+
+    /// `folder <root>`.
+    public var description: String { "folder \(root)" }
+
+    /// Begins an object; makes the folders that are missing.
+    public func writer(for key: ObjectKey, attempt: UUID) throws -> any ObjectWriter {
+        let folder = try open(key.folders, creating: true)
+        return try FolderWriter(folder: folder, key: key, attempt: attempt, place: description)
+    }
+
+    /// The size in bytes; nil when nothing is stored under the key.
+    public func size(of key: ObjectKey) throws -> Int64? {
+        var status = stat()
+        do throws(StorageError) {
+            let folder = try open(key.folders, creating: false)
+            guard fstatat(folder.descriptor, key.fileName, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
+                throw .system(errno, "look up \(key)", description)
+            }
+        } catch {
+            if error.code == .notFound { return nil }
+            throw error
+        }
+        guard status.st_mode & S_IFMT == S_IFREG else { throw StorageError.system(ELOOP, "look up \(key)", description) }
+        return Int64(status.st_size)
+    }
+
+    /// Hands the object's bytes to `body` in pieces of at most 128 KiB.
+    public func read(_ key: ObjectKey, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+        let folder = try open(key.folders, creating: false)
+        let file = try Descriptor(
+            openat(folder.descriptor, key.fileName, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), "open \(key)",
+            description)
+        let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 128 << 10, alignment: 16)
+        defer { buffer.deallocate() }
+        while true {
+            let count = Glibc.read(file.descriptor, buffer.baseAddress, buffer.count)
+            if count < 0 && errno == EINTR { continue }
+            guard count >= 0 else { throw StorageError.system(errno, "read \(key)", description) }
+            if count == 0 { return }
+            try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
+        }
+    }
+
+    /// Removes the object; nothing happens when there is none.
+    public func delete(_ key: ObjectKey) throws {
+        do throws(StorageError) {
+            let folder = try open(key.folders, creating: false)
+            guard unlinkat(folder.descriptor, key.fileName, 0) == 0 else {
+                throw .system(errno, "delete \(key)", description)
+            }
+            try folder.flush("delete \(key)", description)
+        } catch {
+            if error.code != .notFound { throw error }
+        }
+    }
+
+    /// Removes hidden files of writers that nobody has written to for this long.
+    @discardableResult
+    public func sweep(olderThan age: Duration) throws -> Int {
+        guard access(root, F_OK) == 0 else { return 0 }
+        var now = timespec()
+        clock_gettime(CLOCK_REALTIME, &now)
+        return try sweep(try open([], creating: false), depth: 0, before: Int(now.tv_sec) - Int(age.components.seconds))
+    }
+
+    private func sweep(_ folder: Descriptor, depth: Int, before limit: Int) throws(StorageError) -> Int {
+        var removed = 0
+        for name in try names(in: folder) {
+            var status = stat()
+            guard fstatat(folder.descriptor, name, &status, AT_SYMLINK_NOFOLLOW) == 0 else { continue }
+            let isFolder = status.st_mode & S_IFMT == S_IFDIR
+            if depth < 4 && isFolder && !name.hasPrefix(".") {
+                let descriptor = openat(folder.descriptor, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                let next = try Descriptor(descriptor, "sweep", description)
+                removed += try sweep(next, depth: depth + 1, before: limit)
+            } else if depth == 4 && !isFolder && FolderWriter.isTemporary(name) && status.st_mtim.tv_sec <= limit {
+                if unlinkat(folder.descriptor, name, 0) == 0 { removed += 1 }
+            }
+        }
+        return removed
+    }
+
+    private func names(in folder: Descriptor) throws(StorageError) -> [String] {
+        // closedir closes the descriptor it was given.
+        let copy = openat(folder.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard copy >= 0 else { throw .system(errno, "list a folder", description) }
+        guard let stream = fdopendir(copy) else {
+            close(copy)
+            throw StorageError(.failed, "could not list a folder in \(description): out of memory")
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while let entry = readdir(stream) {
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != "." && name != ".." { names.append(name) }
+        }
+        return names
+    }
+
+    /// Opens the folder at the end of a path below the root.
+    private func open(_ folders: [String], creating: Bool) throws(StorageError) -> Descriptor {
+        let action = creating ? "make the folder of a file" : "open a folder"
+        if creating && mkdir(root, 0o700) != 0 && errno != EEXIST { throw .system(errno, action, description) }
+        // The root itself may be a link: that is the operator's choice.
+        var folder = try Descriptor(Glibc.open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), action, description)
+        for name in folders {
+            if creating {
+                if mkdirat(folder.descriptor, name, 0o700) == 0 {
+                    try folder.flush(action, description)
+                } else if errno != EEXIST {
+                    throw .system(errno, action, description)
+                }
+            }
+            let descriptor = openat(folder.descriptor, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+            folder = try Descriptor(descriptor, action, description)
+        }
+        return folder
+    }
+
+    private static let ignoreFileSizeSignal: Void = {
+        var current = sigaction()
+        guard sigaction(SIGXFSZ, nil, &current) == 0 else { return }
+        let isDefault = current.__sigaction_handler.sa_handler == nil
+        if isDefault { signal(SIGXFSZ, SIG_IGN) }
+    }()
+}

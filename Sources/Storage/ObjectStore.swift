@@ -1,0 +1,34 @@
+public import FoundationEssentials
+
+/// Where objects are kept. Calls block; implementations are safe to use from any thread.
+public protocol ObjectStore: Sendable, CustomStringConvertible {
+    /// Begins an object. Nothing is visible under the key before the writer publishes it. `attempt` is the lease id: two
+    /// attempts never write the same file.
+    func writer(for key: ObjectKey, attempt: UUID) throws -> any ObjectWriter
+    /// The size in bytes; nil when nothing is stored under the key.
+    func size(of key: ObjectKey) throws -> Int64?
+    /// Hands the object's bytes to `body`, piece by piece and in order.
+    func read(_ key: ObjectKey, _ body: (UnsafeRawBufferPointer) throws -> Void) throws
+    /// Removes the object; nothing happens when there is none.
+    func delete(_ key: ObjectKey) throws
+    /// Removes what unfinished writers left behind and nobody has touched for this long; returns how many files.
+    @discardableResult
+    func sweep(olderThan age: Duration) throws -> Int
+}
+
+/// An object on its way into a store, used by one thread. One that is dropped without `publish` leaves nothing behind.
+public protocol ObjectWriter: AnyObject {
+    /// How many bytes were written so far.
+    var bytes: Int64 { get }
+    /// Appends bytes.
+    func write(_ bytes: UnsafeRawBufferPointer) throws
+    /// Makes the object durable and visible, whole and at once. Nothing can be written after it.
+    func publish() throws
+    /// Removes what was written; does nothing after `publish` or a second time.
+    func abandon()
+}
+
+extension ObjectWriter {
+    /// Appends bytes.
+    public func write(_ bytes: [UInt8]) throws { try bytes.withUnsafeBytes { try write($0) } }
+}
