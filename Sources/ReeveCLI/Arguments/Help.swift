@@ -43,7 +43,7 @@ struct Help {
             out += "\nArguments:\n\(rows(command.arguments.map { ($0.name, $0.summary) }))\n"
         }
         let options = command.options + CommandOption.global
-        out += "\nOptions:\n" + rows(options.map { ($0.title, $0.summary + ($0.setting.map { " [\($0.variable)]" } ?? "")) })
+        out += "\nOptions:\n" + rows(options.map { ($0.title, $0.explanation) })
         if !command.examples.isEmpty {
             out += "\n\nExamples:\n" + command.examples.map { "  \($0)" }.joined(separator: "\n")
         }
@@ -60,4 +60,12 @@ struct Help {
 extension CommandOption {
     /// `--tier TIER`.
     var title: String { isFlag ? "--\(name)" : "--\(name) \(placeholder)" }
+
+    /// What it does, what may be said and what else says it.
+    var explanation: String {
+        var out = summary
+        if case .choice(let words) = value { out += ": " + words.joined(separator: ", ") }
+        if repeats { out += " (may be repeated)" }
+        return out + (setting.map { " [\($0.variable)]" } ?? "")
+    }
 }

@@ -26,7 +26,7 @@ extension Command {
             },
             Command(
                 "status", "show what is applied; exit code 5 when the schema is not this program's",
-                examples: ["reeve migrate status || reeve migrate up"]
+                examples: ["reeve migrate status"]
             ) { invocation in
                 let status = try Migrator(try invocation.connect()).status()
                 let words =

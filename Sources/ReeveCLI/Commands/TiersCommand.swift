@@ -18,30 +18,54 @@ extension Command {
                 return .done
             },
             Command(
-                "set", "add a tier, or change one; takes effect at the next claim",
-                arguments: [CommandArgument("TIER", "its name")],
-                options: [
-                    CommandOption("concurrency", "N", "running jobs per tenant", .integer(1...10000)),
-                    CommandOption("backlog", "N", "unfinished jobs per tenant", .integer(1...1_000_000_000)),
-                    CommandOption("backup-days", "N", "how long backups are kept", .integer(1...36500)),
-                    CommandOption("audit-years", "N", "how long the audit is kept", .integer(1...100)),
-                    CommandOption("trial-days", "N", "how long a trial lasts", .integer(0...3650)),
-                    CommandOption("reports", "N", "scheduled reports per tenant", .integer(0...1_000_000)),
-                ],
-                examples: ["reeve tiers set free --concurrency 1 --backlog 1000 --backup-days 7 --audit-years 1"]
+                "add", "add a tier; what is not given is as in starter",
+                arguments: [CommandArgument("TIER", "its name")], options: numbers,
+                examples: ["reeve tiers add free --concurrency 1 --backlog 1000"]
             ) { invocation in
-                let name = invocation.argument("TIER")
-                try invocation.change { connection in
-                    try connection.execute(setTier, [
-                        name, invocation.int("concurrency"), invocation.int("backlog"), invocation.int("backup-days"),
-                        invocation.int("audit-years"), invocation.int("trial-days"), invocation.int("reports"),
-                    ])
-                    try connection.execute("SELECT reeve.audit(NULL, 'tier.set', 'tier ' || $1::text)", [name])
-                }
-                invocation.output.result(["tier": .string(name)], "tier \(name) is set")
-                return .done
+                try write(invocation, mustExist: false)
+            },
+            Command(
+                "set", "change a tier; what is not given stays, a new cap binds the next claim",
+                arguments: [CommandArgument("TIER", "its name")], options: numbers,
+                examples: ["reeve tiers set starter --concurrency 8"]
+            ) { invocation in
+                try write(invocation, mustExist: true)
             },
         ])
+
+    private static let numbers = [
+        CommandOption("concurrency", "N", "running jobs per tenant", .integer(1...10000)),
+        CommandOption("backlog", "N", "unfinished jobs per tenant", .integer(1...1_000_000_000)),
+        CommandOption("backup-days", "N", "how long backups are kept", .integer(1...36500)),
+        CommandOption("audit-years", "N", "how long the audit is kept", .integer(1...100)),
+        CommandOption("trial-days", "N", "how long a trial lasts", .integer(0...3650)),
+        CommandOption("reports", "N", "scheduled reports per tenant", .integer(0...1_000_000)),
+    ]
+
+    private static func write(_ invocation: Invocation, mustExist: Bool) throws -> ExitCode {
+        let name = invocation.argument("TIER")
+        try invocation.change { connection in
+            let exists = try connection.execute(
+                "SELECT EXISTS (SELECT FROM reeve.tier WHERE name = $1::text)", [name])[0].bool(0)
+            if mustExist && !exists {
+                throw PostgresError(
+                    sqlState: "RV010", message: "tier \"\(name)\" is unknown", operation: "tier", hint: "see: reeve tiers list")
+            }
+            if !mustExist && exists {
+                throw CommandError(.conflict, "tier '\(name)' exists", hint: "change it with: reeve tiers set \(name)")
+            }
+            try connection.execute(
+                setTier,
+                [
+                    name, invocation.int("concurrency"), invocation.int("backlog"), invocation.int("backup-days"),
+                    invocation.int("audit-years"), invocation.int("trial-days"), invocation.int("reports"),
+                ])
+            try connection.execute(
+                "SELECT reeve.audit(NULL, $2::text, 'tier ' || $1::text)", [name, mustExist ? "tier.set" : "tier.add"])
+        }
+        invocation.output.result(["tier": .string(name)], "tier \(name) is \(mustExist ? "changed" : "added")")
+        return .done
+    }
 
     /// What is not given stays, or is as in `starter` for a new tier.
     private static let setTier = """
