@@ -76,9 +76,9 @@ public final class Worker: Sendable {
     public func run(until stop: StopSignal) throws {
         try servePools()
         try lease.register()
+        let leasing = EngineThread("reeve-lease") { [lease] in lease.run() }
         let threads = [
             EngineThread("reeve-settle") { [settler] in settler.run() },
-            EngineThread("reeve-lease") { [lease] in lease.run() },
             EngineThread("reeve-house") { [housekeeper] in housekeeper.run() },
             EngineThread("reeve-listen") { [self] in listen() },
         ]
@@ -90,14 +90,18 @@ public final class Worker: Sendable {
                 if stop.reason == nil { serveNewTiers() }
             }
         }
-        shutDown()
+        finishJobs()
         for thread in threads { thread.join(within: .seconds(5)) }
+        // Only now: a renewal after the worker's row has ended would look like having been declared dead.
+        lease.stop()
+        leasing.join(within: .seconds(5))
+        retire()
     }
 
     /// Ends the grace period of a stop that is under way.
     public func hurryUp() { hurry.open() }
 
-    private func shutDown() {
+    private func finishJobs() {
         log.info("stopping", ["running": .int(Int64(running.count))])
         lease.announceStop()
         for claimer in claimers.all { claimer.stop() }
@@ -117,7 +121,9 @@ public final class Worker: Sendable {
         housekeeper.stop()
         listening.stop(.shutdown)
         settler.stop()
-        lease.stop()
+    }
+
+    private func retire() {
         if let worker = lease.registered {
             do { try source.retire(worker) } catch {
                 log.warning("the worker's row could not be ended; its lease will run out", ["error": .string("\(error)")])

@@ -3,7 +3,16 @@ import Postgres
 
 extension Command {
     static let worker = Command(
-        "worker", "see the workers", examples: ["reeve worker list"],
+        "worker", "run jobs until SIGTERM, or see the workers",
+        details: """
+            Without options it serves every tier in the table, new ones without a restart. The first SIGTERM lets running jobs
+            finish within the grace period and returns the rest to their queues, the second ends the grace period.
+            """,
+        options: WorkerRun.options,
+        examples: [
+            "reeve worker", "reeve worker --pools starter=4,professional=8", "reeve worker --queues '*.backups'",
+            "reeve worker list",
+        ],
         subcommands: [
             Command(
                 "list", "list the workers", options: [.flag("all", "those that ended, too")], examples: ["reeve worker list"]
@@ -22,5 +31,5 @@ extension Command {
                 invocation.output.list(workers, columns, empty: "no worker is running; start one with: reeve worker")
                 return .done
             }
-        ])
+        ], run: { try WorkerRun.run($0) })
 }

@@ -1,0 +1,127 @@
+import Dispatch
+import Glibc
+import JobKit
+import Postgres
+import PostgresQueue
+import WorkerEngine
+
+/// `reeve worker`: claims and runs jobs until a signal ends it.
+enum WorkerRun {
+    static let options: [CommandOption] = [
+        .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.storage), .setting(.keyFile),
+        .setting(.log), .setting(.logLevel),
+        CommandOption("lease", "TIME", "how long a lease lasts: a dead worker's jobs come back after it (15s)", .duration),
+        CommandOption("grace", "TIME", "how long running jobs may go on after SIGTERM (30s)", .duration),
+    ]
+
+    static func run(_ invocation: Invocation) throws -> ExitCode {
+        let options = try workerOptions(invocation)
+        let settings = try invocation.databaseSettings()
+        let connection = try invocation.connect()
+        try Migrator(connection).requireCurrent()
+        connection.close()
+        let signals = StopSignals()
+        try serve(settings, options, invocation, signals)
+        return .done
+    }
+
+    /// Runs a worker until `signals` say stop.
+    static func serve(
+        _ settings: ConnectionSettings, _ options: WorkerOptions, _ invocation: Invocation, _ signals: StopSignals
+    ) throws {
+        let log = invocation.configuration.makeLog()
+        let assembly = try WorkerAssembly(invocation, settings: settings)
+        let source = PostgresJobSource(settings, registry: assembly.registry, version: reeveVersion)
+        defer { source.close() }
+        let worker = Worker(
+            source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log)
+        signals.onHurry { worker.hurryUp() }
+        try worker.run(until: signals.stop)
+    }
+
+    /// The options that flags, environment and file give.
+    static func workerOptions(_ invocation: Invocation) throws -> WorkerOptions {
+        var options = WorkerOptions()
+        let configuration = invocation.configuration
+        if let text = configuration[.pools] {
+            options.pools = try pools(text)
+            options.otherSlots = nil
+        }
+        if let text = configuration[.tiers] {
+            let tiers = text.split(separator: ",").map(String.init)
+            guard !tiers.isEmpty else { throw CommandError(.usage, "--tiers names no tier", hint: "for example --tiers starter,professional") }
+            options.pools = Dictionary(tiers.map { ($0, options.pools[$0] ?? 4) }, uniquingKeysWith: { first, _ in first })
+            options.otherSlots = nil
+        }
+        if let text = configuration[.queues] {
+            options.queues = try text.split(separator: ",").map { try queuePattern(String($0)) }
+        }
+        options.region = configuration[.region] ?? options.region
+        options.lease = invocation.duration("lease") ?? options.lease
+        options.grace = invocation.duration("grace") ?? options.grace
+        guard options.lease >= .seconds(1), options.lease <= .seconds(600) else {
+            throw CommandError(.usage, "--lease must be from 1s to 10m")
+        }
+        return options
+    }
+
+    private static func pools(_ text: String) throws -> [String: Int] {
+        var pools: [String: Int] = [:]
+        for part in text.split(separator: ",") {
+            let words = part.split(separator: "=")
+            guard words.count == 2, let slots = Int(words[1]), (1...10_000).contains(slots) else {
+                throw CommandError(.usage, "'\(part)' is not <tier>=<slots>", hint: "for example --pools starter=4,professional=8")
+            }
+            pools[String(words[0])] = slots
+        }
+        guard !pools.isEmpty else { throw CommandError(.usage, "--pools names no tier", hint: "for example --pools starter=4") }
+        return pools
+    }
+
+    private static func queuePattern(_ text: String) throws -> String {
+        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        let isPart = { (part: Substring) in
+            part == "*" || (!part.isEmpty && part.utf8.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 45 })
+        }
+        guard parts.count == 2, parts.allSatisfy(isPart) else {
+            throw CommandError(.usage, "'\(text)' is not a queue pattern", hint: "use acme.reports, acme.* or *.backups")
+        }
+        return text
+    }
+}
+
+/// SIGTERM and SIGINT: the first stops, the second ends the grace period, the third ends the process.
+final class StopSignals: Sendable {
+    /// Raised by the first signal.
+    let stop = StopSignal()
+    private let hurry = StopSignal()
+    private let hurried: HurryBox
+    // Signal sources each on a private serial queue: on a global one they come late when it is busy.
+    // Only kept alive: nothing reads them after init.
+    nonisolated(unsafe) private let sources: [any DispatchSourceSignal]
+
+    init() {
+        let box = HurryBox()
+        hurried = box
+        let queue = DispatchQueue(label: "reeve.signals")
+        let stop = stop
+        sources = [SIGTERM, SIGINT].map { number in
+            let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
+            source.setEventHandler { @Sendable in
+                if stop.reason == nil {
+                    stop.stop(.shutdown)
+                } else if box.raise() {
+                    exit(130)
+                }
+            }
+            source.resume()
+            return source
+        }
+        // After the sources are there: one that comes before must still end the process.
+        for number in [SIGTERM, SIGINT] { signal(number, SIG_IGN) }
+        signal(SIGPIPE, SIG_IGN)
+    }
+
+    /// Calls this on the second signal.
+    func onHurry(_ body: @escaping @Sendable () -> Void) { hurried.set(body) }
+}
