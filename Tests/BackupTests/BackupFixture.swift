@@ -4,6 +4,7 @@ import FoundationEssentials
 import Glibc
 import JobKit
 import Postgres
+import Processes
 import ReeveTesting
 import Storage
 import Synchronization
@@ -13,9 +14,10 @@ final class BackupFixture: BackupAccess {
     let folder = ScratchFolder()
     let database: ConnectionSettings
     let storage: FolderStore
-    private let stores = Mutex<[TenantID: BackupStore]>([:])
+    private let stores = Mutex<[TenantID: [BackupStore]]>([:])
     /// What the sessions and children of a test say instead of the truth: a login or options.
-    let lie = Mutex<(sessionUser: String?, options: String?, childOptions: String?)>((nil, nil, nil))
+    let lie = Mutex<(sessionUser: String?, options: String?, childOptions: String?, childUser: String?)>(
+        (nil, nil, nil, nil))
 
     static let password = "canary-5eb1"
     private static let counter = Mutex(0)
@@ -108,7 +110,8 @@ final class BackupFixture: BackupAccess {
             let role = quoteIdentifier(user)
             try connection.executeScript(
                 "GRANT USAGE ON SCHEMA shared TO \(role); GRANT ALL ON ALL TABLES IN SCHEMA shared TO \(role)")
-            let tables = try connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 'shared'::regnamespace AND relkind = 'r'")
+            let tables = try connection.execute(
+                "SELECT relname FROM pg_class WHERE relnamespace = 'shared'::regnamespace AND relkind = 'r'")
             for table in tables {
                 let name = try table.text(0)
                 for kind in ["PERMISSIVE", "RESTRICTIVE"] {
@@ -125,9 +128,11 @@ final class BackupFixture: BackupAccess {
 
     private func register(_ tenant: Tenant, database: String, schemas: [String], user: String) {
         stores.withLock {
-            $0[tenant.id] = BackupStore(
-                server: "main", database: database, schemas: schemas, referenceSchemas: ["reference"], login: user,
-                dumpLimit: 2)
+            $0[tenant.id] = [
+                BackupStore(
+                    server: "main", database: database, schemas: schemas, referenceSchemas: ["reference"], login: user,
+                    dumpLimit: 2)
+            ]
         }
     }
 
@@ -147,8 +152,29 @@ final class BackupFixture: BackupAccess {
         return result.artifacts[0]
     }
 
-    func stores(_ context: JobContext) throws -> [BackupStore] {
-        stores.withLock { $0[context.tenant.id].map { [$0] } ?? [] }
+    func stores(_ context: JobContext) throws -> [BackupStore] { try storesOf(context.tenant) }
+
+    func storesOf(_ tenant: Tenant) throws -> [BackupStore] { stores.withLock { $0[tenant.id] ?? [] } }
+
+    /// Gives the tenant a second database that cannot be reached.
+    func addBrokenStore(to tenant: Tenant) {
+        stores.withLock {
+            $0[tenant.id]?.append(
+                BackupStore(
+                    server: "main", database: "no_such_database", schemas: ["x"], referenceSchemas: [],
+                    login: login(tenant.code), dumpLimit: 2))
+        }
+    }
+
+    /// The SQL text of a dump.
+    func dumpText(_ artifact: Artifact) throws -> String {
+        var text: [UInt8] = []
+        let output = try ChildProcess.run(
+            program: "pg_restore", arguments: ["--file=-", "\(storage.root)/\(artifact.key)"],
+            environment: ["PATH": "/usr/bin:/bin"], supervisor: BuiltProducts.supervisor
+        ) { text += $0 }
+        guard output.exit == .exited(0) else { throw JobFailure("pg_restore_failed", output.standardError) }
+        return String(decoding: text, as: UTF8.self)
     }
 
     private func settings(_ store: BackupStore, _ tenant: Tenant, options: String?) -> ConnectionSettings {
@@ -171,7 +197,9 @@ final class BackupFixture: BackupAccess {
         _ store: BackupStore, _ context: JobContext, _ body: ([String: String]) throws -> Void
     ) throws {
         let private_ = ScratchFolder()
-        let made = settings(store, context.tenant, options: lie.withLock { $0.childOptions })
+        let lie = lie.withLock { $0 }
+        var made = settings(store, context.tenant, options: lie.childOptions)
+        if let user = lie.childUser { made = made.with(["user": user]) }
         let service = "[t]\n" + made.options.filter { $0.key != "password" && $0.key != "passfile" }
             .map { "\($0.key)=\($0.value)\n" }.joined()
         write(service, to: private_.path + "/service")

@@ -10,16 +10,7 @@ import Testing
 
 @Suite("BackupJob")
 struct BackupJobTests {
-    /// The SQL text of a dump.
-    func sql(_ artifact: Artifact, in fixture: BackupFixture) throws -> String {
-        var text: [UInt8] = []
-        let output = try ChildProcess.run(
-            program: "pg_restore", arguments: ["--file=-", "\(fixture.storage.root)/\(artifact.key)"],
-            environment: ["PATH": "/usr/bin:/bin"], supervisor: BuiltProducts.supervisor
-        ) { text += $0 }
-        #expect(output.exit == .exited(0))
-        return String(decoding: text, as: UTF8.self)
-    }
+    func sql(_ artifact: Artifact, in fixture: BackupFixture) throws -> String { try fixture.dumpText(artifact) }
 
     func rows(_ artifact: Artifact) -> [String: Int64] {
         (artifact.manifest["rows"]?.object ?? [:]).compactMapValues(\.int)
