@@ -47,8 +47,8 @@ public struct BackupJob: Job {
 
     /// Creates the job; `slots` is shared by all backup jobs of the worker.
     public init(
-        storage: any ObjectStore, access: any BackupAccess, policy: BackupPolicy, tools: BackupTools = BackupTools(),
-        slots: DumpSlots = DumpSlots()
+        storage: any ObjectStore, access: any BackupAccess = TenancyAccess(), policy: BackupPolicy,
+        tools: BackupTools = BackupTools(), slots: DumpSlots = DumpSlots()
     ) {
         self.storage = storage
         self.access = access
