@@ -73,7 +73,8 @@ public struct BackupJob: Job {
             let made = try slots.withSlot(
                 on: store.server, of: store.dumpLimit, within: rules.patience, stop: context.stop
             ) {
-                try StoreBackup(job: self, context: context, store: store, reason: payload.reason, keptFor: keptFor).make()
+                try StoreBackup(job: self, context: context, store: store, reason: payload.reason, keptFor: keptFor)
+                    .make()
             }
             guard let made else { return .snoozed(.seconds(30)) }
             artifacts.append(made)
@@ -82,7 +83,9 @@ public struct BackupJob: Job {
         isComplete = true
         let summary: JSON = [
             "databases": .int(Int64(stores.count)), "bytes": .int(artifacts.reduce(0) { $0 + $1.bytes }),
-            "rows": .int(artifacts.reduce(0) { $0 + ($1.manifest["rows"]?.object?.values.reduce(0) { $0 + ($1.int ?? 0) } ?? 0) }),
+            "rows": .int(
+                artifacts.reduce(0) { $0 + ($1.manifest["rows"]?.object?.values.reduce(0) { $0 + ($1.int ?? 0) } ?? 0) }
+            ),
         ]
         return .finished(JobResult(summary: summary, artifacts: artifacts))
     }

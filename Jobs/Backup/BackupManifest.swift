@@ -28,7 +28,8 @@ struct BackupManifest {
             "snapshot_at": .double(scope.time),
             "rows": .object(scope.rows.mapValues(JSON.int)),
             "large_objects_left_out": .int(scope.largeObjects),
-            "sections": attempt.tenant.isolation == .shared ? ["pre-data", "data"] : ["pre-data", "data", "post-data"],
+            "sections": attempt.tenant.isolation == .shared
+                ? ["pre-data", "data"] : ["pre-data", "data", "post-data"],
             "bytes": .int(bytes),
             "sha256": .string(sha256),
             "job": .int(attempt.jobID),

@@ -58,7 +58,9 @@ struct DumpScope {
               lower(coalesce(current_setting('app.current_tenant', true), '')), current_setting('row_security')
             FROM pg_catalog.pg_roles r WHERE r.rolname = session_user
             """, [])[0]
-        if try row.bool(0) { throw refusal("session_superuser", "the session is a superuser's, who sees every tenant's rows") }
+        if try row.bool(0) {
+            throw refusal("session_superuser", "the session is a superuser's, who sees every tenant's rows")
+        }
         if try row.bool(1) { throw refusal("session_bypasses_rls", "the session's role has BYPASSRLS") }
         guard try row.text(2) == store.login, try row.text(3) == store.login, try row.text(4) == store.database else {
             throw refusal("session_mismatch", "the session is not that of the login and database in the registry")

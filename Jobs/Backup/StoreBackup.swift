@@ -20,7 +20,8 @@ struct StoreBackup {
             try session.inSnapshot {
                 let scope = try DumpScope(of: store, tenant: context.tenant, session: session)
                 let key = try ObjectKey(
-                    tenant: context.tenant.id, entity: .backups, at: Date(timeIntervalSince1970: scope.time), id: UUID())
+                    tenant: context.tenant.id, entity: .backups, at: Date(timeIntervalSince1970: scope.time), id: UUID()
+                )
                 do {
                     artifact = try dump(scope, under: key, toolVersion: toolVersion)
                 } catch {

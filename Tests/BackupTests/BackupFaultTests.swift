@@ -1,4 +1,3 @@
-@testable import Backup
 import Dispatch
 import FoundationEssentials
 import Glibc
@@ -7,6 +6,8 @@ import Postgres
 import ReeveTesting
 import Storage
 import Testing
+
+@testable import Backup
 
 @Suite("A backup that fails")
 struct BackupFaultTests {
@@ -22,7 +23,8 @@ struct BackupFaultTests {
     func tools(_ lines: String, version: String = "pg_dump (PostgreSQL) 15.4") -> BackupTools {
         let path = fixture.folder.path + "/pg_dump"
         write(
-            "#!/bin/sh\n[ \"$1\" = --version ] && { echo '\(version)'; exit 0; }\nreal=/usr/bin/pg_dump\n\(lines)\n", to: path,
+            "#!/bin/sh\n[ \"$1\" = --version ] && { echo '\(version)'; exit 0; }\nreal=/usr/bin/pg_dump\n\(lines)\n",
+            to: path,
             mode: 0o700)
         return BackupTools(dump: path, supervisor: BuiltProducts.supervisor)
     }
@@ -52,7 +54,9 @@ struct BackupFaultTests {
     func badDump(lines: String, code: String, text: String) { expectFailure(code, tools(lines), naming: text) }
 
     @Test("a pg_dump older than the server is refused, both versions named")
-    func old() { expectFailure("pg_dump_too_old", tools("exit 0", version: "pg_dump (PostgreSQL) 12.3"), naming: "12.3") }
+    func old() {
+        expectFailure("pg_dump_too_old", tools("exit 0", version: "pg_dump (PostgreSQL) 12.3"), naming: "12.3")
+    }
 
     @Test("a missing pg_dump is named with its package")
     func missing() {
@@ -71,9 +75,11 @@ struct BackupFaultTests {
         #expect(!text.contains(BackupFixture.password) && !text.contains("worker-secret"))
     }
 
-    @Test("a job that is stopped while it dumps leaves neither file nor process nor backend", arguments: [
-        StopReason.cancelled, .shutdown, .leaseLost,
-    ])
+    @Test(
+        "a job that is stopped while it dumps leaves neither file nor process nor backend",
+        arguments: [
+            StopReason.cancelled, .shutdown, .leaseLost,
+        ])
     func stopped(reason: StopReason) throws {
         let started = fixture.folder.path + "/started"
         let stop = StopSignal()

@@ -136,7 +136,8 @@ final class BackupFixture: BackupAccess {
         }
     }
 
-    func job(tools: BackupTools? = nil, storage: (any ObjectStore)? = nil, slots: DumpSlots = DumpSlots()) -> BackupJob {
+    func job(tools: BackupTools? = nil, storage: (any ObjectStore)? = nil, slots: DumpSlots = DumpSlots()) -> BackupJob
+    {
         BackupJob(
             storage: storage ?? self.storage, access: self,
             policy: BackupPolicy(patience: .milliseconds(100)) { _ in .seconds(7 * 86400) },
@@ -200,7 +201,9 @@ final class BackupFixture: BackupAccess {
         let lie = lie.withLock { $0 }
         var made = settings(store, context.tenant, options: lie.childOptions)
         if let user = lie.childUser { made = made.with(["user": user]) }
-        let service = "[t]\n" + made.options.filter { $0.key != "password" && $0.key != "passfile" }
+        let service =
+            "[t]\n"
+            + made.options.filter { $0.key != "password" && $0.key != "passfile" }
             .map { "\($0.key)=\($0.value)\n" }.joined()
         write(service, to: private_.path + "/service")
         write("*:*:*:*:\(Self.password)\n", to: private_.path + "/pass")

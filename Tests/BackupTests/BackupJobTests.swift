@@ -1,4 +1,3 @@
-@testable import Backup
 import EmbeddedPostgres
 import FoundationEssentials
 import JobKit
@@ -7,6 +6,8 @@ import Processes
 import ReeveTesting
 import Storage
 import Testing
+
+@testable import Backup
 
 @Suite("BackupJob")
 struct BackupJobTests {
@@ -24,7 +25,8 @@ struct BackupJobTests {
             let output = try ChildProcess.run(
                 program: "pg_restore",
                 arguments: [
-                    "--exit-on-error", "--no-owner", "--dbname=host=\(scratch["host"] ?? "") port=\(scratch["port"] ?? "") "
+                    "--exit-on-error", "--no-owner",
+                    "--dbname=host=\(scratch["host"] ?? "") port=\(scratch["port"] ?? "") "
                         + "user=\(scratch["user"] ?? "") dbname=\(scratch["dbname"] ?? "")",
                     "\(fixture.storage.root)/\(artifact.key)",
                 ], environment: ["PATH": "/usr/bin:/bin", "PGPASSFILE": TestServer.shared.passwordFile],

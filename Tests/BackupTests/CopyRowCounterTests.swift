@@ -1,5 +1,6 @@
-@testable import Backup
 import Testing
+
+@testable import Backup
 
 @Suite("CopyRowCounter")
 struct CopyRowCounterTests {

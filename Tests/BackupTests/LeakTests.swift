@@ -1,4 +1,3 @@
-@testable import Backup
 import EmbeddedPostgres
 import JobKit
 import Postgres
@@ -6,6 +5,8 @@ import ReeveTesting
 import Storage
 import Synchronization
 import Testing
+
+@testable import Backup
 
 /// Every way in which pg_dump is known to write other tenants' rows, or none, and to exit with 0.
 @Suite("A backup that would leak")
@@ -70,7 +71,8 @@ struct LeakTests {
 
     @Test("a pg_dump that connects as a superuser is found by the count")
     func childSuperuser() throws {
-        try fixture.adminScript("CREATE ROLE \(fixture.prefix)root SUPERUSER LOGIN PASSWORD '\(BackupFixture.password)'")
+        try fixture.adminScript(
+            "CREATE ROLE \(fixture.prefix)root SUPERUSER LOGIN PASSWORD '\(BackupFixture.password)'")
         fixture.lie.withLock { $0.childUser = "\(fixture.prefix)root" }
         expectRefusal("backup_count_mismatch", of: one, naming: "24 rows in the dump")
     }
@@ -104,7 +106,8 @@ struct LeakTests {
         let tenant = try fixture.addTenant("owner", schema: "tenant_owner", marker: "OWN")
         let login = fixture.login("owner")
         try fixture.adminScript(
-            "ALTER TABLE tenant_owner.orders OWNER TO \(login); ALTER TABLE tenant_owner.orders ENABLE ROW LEVEL SECURITY")
+            "ALTER TABLE tenant_owner.orders OWNER TO \(login); ALTER TABLE tenant_owner.orders ENABLE ROW LEVEL SECURITY"
+        )
         expectRefusal("backup_owner_without_force", of: tenant, naming: "tenant_owner.orders")
         try fixture.adminScript("ALTER TABLE tenant_owner.orders FORCE ROW LEVEL SECURITY")
         #expect(try fixture.backUp(tenant).manifest["rows"]?["tenant_owner.orders"] == 0)
