@@ -1,0 +1,103 @@
+import FoundationEssentials
+public import JobKit
+import Postgres
+
+/// Hands out tenants' sessions, proven each time they are handed out (design section 6.5), from a small store of idle connections.
+public final class TenantSessions: Sendable {
+    /// The registry.
+    public let directory: TenantDirectory
+    let idle: IdleConnections
+
+    /// Keeps at most `idleLimit` idle connections, `idlePerStore` for each login and database, each for `idleTime` at most
+    /// (they are closed when any session is next taken or given back).
+    public init(
+        directory: TenantDirectory, idleLimit: Int = 32, idlePerStore: Int = 2, idleTime: Duration = .seconds(60)
+    ) {
+        self.directory = directory
+        idle = IdleConnections(limit: idleLimit, perKey: idlePerStore, lifetime: idleTime)
+        ChildConnection.removeLeftovers()
+    }
+
+    /// Closes the idle connections.
+    public func close() { idle.closeAll() }
+
+    /// Lends a proven session to `body`. Throws a `JobFailure` `session_proof` when the database does not take it for the
+    /// tenant's own, and a `TenancyError` when the store is not the tenant's. The stop signal and the deadline interrupt queries.
+    public func withSession<T>(
+        _ store: TenantStore, of attempt: JobAttempt, stop: StopSignal, deadline: ContinuousClock.Instant? = nil,
+        _ body: (TenantSession) throws -> T
+    ) throws -> T {
+        try stop.throwIfStopped()
+        let (connection, key) = try take(store, of: attempt, stop: stop)
+        let session = TenantSession(connection, tenant: attempt.tenant, store: store, stop: stop, deadline: deadline)
+        defer {
+            session.end()
+            giveBack(connection, key)
+        }
+        return try body(session)
+    }
+
+    /// Proves a session, then lends `body` the same login for a child program.
+    public func withChildConnection<T>(
+        _ store: TenantStore, of attempt: JobAttempt, _ body: (ChildConnection) throws -> T
+    ) throws -> T {
+        let (connection, key) = try take(store, of: attempt, stop: nil)
+        giveBack(connection, key)
+        let password = try directory.password(of: store, tenant: attempt.tenant.id)
+        let child = try ChildConnection(
+            store.settings(applicationName: Self.applicationName(attempt)), login: store.login, password: password)
+        defer { child.remove() }
+        return try body(child)
+    }
+
+    static func applicationName(_ attempt: JobAttempt) -> String { "reeve:\(attempt.leaseID.uuidString.lowercased())" }
+
+    private func take(_ store: TenantStore, of attempt: JobAttempt, stop: StopSignal?) throws -> (Connection, IdleConnections.Key)
+    {
+        // What the registry says now, not what a handler holds.
+        guard store.tenantID == attempt.tenant.id,
+            try directory.stores(of: attempt.tenant.id).contains(store)
+        else {
+            throw TenancyError(
+                .refused, "\(store.server)/\(store.database) is not, or not any more, a store of tenant \(attempt.tenant.code)")
+        }
+        let name = Self.applicationName(attempt)
+        let key = IdleConnections.Key(
+            server: store.server, database: store.database, login: store.login,
+            settings: store.settings(applicationName: "reeve idle"))
+        while let connection = idle.take(key) {
+            do {
+                _ = try connection.execute("SELECT set_config('application_name', $1::text, false)", [name], stop: stop)
+                try SessionProof.prove(connection, store, attempt, directory.control, stop: stop)
+                return (connection, key)
+            } catch let error as PostgresError where error.isConnectionLost {
+                // The server closed it while it was idle: the next one, or a new one.
+                connection.close()
+            } catch {
+                connection.close()
+                throw error
+            }
+        }
+        let password = try directory.password(of: store, tenant: attempt.tenant.id)
+        let connection = try Connection(store.settings(applicationName: name).with(["password": password]))
+        do {
+            try SessionProof.prove(connection, store, attempt, directory.control, stop: stop)
+        } catch {
+            connection.close()
+            throw error
+        }
+        return (connection, key)
+    }
+
+    /// Keeps the connection with nothing of its last user on it: role, settings, locks, temporary objects and prepared statements.
+    private func giveBack(_ connection: Connection, _ key: IdleConnections.Key) {
+        guard connection.isUsable, !connection.inTransaction else { return connection.close() }
+        do throws(PostgresError) {
+            try connection.execute("DISCARD ALL")
+            try connection.execute("SET application_name = 'reeve idle'")
+        } catch {
+            return connection.close()
+        }
+        idle.put(connection, key)
+    }
+}

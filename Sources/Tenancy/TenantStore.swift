@@ -1,0 +1,53 @@
+public import JobKit
+public import Postgres
+
+/// Where data of a tenant lives: one database, the tenant's schemas in it, and the login that reaches them. Comes from the
+/// registry only, through `TenantDirectory`; it cannot be made up.
+public struct TenantStore: Sendable, Hashable {
+    /// The tenant it belongs to.
+    public let tenantID: TenantID
+    /// The name of the database server in the registry.
+    public let server: String
+    /// The database.
+    public let database: String
+    /// The tenant's schemas, in the order of its `search_path`.
+    public let schemas: [String]
+    /// Schemas of shared reference data, read only, after the tenant's own in `search_path` (ISO-D-004).
+    public let referenceSchemas: [String]
+    /// The tenant's own login.
+    public let login: String
+    /// How many dumps may run at once on the server.
+    public let dumpLimit: Int
+    /// The region of the server.
+    public let region: String
+    /// The role that owns the tenant's objects and cannot log in; the tenant's login is no member of it.
+    public var owner: String { TenantNames.owner(of: login) }
+
+    let serverSettings: ConnectionSettings
+
+    /// The login's connection without its password; `search_path` and `app.current_tenant` are set as the session starts.
+    public func settings(applicationName: String) -> ConnectionSettings {
+        var settings = serverSettings
+        // What the administrator's connection uses to prove itself is nothing for a tenant.
+        for keyword in ["password", "passfile", "user", "sslcert", "sslkey", "sslpassword"] { settings[keyword] = nil }
+        let given = settings["options"].map { $0 + " " } ?? ""
+        return settings.with([
+            "dbname": database, "user": login, "application_name": applicationName,
+            "options": given + "-c search_path=\(Self.escape(searchPath))"
+                + " -c app.current_tenant=\(tenantID.description)",
+        ])
+    }
+
+    /// The `search_path` as it is set and as the server must report it.
+    var searchPath: String { (schemas + referenceSchemas).map { quoteIdentifier($0) }.joined(separator: ",") }
+
+    /// Escapes a value of libpq's `options`, where spaces separate and a backslash escapes.
+    private static func escape(_ value: String) -> String {
+        var out = ""
+        for character in value {
+            if character == " " || character == "\\" { out += "\\" }
+            out.append(character)
+        }
+        return out
+    }
+}
