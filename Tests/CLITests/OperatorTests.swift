@@ -150,4 +150,52 @@ import Testing
         #expect(try JSON(parsing: stream.out)["state"]?.string == "available")
         #expect(try JSON(parsing: try control.run("kinds", "show", "stocktake", "--schema").out)["type"]?.string == "object")
     }
+
+    @Test("a server is registered with a sealed password, which nothing prints, and is listed")
+    func servers() throws {
+        let control = try ControlFixture()
+        var template = Array("/tmp/reeve-server-test.XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        defer { for name in ["key", "password", ""] { remove("\(folder)/\(name)") } }
+        #expect(try control.run("key", "generate", "\(folder)/key").code == 0)
+        let twice = try control.run("key", "generate", "\(folder)/key")
+        #expect(twice.code == 1 && twice.err.contains("\(folder)/key"))
+        let connection = try Connection(control.settings)
+        defer { connection.close() }
+        try connection.executeScript("DROP ROLE IF EXISTS cli_admin; CREATE ROLE cli_admin SUPERUSER LOGIN PASSWORD 'CANARY-admin'")
+        try ReeveRun.write("CANARY-admin\n", to: "\(folder)/password")
+        let host = control.settings["host"] ?? ""
+        let conninfo = "host=\(host) port=\(control.settings["port"] ?? "") user=cli_admin dbname=postgres"
+        let words = ["server", "add", "db1", conninfo, "--region", "eu", "--password-file", "\(folder)/password"]
+        let environment = ["REEVE_DATABASE_URL": control.conninfo]
+        let keyless = try ReeveRun(words, environment)
+        #expect(keyless.code == 2 && keyless.err.contains("reeve key generate"), "\(keyless)")
+        let added = try ReeveRun(words + ["--key-file", "\(folder)/key"], environment)
+        #expect(added.code == 0 && !added.all.contains("CANARY"), "\(added)")
+        let list = try control.run("server", "list", "--json")
+        #expect(try list.json.array?.first?["has_password"] == true)
+        #expect(!list.all.contains("CANARY"))
+        let stored = try connection.execute("SELECT s::text FROM reeve.tenant_server s")[0].text(0)
+        #expect(!stored.contains("CANARY"))
+        let inline = try control.run("server", "add", "db2", "host=x password=CANARY", "--region", "eu")
+        #expect(inline.code == 2 && inline.err.contains("--password-file") && !inline.all.contains("CANARY"))
+        let away = try control.run("server", "add", "db2", "host=127.0.0.1 port=1", "--region", "eu")
+        #expect(away.code == 69 && away.err.contains("cannot reach that server"))
+        #expect(try control.run("server", "list", "--json").json.array?.count == 1)
+    }
+
+    @Test("a terminal gets colour unless NO_COLOR or TERM says otherwise")
+    func colour() throws {
+        let control = try ControlFixture()
+        let reeve = BuiltProducts.path("reeve")
+        func typescript(_ environment: [String: String]) throws -> String {
+            let all = ["REEVE_DATABASE_URL": control.conninfo].merging(environment) { _, new in new }
+            return try ReeveRun(program: "/usr/bin/script", ["-qec", "\(reeve) tenant list", "/dev/null"], all).out
+        }
+        #expect(try typescript(["TERM": "xterm"]).contains("\u{1B}[32mactive"))
+        #expect(try !typescript(["TERM": "xterm", "NO_COLOR": "1"]).contains("\u{1B}"))
+        #expect(try !typescript(["TERM": "dumb"]).contains("\u{1B}"))
+        #expect(try !typescript([:]).contains("\u{1B}"))
+    }
 }

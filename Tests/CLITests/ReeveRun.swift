@@ -12,7 +12,10 @@ struct ReeveRun {
     let err: String
 
     /// Runs it with these words; the environment holds only what is given, and PATH. `input` is standard input.
-    init(_ words: [String], _ environment: [String: String] = [:], input: String = "", directory: String = "/") throws {
+    init(
+        program: String = BuiltProducts.path("reeve"), _ words: [String], _ environment: [String: String] = [:], input: String = "",
+        directory: String = "/"
+    ) throws {
         var template = Array("/tmp/reeve-cli-test.XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw Failure(what: "mkdtemp") }
         let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
@@ -26,7 +29,7 @@ struct ReeveRun {
         posix_spawn_file_actions_addopen(&actions, 2, "\(folder)/err", O_WRONLY | O_CREAT, 0o600)
         let path = "/usr/bin/env"
         let all = environment.merging(["PATH": "/usr/bin:/bin"]) { given, _ in given }
-        let argv = (["env", "-C", directory, BuiltProducts.path("reeve")] + words).map { strdup($0) } + [nil]
+        let argv = (["env", "-C", directory, program] + words).map { strdup($0) } + [nil]
         let envp = all.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for pointer in argv + envp { free(pointer) } }
         var child: pid_t = 0
