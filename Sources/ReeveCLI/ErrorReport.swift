@@ -59,6 +59,10 @@ struct ErrorReport {
     private static func connection(_ error: PostgresError, _ invocation: Invocation?) -> ErrorReport {
         if error.operation == "connection string" {
             return ErrorReport(.usage, error.message, nil)
+        } else if error.operation == "COMMIT" {
+            return ErrorReport(
+                .unavailable, "the connection was lost while committing: nobody knows whether it was done",
+                "look before you try again; an enqueue with --key is safe to repeat")
         } else if error.message.contains("too many clients") || error.message.contains("remaining connection slots")
             || error.message.contains("too many connections")
         {

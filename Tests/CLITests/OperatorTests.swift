@@ -198,4 +198,33 @@ import Testing
         #expect(try !typescript(["TERM": "dumb"]).contains("\u{1B}"))
         #expect(try !typescript([:]).contains("\u{1B}"))
     }
+
+    @Test("on a terminal watch redraws the list, and waiting shows how long")
+    func redraw() throws {
+        let control = try ControlFixture()
+        #expect(try control.run("enqueue", "acme.reports", "stocktake").code == 0)
+        let reeve = BuiltProducts.path("reeve")
+        let environment = ["REEVE_DATABASE_URL": control.conninfo, "TERM": "xterm"]
+        let watch = try ReeveRun(
+            program: "/usr/bin/script", ["-qec", "\(reeve) jobs watch --timeout 0s", "/dev/null"], environment)
+        #expect(watch.out.contains("\u{1B}[H\u{1B}[2J") && watch.out.contains("stocktake"))
+        let wait = try ReeveRun(
+            program: "/usr/bin/script", ["-qec", "\(reeve) enqueue acme.reports stocktake --wait --timeout 1s", "/dev/null"], environment)
+        #expect(wait.code == 6 && wait.out.contains("is available for 0s") && wait.out.contains("\r\u{1B}[K"), "\(wait)")
+        let piped = try control.run("enqueue", "acme.reports", "stocktake", "--wait", "--timeout", "1s")
+        #expect(!piped.all.contains("\r") && !piped.all.contains("is available for"))
+    }
+
+    @Test("what needs an answer is refused with 4 when nobody can be asked")
+    func confirmation() throws {
+        let line = ParsedLine(path: ["tenant", "create"], options: ["no-input": ["true"]])
+        let output = Output(isJSON: false, environment: [:])
+        let invocation = Invocation(line, try Configuration(environment: ["REEVE_CONFIG": ""]), output, JobRegistry(), program: "reeve")
+        do {
+            try invocation.confirm("Remove it?")
+            Issue.record("it was not refused")
+        } catch let error as CommandError {
+            #expect(error.code == .refused && error.hint?.contains("--yes") == true)
+        }
+    }
 }
