@@ -39,7 +39,9 @@ public struct FolderStore: ObjectStore {
             if error.code == .notFound { return nil }
             throw error
         }
-        guard status.st_mode & S_IFMT == S_IFREG else { throw StorageError.system(ELOOP, "look up \(key)", description) }
+        guard status.st_mode & S_IFMT == S_IFREG else {
+            throw StorageError.system(ELOOP, "look up \(key)", description)
+        }
         return Int64(status.st_size)
     }
 
@@ -59,6 +61,9 @@ public struct FolderStore: ObjectStore {
             try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
     }
+
+    /// The object's file.
+    public func localPath(of key: ObjectKey) -> String? { "\(root)/\(key)" }
 
     /// Removes the object; nothing happens when there is none.
     public func delete(_ key: ObjectKey) throws {

@@ -9,6 +9,8 @@ public protocol ObjectStore: Sendable, CustomStringConvertible {
     func size(of key: ObjectKey) throws -> Int64?
     /// Hands the object's bytes to `body`, piece by piece and in order.
     func read(_ key: ObjectKey, _ body: (UnsafeRawBufferPointer) throws -> Void) throws
+    /// A path under which a child program may read the published object; nil when the store is no folder of this machine.
+    func localPath(of key: ObjectKey) -> String?
     /// Removes the object; nothing happens when there is none.
     func delete(_ key: ObjectKey) throws
     /// Removes what unfinished writers left behind and nobody has touched for this long; returns how many files.

@@ -45,10 +45,12 @@ struct ObjectKeyTests {
             "T/backups/02026/03/ID", "T/backups/+2026/03/ID", "T/Backups/2026/03/ID", "T/back%2fups/2026/03/ID",
             "T/backups/2026/03/ID\0", "T/backups/2026/03/ID\r\n", "T/backups/2026/13/ID", "T/backups//03/ID",
             "T/backups/2026/03/ID.exe", "T/backups/2026/03/ID.manifest.json/..", "T/backups/2026/03/..",
-            "T\u{2044}backups/2026/03/ID", "T/-backups/2026/03/ID", "T/b\u{0430}ckups/2026/03/ID", "acme/backups/2026/03/ID",
+            "T\u{2044}backups/2026/03/ID", "T/-backups/2026/03/ID", "T/b\u{0430}ckups/2026/03/ID",
+            "acme/backups/2026/03/ID",
         ])
     func refused(pattern: String) {
-        let text = pattern.split(separator: "ID", omittingEmptySubsequences: false).joined(separator: "\(TenantID(rawValue: id))")
+        let text = pattern.split(separator: "ID", omittingEmptySubsequences: false).joined(
+            separator: "\(TenantID(rawValue: id))")
         let whole = text.hasPrefix("T") ? "\(tenant)" + text.dropFirst() : text
         #expect(throws: StorageError.self) { try ObjectKey(parsing: whole) }
         #expect(throws: StorageError.self) { try ObjectKey(parsing: whole.uppercased()) }

@@ -1,0 +1,52 @@
+public import JobKit
+public import Postgres
+
+/// A database of a tenant, as the registry names it; nothing in it is derived from a name.
+public struct BackupStore: Sendable, Hashable {
+    /// The database server's name in the registry.
+    public let server: String
+    /// The database.
+    public let database: String
+    /// The tenant's schemas, or the schema that tenants share.
+    public let schemas: [String]
+    /// Schemas of common data, which are never in a tenant's dump.
+    public let referenceSchemas: [String]
+    /// The tenant's own login.
+    public let login: String
+    /// How many dumps may run on the server at once.
+    public let dumpLimit: Int
+
+    /// Creates the record.
+    public init(
+        server: String, database: String, schemas: [String], referenceSchemas: [String], login: String, dumpLimit: Int
+    ) {
+        self.server = server
+        self.database = database
+        self.schemas = schemas
+        self.referenceSchemas = referenceSchemas
+        self.login = login
+        self.dumpLimit = dumpLimit
+    }
+}
+
+/// A session as the tenant's login; used by one thread.
+public protocol BackupSession {
+    /// The server's version: 150004 is 15.4.
+    var serverVersion: Int { get }
+    /// Runs a statement; ends early when the attempt is stopped.
+    func query(_ sql: String, _ parameters: [(any PostgresEncodable)?]) throws -> Rows
+    /// Runs `body` in a read-only transaction that sees one snapshot throughout.
+    func inSnapshot(_ body: () throws -> Void) throws
+}
+
+/// How a backup reaches the data of its attempt's tenant, and of no other.
+public protocol BackupAccess: Sendable {
+    /// All the tenant's databases.
+    func stores(_ context: JobContext) throws -> [BackupStore]
+    /// Opens a session as the tenant's login.
+    func withSession(
+        _ store: BackupStore, _ context: JobContext, _ body: (any BackupSession) throws -> Void) throws
+    /// Hands out the environment with which a child program connects as the tenant's login; it holds no password itself.
+    func withChildEnvironment(
+        _ store: BackupStore, _ context: JobContext, _ body: ([String: String]) throws -> Void) throws
+}

@@ -1,0 +1,78 @@
+import Glibc
+import JobKit
+public import Processes
+import Synchronization
+
+/// The programs of PostgreSQL that a backup needs.
+public final class BackupTools: Sendable {
+    private struct Known: Equatable {
+        let inode: UInt64
+        let changed: Int
+        let version: String
+    }
+
+    let dump: String
+    let restore: String
+    let supervisor: Supervisor
+    private let known = Mutex<[String: Known]>([:])
+
+    /// Names the programs, by path or by a name to look up in PATH.
+    public init(dump: String = "pg_dump", restore: String = "pg_restore", supervisor: Supervisor = .current()) {
+        self.dump = dump
+        self.restore = restore
+        self.supervisor = supervisor
+    }
+
+    /// What every child gets: no variable of the worker's but the way to programs.
+    var environment: [String: String] {
+        ["LC_ALL": "C", "PATH": getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"]
+    }
+
+    /// The version of pg_dump in words; throws when it is missing or older than the server (`150004` is 15.4).
+    func dumpVersion(atLeast server: Int, stop: StopSignal) throws -> String {
+        let version = try version(of: dump, stop: stop)
+        _ = try self.version(of: restore, stop: stop)
+        guard let major = Int(version.prefix { $0.isNumber }), major >= server / 10000 else {
+            throw JobFailure(
+                "pg_dump_too_old",
+                "pg_dump \(version) cannot dump a server of version \(server / 10000); "
+                    + "run: apt-get install postgresql-client-\(server / 10000)", .retryAfter(.seconds(300)))
+        }
+        return version
+    }
+
+    private func version(of program: String, stop: StopSignal) throws -> String {
+        guard let path = ChildProcess.find(program) else {
+            let name = program.split(separator: "/").last.map(String.init) ?? program
+            throw JobFailure(
+                "\(name)_missing", ChildProcessError.missing(program).message, .retryAfter(.seconds(300)))
+        }
+        var status = stat()
+        // A file that cannot be looked at is asked each time.
+        let isSeen = stat(path, &status) == 0
+        let entry = known.withLock { $0[path] }
+        if isSeen, let entry, entry.inode == UInt64(status.st_ino), entry.changed == Int(status.st_mtim.tv_sec) {
+            return entry.version
+        }
+        var text: [UInt8] = []
+        let output = try ChildProcess.run(
+            program: path, arguments: ["--version"], environment: environment, supervisor: supervisor, stop: stop,
+            deadline: .now + .seconds(30)
+        ) { bytes in text += bytes.prefix(200) }
+        // `pg_dump (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)`
+        let words = String(decoding: text, as: UTF8.self).split { $0 == " " || $0 == "\n" }
+        guard output.exit == .exited(0), let version = words.first(where: { $0.first?.isNumber == true }) else {
+            throw JobFailure(
+                "pg_tool_broken", "\(path) --version did not name its version (\(output.exit))",
+                .retryAfter(.seconds(300)))
+        }
+        // Debian's wrapper chooses among versions that come and go without it changing.
+        let isWrapper = words.contains { $0.hasPrefix("(Debian") || $0.hasPrefix("(Ubuntu") }
+        if isSeen, !isWrapper {
+            let entry = Known(
+                inode: UInt64(status.st_ino), changed: Int(status.st_mtim.tv_sec), version: String(version))
+            known.withLock { $0[path] = entry }
+        }
+        return String(version)
+    }
+}

@@ -1,0 +1,162 @@
+import JobKit
+import Postgres
+
+/// What a dump of one store must hold: each table with its number of rows, taken in the dump's own snapshot.
+///
+/// Refuses every session and table with which pg_dump would write other tenants' rows, or none, and still exit with 0.
+struct DumpScope {
+    /// Rows by table, `schema.table` with quotes where SQL needs them.
+    var rows: [String: Int64] = [:]
+    /// Sequences whose position is common to all tenants and so stays out of a dump.
+    var commonSequences: [String] = []
+    /// Whether pg_dump has to be told that row-level security is expected.
+    var hasRowSecurity = false
+    /// The exported snapshot.
+    var snapshot = ""
+    /// The time of the snapshot by the database server's clock, in seconds since 1970.
+    var time: Double = 0
+    /// The server's version in words.
+    var serverVersion = ""
+    /// How many large objects the database holds; they are in no dump.
+    var largeObjects: Int64 = 0
+
+    /// Reeve's own schema in a tenant's database.
+    static let fenceSchema = "reeve_fence"
+
+    private let store: BackupStore
+    private let tenant: Tenant
+    private let session: any BackupSession
+
+    /// Looks and counts, inside the transaction whose snapshot pg_dump will use.
+    init(of store: BackupStore, tenant: Tenant, session: any BackupSession) throws {
+        self.store = store
+        self.tenant = tenant
+        self.session = session
+        // The snapshot lives as long as this transaction, which does nothing while pg_dump runs.
+        for name in ["statement_timeout", "idle_in_transaction_session_timeout"] {
+            _ = try session.query("SELECT set_config($1::text, '0', true)", [name])
+        }
+        try proveLogin()
+        try proveTables()
+        try findSequences()
+        try count()
+        let row = try session.query(
+            """
+            SELECT pg_catalog.pg_export_snapshot(), extract(epoch FROM transaction_timestamp())::float8,
+              current_setting('server_version'), (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata)
+            """, [])[0]
+        snapshot = try row.text(0)
+        time = try row.double(1)
+        serverVersion = try row.text(2)
+        largeObjects = tenant.isolation == .database ? try row.int(3) : 0
+    }
+
+    private func proveLogin() throws {
+        let row = try session.query(
+            """
+            SELECT r.rolsuper, r.rolbypassrls, session_user::text, current_user::text, current_database()::text,
+              lower(coalesce(current_setting('app.current_tenant', true), '')), current_setting('row_security')
+            FROM pg_catalog.pg_roles r WHERE r.rolname = session_user
+            """, [])[0]
+        if try row.bool(0) {
+            throw refusal("session_superuser", "the session is a superuser's, who sees every tenant's rows")
+        }
+        if try row.bool(1) { throw refusal("session_bypasses_rls", "the session's role has BYPASSRLS") }
+        guard try row.text(2) == store.login, try row.text(3) == store.login, try row.text(4) == store.database else {
+            throw refusal("session_mismatch", "the session is not that of the login and database in the registry")
+        }
+        // Platforms' own policies read it; without it they show nothing, and an empty dump looks like a good one.
+        guard try tenant.isolation != .shared || row.text(5) == tenant.id.description else {
+            throw refusal("tenant_unset", "app.current_tenant is not the tenant of this job")
+        }
+    }
+
+    private mutating func proveTables() throws {
+        let isShared = tenant.isolation == .shared
+        let tables = try session.query(
+            """
+            SELECT format('%I.%I', n.nspname, c.relname), c.relkind::text, c.relrowsecurity, c.relforcerowsecurity,
+              pg_has_role(session_user, c.relowner, 'USAGE'),
+              EXISTS (SELECT FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_roles r ON r.oid = ANY (p.polroles)
+                WHERE p.polrelid = c.oid AND r.rolname = session_user AND NOT p.polpermissive AND p.polcmd IN ('*', 'r')
+                  AND position($1::text IN pg_get_expr(p.polqual, p.polrelid)) > 0),
+              has_table_privilege(c.oid, 'SELECT')
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p') AND \(inScope)
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                AND d.objid = c.oid AND d.deptype = 'e')
+            ORDER BY 1
+            """, [tenant.id.description] + scopeParameters)
+        for table in tables {
+            let name = try table.text(0)
+            let (secured, forced) = (try table.bool(2), try table.bool(3))
+            if isShared && !(secured && forced) {
+                throw refusal(
+                    "table_without_rls",
+                    "table \(name) is in a shared schema without forced row-level security, so a dump would hold every "
+                        + "tenant's rows; ENABLE and FORCE ROW LEVEL SECURITY on it, with policies, or move it")
+            }
+            if secured && !forced, try table.bool(4) {
+                throw refusal(
+                    "owner_without_force",
+                    "the session owns table \(name), whose row-level security is not forced: it would see every row")
+            }
+            if isShared, try !table.bool(5) {
+                throw refusal(
+                    "policy_missing",
+                    "table \(name) has no restrictive policy of login \(store.login) that names the tenant's id; "
+                        + "provision the tenant again")
+            }
+            if try !table.bool(6) {
+                throw refusal("table_unreadable", "login \(store.login) may not SELECT from \(name); grant it")
+            }
+            if secured { hasRowSecurity = true }
+            if try table.text(1) == "r" { rows[name] = 0 }
+        }
+    }
+
+    private mutating func findSequences() throws {
+        guard tenant.isolation == .shared else { return }
+        hasRowSecurity = true
+        commonSequences = try session.query(
+            """
+            SELECT format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind = 'S' AND $1::text IS NOT NULL AND \(inScope) ORDER BY 1
+            """, [tenant.id.description] + scopeParameters
+        ).map { try $0.text(0) }
+    }
+
+    private mutating func count() throws {
+        for table in rows.keys.sorted() {
+            guard tenant.isolation == .shared else {
+                rows[table] = try session.query("SELECT count(*) FROM ONLY \(table)", [])[0].int(0)
+                continue
+            }
+            let row = try session.query(
+                """
+                SELECT count(*), count(*) FILTER (WHERE t.tenant_id::text IS DISTINCT FROM $1::text)
+                FROM ONLY \(table) AS t
+                """, [tenant.id.description])[0]
+            guard try row.int(1) == 0 else {
+                throw refusal("foreign_rows", "the session sees rows of \(table) that are not the tenant's")
+            }
+            rows[table] = try row.int(0)
+        }
+    }
+
+    /// `$2` names schemas: those to take, or for a database of the tenant's own those to leave.
+    private var inScope: String {
+        tenant.isolation == .database
+            ? "n.nspname <> ALL ($2::text[]) AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"
+            : "n.nspname = ANY ($2::text[])"
+    }
+
+    private var scopeParameters: [(any PostgresEncodable)?] {
+        [tenant.isolation == .database ? store.referenceSchemas + [Self.fenceSchema] : store.schemas]
+    }
+
+    private func refusal(_ code: String, _ message: String) -> JobFailure {
+        JobFailure("backup_\(code)", "refused before dumping \(store.database) on \(store.server): \(message)")
+    }
+}

@@ -1,0 +1,54 @@
+public import JobKit
+import Postgres
+import Tenancy
+
+/// Reaches tenants the way every job does: through the context's proven sessions.
+public struct TenancyAccess: BackupAccess {
+    /// Takes everything from the attempt's context.
+    public init() {}
+
+    /// All the tenant's databases in the registry.
+    public func stores(_ context: JobContext) throws -> [BackupStore] {
+        try context.stores().map { store in
+            BackupStore(
+                server: store.server, database: store.database, schemas: store.schemas,
+                referenceSchemas: store.referenceSchemas, login: store.login, dumpLimit: store.dumpLimit)
+        }
+    }
+
+    /// Lends a session that proved itself to be the tenant's.
+    public func withSession(
+        _ store: BackupStore, _ context: JobContext, _ body: (any BackupSession) throws -> Void
+    ) throws {
+        try context.withSession(tenantStore(store, context)) { try body(Session(session: $0)) }
+    }
+
+    /// Lends the tenant's login to pg_dump, as files.
+    public func withChildEnvironment(
+        _ store: BackupStore, _ context: JobContext, _ body: ([String: String]) throws -> Void
+    ) throws {
+        try context.withChildConnection(tenantStore(store, context)) { try body($0.environment) }
+    }
+
+    private func tenantStore(_ store: BackupStore, _ context: JobContext) throws -> TenantStore {
+        let found = try context.stores().first { $0.server == store.server && $0.database == store.database }
+        guard let found else {
+            throw JobFailure("backup_store_gone", "database \(store.database) left the registry while it was backed up")
+        }
+        return found
+    }
+
+    private struct Session: BackupSession {
+        let session: TenantSession
+
+        var serverVersion: Int { session.serverVersion }
+
+        func query(_ sql: String, _ parameters: [(any PostgresEncodable)?]) throws -> Rows {
+            try session.query(sql, parameters)
+        }
+
+        func inSnapshot(_ body: () throws -> Void) throws {
+            try session.transaction(isolation: "repeatable read", readOnly: true, body)
+        }
+    }
+}

@@ -1,0 +1,70 @@
+import Crypto
+import FoundationEssentials
+import JobKit
+import Postgres
+import ReeveTesting
+import Storage
+import Tenancy
+import Testing
+
+@testable import Backup
+
+@Suite("A backup through the registry")
+struct TenancyAccessTests {
+    @Test("tenants of every isolation are backed up through their proven sessions, each with its own rows")
+    func everyIsolation() throws {
+        let fixture = try BackupFixture()
+        try fixture.addShared()
+        let tenants = [
+            (try fixture.addSharedTenant("one", marker: "ONE"), "ONE"),
+            (try fixture.addSharedTenant("two", marker: "TWO"), "TWO"),
+            (try fixture.addTenant("six", schema: "tenant_six", marker: "SIX"), "SIX"),
+            (try fixture.addTenant("ten", schema: "app", marker: "TEN", isolation: .database), "TEN"),
+        ]
+        let control = Pool(try TestServer.freshControl(), bound: 2, name: "control")
+        defer { control.close() }
+        let sealer = Sealer(key: try SecretKey(contents: [UInt8](repeating: 9, count: 32)))
+        try control.withConnection { connection in
+            try connection.execute(
+                "INSERT INTO reeve.tenant_server (name, conninfo, region, shared_database) "
+                    + "VALUES ('main', $1::text, 'eu', $2::text)",
+                ["host=\(fixture.database["host"] ?? "") port=\(fixture.database["port"] ?? "")", fixture.databaseName])
+            for (tenant, _) in tenants {
+                let store = try fixture.storesOf(tenant)[0]
+                try connection.execute(
+                    "INSERT INTO reeve.tenant (id, code, name, tier, isolation, region) "
+                        + "VALUES ($1::uuid, $2::text, 'x', 'starter', $3::reeve.isolation, 'eu')",
+                    [tenant.id, tenant.code, tenant.isolation.rawValue])
+                try connection.execute(
+                    """
+                    INSERT INTO reeve.tenant_store
+                      (tenant_id, server, database, schemas, reference_schemas, login, secret, ready)
+                    VALUES ($1::uuid, 'main', $2::text, $3::text[], '{reference}', $4::text, $5::bytea, true)
+                    """,
+                    [
+                        tenant.id, store.database, store.schemas, store.login,
+                        try sealer.seal(BackupFixture.password, tenant: tenant.id, purpose: "login"),
+                    ])
+            }
+        }
+        let sessions = TenantSessions(directory: TenantDirectory(control: control, sealer: sealer))
+        defer { sessions.close() }
+        var resources = JobResources()
+        resources.add(sessions)
+        let job = BackupJob(
+            storage: fixture.storage, policy: BackupPolicy { _ in .seconds(86400) },
+            tools: BackupTools(supervisor: BuiltProducts.supervisor))
+        for (tenant, marker) in tenants {
+            let outcome = try JobHarness.run(job, .init(), tenant: tenant, resources: resources)
+            guard case .finished(let result) = outcome, let artifact = result.artifacts.first else {
+                Issue.record("\(outcome)")
+                continue
+            }
+            let text = try fixture.dumpText(artifact)
+            for (_, other) in tenants {
+                #expect(text.contains("\(other)-00001") == (other == marker), "\(marker) \(other)")
+            }
+        }
+        #expect(fixture.folder.files().count == 8)
+    }
+}
