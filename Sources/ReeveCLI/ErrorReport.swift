@@ -1,5 +1,7 @@
+import JobKit
 import Postgres
 import PostgresQueue
+import Tenancy
 
 /// Turns any error into an exit code and words that name the remedy.
 struct ErrorReport {
@@ -11,8 +13,19 @@ struct ErrorReport {
         switch error {
         case let error as CommandError: self.init(error.code, error.message, error.hint)
         case let error as PostgresError: self = ErrorReport.database(error, invocation)
+        case let error as TenancyError: self.init(ErrorReport.code(error.kind), error.description, nil)
+        case let error as JobFailure: self.init(.failed, error.message, nil)
         case let error as SchemaError: self.init(.conflict, error.description, nil)
         default: self.init(.failed, "\(error)", nil)
+        }
+    }
+
+    private static func code(_ kind: TenancyError.Kind) -> ExitCode {
+        switch kind {
+        case .invalid: .usage
+        case .notFound: .notFound
+        case .conflict: .conflict
+        case .refused: .refused
         }
     }
 
@@ -46,6 +59,10 @@ struct ErrorReport {
     private static func connection(_ error: PostgresError, _ invocation: Invocation?) -> ErrorReport {
         if error.operation == "connection string" {
             return ErrorReport(.usage, error.message, nil)
+        } else if error.operation == "COMMIT" {
+            return ErrorReport(
+                .unavailable, "the connection was lost while committing: nobody knows whether it was done",
+                "look before you try again; an enqueue with --key is safe to repeat")
         } else if error.message.contains("too many clients") || error.message.contains("remaining connection slots")
             || error.message.contains("too many connections")
         {

@@ -52,6 +52,19 @@ public final class Invocation: Sendable {
         return id
     }
 
+    /// Asks before something that cannot be taken back. `--yes` answers; without a terminal, or with `--no-input`, it is
+    /// refused (exit code 4). The command must have `CommandOption.yes`.
+    public func confirm(_ question: String) throws {
+        if flag("yes") { return }
+        guard isatty(0) == 1, !flag("no-input") else {
+            throw CommandError(.refused, "\(question) Nothing was done", hint: "say so with --yes")
+        }
+        Output.write("\(question) [y/N] ", to: 2)
+        guard ["y", "yes"].contains(readLine()?.lowercased() ?? "") else {
+            throw CommandError(.refused, "nothing was done")
+        }
+    }
+
     /// Who acts, for the audit: `<os user>@<host>`.
     public var actor: String { Invocation.actor }
 

@@ -6,9 +6,15 @@ import Postgres
 /// login, in the right database, with the registry's `search_path`, and that the login is nobody else on the side.
 enum SessionProof {
     /// Compares what the database answers with what the registry says. A mismatch is audited and ends the job.
-    static func prove(_ connection: Connection, _ store: TenantStore, _ attempt: JobAttempt, _ control: Pool, stop: StopSignal?)
-        throws
-    {
+    static func prove(
+        _ connection: Connection, _ store: TenantStore, _ attempt: JobAttempt, _ control: Pool, stop: StopSignal?
+    ) throws {
+        let wrong = try differences(connection, store, stop: stop)
+        if !wrong.isEmpty { try refuse(wrong, store, attempt, control) }
+    }
+
+    /// The names of what differs, none of a session that is what it has to be.
+    static func differences(_ connection: Connection, _ store: TenantStore, stop: StopSignal? = nil) throws -> [String] {
         let row = try connection.execute(
             """
             SELECT session_user, current_user, coalesce(current_setting('app.current_tenant', true), ''),
@@ -17,16 +23,16 @@ enum SessionProof {
                    EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid)
             FROM pg_catalog.pg_roles r WHERE r.rolname = session_user
             """, stop: stop)
-        guard let row = row.first else { return try refuse(["login"], store, attempt, control) }
+        guard let row = row.first else { return ["login"] }
         let expected: [(String, Int, String)] = [
-            ("session_user", 0, store.login), ("current_user", 1, store.login), ("app.current_tenant", 2, "\(attempt.tenant.id)"),
+            ("session_user", 0, store.login), ("current_user", 1, store.login), ("app.current_tenant", 2, "\(store.tenantID)"),
             ("search_path", 3, store.searchPath), ("database", 4, store.database),
         ]
         var wrong: [String] = []
         for (name, column, value) in expected where try row.text(column) != value { wrong.append(name) }
         for (name, column) in [("superuser", 5), ("bypassrls", 6), ("administrative rights", 7), ("member of another role", 8)]
         where try row.bool(column) { wrong.append(name) }
-        if !wrong.isEmpty { try refuse(wrong, store, attempt, control) }
+        return wrong
     }
 
     private static func refuse(_ wrong: [String], _ store: TenantStore, _ attempt: JobAttempt, _ control: Pool) throws {

@@ -96,6 +96,9 @@ public struct CommandOption: Sendable {
         CommandOption(name, "", summary, .flag)
     }
 
+    /// `--yes`, for commands that call `Invocation.confirm`.
+    public static let yes = CommandOption.flag("yes", "do not ask for confirmation")
+
     /// An option that overrides a setting.
     public static func setting(_ setting: Setting) -> CommandOption { CommandOption(setting: setting) }
 

@@ -37,7 +37,7 @@ final class Doctor {
         }
         checkPgDump()
         checkStorage()
-        checkKeyFile()
+        checkKey()
         checkRegion()
         let output = invocation.output
         output.list(
@@ -97,18 +97,16 @@ final class Doctor {
         }
     }
 
-    private func checkKeyFile() {
-        guard let path = invocation.configuration[.keyFile] else {
-            return report("key file", .warn, "none is configured", "set REEVE_KEY_FILE; tenants' credentials are sealed with it")
-        }
-        var state = stat()
-        guard stat(path, &state) == 0, access(path, R_OK) == 0 else {
-            return report("key file", .fail, "cannot read \(path): \(String(cString: strerror(errno)))", "restore it from where it is kept")
-        }
-        if state.st_mode & 0o077 != 0 {
-            report("key file", .fail, "other users can open \(path)", "run: chmod 600 \(path)")
-        } else {
-            report("key file", .ok, path)
+    private func checkKey() {
+        do {
+            if try invocation.configuration.loadKey() != nil {
+                report("key", .ok, invocation.configuration[.keyFile] ?? "from REEVE_KEY_COMMAND")
+            } else {
+                report("key", .warn, "none is configured", "run: reeve key generate FILE; then set REEVE_KEY_FILE to it")
+            }
+        } catch {
+            let found = ErrorReport(error, invocation)
+            report("key", .fail, found.message, found.hint ?? "restore it from where it is kept")
         }
     }
 

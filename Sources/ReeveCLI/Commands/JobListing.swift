@@ -53,7 +53,10 @@ struct JobListing {
         let started = ContinuousClock.now
         var last: [JSON: JSON] = [:]
         while true {
+            let asked = ContinuousClock.now
             let jobs = try fetch()
+            // Watching must not become a load: at most a tenth of the time is spent asking.
+            let pause = max(.seconds(1), (.now - asked) * 10)
             if invocation.output.isTerminal && !invocation.output.isJSON {
                 let table = Table(JobListing.columns, jobs).text(color: invocation.output.usesColor)
                 invocation.output.raw("\u{1B}[H\u{1B}[2J" + table)
@@ -61,7 +64,7 @@ struct JobListing {
                 report(jobs.reversed(), &last)
             }
             if let timeout = invocation.duration("timeout"), .now - started >= timeout { return .done }
-            usleep(1_000_000)
+            usleep(UInt32(clamping: Int64(pause / .microseconds(1))))
         }
     }
 

@@ -94,12 +94,13 @@ public struct Configuration: Sendable {
     }
 
     private static func readFile(_ named: String?) throws -> (String?, [String: String]) {
-        let path = named.flatMap { $0.isEmpty ? nil : $0 } ?? "reeve.json"
+        let isNamed = named.map { !$0.isEmpty } ?? false
+        let path = isNamed ? named ?? "" : "reeve.json"
         let text: String
         do {
             text = try TextFile.read(path)
         } catch {
-            if named == nil && error.errno == ENOENT { return (nil, [:]) }
+            if !isNamed && error.errno == ENOENT { return (nil, [:]) }
             throw CommandError(.usage, "cannot read \(path): \(error)", hint: "REEVE_CONFIG names the file; ./reeve.json is optional")
         }
         guard let members = (try? JSON(parsing: text))?.object else {  // the error could quote a secret

@@ -38,6 +38,8 @@ public struct Setting: Sendable, Equatable {
     public static let storage = Setting("storage", "FOLDER", "the folder that artifacts are stored in", flag: "storage")
     /// The key that seals credentials.
     public static let keyFile = Setting("key_file", "FILE", "the key that seals credentials", flag: "key-file")
+    /// A command that prints that key.
+    public static let keyCommand = Setting("key_command", "COMMAND", "a command that prints that key")
     /// The region of this process.
     public static let region = Setting("region", "REGION", "the region that this process runs in", flag: "region")
     /// Slots by tier.
@@ -59,6 +61,6 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, region, pools, queues, tiers, template, log, logLevel, smtpURL,
+        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, template, log, logLevel, smtpURL,
     ]
 }

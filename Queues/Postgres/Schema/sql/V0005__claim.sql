@@ -65,9 +65,9 @@ BEGIN
     v_lanes := v_lanes || v_part_lanes;
     v_load := v_load || v_part_load;
     v_free := v_free + v_part_free;
-    EXIT WHEN v_free >= v_enough OR p_cursor IS NULL;
+    EXIT WHEN v_free >= v_enough;
     v_early := reeve.clock() >= v_until;
-    EXIT WHEN v_early;
+    EXIT WHEN v_early OR p_cursor IS NULL;
     v_upto := p_cursor;
     v_after := '00000000-0000-0000-0000-000000000000';
   END LOOP;

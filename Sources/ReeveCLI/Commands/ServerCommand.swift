@@ -1,0 +1,120 @@
+import Glibc
+import JobKit
+import Postgres
+import Tenancy
+
+extension Command {
+    static let server = Command(
+        "server", "see and register the servers that hold tenants' databases",
+        examples: ["reeve server list"],
+        subcommands: [
+            Command("list", "list the servers", examples: ["reeve server list --json"]) { invocation in
+                let servers = try invocation.objects(
+                    """
+                    SELECT jsonb_build_object('name', s.name, 'conninfo', s.conninfo, 'region', s.region,
+                      'shared_database', s.shared_database, 'dump_limit', s.dump_limit, 'has_password', s.admin_secret IS NOT NULL,
+                      'tenants', (SELECT count(DISTINCT t.tenant_id) FROM reeve.tenant_store t WHERE t.server = s.name))
+                    FROM reeve.tenant_server s ORDER BY s.name
+                    """)
+                let columns = [
+                    Column("SERVER", "name"), Column("REGION", "region"), Column("TENANTS", "tenants", .number),
+                    Column("SHARED DATABASE", "shared_database"), Column("DUMPS", "dump_limit", .number),
+                    Column("PASSWORD", "has_password"), Column("CONNECTION", "conninfo"),
+                ]
+                invocation.output.list(servers, columns, empty: "no servers; register one with: reeve server add")
+                return .done
+            },
+            Command(
+                "add", "register a server, or change one",
+                details: "The connection is an administrator's that may create roles and databases. Its password comes from a file,\n"
+                    + "is sealed with the key and never printed. The connection is tried first.",
+                arguments: [
+                    CommandArgument("NAME", "lower case, digits, - and _"),
+                    CommandArgument("CONNINFO", "the administrator's connection without a password: 'host=db1 user=admin dbname=postgres'"),
+                ],
+                options: [
+                    CommandOption("password-file", "FILE", "the file that holds the password; - for standard input"),
+                    CommandOption("shared-database", "NAME", "where tenants of isolation 'shared' live (reeve_shared)"),
+                    CommandOption("dump-limit", "N", "how many dumps may run at once (2)", .integer(1...1000)),
+                    .setting(.region), .setting(.keyFile),
+                ],
+                examples: ["reeve server add db1 'host=db1 user=admin dbname=postgres' --region eu --password-file /run/secrets/db1"]
+            ) { invocation in
+                try addServer(invocation)
+            },
+        ])
+
+    private static func addServer(_ invocation: Invocation) throws -> ExitCode {
+        let name = invocation.argument("NAME")
+        let region = try invocation.configuration.require(.region)
+        let settings: ConnectionSettings
+        do {
+            settings = try ConnectionSettings(invocation.argument("CONNINFO"))
+        } catch {
+            throw CommandError(.usage, "CONNINFO: \(error.message)")
+        }
+        guard settings["password"] == nil, settings["sslpassword"] == nil else {
+            throw CommandError(
+                .usage, "CONNINFO holds a password: a command line is visible to every user of the machine",
+                hint: "use --password-file FILE")
+        }
+        var secret: [UInt8]?
+        var full = settings
+        if let path = invocation.string("password-file") {
+            let text: String
+            do {
+                text = String(try TextFile.read(path).prefix { !$0.isNewline })
+            } catch {
+                throw CommandError(.usage, "--password-file: cannot read \(path): \(error)")
+            }
+            full["password"] = text
+            secret = try invocation.configuration.requireSealer().sealAdminPassword(text, server: name)
+        }
+        try tryServer(full)
+        try invocation.change { connection in
+            try connection.execute(
+                """
+                INSERT INTO reeve.tenant_server AS s (name, conninfo, region, shared_database, dump_limit, admin_secret)
+                VALUES ($1::text, $2::text, $3::text, coalesce($4::text, 'reeve_shared'), coalesce($5::int, 2), $6::bytea)
+                ON CONFLICT (name) DO UPDATE SET conninfo = excluded.conninfo, region = excluded.region,
+                  shared_database = coalesce($4::text, s.shared_database), dump_limit = coalesce($5::int, s.dump_limit),
+                  admin_secret = coalesce(excluded.admin_secret, s.admin_secret)
+                """,
+                [name, settings.keywordString, region, invocation.string("shared-database"), invocation.int("dump-limit"), secret])
+            try connection.execute("SELECT reeve.audit(NULL, 'server.add', 'server ' || $1::text)", [name])
+        }
+        invocation.output.result(["server": .string(name), "region": .string(region)], "server \(name) is registered")
+        return .done
+    }
+
+    private static func tryServer(_ settings: ConnectionSettings) throws {
+        do {
+            let row = try Connection(settings, timeout: .seconds(5)).execute(
+                "SELECT rolsuper OR (rolcreaterole AND rolcreatedb), current_user::text FROM pg_roles WHERE rolname = current_user")[0]
+            guard try row.bool(0) else {
+                throw CommandError(
+                    .refused, "\(try row.text(1)) may not create roles and databases there",
+                    hint: "use an administrator with CREATEROLE and CREATEDB")
+            }
+        } catch let error as PostgresError {
+            throw CommandError(.unavailable, "cannot reach that server: \(error.message)", hint: "check CONNINFO and --password-file")
+        }
+    }
+}
+
+extension ConnectionSettings {
+    /// The options as libpq reads them; to be used only where there is no password.
+    fileprivate var keywordString: String {
+        options.keys.sorted().map { key in
+            let value = (options[key] ?? "").replacing("\\", with: "\\\\").replacing("'", with: "\\'")
+            return "\(key)='\(value)'"
+        }.joined(separator: " ")
+    }
+}
+
+extension Sealer {
+    /// As `TenantDirectory.serverSettings` opens it.
+    fileprivate func sealAdminPassword(_ password: String, server: String) throws -> [UInt8] {
+        try seal(password, tenant: nil, purpose: "admin:\(server)")
+    }
+}
