@@ -58,7 +58,7 @@ extension Command {
                 .usage, "CONNINFO holds a password: a command line is visible to every user of the machine",
                 hint: "use --password-file FILE")
         }
-        var secret: [UInt8]?
+        var password: String?
         var full = settings
         if let path = invocation.string("password-file") {
             let text: String
@@ -68,21 +68,17 @@ extension Command {
                 throw CommandError(.usage, "--password-file: cannot read \(path): \(error)")
             }
             full["password"] = text
-            secret = try invocation.configuration.requireSealer().sealAdminPassword(text, server: name)
+            password = text
+            _ = try invocation.configuration.requireSealer()
         }
         try tryServer(full)
-        try invocation.change { connection in
-            try connection.execute(
-                """
-                INSERT INTO reeve.tenant_server AS s (name, conninfo, region, shared_database, dump_limit, admin_secret)
-                VALUES ($1::text, $2::text, $3::text, coalesce($4::text, 'reeve_shared'), coalesce($5::int, 2), $6::bytea)
-                ON CONFLICT (name) DO UPDATE SET conninfo = excluded.conninfo, region = excluded.region,
-                  shared_database = coalesce($4::text, s.shared_database), dump_limit = coalesce($5::int, s.dump_limit),
-                  admin_secret = coalesce(excluded.admin_secret, s.admin_secret)
-                """,
-                [name, settings.keywordString, region, invocation.string("shared-database"), invocation.int("dump-limit"), secret])
-            try connection.execute("SELECT reeve.audit(NULL, 'server.add', 'server ' || $1::text)", [name])
-        }
+        let pool = Pool(try invocation.databaseSettings(), bound: 2, waitTimeout: .seconds(30), name: "server")
+        defer { pool.close() }
+        let directory = TenantDirectory(control: pool, sealer: try invocation.configuration.makeSealer())
+        try TenantRegistry(directory: directory, actor: invocation.actor).addServer(
+            name, conninfo: invocation.argument("CONNINFO"), region: region,
+            sharedDatabase: invocation.string("shared-database") ?? "reeve_shared",
+            dumpLimit: invocation.int("dump-limit") ?? 2, adminPassword: password)
         invocation.output.result(["server": .string(name), "region": .string(region)], "server \(name) is registered")
         return .done
     }
@@ -99,22 +95,5 @@ extension Command {
         } catch let error as PostgresError {
             throw CommandError(.unavailable, "cannot reach that server: \(error.message)", hint: "check CONNINFO and --password-file")
         }
-    }
-}
-
-extension ConnectionSettings {
-    /// The options as libpq reads them; to be used only where there is no password.
-    fileprivate var keywordString: String {
-        options.keys.sorted().map { key in
-            let value = (options[key] ?? "").replacing("\\", with: "\\\\").replacing("'", with: "\\'")
-            return "\(key)='\(value)'"
-        }.joined(separator: " ")
-    }
-}
-
-extension Sealer {
-    /// As `TenantDirectory.serverSettings` opens it.
-    fileprivate func sealAdminPassword(_ password: String, server: String) throws -> [UInt8] {
-        try seal(password, tenant: nil, purpose: "admin:\(server)")
     }
 }

@@ -9,6 +9,7 @@ extension Command {
         "tenant", "see and change tenants",
         examples: ["reeve tenant list --tier starter", "reeve tenant suspend acme --reason 'unpaid since March'"],
         subcommands: [
+            tenantCreate,
             Command(
                 "list", "list the tenants",
                 options: [

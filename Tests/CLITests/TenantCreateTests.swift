@@ -1,0 +1,82 @@
+import Glibc
+import JobKit
+import Postgres
+import ReeveTesting
+import Testing
+
+@testable import ReeveCLI
+
+@Suite struct TenantCreateTests {
+    private let control: ControlFixture
+    private let environment: [String: String]
+    private let folder: String
+
+    init() throws {
+        control = try ControlFixture()
+        var template = Array("/tmp/reeve-tenant-test.XXXXXX".utf8CString)
+        try #require(mkdtemp(&template) != nil)
+        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
+        environment = [
+            "REEVE_DATABASE_URL": control.conninfo, "REEVE_KEY_FILE": "\(folder)/key", "REEVE_REGION": "eu",
+            "REEVE_TEMPLATE": "\(root)/deploy/templates/steel",
+        ]
+        #expect(try ReeveRun(["key", "generate", "\(folder)/key"]).code == 0)
+    }
+
+    private func cleanUp() {
+        remove("\(folder)/key")
+        rmdir(folder)
+    }
+
+    private func run(_ words: String...) throws -> ReeveRun { try ReeveRun(words, environment) }
+
+    private func addServer() throws {
+        let name = control.settings["dbname"] ?? ""
+        let conninfo = control.settings.with(["dbname": "postgres"]).options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
+        let run = try run("server", "add", "main", conninfo, "--shared-database", "tenants_of_\(name)")
+        #expect(run.code == 0, "\(run)")
+        let connection = try Connection(control.settings)
+        defer { connection.close() }
+        try connection.execute("CREATE DATABASE \(quoteIdentifier("tenants_of_\(name)"))")
+    }
+
+    @Test("a tenant is made, shown as ready, and undone only when that was meant")
+    func createAndUndo() throws {
+        defer { cleanUp() }
+        let early = try run("tenant", "create", "quarry-cli")
+        #expect(early.code == 3 && early.err.contains("reeve server add"), "\(early)")
+        try addServer()
+        let made = try run("tenant", "create", "quarry-cli", "--tier", "professional", "--timezone", "Europe/Berlin", "--json")
+        #expect(made.code == 0, "\(made)")
+        let shown = try run("tenant", "show", "quarry-cli", "--json").json
+        #expect(shown["tier"]?.string == "professional" && shown["timezone"]?.string == "Europe/Berlin")
+        #expect(shown["stores"]?.array?.first?["ready"] == true && shown["status"]?.string == "trial")
+        #expect(shown["stores"]?.array?.first?["secret"] == nil)
+        let again = try run("tenant", "create", "quarry-cli")
+        #expect(again.code == 5 && again.err.contains("already exists"))
+        let unasked = try run("tenant", "create", "quarry-cli", "--undo")
+        #expect(unasked.code == 4 && unasked.err.contains("--yes"), "\(unasked)")
+        let unforced = try run("tenant", "create", "quarry-cli", "--undo", "--yes")
+        #expect(unforced.code == 4 && unforced.err.contains("--force"), "\(unforced)")
+        let undone = try run("tenant", "create", "quarry-cli", "--undo", "--yes", "--force")
+        #expect(undone.code == 0, "\(undone)")
+        #expect(try run("tenant", "show", "quarry-cli").code == 3)
+    }
+
+    @Test("what cannot be a tenant is refused before anything is made")
+    func refused() throws {
+        defer { cleanUp() }
+        try addServer()
+        for code in ["a\"b", "a|b", "A", "..", String(repeating: "a", count: 64), "аcme", "-acme", "ab"] {
+            let run = try run("tenant", "create", "--", code)
+            #expect(run.code == 2 && run.out == "", "\(code) \(run)")
+        }
+        #expect(try run("tenant", "create", "quarry-two", "--tier", "startr").code == 3)
+        #expect(try run("tenant", "create", "quarry-two", "--isolation", "shema").err.contains("did you mean 'schema'?"))
+        #expect(try run("tenant", "create", "quarry-two", "--server", "mian").err.contains("did you mean 'main'?"))
+        let elsewhere = try run("tenant", "create", "quarry-two", "--region", "us")
+        #expect(elsewhere.code == 4 && elsewhere.err.contains("region"), "\(elsewhere)")
+        #expect(try run("tenant", "list", "--json").json.array?.count == 2)
+    }
+}
