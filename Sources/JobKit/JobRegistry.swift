@@ -47,6 +47,13 @@ public struct JobRegistry: Sendable {
         for job in jobs { self.jobs[job.kind] = job }
     }
 
+    /// These kinds and more; a later one of the same kind replaces an earlier one.
+    public func adding(_ more: [AnyJob]) -> JobRegistry {
+        var registry = self
+        for job in more { registry.jobs[job.kind] = job }
+        return registry
+    }
+
     /// The job of this kind.
     public subscript(_ kind: JobKind) -> AnyJob? { jobs[kind] }
 }

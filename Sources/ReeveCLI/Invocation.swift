@@ -29,6 +29,24 @@ public final class Invocation: Sendable {
         self.program = program
     }
 
+    private init(_ other: Invocation, _ configuration: Configuration, _ registry: JobRegistry) {
+        path = other.path
+        options = other.options
+        arguments = other.arguments
+        output = other.output
+        program = other.program
+        self.configuration = configuration
+        self.registry = registry
+    }
+
+    /// The same invocation in another environment and with other kinds.
+    func with(_ environment: [(String, String)], registry: JobRegistry) throws -> Invocation {
+        let all = Environment.current.merging(environment) { $1 }
+        let flags = ["log", "log-level"].compactMap { name in string(name).map { (name, $0) } }
+        return Invocation(
+            self, try Configuration(flags: Dictionary(uniqueKeysWithValues: flags), environment: all), registry)
+    }
+
     /// A required argument's word.
     public func argument(_ name: String) -> String { arguments[name] ?? "" }
     /// An optional argument's word.

@@ -10,7 +10,7 @@ public let reeveVersion = "0.1.0"
 public func runReeve(jobs: [AnyJob] = [], arguments: [String] = CommandLine.arguments) -> Never {
     // A worker's child that supervises processes is this program again.
     Supervisor.runIfAsked(arguments: arguments)
-    let code = CommandLineProgram(registry: JobRegistry(jobs), commands: Command.table)
+    let code = CommandLineProgram(registry: BuiltInKinds.unassembled.adding(jobs), commands: Command.table)
         .run(arguments, environment: Environment.current)
     exit(code.rawValue)
 }

@@ -1,13 +1,59 @@
+import Backup
 import JobKit
 import Postgres
+import Storage
+import Tenancy
 
 /// The composition root of a worker: the kinds it runs, each with its collaborators, and the services their contexts offer.
 struct WorkerAssembly {
     let registry: JobRegistry
     let resources: JobResources
+    private let control: Pool
 
+    /// Puts a worker together from what is configured. What is missing is said by the job that needs it, and by `doctor`.
     init(_ invocation: Invocation, settings: ConnectionSettings) throws {
-        registry = invocation.registry
-        resources = JobResources()
+        let control = Pool(
+            settings.with(["application_name": "reeve tenancy"]), bound: 4, waitTimeout: .seconds(10), name: "tenancy")
+        self.control = control
+        let directory = TenantDirectory(control: control, sealer: try invocation.configuration.makeSealer())
+        var resources = JobResources()
+        resources.add(TenantSessions(directory: directory))
+        self.resources = resources
+        let storage: any ObjectStore = invocation.configuration[.storage].map { FolderStore(root: $0) } ?? NoStore()
+        registry = invocation.registry.adding(BuiltInKinds.jobs(storage: storage, control: control))
+    }
+
+    /// Closes the connections; after the worker has ended.
+    func close() { control.close() }
+}
+
+/// The kinds that Reeve brings.
+enum BuiltInKinds {
+    /// With their collaborators.
+    static func jobs(storage: any ObjectStore, control: Pool?) -> [AnyJob] {
+        [
+            AnyJob(
+                BackupJob(
+                    storage: storage,
+                    policy: BackupPolicy { tenant in
+                        guard let control else { throw JobFailure("not_assembled", "this program does not run jobs", .giveUp) }
+                        return try retention(of: tenant, control)
+                    }))
+        ]
+    }
+
+    /// For commands that only need to know names, rules and schemas.
+    static let unassembled = JobRegistry(jobs(storage: NoStore(), control: nil))
+
+    /// ISO-S-003: by tier, unless the tenant's record says otherwise.
+    private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {
+        let days = try control.withConnection { connection in
+            try connection.execute(
+                """
+                SELECT coalesce((t.overrides ->> 'backup_retention_days')::int, r.backup_retention_days)
+                FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = $1::uuid
+                """, [tenant.id])[0].int(0)
+        }
+        return .seconds(days * 86_400)
     }
 }

@@ -1,0 +1,122 @@
+import Crypto
+import EmbeddedPostgres
+import FoundationEssentials
+import Glibc
+import JobKit
+import Postgres
+import PostgresQueue
+import Tenancy
+
+/// A fleet on this machine for `reeve dev`: an embedded server, a control database, demo tenants of all three isolations.
+struct DevFleet {
+    /// A demo tenant.
+    struct Demo {
+        let code: String
+        let name: String
+        let tier: String
+        let isolation: Isolation
+        let marker: String
+    }
+
+    static let tenants = [
+        Demo(code: "acme", name: "Acme Stahl GmbH", tier: "starter", isolation: .schema, marker: "ACME"),
+        Demo(code: "globex", name: "Globex Steel B.V.", tier: "professional", isolation: .shared, marker: "GLOBEX"),
+        Demo(code: "initech", name: "Initech Metals S.r.l.", tier: "enterprise", isolation: .database, marker: "INITECH"),
+    ]
+
+    let directory: String
+    let server: EmbeddedPostgres
+    let settings: ConnectionSettings
+    let sealer: Sealer
+
+    /// Starts the server and brings the control database up to date. Blocks until it is ready.
+    init(directory: String, registry: JobRegistry, actor: String) throws {
+        self.directory = directory
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        server = try EmbeddedPostgres.start(.init(directory: "\(directory)/postgres"))
+        let keyFile = "\(directory)/key"
+        let key = access(keyFile, F_OK) == 0 ? try SecretKey(file: keyFile) : try SecretKey.generate(toFile: keyFile)
+        sealer = Sealer(key: key)
+        try DevFleet.createDatabase("reeve", server)
+        settings = try ConnectionSettings(server.conninfo(database: "reeve"))
+        let connection = try Connection(settings)
+        defer { connection.close() }
+        _ = try Migrator(connection).up()
+        let source = PostgresJobSource(settings, registry: registry, version: reeveVersion)
+        defer { source.close() }
+        try source.registerKinds()
+        try makeServiceLogin(connection)
+    }
+
+    /// The commands' environment.
+    var environment: [(String, String)] {
+        [
+            ("REEVE_DATABASE_URL", server.conninfo(database: "reeve")), ("REEVE_KEY_FILE", "\(directory)/key"),
+            ("REEVE_STORAGE", storage), ("REEVE_REGION", "local"),
+            // How another service of the platform connects: it may enqueue and nothing else.
+            ("REEVE_SERVICE_URL", server.conninfo(database: "reeve", user: DevFleet.service)
+                .replacing("passfile=\(server.passwordFile)", with: "passfile=\(directory)/service.pgpass")),
+        ]
+    }
+
+    /// Where artifacts go.
+    var storage: String { "\(directory)/storage" }
+
+    private static let service = "demo_service"
+
+    private static func createDatabase(_ name: String, _ server: EmbeddedPostgres) throws {
+        let admin = try Connection(ConnectionSettings(server.conninfo(database: "postgres")))
+        defer { admin.close() }
+        if try admin.execute("SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = $1::text)", [name])[0].bool(0) {
+            _ = try admin.execute("CREATE DATABASE \(quoteIdentifier(name))")
+        }
+    }
+
+    /// Creates the demo tenants that are not there yet, each resumed where it stopped; `progress` is told the steps.
+    func makeTenants(template: String, actor: String, progress: (String, ProvisioningStep) -> Void) throws -> [String] {
+        let control = Pool(settings, bound: 2, waitTimeout: .seconds(10), name: "tenancy")
+        defer { control.close() }
+        let registry = TenantRegistry(directory: TenantDirectory(control: control, sealer: sealer), actor: actor)
+        try registry.addServer(
+            "local", conninfo: server.conninfo(database: "postgres"), region: "local", sharedDatabase: "shared")
+        var made: [String] = []
+        for demo in DevFleet.tenants {
+            let details = TenantDetails(code: demo.code, name: demo.name, tier: demo.tier, isolation: demo.isolation, region: "local")
+            let request = TenantRequest(details: details, server: "local", template: TenantTemplate(directory: template))
+            _ = try TenantProvisioner(registry: registry).create(request) { progress(demo.code, $0) }
+            made.append(demo.code)
+        }
+        return made
+    }
+
+    /// Enqueues the jobs that fill the demo tenants, once each.
+    func seed(customers: Int) throws {
+        let connection = try Connection(settings)
+        defer { connection.close() }
+        for (index, demo) in DevFleet.tenants.enumerated() {
+            let args: JSON = ["seed": .int(Int64(index + 1)), "marker": .string(demo.marker), "customers": .int(Int64(customers))]
+            _ = try connection.execute(
+                "SELECT reeve.enqueue($1::text, 'demo-seed', $2::jsonb, idempotency_key => 'demo-seed')", ["\(demo.code).demo", args])
+        }
+    }
+
+    /// Writes the environment for other terminals: `. .reeve/env`.
+    func writeEnvironment() throws {
+        let lines = environment.map { "export \($0.0)='\($0.1)'" }.joined(separator: "\n") + "\n"
+        try lines.write(toFile: "\(directory)/env", atomically: true, encoding: .utf8)
+    }
+
+    private func makeServiceLogin(_ connection: Connection) throws {
+        let file = "\(directory)/service.pgpass"
+        let exists = try connection.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text)", [DevFleet.service])[0].bool(0)
+        if exists, access(file, F_OK) == 0 { return }
+        let password = generatePassword()
+        let verb = exists ? "ALTER" : "CREATE"
+        let verifier = try connection.encryptedPassword(password, for: DevFleet.service)
+        try connection.executeScript(
+            "\(verb) ROLE \(quoteIdentifier(DevFleet.service)) LOGIN PASSWORD \(quoteLiteral(verifier)); "
+                + "GRANT reeve_enqueuer TO \(quoteIdentifier(DevFleet.service))")
+        try "*:*:*:\(DevFleet.service):\(password)\n".write(toFile: file, atomically: true, encoding: .utf8)
+        chmod(file, 0o600)
+    }
+}
