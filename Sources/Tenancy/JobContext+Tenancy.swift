@@ -12,6 +12,7 @@ extension JobContext {
     }
 
     /// Lends a proven session to `body`: on the store named, or on the tenant's only one.
+    @discardableResult
     public func withSession<T>(_ store: TenantStore? = nil, _ body: (TenantSession) throws -> T) throws -> T {
         try throwIfStopped()
         let chosen = try store ?? onlyStore()

@@ -23,6 +23,7 @@ public final class TenantSessions: Sendable {
 
     /// Lends a proven session to `body`. Throws a `JobFailure` `session_proof` when the database does not take it for the
     /// tenant's own, and a `TenancyError` when the store is not the tenant's. The stop signal and the deadline interrupt queries.
+    @discardableResult
     public func withSession<T>(
         _ store: TenantStore, of attempt: JobAttempt, stop: StopSignal, deadline: ContinuousClock.Instant? = nil,
         _ body: (TenantSession) throws -> T
