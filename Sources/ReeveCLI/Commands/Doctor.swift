@@ -47,7 +47,10 @@ final class Doctor {
                     "finding": .string(check.finding), "remedy": check.remedy.map(JSON.string) ?? .null,
                 ]
             },
-            [Column("", "verdict", .state), Column("CHECK", "check"), Column("FINDING", "finding"), Column("REMEDY", "remedy")],
+            [
+                Column("", "verdict", .state), Column("CHECK", "check"), Column("FINDING", "finding"),
+                Column("REMEDY", "remedy"),
+            ],
             empty: "")
         return checks.contains { $0.verdict == .fail } ? .failed : .done
     }
@@ -75,14 +78,17 @@ final class Doctor {
 
     private func checkStorage() {
         guard let path = invocation.configuration[.storage] else {
-            return report("storage", .fail, "no folder is configured", "set REEVE_STORAGE to a folder that every worker sees")
+            return report(
+                "storage", .fail, "no folder is configured", "set REEVE_STORAGE to a folder that every worker sees")
         }
         var state = stat()
         guard stat(path, &state) == 0, state.st_mode & S_IFMT == S_IFDIR else {
             return report("storage", .fail, "\(path) is not a folder", "create it, or set REEVE_STORAGE to another one")
         }
         guard access(path, W_OK | X_OK) == 0 else {
-            return report("storage", .fail, "\(path) is not writable: \(String(cString: strerror(errno)))", "chown it to the worker's user")
+            return report(
+                "storage", .fail, "\(path) is not writable: \(String(cString: strerror(errno)))",
+                "chown it to the worker's user")
         }
         var space = statvfs()
         guard statvfs(path, &space) == 0 else { return report("storage", .warn, "\(path): free space is unknown") }
@@ -91,7 +97,9 @@ final class Doctor {
         if space.f_flag & UInt(ST_RDONLY) != 0 {
             report("storage", .fail, "\(path) is mounted read-only", "mount it read-write")
         } else if free < 1 << 30 {
-            report("storage", free < 64 << 20 ? .fail : .warn, finding, "make room, or set REEVE_STORAGE to another folder")
+            report(
+                "storage", free < 64 << 20 ? .fail : .warn, finding, "make room, or set REEVE_STORAGE to another folder"
+            )
         } else {
             report("storage", .ok, finding)
         }
@@ -102,7 +110,8 @@ final class Doctor {
             if try invocation.configuration.loadKey() != nil {
                 report("key", .ok, invocation.configuration[.keyFile] ?? "from REEVE_KEY_COMMAND")
             } else {
-                report("key", .warn, "none is configured", "run: reeve key generate FILE; then set REEVE_KEY_FILE to it")
+                report(
+                    "key", .warn, "none is configured", "run: reeve key generate FILE; then set REEVE_KEY_FILE to it")
             }
         } catch {
             let found = ErrorReport(error, invocation)
@@ -114,7 +123,9 @@ final class Doctor {
         if let region = invocation.configuration[.region] {
             report("region", .ok, region)
         } else {
-            report("region", .warn, "not set", "set REEVE_REGION to where this process runs; tenants' data stays in their region")
+            report(
+                "region", .warn, "not set",
+                "set REEVE_REGION to where this process runs; tenants' data stays in their region")
         }
     }
 
