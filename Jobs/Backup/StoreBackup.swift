@@ -106,18 +106,15 @@ struct StoreBackup {
 
     /// Throws unless the program ended well and said nothing unexpected; returns its warnings.
     private func judge(_ output: ChildProcess.Output, of program: String) throws -> [String] {
-        let lines = output.standardError.split(whereSeparator: \.isNewline).map(String.init)
-        // A server's DETAIL and CONTEXT may quote rows.
-        let errors = lines.filter { $0.hasPrefix("\(program): error:") }
+        let said = StandardErrorText(output.standardError, program: program)
         guard output.exit == .exited(0) else {
-            let said = errors.first.map { ": \($0.prefix(300))" } ?? ""
-            throw JobFailure("\(program)_failed", "\(program) ended with \(output.exit)\(said)")
+            let first = said.firstError.map { ": \($0)" } ?? ""
+            throw JobFailure("\(program)_failed", "\(program) ended with \(output.exit)\(first)")
         }
-        let expected = ["warning:", "detail:", "hint:"].map { "\(program): \($0)" }
-        guard lines.allSatisfy({ line in expected.contains { line.hasPrefix($0) } }) else {
+        guard !said.isSurprising else {
             throw JobFailure("\(program)_surprise", "\(program) reported success but also wrote what was not expected")
         }
-        return lines.filter { $0.hasPrefix("\(program): warning:") }.map { String($0.prefix(300)) }
+        return said.warnings
     }
 
     private func discard(_ key: ObjectKey) {
