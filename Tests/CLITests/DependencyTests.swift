@@ -108,10 +108,7 @@ import Testing
         var template = Array("/tmp/reeve-doctor-test.XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
         let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer {
-            remove("\(folder)/key")
-            rmdir(folder)
-        }
+        defer { for name in ["key", "pg_dump", ""] { remove("\(folder)/\(name)") } }
         try ReeveRun.write(String(repeating: "ab", count: 32), to: "\(folder)/key")
         chmod("\(folder)/key", 0o644)
         let open = try control.run(
@@ -123,7 +120,11 @@ import Testing
         let well = try control.run(
             "doctor", "--json", "--storage", folder, "--key-file", "\(folder)/key", "--region", "eu")
         #expect(well.code == 0, "\(well)")
-        let lost = try control.run("doctor", "--json", "--storage", "/nowhere", options: ["PATH": "/nowhere"])
+        try ReeveRun.write("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n", to: "\(folder)/pg_dump")
+        chmod("\(folder)/pg_dump", 0o755)
+        let lost = try control.run(
+            "doctor", "--json", "--storage", "/nowhere", options: ["PATH": "\(folder):/usr/bin:/bin"])
+        #expect(lost.out.contains("9.6.24 cannot dump a server of version"))
         #expect(
             try lost.code == 1 && verdict(lost, "storage") == "fail" && verdict(lost, "pg_dump") == "fail", "\(lost)")
     }

@@ -1,3 +1,4 @@
+import Backup
 import Glibc
 import JobKit
 import Postgres
@@ -63,16 +64,12 @@ final class Doctor {
     }
 
     private func checkPgDump() {
-        guard let text = Doctor.firstLine(of: "pg_dump --version 2>/dev/null"), !text.isEmpty else {
-            return report("pg_dump", .fail, "it is not on the PATH", "install postgresql-client; backups need it")
-        }
-        let major = text.split(separator: " ").compactMap { Int($0.prefix { $0.isNumber }) }.first ?? 0
-        if serverVersion > 0 && major < serverVersion / 10000 {
-            report(
-                "pg_dump", .fail, "version \(major), older than the server's \(serverVersion / 10000)",
-                "install postgresql-client-\(serverVersion / 10000); an older pg_dump refuses a newer server")
-        } else {
-            report("pg_dump", .ok, text)
+        do {
+            // As a backup looks for it.
+            let version = try BackupTools().dumpVersion(atLeast: serverVersion, stop: StopSignal())
+            report("pg_dump", .ok, "version \(version)")
+        } catch {
+            report("pg_dump", .fail, ErrorReport(error, invocation).message, "backups need it")
         }
     }
 
@@ -127,14 +124,5 @@ final class Doctor {
                 "region", .warn, "not set",
                 "set REEVE_REGION to where this process runs; tenants' data stays in their region")
         }
-    }
-
-    /// What a fixed shell command prints first.
-    private static func firstLine(of command: String) -> String? {
-        guard let pipe = popen(command, "re") else { return nil }
-        defer { pclose(pipe) }
-        var buffer = [CChar](repeating: 0, count: 256)
-        guard fgets(&buffer, 256, pipe) != nil else { return nil }
-        return String(decoding: buffer.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }
