@@ -1,5 +1,5 @@
 import Glibc
-import JobKit
+public import JobKit
 public import Processes
 import Synchronization
 
@@ -29,7 +29,7 @@ public final class BackupTools: Sendable {
     }
 
     /// The version of pg_dump in words; throws when it is missing or older than the server (`150004` is 15.4).
-    func dumpVersion(atLeast server: Int, stop: StopSignal) throws -> String {
+    public func dumpVersion(atLeast server: Int, stop: StopSignal) throws -> String {
         let version = try version(of: dump, stop: stop)
         _ = try self.version(of: restore, stop: stop)
         guard let major = Int(version.prefix { $0.isNumber }), major >= server / 10000 else {

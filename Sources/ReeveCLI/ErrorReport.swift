@@ -39,7 +39,8 @@ struct ErrorReport {
         case "RV007": code = .tryAgain
         case _ where state.hasPrefix("RV") || state.hasPrefix("22") || state.hasPrefix("23"): code = .usage
         case "25006":
-            return ErrorReport(.unavailable, "the control database is read-only", "point REEVE_DATABASE_URL at the primary")
+            return ErrorReport(
+                .unavailable, "the control database is read-only", "point REEVE_DATABASE_URL at the primary")
         case "53300":
             return ErrorReport(.tryAgain, "the control database has no connection left", connectionsHint)
         case "3F000", "42P01", "42883", "42703":
@@ -66,9 +67,11 @@ struct ErrorReport {
         } else if error.message.contains("too many clients") || error.message.contains("remaining connection slots")
             || error.message.contains("too many connections")
         {
-            return ErrorReport(.tryAgain, "the control database has no connection left: \(error.message)", connectionsHint)
+            return ErrorReport(
+                .tryAgain, "the control database has no connection left: \(error.message)", connectionsHint)
         } else if error.message.contains("is starting up") || error.message.contains("is shutting down") {
-            return ErrorReport(.tryAgain, "the control database is not ready: \(error.message)", "try again in a moment")
+            return ErrorReport(
+                .tryAgain, "the control database is not ready: \(error.message)", "try again in a moment")
         } else {
             let target = invocation?.configuration.masked(.databaseURL)
             return ErrorReport(
@@ -94,11 +97,17 @@ struct ErrorReport {
 
     /// With the words that the database knows: `, did you mean 'acme'?`.
     func asked(_ error: any Error, _ invocation: Invocation?) -> String {
-        guard let state = (error as? PostgresError)?.sqlState, let invocation, let word = quotedWord else { return message }
+        guard let state = (error as? PostgresError)?.sqlState, let invocation, let word = quotedWord else {
+            return message
+        }
         let sql: String
         switch state {
         case "RV001":
-            sql = "SELECT code FROM reeve.tenant WHERE abs(length(code) - $1::int) <= 2 OR code LIKE $2::text || '%' LIMIT 20000"
+            sql =
+                """
+                SELECT code FROM reeve.tenant
+                WHERE abs(length(code) - $1::int) <= 2 OR code LIKE $2::text || '%' LIMIT 20000
+                """
         case "RV004":
             sql = "SELECT name FROM reeve.kind WHERE abs(length(name) - $1::int) <= 2 OR name LIKE $2::text || '%'"
         case "RV010" where message.hasPrefix("tier"):

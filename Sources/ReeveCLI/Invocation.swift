@@ -19,7 +19,8 @@ public final class Invocation: Sendable {
     private let options: [String: [String]]
     private let arguments: [String: String]
 
-    init(_ line: ParsedLine, _ configuration: Configuration, _ output: Output, _ registry: JobRegistry, program: String) {
+    init(_ line: ParsedLine, _ configuration: Configuration, _ output: Output, _ registry: JobRegistry, program: String)
+    {
         path = line.path
         options = line.options
         arguments = line.arguments
@@ -65,7 +66,8 @@ public final class Invocation: Sendable {
     /// An argument that is a job's id.
     public func jobID(_ name: String) throws -> Int64 {
         guard let id = Int64(argument(name)), id > 0 else {
-            throw CommandError(.usage, "'\(argument(name))' is not a job's id", hint: "ids are numbers; see: reeve jobs list")
+            throw CommandError(
+                .usage, "'\(argument(name))' is not a job's id", hint: "ids are numbers; see: reeve jobs list")
         }
         return id
     }

@@ -68,7 +68,8 @@ struct CommandLineProgram {
         if configuration[.databaseURL] == nil {
             throw CommandError(
                 .usage, "nothing is configured",
-                hint: "set REEVE_DATABASE_URL to the control database (postgres://user@host/reeve), or try everything out "
+                hint:
+                    "set REEVE_DATABASE_URL to the control database (postgres://user@host/reeve), or try everything out "
                     + "with: reeve dev; more: reeve --help")
         }
         throw CommandError(.usage, "a command is missing", hint: "see: reeve --help")

@@ -12,7 +12,8 @@ import Testing
     func down() throws {
         let run = try ReeveRun(["jobs", "list"], ["REEVE_DATABASE_URL": "postgres://reeve:CANARY@127.0.0.1:1/reeve"])
         #expect(run.code == 69 && run.err.contains("cannot reach the control database"), "\(run)")
-        #expect(run.err.contains("REEVE_DATABASE_URL") && run.err.contains("password=***") && !run.all.contains("CANARY"))
+        #expect(
+            run.err.contains("REEVE_DATABASE_URL") && run.err.contains("password=***") && !run.all.contains("CANARY"))
     }
 
     @Test("a wrong password is not printed by any command")
@@ -25,7 +26,9 @@ import Testing
             let words = path + command.arguments.filter { !$0.isOptional }.map { _ in "1" }
             let run = try ReeveRun(words, ["REEVE_DATABASE_URL": conninfo])
             #expect(!run.all.contains("CANARY"), "\(path)")
-            if !["config", "doctor"].contains(path[0]) && path != ["tenant", "update"] { #expect(run.code == 69, "\(path) \(run)") }
+            if !["config", "doctor"].contains(path[0]) && path != ["tenant", "update"] {
+                #expect(run.code == 69, "\(path) \(run)")
+            }
         }
     }
 
@@ -34,29 +37,38 @@ import Testing
         let control = try ControlFixture()
         let options = ["REEVE_DATABASE_URL": control.conninfo + " options='-c default_transaction_read_only=on'"]
         let run = try control.run("enqueue", "acme.reports", "stocktake", options: options)
-        #expect(run.code == 69 && run.err.contains("the control database is read-only") && run.err.contains("primary"), "\(run)")
+        #expect(
+            run.code == 69 && run.err.contains("the control database is read-only") && run.err.contains("primary"),
+            "\(run)")
         #expect(try control.run("jobs", "list", options: options).code == 0)
         let doctor = try control.run("doctor", "--json", options: options)
         #expect(doctor.code == 1)
-        #expect(try doctor.json.array?.contains { $0["check"]?.string == "server" && $0["verdict"]?.string == "fail" } == true)
+        #expect(
+            try doctor.json.array?.contains { $0["check"]?.string == "server" && $0["verdict"]?.string == "fail" }
+                == true)
     }
 
     @Test("a server without a connection left ends with 75 and says what helps")
     func full() throws {
-        let server = try TestServer.make("cli-full", settings: ["max_connections": "4", "superuser_reserved_connections": "0", "max_wal_senders": "0"])
+        let server = try TestServer.make(
+            "cli-full",
+            settings: ["max_connections": "4", "superuser_reserved_connections": "0", "max_wal_senders": "0"])
         defer { server.stop(immediately: true) }
         let settings = try ConnectionSettings(server.conninfo(database: "postgres"))
         var held: [Connection] = []
         defer { for connection in held { connection.close() } }
         while held.count < 10, let next = try? Connection(settings) { held.append(next) }
         let run = try ReeveRun(["jobs", "list"], ["REEVE_DATABASE_URL": server.conninfo(database: "postgres")])
-        #expect(run.code == 75 && run.err.contains("no connection left") && run.err.contains("max_connections"), "\(run)")
+        #expect(
+            run.code == 75 && run.err.contains("no connection left") && run.err.contains("max_connections"), "\(run)")
     }
 
     @Test("a database without the schema ends with 69 and names migrate; status then says 5, and up mends it")
     func noSchema() throws {
         let settings = try TestServer.freshDatabase()
-        let environment = ["REEVE_DATABASE_URL": settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")]
+        let environment = [
+            "REEVE_DATABASE_URL": settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
+        ]
         let run = try ReeveRun(["jobs", "list"], environment)
         #expect(run.code == 69 && run.err.contains("reeve migrate up"), "\(run)")
         let before = try ReeveRun(["migrate", "status"], environment)
@@ -76,7 +88,8 @@ import Testing
     func noRights() throws {
         let control = try ControlFixture()
         let connection = try Connection(control.settings)
-        try connection.executeScript("DROP ROLE IF EXISTS cli_stranger; CREATE ROLE cli_stranger LOGIN PASSWORD 'stranger'")
+        try connection.executeScript(
+            "DROP ROLE IF EXISTS cli_stranger; CREATE ROLE cli_stranger LOGIN PASSWORD 'stranger'")
         connection.close()
         let settings = control.settings.with(["user": "cli_stranger", "password": "stranger"])
         let conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
@@ -95,15 +108,24 @@ import Testing
         var template = Array("/tmp/reeve-doctor-test.XXXXXX".utf8CString)
         try #require(mkdtemp(&template) != nil)
         let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        defer { remove("\(folder)/key"); rmdir(folder) }
+        defer { for name in ["key", "pg_dump", ""] { remove("\(folder)/\(name)") } }
         try ReeveRun.write(String(repeating: "ab", count: 32), to: "\(folder)/key")
         chmod("\(folder)/key", 0o644)
-        let open = try control.run("doctor", "--json", "--storage", folder, "--key-file", "\(folder)/key", "--region", "eu")
-        #expect(try verdict(open, "key") == "fail" && verdict(open, "storage") == "ok" && verdict(open, "workers") == "warn")
+        let open = try control.run(
+            "doctor", "--json", "--storage", folder, "--key-file", "\(folder)/key", "--region", "eu")
+        #expect(
+            try verdict(open, "key") == "fail" && verdict(open, "storage") == "ok" && verdict(open, "workers") == "warn"
+        )
         chmod("\(folder)/key", 0o600)
-        let well = try control.run("doctor", "--json", "--storage", folder, "--key-file", "\(folder)/key", "--region", "eu")
+        let well = try control.run(
+            "doctor", "--json", "--storage", folder, "--key-file", "\(folder)/key", "--region", "eu")
         #expect(well.code == 0, "\(well)")
-        let lost = try control.run("doctor", "--json", "--storage", "/nowhere", options: ["PATH": "/nowhere"])
-        #expect(try lost.code == 1 && verdict(lost, "storage") == "fail" && verdict(lost, "pg_dump") == "fail", "\(lost)")
+        try ReeveRun.write("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n", to: "\(folder)/pg_dump")
+        chmod("\(folder)/pg_dump", 0o755)
+        let lost = try control.run(
+            "doctor", "--json", "--storage", "/nowhere", options: ["PATH": "\(folder):/usr/bin:/bin"])
+        #expect(lost.out.contains("9.6.24 cannot dump a server of version"))
+        #expect(
+            try lost.code == 1 && verdict(lost, "storage") == "fail" && verdict(lost, "pg_dump") == "fail", "\(lost)")
     }
 }

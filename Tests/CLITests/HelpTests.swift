@@ -20,7 +20,9 @@ import Testing
         for (path, command) in HelpTests.walk(Command.table) {
             text += "\n$ reeve \(path.joined(separator: " ")) --help\n" + help.page(path, command)
         }
-        let file = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/") + "/Golden/help.txt"
+        let file =
+            #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(2).joined(separator: "/")
+            + "/Golden/help.txt"
         if getenv("REEVE_RECORD") != nil { try ReeveRun.write(text, to: file) }
         let reviewed = try ReeveRun.read(file)
         #expect(text == reviewed, "see the difference, then record with: REEVE_RECORD=1 swift test --filter HelpTests")
@@ -28,7 +30,8 @@ import Testing
 
     @Test("the program prints that help on standard output and ends with 0, wherever -h stands")
     func printed() throws {
-        let page = Help(commands: Command.table).page(["jobs", "list"], try #require(HelpTests.walk(Command.table).first { $0.path == ["jobs", "list"] }).command)
+        let page = Help(commands: Command.table).page(
+            ["jobs", "list"], try #require(HelpTests.walk(Command.table).first { $0.path == ["jobs", "list"] }).command)
         for words in [["jobs", "list", "--help"], ["-h", "jobs", "list"], ["jobs", "--help", "list", "--bogus"]] {
             let run = try ReeveRun(words)
             #expect(run.code == 0 && run.out == page && run.err == "", "\(words)")
@@ -59,7 +62,9 @@ import Testing
     }
 
     private static func shellWords(_ line: String) -> [String] {
-        var words: [String] = [], word: String?, quote = false
+        var words: [String] = []
+        var word: String?
+        var quote = false
         for character in line {
             if character == "'" {
                 quote.toggle()

@@ -10,14 +10,17 @@ import Testing
     @Test("a job is enqueued, listed, explained, cancelled and tried again")
     func life() throws {
         let control = try ControlFixture()
-        let enqueued = try control.run("enqueue", "acme.reports", "stocktake", "--args", #"{"yard": "north"}"#, "--json")
+        let enqueued = try control.run(
+            "enqueue", "acme.reports", "stocktake", "--args", #"{"yard": "north"}"#, "--json")
         #expect(enqueued.code == 0 && enqueued.err.contains("no running worker serves the tier"), "\(enqueued)")
         let id = try #require(try enqueued.json["id"]?.int)
         let list = try control.run("jobs", "list", "--tenant", "acme", "--state", "available", "--json")
         #expect(try list.json.array?.map { $0["id"]?.int } == [id])
         #expect(try control.run("jobs", "list", "--tenant", "birch", "--json").out == "[]\n")
         let show = try control.run("jobs", "show", "\(id)")
-        #expect(show.code == 0 && show.out.contains("no running worker serves the tier") && !show.out.contains("north"), "\(show)")
+        #expect(
+            show.code == 0 && show.out.contains("no running worker serves the tier") && !show.out.contains("north"),
+            "\(show)")
         #expect(try control.run("jobs", "explain", "\(id)").out.contains("reeve worker --tiers starter"))
         #expect(try control.run("jobs", "cancel", "\(id)").out == "job \(id) is cancelled\n")
         let again = try control.run("jobs", "cancel", "\(id)")
@@ -29,7 +32,8 @@ import Testing
     @Test("enqueue reads its arguments from a file and from standard input")
     func argumentSources() throws {
         let control = try ControlFixture()
-        #expect(try control.run("enqueue", "acme.reports", "stocktake", "--args", "-", input: #"{"yard": "x"}"#).code == 0)
+        #expect(
+            try control.run("enqueue", "acme.reports", "stocktake", "--args", "-", input: #"{"yard": "x"}"#).code == 0)
         let missing = try control.run("enqueue", "acme.reports", "stocktake", "--args", "@/nowhere.json")
         #expect(missing.code == 2 && missing.err.contains("/nowhere.json"))
         let later = try control.run("enqueue", "acme.reports", "stocktake", "--run-at", "2 hours", "--json")
@@ -41,13 +45,19 @@ import Testing
     func badInput() throws {
         let control = try ControlFixture()
         let cases: [([String], Int32, [String])] = [
-            (["enqueue", "acm.reports", "stocktake"], 3, [#"tenant "acm" is unknown, did you mean 'acme'?"#, "reeve tenant create"]),
+            (
+                ["enqueue", "acm.reports", "stocktake"], 3,
+                [#"tenant "acm" is unknown, did you mean 'acme'?"#, "reeve tenant create"]
+            ),
             (["enqueue", "acme.reports", "stocktak"], 2, ["did you mean 'stocktake'?", "Known kinds: stocktake"]),
             (["enqueue", "reports", "stocktake"], 2, ["is not <tenant code>.<name>", "For example"]),
             (["enqueue", "acme.events", "stocktake"], 2, ["events, audit and jobs are taken"]),
             (["enqueue", "acme.reports", "stocktake", "--tenant", "birch"], 4, ["belongs to another tenant"]),
             (["enqueue", "acme.reports", "stocktake", "--args", "{CANARY"], 2, ["--args is not JSON"]),
-            (["enqueue", "acme.reports", "stocktake", "--args", #"{"yard": 4}"#], 2, ["args.yard must be string", "reeve kinds show"]),
+            (
+                ["enqueue", "acme.reports", "stocktake", "--args", #"{"yard": 4}"#], 2,
+                ["args.yard must be string", "reeve kinds show"]
+            ),
             (["enqueue", "acme.reports", "stocktake", "--args", #"{"yrad": "CANARY"}"#], 2, ["args.yrad is unknown"]),
             (["enqueue", "acme.reports", "stocktake", "--run-at", "yesterdayish"], 2, ["invalid input syntax"]),
             (["enqueue", "acme.reports", "stocktake", "--max-attempts", "0"], 2, ["--max-attempts must be"]),
@@ -73,7 +83,9 @@ import Testing
             #expect(run.code == code && run.out == "" && !run.all.contains("CANARY"), "\(words) \(run)")
             for text in texts { #expect(run.err.contains(text), "\(words) \(run)") }
         }
-        let large = try control.run("enqueue", "acme.reports", "stocktake", "--args", "-", input: #"{"yard": ""# + String(repeating: "x", count: 1 << 20) + "\"}")
+        let large = try control.run(
+            "enqueue", "acme.reports", "stocktake", "--args", "-",
+            input: #"{"yard": ""# + String(repeating: "x", count: 1 << 20) + "\"}")
         #expect(large.code == 2 && large.err.contains("over 1 MiB") && large.err.count < 500)
     }
 
@@ -102,7 +114,8 @@ import Testing
             WITH c AS MATERIALIZED (SELECT * FROM reeve.claim('00000000-0000-4000-8000-000000000001', 'starter', 4, 0))
             SELECT reeve.complete(array_agg(c.id), array_agg(c.lease_id), array_agg('{}'::jsonb)) FROM c WHERE c.id IS NOT NULL;
             """)
-        let done = try control.run("jobs", "watch", late.err.split(separator: " ").compactMap { Int($0) }.first.map(String.init) ?? "")
+        let done = try control.run(
+            "jobs", "watch", late.err.split(separator: " ").compactMap { Int($0) }.first.map(String.init) ?? "")
         #expect(done.code == 0 && done.out.contains("succeeded"), "\(done)")
     }
 
@@ -123,7 +136,8 @@ import Testing
         let entries = try #require(try audit.json.array)
         #expect(
             entries.reversed().map { $0["action"]?.string } == [
-                "queue.pause", "queue.resume", "tenant.status", "tenant.status", "tenant.tier", "tenant.update", "tier.add",
+                "queue.pause", "queue.resume", "tenant.status", "tenant.status", "tenant.tier", "tenant.update",
+                "tier.add",
             ])
         #expect(entries.allSatisfy { $0["actor"]?.string?.contains("@") == true })
         #expect(!audit.out.contains("CANARY"))
@@ -137,8 +151,10 @@ import Testing
         let control = try ControlFixture()
         #expect(try control.run("enqueue", "acme.reports", "stocktake").code == 0)
         for words in [
-            ["jobs", "list"], ["queue", "list"], ["tenant", "list"], ["tenant", "show", "acme"], ["tiers", "list"], ["kinds", "list"],
-            ["kinds", "show", "stocktake"], ["worker", "list"], ["audit", "list"], ["migrate", "status"], ["migrate", "up"], ["config"],
+            ["jobs", "list"], ["queue", "list"], ["tenant", "list"], ["tenant", "show", "acme"], ["tiers", "list"],
+            ["kinds", "list"],
+            ["kinds", "show", "stocktake"], ["worker", "list"], ["audit", "list"], ["migrate", "status"],
+            ["migrate", "up"], ["config"],
             ["doctor"], ["jobs", "show", "1"], ["jobs", "explain", "1"],
         ] {
             let run = try ReeveRun(words + ["--json"], ["REEVE_DATABASE_URL": control.conninfo])
@@ -148,7 +164,9 @@ import Testing
         }
         let stream = try control.run("jobs", "watch", "--timeout", "0s", "--json")
         #expect(try JSON(parsing: stream.out)["state"]?.string == "available")
-        #expect(try JSON(parsing: try control.run("kinds", "show", "stocktake", "--schema").out)["type"]?.string == "object")
+        #expect(
+            try JSON(parsing: try control.run("kinds", "show", "stocktake", "--schema").out)["type"]?.string == "object"
+        )
     }
 
     @Test("a server is registered with a sealed password, which nothing prints, and is listed")
@@ -163,7 +181,8 @@ import Testing
         #expect(twice.code == 1 && twice.err.contains("\(folder)/key"))
         let connection = try Connection(control.settings)
         defer { connection.close() }
-        try connection.executeScript("DROP ROLE IF EXISTS cli_admin; CREATE ROLE cli_admin SUPERUSER LOGIN PASSWORD 'CANARY-admin'")
+        try connection.executeScript(
+            "DROP ROLE IF EXISTS cli_admin; CREATE ROLE cli_admin SUPERUSER LOGIN PASSWORD 'CANARY-admin'")
         try ReeveRun.write("CANARY-admin\n", to: "\(folder)/password")
         let host = control.settings["host"] ?? ""
         let conninfo = "host=\(host) port=\(control.settings["port"] ?? "") user=cli_admin dbname=postgres"
@@ -209,8 +228,10 @@ import Testing
             program: "/usr/bin/script", ["-qec", "\(reeve) jobs watch --timeout 0s", "/dev/null"], environment)
         #expect(watch.out.contains("\u{1B}[H\u{1B}[2J") && watch.out.contains("stocktake"))
         let wait = try ReeveRun(
-            program: "/usr/bin/script", ["-qec", "\(reeve) enqueue acme.reports stocktake --wait --timeout 1s", "/dev/null"], environment)
-        #expect(wait.code == 6 && wait.out.contains("is available for 0s") && wait.out.contains("\r\u{1B}[K"), "\(wait)")
+            program: "/usr/bin/script",
+            ["-qec", "\(reeve) enqueue acme.reports stocktake --wait --timeout 1s", "/dev/null"], environment)
+        #expect(
+            wait.code == 6 && wait.out.contains("is available for 0s") && wait.out.contains("\r\u{1B}[K"), "\(wait)")
         let piped = try control.run("enqueue", "acme.reports", "stocktake", "--wait", "--timeout", "1s")
         #expect(!piped.all.contains("\r") && !piped.all.contains("is available for"))
     }
@@ -219,7 +240,8 @@ import Testing
     func confirmation() throws {
         let line = ParsedLine(path: ["tenant", "create"], options: ["no-input": ["true"]])
         let output = Output(isJSON: false, environment: [:])
-        let invocation = Invocation(line, try Configuration(environment: ["REEVE_CONFIG": ""]), output, JobRegistry(), program: "reeve")
+        let invocation = Invocation(
+            line, try Configuration(environment: ["REEVE_CONFIG": ""]), output, JobRegistry(), program: "reeve")
         do {
             try invocation.confirm("Remove it?")
             Issue.record("it was not refused")

@@ -4,22 +4,24 @@ import Testing
 @testable import ReeveCLI
 
 @Suite struct ParserTests {
-    @Test("mistakes on the command line end with 2 and name the near miss", arguments: [
-        ("jbos list", "unknown command 'jbos', did you mean 'jobs'?"),
-        ("jobs lsit", "unknown command 'jobs lsit', did you mean 'list'?"),
-        ("jobs list --tenat acme", "unknown option '--tenat', did you mean '--tenant'?"),
-        ("jobs list --state runing", "did you mean 'running'?"),
-        ("jobs list --limit many", "--limit must be a whole number from 1 to 100000"),
-        ("jobs list --limit 0", "--limit must be a whole number"),
-        ("jobs list --limit", "--limit needs a value: --limit N"),
-        ("jobs list --limit 1 --limit 2", "--limit is given twice"),
-        ("jobs list --json=yes", "--json takes no value"),
-        ("jobs list extra", "unexpected 'extra'"),
-        ("jobs show", "ID is missing"),
-        ("jobs", "needs a command: list"),
-        ("jobs list -x", "unknown option '-x'"),
-        ("zzzzzz", "unknown command 'zzzzzz'"),
-    ])
+    @Test(
+        "mistakes on the command line end with 2 and name the near miss",
+        arguments: [
+            ("jbos list", "unknown command 'jbos', did you mean 'jobs'?"),
+            ("jobs lsit", "unknown command 'jobs lsit', did you mean 'list'?"),
+            ("jobs list --tenat acme", "unknown option '--tenat', did you mean '--tenant'?"),
+            ("jobs list --state runing", "did you mean 'running'?"),
+            ("jobs list --limit many", "--limit must be a whole number from 1 to 100000"),
+            ("jobs list --limit 0", "--limit must be a whole number"),
+            ("jobs list --limit", "--limit needs a value: --limit N"),
+            ("jobs list --limit 1 --limit 2", "--limit is given twice"),
+            ("jobs list --json=yes", "--json takes no value"),
+            ("jobs list extra", "unexpected 'extra'"),
+            ("jobs show", "ID is missing"),
+            ("jobs", "needs a command: list"),
+            ("jobs list -x", "unknown option '-x'"),
+            ("zzzzzz", "unknown command 'zzzzzz'"),
+        ])
     func mistakes(line: String, words: String) throws {
         let run = try ReeveRun(line.split(separator: " ").map(String.init))
         #expect(run.code == 2 && run.err.contains(words) && run.out == "", "\(run)")

@@ -13,7 +13,8 @@ struct ReeveRun {
 
     /// Runs it with these words; the environment holds only what is given, and PATH. `input` is standard input.
     init(
-        program: String = BuiltProducts.path("reeve"), _ words: [String], _ environment: [String: String] = [:], input: String = "",
+        program: String = BuiltProducts.path("reeve"), _ words: [String], _ environment: [String: String] = [:],
+        input: String = "",
         directory: String = "/"
     ) throws {
         var template = Array("/tmp/reeve-cli-test.XXXXXX".utf8CString)

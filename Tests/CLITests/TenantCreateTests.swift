@@ -33,7 +33,8 @@ import Testing
 
     private func addServer() throws {
         let name = control.settings["dbname"] ?? ""
-        let conninfo = control.settings.with(["dbname": "postgres"]).options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
+        let conninfo = control.settings.with(["dbname": "postgres"]).options.map { "\($0.key)='\($0.value)'" }.joined(
+            separator: " ")
         let run = try run("server", "add", "main", conninfo, "--shared-database", "tenants_of_\(name)")
         #expect(run.code == 0, "\(run)")
         let connection = try Connection(control.settings)
@@ -47,7 +48,8 @@ import Testing
         let early = try run("tenant", "create", "quarry-cli")
         #expect(early.code == 3 && early.err.contains("reeve server add"), "\(early)")
         try addServer()
-        let made = try run("tenant", "create", "quarry-cli", "--tier", "professional", "--timezone", "Europe/Berlin", "--json")
+        let made = try run(
+            "tenant", "create", "quarry-cli", "--tier", "professional", "--timezone", "Europe/Berlin", "--json")
         #expect(made.code == 0, "\(made)")
         let shown = try run("tenant", "show", "quarry-cli", "--json").json
         #expect(shown["tier"]?.string == "professional" && shown["timezone"]?.string == "Europe/Berlin")
@@ -73,7 +75,8 @@ import Testing
             #expect(run.code == 2 && run.out == "", "\(code) \(run)")
         }
         #expect(try run("tenant", "create", "quarry-two", "--tier", "startr").code == 3)
-        #expect(try run("tenant", "create", "quarry-two", "--isolation", "shema").err.contains("did you mean 'schema'?"))
+        #expect(
+            try run("tenant", "create", "quarry-two", "--isolation", "shema").err.contains("did you mean 'schema'?"))
         #expect(try run("tenant", "create", "quarry-two", "--server", "mian").err.contains("did you mean 'main'?"))
         let elsewhere = try run("tenant", "create", "quarry-two", "--region", "us")
         #expect(elsewhere.code == 4 && elsewhere.err.contains("region"), "\(elsewhere)")

@@ -82,7 +82,8 @@ public struct CommandOption: Sendable {
     public let setting: Setting?
 
     /// An option with a value.
-    public init(_ name: String, _ placeholder: String, _ summary: String, _ value: Value = .text, repeats: Bool = false) {
+    public init(_ name: String, _ placeholder: String, _ summary: String, _ value: Value = .text, repeats: Bool = false)
+    {
         self.name = name
         self.placeholder = placeholder
         self.summary = summary

@@ -16,7 +16,8 @@ enum NearMiss {
 
     /// Edits between two words; a swap of neighbours is one.
     static func distance(_ a: String, _ b: String) -> Int {
-        let a = Array(a.unicodeScalars.prefix(100)), b = Array(b.unicodeScalars.prefix(100))
+        let a = Array(a.unicodeScalars.prefix(100))
+        let b = Array(b.unicodeScalars.prefix(100))
         if a.isEmpty || b.isEmpty { return max(a.count, b.count) }
         var rows = [Array(0...b.count)]
         for i in 1...a.count {

@@ -22,7 +22,7 @@ struct Parser {
         line.wantsHelp = words.prefix { $0 != "--" }.contains { $0 == "-h" || $0 == "--help" }
         do {
             try read(words, into: &line)
-        } catch where line.wantsHelp && line.command != nil {
+        } catch  where line.wantsHelp && line.command != nil {
             // Help is what a user who is stuck asks for: the rest of the line need not be right.
             return line
         }
@@ -78,7 +78,8 @@ struct Parser {
                     "--\(name) does not exist: a command line is visible to every user of the machine", line,
                     hint: "set \(secret.variable), or \(secret.variable)_FILE to a file that holds it")
             }
-            throw usage("unknown option '--\(name)'" + NearMiss.question(name, among: known.map(\.name), dashes: true), line)
+            throw usage(
+                "unknown option '--\(name)'" + NearMiss.question(name, among: known.map(\.name), dashes: true), line)
         }
         if option.isFlag {
             guard parts.count == 1 else { throw usage("--\(name) takes no value", line) }
@@ -96,8 +97,9 @@ struct Parser {
     private func bind(_ words: [String], into line: inout ParsedLine) throws {
         guard let command = line.command else { return }
         guard command.run != nil else {
-            throw usage("'reeve \(line.path.joined(separator: " "))' needs a command: "
-                + command.subcommands.map(\.name).joined(separator: ", "), line)
+            throw usage(
+                "'reeve \(line.path.joined(separator: " "))' needs a command: "
+                    + command.subcommands.map(\.name).joined(separator: ", "), line)
         }
         guard words.count <= command.arguments.count else {
             throw usage("unexpected '\(words[command.arguments.count])'", line)
@@ -110,7 +112,8 @@ struct Parser {
     }
 
     private func usage(_ message: String, _ line: ParsedLine, hint: String? = nil) -> CommandError {
-        CommandError(.usage, message, hint: hint ?? "see: " + (["reeve"] + line.path + ["--help"]).joined(separator: " "))
+        CommandError(
+            .usage, message, hint: hint ?? "see: " + (["reeve"] + line.path + ["--help"]).joined(separator: " "))
     }
 }
 

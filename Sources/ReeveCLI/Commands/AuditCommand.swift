@@ -33,7 +33,8 @@ extension Command {
                 ).map { try $0.json(0) }
                 let columns = [
                     Column("AT", "at", .time), Column("TENANT", "tenant_code"), Column("ACTOR", "actor"),
-                    Column("ACTION", "action"), Column("OBJECT", "object"), Column("REASON", "reason"), Column("DETAIL", "detail"),
+                    Column("ACTION", "action"), Column("OBJECT", "object"), Column("REASON", "reason"),
+                    Column("DETAIL", "detail"),
                 ]
                 invocation.output.list(entries, columns, empty: "no entries match")
                 return .done

@@ -17,12 +17,17 @@ struct DatabaseChecks: Sendable {
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {
         doctor.serverVersion = connection.serverVersion
         let row = try connection.execute(
-            "SELECT current_setting('server_version'), pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on'")[0]
+            """
+            SELECT current_setting('server_version'), pg_is_in_recovery(),
+                   current_setting('default_transaction_read_only') = 'on'
+            """
+        )[0]
         let version = try row.text(0)
         if connection.serverVersion < 140_000 {
             doctor.report("server", .fail, "PostgreSQL \(version)", "Reeve needs PostgreSQL 14 or newer")
         } else if try row.bool(1) || row.bool(2) {
-            doctor.report("server", .fail, "PostgreSQL \(version), read-only", "point REEVE_DATABASE_URL at the primary")
+            doctor.report(
+                "server", .fail, "PostgreSQL \(version), read-only", "point REEVE_DATABASE_URL at the primary")
         } else {
             doctor.report("server", .ok, "PostgreSQL \(version)\(connection.usesTLS ? ", TLS" : "")")
         }
@@ -40,21 +45,26 @@ struct DatabaseChecks: Sendable {
         } else if status.isCurrent {
             doctor.report("schema", .ok, "version \(status.version)")
         } else {
-            doctor.report("schema", .fail, "version \(status.version), \(status.pending.count) to apply", "run: reeve migrate up")
+            doctor.report(
+                "schema", .fail, "version \(status.version), \(status.pending.count) to apply", "run: reeve migrate up")
         }
     }
 
     private static func roles(_ doctor: Doctor, _ connection: Connection) throws {
         let row = try connection.execute(
             """
-            SELECT current_user::text, coalesce(string_agg(r.rolname, ', ' ORDER BY r.rolname), ''), (SELECT s.rolsuper FROM pg_roles s WHERE s.rolname = current_user)
+            SELECT current_user::text, coalesce(string_agg(r.rolname, ', ' ORDER BY r.rolname), ''),
+                   (SELECT s.rolsuper FROM pg_roles s WHERE s.rolname = current_user)
             FROM pg_roles r WHERE r.rolname LIKE 'reeve\\_%' AND pg_has_role(current_user, r.oid, 'MEMBER')
             """)[0]
         let (user, member) = (try row.text(0), try row.text(1))
         if try row.bool(2) {
-            doctor.report("roles", .warn, "\(user) is a superuser", "give workers a login that is only a member of reeve_worker")
+            doctor.report(
+                "roles", .warn, "\(user) is a superuser", "give workers a login that is only a member of reeve_worker")
         } else if member.isEmpty {
-            doctor.report("roles", .fail, "\(user) is a member of no role of Reeve", "run: GRANT reeve_operator TO \(connection.quoteIdentifier(user))")
+            doctor.report(
+                "roles", .fail, "\(user) is a member of no role of Reeve",
+                "run: GRANT reeve_operator TO \(connection.quoteIdentifier(user))")
         } else {
             doctor.report("roles", .ok, "\(user): \(member)")
         }
@@ -63,7 +73,8 @@ struct DatabaseChecks: Sendable {
     private static func connections(_ doctor: Doctor, _ connection: Connection) throws {
         let row = try connection.execute(
             """
-            SELECT count(*), current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+            SELECT count(*),
+                   current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
             FROM pg_stat_activity WHERE backend_type = 'client backend'
             """)[0]
         let (used, all) = (try row.int(0), try row.int(1))
@@ -110,7 +121,8 @@ struct DatabaseChecks: Sendable {
         guard try hasSchema(connection) else { return }
         let faults = try connection.execute("SELECT count(*) FROM reeve.counter_fault")[0].int(0)
         doctor.report(
-            "counters", faults == 0 ? .ok : .fail, faults == 0 ? "equal to what they count" : "\(faults) tenants' differ",
+            "counters", faults == 0 ? .ok : .fail,
+            faults == 0 ? "equal to what they count" : "\(faults) tenants' differ",
             "report this as a defect, with the rows of reeve.counter_fault")
     }
 

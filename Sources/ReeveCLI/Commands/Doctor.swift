@@ -1,3 +1,4 @@
+import Backup
 import Glibc
 import JobKit
 import Postgres
@@ -47,7 +48,10 @@ final class Doctor {
                     "finding": .string(check.finding), "remedy": check.remedy.map(JSON.string) ?? .null,
                 ]
             },
-            [Column("", "verdict", .state), Column("CHECK", "check"), Column("FINDING", "finding"), Column("REMEDY", "remedy")],
+            [
+                Column("", "verdict", .state), Column("CHECK", "check"), Column("FINDING", "finding"),
+                Column("REMEDY", "remedy"),
+            ],
             empty: "")
         return checks.contains { $0.verdict == .fail } ? .failed : .done
     }
@@ -60,29 +64,28 @@ final class Doctor {
     }
 
     private func checkPgDump() {
-        guard let text = Doctor.firstLine(of: "pg_dump --version 2>/dev/null"), !text.isEmpty else {
-            return report("pg_dump", .fail, "it is not on the PATH", "install postgresql-client; backups need it")
-        }
-        let major = text.split(separator: " ").compactMap { Int($0.prefix { $0.isNumber }) }.first ?? 0
-        if serverVersion > 0 && major < serverVersion / 10000 {
-            report(
-                "pg_dump", .fail, "version \(major), older than the server's \(serverVersion / 10000)",
-                "install postgresql-client-\(serverVersion / 10000); an older pg_dump refuses a newer server")
-        } else {
-            report("pg_dump", .ok, text)
+        do {
+            // As a backup looks for it.
+            let version = try BackupTools().dumpVersion(atLeast: serverVersion, stop: StopSignal())
+            report("pg_dump", .ok, "version \(version)")
+        } catch {
+            report("pg_dump", .fail, ErrorReport(error, invocation).message, "backups need it")
         }
     }
 
     private func checkStorage() {
         guard let path = invocation.configuration[.storage] else {
-            return report("storage", .fail, "no folder is configured", "set REEVE_STORAGE to a folder that every worker sees")
+            return report(
+                "storage", .fail, "no folder is configured", "set REEVE_STORAGE to a folder that every worker sees")
         }
         var state = stat()
         guard stat(path, &state) == 0, state.st_mode & S_IFMT == S_IFDIR else {
             return report("storage", .fail, "\(path) is not a folder", "create it, or set REEVE_STORAGE to another one")
         }
         guard access(path, W_OK | X_OK) == 0 else {
-            return report("storage", .fail, "\(path) is not writable: \(String(cString: strerror(errno)))", "chown it to the worker's user")
+            return report(
+                "storage", .fail, "\(path) is not writable: \(String(cString: strerror(errno)))",
+                "chown it to the worker's user")
         }
         var space = statvfs()
         guard statvfs(path, &space) == 0 else { return report("storage", .warn, "\(path): free space is unknown") }
@@ -91,7 +94,9 @@ final class Doctor {
         if space.f_flag & UInt(ST_RDONLY) != 0 {
             report("storage", .fail, "\(path) is mounted read-only", "mount it read-write")
         } else if free < 1 << 30 {
-            report("storage", free < 64 << 20 ? .fail : .warn, finding, "make room, or set REEVE_STORAGE to another folder")
+            report(
+                "storage", free < 64 << 20 ? .fail : .warn, finding, "make room, or set REEVE_STORAGE to another folder"
+            )
         } else {
             report("storage", .ok, finding)
         }
@@ -102,7 +107,8 @@ final class Doctor {
             if try invocation.configuration.loadKey() != nil {
                 report("key", .ok, invocation.configuration[.keyFile] ?? "from REEVE_KEY_COMMAND")
             } else {
-                report("key", .warn, "none is configured", "run: reeve key generate FILE; then set REEVE_KEY_FILE to it")
+                report(
+                    "key", .warn, "none is configured", "run: reeve key generate FILE; then set REEVE_KEY_FILE to it")
             }
         } catch {
             let found = ErrorReport(error, invocation)
@@ -114,16 +120,9 @@ final class Doctor {
         if let region = invocation.configuration[.region] {
             report("region", .ok, region)
         } else {
-            report("region", .warn, "not set", "set REEVE_REGION to where this process runs; tenants' data stays in their region")
+            report(
+                "region", .warn, "not set",
+                "set REEVE_REGION to where this process runs; tenants' data stays in their region")
         }
-    }
-
-    /// What a fixed shell command prints first.
-    private static func firstLine(of command: String) -> String? {
-        guard let pipe = popen(command, "re") else { return nil }
-        defer { pclose(pipe) }
-        var buffer = [CChar](repeating: 0, count: 256)
-        guard fgets(&buffer, 256, pipe) != nil else { return nil }
-        return String(decoding: buffer.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 }

@@ -5,7 +5,8 @@ import Postgres
 extension Command {
     static let enqueue = Command(
         "enqueue", "put a job on a queue",
-        details: "Prints the job's id. With --wait it waits for the end: 0 succeeded, 1 cancelled or dead, 6 timed out.",
+        details:
+            "Prints the job's id. With --wait it waits for the end: 0 succeeded, 1 cancelled or dead, 6 timed out.",
         arguments: [
             CommandArgument("QUEUE", "<tenant code>.<name>: acme.backups"),
             CommandArgument("KIND", "the kind of job; see: reeve kinds list"),
@@ -13,7 +14,8 @@ extension Command {
         options: [
             CommandOption("args", "JSON", "the arguments: JSON, @file, or - for standard input"),
             CommandOption("tenant", "TENANT", "code or id of the tenant that must own the queue"),
-            CommandOption("run-at", "TIME", "not before this time: 2026-03-01T02:00:00+01:00, or '10 minutes' from now"),
+            CommandOption(
+                "run-at", "TIME", "not before this time: 2026-03-01T02:00:00+01:00, or '10 minutes' from now"),
             CommandOption("priority", "N", "lower runs first (0)", .integer(-1_000_000...1_000_000)),
             CommandOption("key", "KEY", "idempotency key: the same key gives the first job's id"),
             CommandOption("max-attempts", "N", "how many attempts before the job is dead", .integer(1...1000)),

@@ -22,7 +22,8 @@ struct JobListing {
             if !isKnown { throw Command.unknownTenant(tenant) }
         }
         if let kind = invocation.string("kind") {
-            let isKnown = try connection.execute("SELECT EXISTS (SELECT FROM reeve.kind WHERE name = $1::text)", [kind])[0]
+            let isKnown = try connection.execute(
+                "SELECT EXISTS (SELECT FROM reeve.kind WHERE name = $1::text)", [kind])[0]
             if try !isKnown.bool(0) {
                 throw PostgresError(sqlState: "RV004", message: "kind \"\(kind)\" is not registered", operation: "kind")
             }
@@ -74,7 +75,8 @@ struct JobListing {
             let seen: JSON = .array([job["state"] ?? .null, job["attempt"] ?? .null, job["hold_reason"] ?? .null])
             guard last.updateValue(seen, forKey: id) != seen else { continue }
             invocation.output.result(
-                job, [id.text, job["queue"]?.string ?? "", job["kind"]?.string ?? "", job["state"]?.string ?? ""]
+                job,
+                [id.text, job["queue"]?.string ?? "", job["kind"]?.string ?? "", job["state"]?.string ?? ""]
                     .joined(separator: " "))
         }
     }

@@ -24,7 +24,10 @@ extension Command {
                 invocation.output.list(try JobListing(invocation).fetch(), JobListing.columns, empty: "no jobs match")
                 return .done
             },
-            Command("show", "show one job: why it waits, what it did, its files", arguments: [id], examples: ["reeve jobs show 42"]) {
+            Command(
+                "show", "show one job: why it waits, what it did, its files", arguments: [id],
+                examples: ["reeve jobs show 42"]
+            ) {
                 invocation in
                 try showJob(invocation)
             },
@@ -37,7 +40,10 @@ extension Command {
             },
             Command(
                 "cancel", "cancel a job: at once when it waits, as soon as it stops when it runs", arguments: [id],
-                options: [.flag("wait", "wait until it has ended"), CommandOption("timeout", "TIME", "how long (1m)", .duration)],
+                options: [
+                    .flag("wait", "wait until it has ended"),
+                    CommandOption("timeout", "TIME", "how long (1m)", .duration),
+                ],
                 examples: ["reeve jobs cancel 42"]
             ) { invocation in
                 let id = try invocation.jobID("ID")
@@ -45,7 +51,8 @@ extension Command {
                     try $0.execute("SELECT reeve.cancel($1::bigint)", [id])[0].text(0)
                 }
                 if answer != "cancelled" && invocation.flag("wait") {
-                    let code = try JobWait(invocation, id, timeout: invocation.duration("timeout") ?? .seconds(60)).run()
+                    let code = try JobWait(invocation, id, timeout: invocation.duration("timeout") ?? .seconds(60))
+                        .run()
                     return code == .failed ? .done : code
                 }
                 invocation.output.result(
@@ -66,9 +73,12 @@ extension Command {
             },
             Command(
                 "watch", "follow the jobs that match, or one job to its end",
-                details: "On a terminal the list is redrawn; otherwise there is a line for each change. Ctrl-C ends it.",
+                details:
+                    "On a terminal the list is redrawn; otherwise there is a line for each change. Ctrl-C ends it.",
                 arguments: [CommandArgument("ID", "the job's id", optional: true)],
-                options: filters + [CommandOption("timeout", "TIME", "how long (one job: 10m; a list: no limit)", .duration)],
+                options: filters + [
+                    CommandOption("timeout", "TIME", "how long (one job: 10m; a list: no limit)", .duration)
+                ],
                 examples: ["reeve jobs watch --tenant acme", "reeve jobs watch 42"]
             ) { invocation in
                 if invocation.optionalArgument("ID") != nil {

@@ -9,7 +9,8 @@ extension Command {
                 let kinds = try invocation.objects("SELECT to_jsonb(k) - 'schema' FROM reeve.kind k ORDER BY k.name")
                 let columns = [
                     Column("KIND", "name"), Column("QUEUE", "queue"), Column("TIME LIMIT", "time_limit"),
-                    Column("ATTEMPTS", "max_attempts", .number), Column("STATUSES", "statuses"), Column("FEATURE", "feature"),
+                    Column("ATTEMPTS", "max_attempts", .number), Column("STATUSES", "statuses"),
+                    Column("FEATURE", "feature"),
                 ]
                 invocation.output.list(
                     kinds, columns, empty: "no kinds yet: 'reeve migrate up' registers those of this program")
@@ -21,8 +22,14 @@ extension Command {
                 examples: ["reeve kinds show backup", "reeve kinds show backup --schema"]
             ) { invocation in
                 let name = invocation.argument("KIND")
-                guard let kind = try invocation.objects("SELECT to_jsonb(k) FROM reeve.kind k WHERE k.name = $1::text", [name]).first
-                else { throw PostgresError(sqlState: "RV004", message: "kind \"\(name)\" is not registered", operation: "kind") }
+                guard
+                    let kind = try invocation.objects(
+                        "SELECT to_jsonb(k) FROM reeve.kind k WHERE k.name = $1::text", [name]
+                    ).first
+                else {
+                    throw PostgresError(
+                        sqlState: "RV004", message: "kind \"\(name)\" is not registered", operation: "kind")
+                }
                 if invocation.flag("schema") {
                     invocation.output.line(kind["schema"]?.text ?? "{}")
                 } else if invocation.output.isJSON {

@@ -15,7 +15,8 @@ extension Command {
                     """
                     SELECT to_jsonb(q) FROM reeve.queue_stats q WHERE $1::text IS NULL OR q.tenant_code = $1::text
                     UNION ALL
-                    SELECT jsonb_build_object('queue', b.pattern, 'paused', b.mode = 'pause', 'draining', b.mode = 'drain',
+                    SELECT jsonb_build_object('queue', b.pattern, 'paused', b.mode = 'pause',
+                                              'draining', b.mode = 'drain',
                                               'reason', b.reason, 'actor', b.actor, 'since', b.since)
                     FROM reeve.queue_block b
                     WHERE ($1::text IS NULL OR split_part(b.pattern, '.', 1) IN ($1::text, '*'))
@@ -25,7 +26,8 @@ extension Command {
                     Column("QUEUE", "queue"), Column("TIER", "tier"), Column("AVAILABLE", "available", .number),
                     Column("RUNNING", "running", .number), Column("SCHEDULED", "scheduled", .number),
                     Column("HELD", "held", .number), Column("OLDEST", "oldest_available_at", .age),
-                    Column("PAUSED", "paused"), Column("DRAINING", "draining"), Column("BY", "actor"), Column("REASON", "reason"),
+                    Column("PAUSED", "paused"), Column("DRAINING", "draining"), Column("BY", "actor"),
+                    Column("REASON", "reason"),
                 ]
                 invocation.output.list(queues, columns, empty: "no queue has unfinished jobs, and none is paused")
                 return .done
@@ -40,11 +42,14 @@ extension Command {
                 try invocation.change { connection in
                     let code = pattern.prefix { $0 != "." }
                     let isKnown = try connection.execute(
-                        "SELECT $1::text = '*' OR EXISTS (SELECT FROM reeve.tenant WHERE code = $1::text)", [String(code)])[0]
+                        "SELECT $1::text = '*' OR EXISTS (SELECT FROM reeve.tenant WHERE code = $1::text)",
+                        [String(code)])[0]
                     if try !isKnown.bool(0) && pattern.contains(".") { throw unknownTenant(String(code)) }
-                    try connection.execute("SELECT reeve.pause($1::text, $2::text)", [pattern, invocation.string("reason")])
+                    try connection.execute(
+                        "SELECT reeve.pause($1::text, $2::text)", [pattern, invocation.string("reason")])
                 }
-                invocation.output.result(["paused": .string(pattern)], "\(pattern) is paused; resume with: reeve queue resume '\(pattern)'")
+                invocation.output.result(
+                    ["paused": .string(pattern)], "\(pattern) is paused; resume with: reeve queue resume '\(pattern)'")
                 return .done
             },
             Command(

@@ -12,7 +12,8 @@ extension Command {
                 let servers = try invocation.objects(
                     """
                     SELECT jsonb_build_object('name', s.name, 'conninfo', s.conninfo, 'region', s.region,
-                      'shared_database', s.shared_database, 'dump_limit', s.dump_limit, 'has_password', s.admin_secret IS NOT NULL,
+                      'shared_database', s.shared_database, 'dump_limit', s.dump_limit,
+                      'has_password', s.admin_secret IS NOT NULL,
                       'tenants', (SELECT count(DISTINCT t.tenant_id) FROM reeve.tenant_store t WHERE t.server = s.name))
                     FROM reeve.tenant_server s ORDER BY s.name
                     """)
@@ -26,11 +27,14 @@ extension Command {
             },
             Command(
                 "add", "register a server, or change one",
-                details: "The connection is an administrator's that may create roles and databases. Its password comes from a file,\n"
-                    + "is sealed with the key and never printed. The connection is tried first.",
+                details:
+                    "The connection is an administrator's that may create roles and databases. Its password comes\n"
+                    + "from a file, is sealed with the key and never printed. The connection is tried first.",
                 arguments: [
                     CommandArgument("NAME", "lower case, digits, - and _"),
-                    CommandArgument("CONNINFO", "the administrator's connection without a password: 'host=db1 user=admin dbname=postgres'"),
+                    CommandArgument(
+                        "CONNINFO",
+                        "the administrator's connection without a password: 'host=db1 user=admin dbname=postgres'"),
                 ],
                 options: [
                     CommandOption("password-file", "FILE", "the file that holds the password; - for standard input"),
@@ -38,7 +42,9 @@ extension Command {
                     CommandOption("dump-limit", "N", "how many dumps may run at once (2)", .integer(1...1000)),
                     .setting(.region), .setting(.keyFile),
                 ],
-                examples: ["reeve server add db1 'host=db1 user=admin dbname=postgres' --region eu --password-file /run/secrets/db1"]
+                examples: [
+                    "reeve server add db1 'host=db1 user=admin dbname=postgres' --region eu --password-file /run/secrets/db1"
+                ]
             ) { invocation in
                 try addServer(invocation)
             },
@@ -86,14 +92,19 @@ extension Command {
     private static func tryServer(_ settings: ConnectionSettings) throws {
         do {
             let row = try Connection(settings, timeout: .seconds(5)).execute(
-                "SELECT rolsuper OR (rolcreaterole AND rolcreatedb), current_user::text FROM pg_roles WHERE rolname = current_user")[0]
+                """
+                SELECT rolsuper OR (rolcreaterole AND rolcreatedb), rolname::text
+                FROM pg_roles WHERE rolname = current_user
+                """
+            )[0]
             guard try row.bool(0) else {
                 throw CommandError(
                     .refused, "\(try row.text(1)) may not create roles and databases there",
                     hint: "use an administrator with CREATEROLE and CREATEDB")
             }
         } catch let error as PostgresError {
-            throw CommandError(.unavailable, "cannot reach that server: \(error.message)", hint: "check CONNINFO and --password-file")
+            throw CommandError(
+                .unavailable, "cannot reach that server: \(error.message)", hint: "check CONNINFO and --password-file")
         }
     }
 }

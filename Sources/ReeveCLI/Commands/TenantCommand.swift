@@ -20,7 +20,8 @@ extension Command {
             ) { invocation in
                 let tenants = try invocation.objects(
                     """
-                    SELECT to_jsonb(s) || jsonb_build_object('id', t.id, 'isolation', t.isolation, 'region', t.region, 'name', t.name,
+                    SELECT to_jsonb(s) || jsonb_build_object('id', t.id, 'isolation', t.isolation, 'region', t.region,
+                      'name', t.name,
                       'external_code', t.external_code, 'created_at', t.created_at, 'trial_ends_at', t.trial_ends_at)
                     FROM reeve.tenant_stats s JOIN reeve.tenant t ON t.code = s.tenant_code
                     WHERE ($1::text IS NULL OR t.tier = $1::text) AND ($2::text IS NULL OR t.status::text = $2::text)
@@ -32,7 +33,8 @@ extension Command {
                     Column("CAP", "cap", .number), Column("AVAILABLE", "available", .number),
                     Column("SCHEDULED", "scheduled", .number), Column("DEAD", "dead", .number), Column("NAME", "name"),
                 ]
-                invocation.output.list(tenants, columns, empty: "no tenants match; create one with: reeve tenant create")
+                invocation.output.list(
+                    tenants, columns, empty: "no tenants match; create one with: reeve tenant create")
                 return .done
             },
             Command("show", "show one tenant", arguments: [code], examples: ["reeve tenant show acme"]) { invocation in
@@ -49,10 +51,14 @@ extension Command {
                 let moved = try invocation.change {
                     try $0.execute(
                         "SELECT reeve.set_tenant_tier($1::text, $2::text, $3::text)",
-                        [invocation.argument("CODE"), invocation.argument("TIER"), invocation.string("reason")])[0].int(0)
+                        [invocation.argument("CODE"), invocation.argument("TIER"), invocation.string("reason")])[0].int(
+                            0)
                 }
                 invocation.output.result(
-                    ["tenant": .string(invocation.argument("CODE")), "tier": .string(invocation.argument("TIER")), "moved": .int(moved)],
+                    [
+                        "tenant": .string(invocation.argument("CODE")), "tier": .string(invocation.argument("TIER")),
+                        "moved": .int(moved),
+                    ],
                     "\(invocation.argument("CODE")) is \(invocation.argument("TIER")); \(moved) waiting jobs moved")
                 return .done
             },
@@ -60,7 +66,10 @@ extension Command {
         ])
 
     private static func statusCommand(_ name: String, _ status: TenantStatus, _ summary: String) -> Command {
-        Command(name, summary, arguments: [code], options: [reason], examples: ["reeve tenant \(name) acme --reason 'ticket 1042'"]) {
+        Command(
+            name, summary, arguments: [code], options: [reason],
+            examples: ["reeve tenant \(name) acme --reason 'ticket 1042'"]
+        ) {
             invocation in
             let code = invocation.argument("CODE")
             try invocation.change { connection in
@@ -68,7 +77,8 @@ extension Command {
                     "SELECT reeve.set_tenant_status($1::text, $2::reeve.tenant_status, $3::text)",
                     [code, status.rawValue, invocation.string("reason")])
             }
-            invocation.output.result(["tenant": .string(code), "status": .string(status.rawValue)], "\(code) is \(status.rawValue)")
+            invocation.output.result(
+                ["tenant": .string(code), "status": .string(status.rawValue)], "\(code) is \(status.rawValue)")
             return .done
         }
     }
@@ -87,14 +97,16 @@ extension Command {
         let id = tenant["id"]?.string
         let stores = try connection.execute(
             """
-            SELECT jsonb_build_object('server', s.server, 'database', s.database, 'schemas', s.schemas, 'login', s.login,
+            SELECT jsonb_build_object('server', s.server, 'database', s.database, 'schemas', s.schemas,
+                                      'login', s.login,
                                       'reference_schemas', s.reference_schemas, 'ready', s.ready)
             FROM reeve.tenant_store s WHERE s.tenant_id = $1::uuid ORDER BY s.server, s.database
             """, [id]
         ).map { try $0.json(0) }
         let changes = try connection.execute(
             """
-            SELECT to_jsonb(h) - 'tenant_id' - 'id' FROM reeve.tenant_status_change h WHERE h.tenant_id = $1::uuid ORDER BY h.id
+            SELECT to_jsonb(h) - 'tenant_id' - 'id' FROM reeve.tenant_status_change h
+            WHERE h.tenant_id = $1::uuid ORDER BY h.id
             """, [id]
         ).map { try $0.json(0) }
         var members = tenant.object ?? [:]
@@ -105,11 +117,13 @@ extension Command {
             return .done
         }
         let storeColumns = [
-            Column("SERVER", "server"), Column("DATABASE", "database"), Column("SCHEMAS", "schemas"), Column("LOGIN", "login"),
+            Column("SERVER", "server"), Column("DATABASE", "database"), Column("SCHEMAS", "schemas"),
+            Column("LOGIN", "login"),
             Column("READY", "ready"),
         ]
         let changeColumns = [
-            Column("AT", "at", .time), Column("WAS", "was", .state), Column("BECAME", "became", .state), Column("BY", "actor"),
+            Column("AT", "at", .time), Column("WAS", "was", .state), Column("BECAME", "became", .state),
+            Column("BY", "actor"),
             Column("REASON", "reason"),
         ]
         invocation.output.raw(Details(members).text)

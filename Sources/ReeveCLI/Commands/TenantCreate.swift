@@ -7,13 +7,14 @@ extension Command {
     static let tenantCreate = Command(
         "create", "make a tenant: its record, login, and schema or database",
         details: """
-            Works in recorded steps: killed anywhere, the same command finishes. --undo takes away what it made, as long as the
-            tenant is in its trial and has no jobs.
+            Works in recorded steps: killed anywhere, the same command finishes. --undo takes away what it made, as long as
+            the tenant is in its trial and has no jobs.
             """,
         arguments: [CommandArgument("CODE", "3 to 40 of a-z, 0-9 and -; it never changes")],
         options: [
             CommandOption("tier", "TIER", "see: reeve tiers list (starter)"),
-            CommandOption("isolation", "ISOLATION", "where its data lives (schema)", .choice(Isolation.allCases.map(\.rawValue))),
+            CommandOption(
+                "isolation", "ISOLATION", "where its data lives (schema)", .choice(Isolation.allCases.map(\.rawValue))),
             CommandOption("name", "NAME", "the organisation's name (the code)"),
             CommandOption("server", "SERVER", "see: reeve server list (the only one)"),
             .setting(.region), .setting(.template), .setting(.keyFile),
@@ -47,7 +48,8 @@ extension Command {
         var steps: [JSON] = []
         let id = try TenantProvisioner(registry: registry).create(request) { step in
             steps.append(.string(step.rawValue))
-            progress.show("tenant \(code): \(steps.count) of \(ProvisioningStep.allCases.count), \(step.rawValue) is done")
+            progress.show(
+                "tenant \(code): \(steps.count) of \(ProvisioningStep.allCases.count), \(step.rawValue) is done")
         }
         progress.clear()
         invocation.output.result(
@@ -79,7 +81,8 @@ extension Command {
         let schemas = (invocation.string("reference-schemas") ?? "reference").split(separator: ",").map(String.init)
         return TenantRequest(
             details: details, server: server,
-            template: TenantTemplate(directory: try invocation.configuration.require(.template), referenceSchemas: schemas),
+            template: TenantTemplate(
+                directory: try invocation.configuration.require(.template), referenceSchemas: schemas),
             pattern: try invocation.string("schema-pattern").map { try SchemaPattern($0) } ?? .standard,
             domains: invocation.strings("domain"))
     }
@@ -91,11 +94,13 @@ extension Command {
         if let name = invocation.string("server") {
             if names.contains(name) { return name }
             throw CommandError(
-                .notFound, "server '\(name)' is unknown" + NearMiss.question(name, among: names), hint: "see: reeve server list")
+                .notFound, "server '\(name)' is unknown" + NearMiss.question(name, among: names),
+                hint: "see: reeve server list")
         }
         if names.count == 1 { return names[0] }
         throw CommandError(
             names.isEmpty ? .notFound : .usage, names.isEmpty ? "no server is registered" : "there are several servers",
-            hint: names.isEmpty ? "register one with: reeve server add" : "name one with --server: " + names.joined(separator: ", "))
+            hint: names.isEmpty
+                ? "register one with: reeve server add" : "name one with --server: " + names.joined(separator: ", "))
     }
 }

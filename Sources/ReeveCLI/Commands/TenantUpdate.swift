@@ -16,7 +16,8 @@ extension Command {
             CommandOption("parent", "CODE", "the parent tenant"),
             CommandOption("contacts", "JSON", "primary, billing, technical, owner; merged into what is there"),
             CommandOption("flags", "JSON", "feature flags; merged into what is there"),
-            CommandOption("overrides", "JSON", "its tier's numbers: concurrency, backlog_limit …; replaces what is there"),
+            CommandOption(
+                "overrides", "JSON", "its tier's numbers: concurrency, backlog_limit …; replaces what is there"),
             CommandOption("reason", "TEXT", "why, for the audit"),
         ],
         examples: [
@@ -25,7 +26,10 @@ extension Command {
         ]
     ) { invocation in
         let code = invocation.argument("CODE")
-        let names = ["name", "external-code", "timezone", "locale", "currency", "fiscal-year-start", "first-weekday", "parent", "contacts", "flags", "overrides"]
+        let names = [
+            "name", "external-code", "timezone", "locale", "currency", "fiscal-year-start", "first-weekday", "parent",
+            "contacts", "flags", "overrides",
+        ]
         let changed = names.filter { invocation.string($0) != nil }
         guard !changed.isEmpty else {
             throw CommandError(.usage, "nothing to change", hint: "see: reeve tenant update --help")
@@ -38,23 +42,29 @@ extension Command {
         }
         try invocation.change { connection in
             if let parent = invocation.string("parent") {
-                let isKnown = try connection.execute("SELECT EXISTS (SELECT FROM reeve.tenant WHERE code = $1::text)", [parent])[0]
+                let isKnown = try connection.execute(
+                    "SELECT EXISTS (SELECT FROM reeve.tenant WHERE code = $1::text)", [parent])[0]
                 if try !isKnown.bool(0) { throw unknownTenant(parent) }
             }
             let rows = try connection.execute(updateTenant, [code] + names.map { invocation.string($0) })
             guard let row = rows.first else { throw unknownTenant(code) }
             // The names of what changed, never the values: contacts are personal data.
             try connection.execute(
-                "SELECT reeve.audit($1::uuid, 'tenant.update', 'tenant ' || $2::text, $3::text, jsonb_build_object('fields', $4::text[]))",
+                """
+                SELECT reeve.audit($1::uuid, 'tenant.update', 'tenant ' || $2::text, $3::text,
+                                   jsonb_build_object('fields', $4::text[]))
+                """,
                 [row.uuid(0), code, invocation.string("reason"), changed])
         }
         invocation.output.result(
-            ["tenant": .string(code), "changed": .array(changed.map(JSON.string))], "\(code): changed \(changed.joined(separator: ", "))")
+            ["tenant": .string(code), "changed": .array(changed.map(JSON.string))],
+            "\(code): changed \(changed.joined(separator: ", "))")
         return .done
     }
 
     private static let updateTenant = """
-        UPDATE reeve.tenant t SET name = coalesce($2::text, t.name), external_code = coalesce($3::text, t.external_code),
+        UPDATE reeve.tenant t SET name = coalesce($2::text, t.name),
+          external_code = coalesce($3::text, t.external_code),
           timezone = coalesce($4::text, t.timezone), locale = coalesce($5::text, t.locale),
           currency = coalesce($6::text, t.currency), fiscal_year_start = coalesce($7::smallint, t.fiscal_year_start),
           first_weekday = coalesce($8::smallint, t.first_weekday),

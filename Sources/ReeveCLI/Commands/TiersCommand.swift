@@ -6,10 +6,12 @@ extension Command {
         "tiers", "see and edit tiers", examples: ["reeve tiers list", "reeve tiers set starter --concurrency 8"],
         subcommands: [
             Command("list", "list the tiers and their limits", examples: ["reeve tiers list --json"]) { invocation in
-                let tiers = try invocation.objects("SELECT to_jsonb(t) FROM reeve.tier t ORDER BY t.concurrency, t.name")
+                let tiers = try invocation.objects(
+                    "SELECT to_jsonb(t) FROM reeve.tier t ORDER BY t.concurrency, t.name")
                 let columns = [
                     Column("TIER", "name"), Column("CONCURRENCY", "concurrency", .number),
-                    Column("BACKLOG", "backlog_limit", .number), Column("BACKUP DAYS", "backup_retention_days", .number),
+                    Column("BACKLOG", "backlog_limit", .number),
+                    Column("BACKUP DAYS", "backup_retention_days", .number),
                     Column("AUDIT YEARS", "audit_retention_years", .number),
                     Column("REPORTS", "scheduled_reports", .number), Column("TRIAL DAYS", "trial_days", .number),
                     Column("FEATURES", "features"),
@@ -49,7 +51,8 @@ extension Command {
                 "SELECT EXISTS (SELECT FROM reeve.tier WHERE name = $1::text)", [name])[0].bool(0)
             if mustExist && !exists {
                 throw PostgresError(
-                    sqlState: "RV010", message: "tier \"\(name)\" is unknown", operation: "tier", hint: "see: reeve tiers list")
+                    sqlState: "RV010", message: "tier \"\(name)\" is unknown", operation: "tier",
+                    hint: "see: reeve tiers list")
             }
             if !mustExist && exists {
                 throw CommandError(.conflict, "tier '\(name)' exists", hint: "change it with: reeve tiers set \(name)")
@@ -76,7 +79,8 @@ extension Command {
                coalesce($6::int, b.trial_days), coalesce($7::int, b.scheduled_reports), b.features
         FROM reeve.tier b WHERE b.name IN ($1::text, 'starter') ORDER BY b.name = $1::text DESC LIMIT 1
         ON CONFLICT (name) DO UPDATE SET concurrency = excluded.concurrency, backlog_limit = excluded.backlog_limit,
-          backup_retention_days = excluded.backup_retention_days, audit_retention_years = excluded.audit_retention_years,
+          backup_retention_days = excluded.backup_retention_days,
+          audit_retention_years = excluded.audit_retention_years,
           trial_days = excluded.trial_days, scheduled_reports = excluded.scheduled_reports
         """
 }

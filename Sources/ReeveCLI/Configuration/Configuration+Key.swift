@@ -3,7 +3,8 @@ import Glibc
 public import Tenancy
 
 extension Configuration {
-    /// The key that seals credentials, from `REEVE_KEY_FILE` or from what `REEVE_KEY_COMMAND` prints; nil when neither is set.
+    /// The key that seals credentials, from `REEVE_KEY_FILE` or from what `REEVE_KEY_COMMAND` prints; nil when neither
+    /// is set.
     public func loadKey() throws -> SecretKey? {
         if let path = self[.keyFile] {
             do {
@@ -31,6 +32,8 @@ extension Configuration {
         if let sealer = try makeSealer() { return sealer }
         throw CommandError(
             .usage, "REEVE_KEY_FILE is not set: tenants' credentials are sealed with it",
-            hint: "make one with: reeve key generate FILE; then set REEVE_KEY_FILE, or REEVE_KEY_COMMAND to what prints it")
+            hint:
+                "make one with: reeve key generate FILE; set REEVE_KEY_FILE, or REEVE_KEY_COMMAND to what prints it"
+        )
     }
 }

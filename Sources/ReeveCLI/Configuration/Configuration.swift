@@ -29,7 +29,8 @@ public struct Configuration: Sendable {
                 entries[setting.key] = Entry(text: text, source: "--\(flag)")
             } else if let text = environment[variable], !text.isEmpty {
                 if setting.isSecret, environment[variable + "_FILE"]?.isEmpty == false {
-                    throw CommandError(.usage, "both \(variable) and \(variable)_FILE are set", hint: "unset one of them")
+                    throw CommandError(
+                        .usage, "both \(variable) and \(variable)_FILE are set", hint: "unset one of them")
                 }
                 entries[setting.key] = Entry(text: text, source: variable)
             } else if setting.isSecret, let path = environment[variable + "_FILE"], !path.isEmpty {
@@ -60,10 +61,12 @@ public struct Configuration: Sendable {
     /// The value, or a usage error that says how to set it.
     public func require(_ setting: Setting) throws -> String {
         if let text = self[setting] { return text }
-        let ways = [setting.variable] + (setting.isSecret ? ["\(setting.variable)_FILE"] : [])
+        let ways =
+            [setting.variable] + (setting.isSecret ? ["\(setting.variable)_FILE"] : [])
             + (setting.flag.map { ["--\($0)"] } ?? []) + ["\"\(setting.key)\" in reeve.json"]
         throw CommandError(
-            .usage, "\(setting.variable) is not set: \(setting.summary)", hint: "set " + ways.joined(separator: ", or "))
+            .usage, "\(setting.variable) is not set: \(setting.summary)", hint: "set " + ways.joined(separator: ", or ")
+        )
     }
 
     /// A value as it may be printed.
@@ -101,7 +104,8 @@ public struct Configuration: Sendable {
             text = try TextFile.read(path)
         } catch {
             if !isNamed && error.errno == ENOENT { return (nil, [:]) }
-            throw CommandError(.usage, "cannot read \(path): \(error)", hint: "REEVE_CONFIG names the file; ./reeve.json is optional")
+            throw CommandError(
+                .usage, "cannot read \(path): \(error)", hint: "REEVE_CONFIG names the file; ./reeve.json is optional")
         }
         guard let members = (try? JSON(parsing: text))?.object else {  // the error could quote a secret
             throw CommandError(.usage, "\(path) is not a JSON object", hint: #"for example {"region": "eu-central"}"#)

@@ -41,7 +41,8 @@ public struct Column: Sendable {
         case (_, .array(let values)) where values.allSatisfy({ $0.string != nil }):
             text = values.isEmpty ? "-" : values.compactMap(\.string).joined(separator: ", ")
         case (_, .object(let members)):
-            text = members.keys.sorted().map { "\($0)=\(members[$0]?.string ?? members[$0]?.text ?? "")" }.joined(separator: " ")
+            text = members.keys.sorted().map { "\($0)=\(members[$0]?.string ?? members[$0]?.text ?? "")" }.joined(
+                separator: " ")
         case (_, .bool(let truth)): text = truth ? "yes" : "no"
         default: text = value.text
         }
@@ -67,10 +68,12 @@ struct Table {
             var line = ""
             for (index, column) in columns.enumerated() {
                 let space = String(repeating: " ", count: widths[index] - row[index].count)
-                let isRight = if case .number = column.style { true } else if case .bytes = column.style { true } else { false }
+                let isRight =
+                    if case .number = column.style { true } else if case .bytes = column.style { true } else { false }
                 let paint = color ? (number == 0 ? "1" : column.paint(row[index])) : nil
                 let word = paint.map { "\u{1B}[\($0)m\(row[index])\u{1B}[0m" } ?? row[index]
-                line += (index > 0 ? "  " : "") + (isRight ? space + word : word + (index + 1 < columns.count ? space : ""))
+                line +=
+                    (index > 0 ? "  " : "") + (isRight ? space + word : word + (index + 1 < columns.count ? space : ""))
             }
             out += line + "\n"
         }

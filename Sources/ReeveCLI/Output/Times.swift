@@ -53,7 +53,8 @@ enum Durations {
     static func parse(_ text: String) -> Duration? {
         let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86400]
         let unit = text.last.flatMap { units[$0] }
-        guard let number = Int(unit == nil ? text : String(text.dropLast())), number >= 0, number <= 36500 * 86400 / (unit ?? 1)
+        guard let number = Int(unit == nil ? text : String(text.dropLast())), number >= 0,
+            number <= 36500 * 86400 / (unit ?? 1)
         else { return nil }
         return .seconds(number * (unit ?? 1))
     }
