@@ -75,6 +75,7 @@ import Testing
         #expect(before.code == 5 && before.out.contains("behind"))
         #expect(try ReeveRun(["doctor"], environment).code == 1)
         #expect(try ReeveRun(["migrate", "up"], environment).code == 0)
+        #expect(try ReeveRun(["kinds", "list"], environment).out.contains("backup"))
         #expect(try ReeveRun(["migrate", "status", "--json"], environment).json["current"] == true)
         #expect(try ReeveRun(["migrate", "up"], environment).out.contains("nothing to do"))
         let connection = try Connection(settings)
