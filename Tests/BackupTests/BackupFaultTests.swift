@@ -83,7 +83,7 @@ struct BackupFaultTests {
     func stopped(reason: StopReason) throws {
         let started = fixture.folder.path + "/started"
         let stop = StopSignal()
-        let fake = tools("$real \"$@\"; echo $$ > \(started); exec sleep 1000")
+        let fake = tools("$real \"$@\"; echo $$ > \(started).new; mv \(started).new \(started); exec sleep 1000")
         let queue = DispatchQueue(label: "stopper")
         queue.async {
             for _ in 0..<1000 where stop.reason == nil {

@@ -39,7 +39,12 @@ struct FaultTests {
         let caps = CapSampler()
         for _ in 0..<3 { try fleet.startWorker() }
         try fleet.enqueue(900, using: &random)
-        for round in 0..<12 {
+        // The long form is the same code: deploy/test --soak MINUTES.
+        let minutes = ProcessInfo.processInfo.environment["REEVE_SOAK_MINUTES"].flatMap { Int($0) }
+        let soakEnds = ContinuousClock.now + .seconds(60 * (minutes ?? 0))
+        var round = 0
+        while minutes == nil ? round < 12 : ContinuousClock.now < soakEnds {
+            defer { round += 1 }
             usleep(UInt32.random(in: 20_000...250_000, using: &random))
             try caps.sample(fleet)
             let victim = Int.random(in: 0..<fleet.workers.count, using: &random)
@@ -55,8 +60,9 @@ struct FaultTests {
                 kill(pid, SIGCONT)
             default: try fleet.server.crashAndRestart()
             }
-            if round < 8 { try fleet.enqueue(60, using: &random) }
+            if minutes != nil || round < 8 { try fleet.enqueue(60, using: &random) }
         }
+        print("faults: \(round), jobs: \(fleet.accepted.count)")
         try fleet.finish(within: .seconds(60), sampling: caps)
         #expect(fleet.terminateAll(), "a worker did not stop cleanly")
         try expectPromises(fleet, caps)
