@@ -50,6 +50,18 @@ extension AdminSession {
         }
     }
 
+    /// Keeps the login out from now on and ends its sessions.
+    func endSessions() throws {
+        try operation("admin.end_sessions", "role \(store.login)") {
+            let connection = try maintenance()
+            guard try exists(.role, store.login, connection) else { return }
+            try connection.execute("ALTER ROLE \(quoteIdentifier(store.login)) NOLOGIN")
+            try join(store.login, connection)
+            try connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name", [store.login])
+        }
+    }
+
     /// The tenant's own schemas, or its own database.
     func dropData() throws {
         switch isolation {
@@ -78,7 +90,6 @@ extension AdminSession {
         try operation("admin.drop_roles", "role \(store.login)") {
             let connection = try maintenance()
             for role in [store.login, store.owner] where try exists(.role, role, connection) {
-                if role == store.login { try endSessions(connection) }
                 if try databaseExists() {
                     let inside = try database()
                     try exclusively(inside) {
@@ -89,13 +100,6 @@ extension AdminSession {
                 try connection.execute("DROP ROLE \(quoteIdentifier(role))")
             }
         }
-    }
-
-    private func endSessions(_ connection: Connection) throws {
-        try connection.execute("ALTER ROLE \(quoteIdentifier(store.login)) NOLOGIN")
-        try join(store.login, connection)
-        try connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name", [store.login])
     }
 
     private func databaseExists() throws -> Bool {

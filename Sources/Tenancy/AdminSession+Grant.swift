@@ -81,6 +81,8 @@ extension AdminSession {
             let role = "ALTER ROLE \(quoteIdentifier(store.login)) IN DATABASE \(quoteIdentifier(store.database)) SET"
             let path = (store.schemas + store.referenceSchemas).map { quoteIdentifier($0) }.joined(separator: ", ")
             try connection.execute("\(role) search_path = \(path)")
+            // PostgreSQL lets only a superuser keep a setting that it does not know itself; our own sessions bring it along.
+            guard try connection.execute("SELECT current_setting('is_superuser') = 'on'")[0].bool(0) else { return }
             try connection.execute("\(role) app.current_tenant = \(quoteLiteral(tenantID.description))")
         }
     }

@@ -19,7 +19,7 @@ extension AdminSession {
             }
             let verifier = try connection.encryptedPassword(password, for: store.login)
             try connection.execute(
-                "ALTER ROLE \(login) CONNECTION LIMIT \(connectionLimit) PASSWORD \(quoteLiteral(verifier))")
+                "ALTER ROLE \(login) LOGIN CONNECTION LIMIT \(connectionLimit) PASSWORD \(quoteLiteral(verifier))")
         }
     }
 

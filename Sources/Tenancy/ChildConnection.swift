@@ -39,6 +39,10 @@ public struct ChildConnection: Sendable {
         for entry in (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? [] where entry.hasPrefix(prefix) {
             guard let pid = pid_t(entry.dropFirst(prefix.count).prefix { $0 != "-" }), kill(pid, 0) != 0, errno == ESRCH
             else { continue }
+            // Anybody may put a link of that name into /tmp; it must not lead us elsewhere.
+            var status = stat()
+            guard lstat("\(parent)/\(entry)", &status) == 0, status.st_mode & S_IFMT == S_IFDIR, status.st_uid == geteuid()
+            else { continue }
             for file in ["service", "pass"] { unlink("\(parent)/\(entry)/\(file)") }
             rmdir("\(parent)/\(entry)")
         }

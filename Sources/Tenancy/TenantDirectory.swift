@@ -57,7 +57,7 @@ public final class TenantDirectory: Sendable {
                 "SELECT conninfo, admin_secret FROM reeve.tenant_server WHERE name = $1::text", [name])
         }
         guard let row = rows.first else {
-            throw TenancyError(.notFound, "no database server \(name) is registered; see: reeve server list")
+            throw TenancyError(.notFound, "no database server \(name.debugDescription) is registered")
         }
         var settings = try ConnectionSettings(row.text(0))
         if let secret = try row.optionalBytes(1) {

@@ -82,13 +82,16 @@ public struct TenantProvisioner: Sendable {
         return try registry.change { connection in
             let rows = try connection.execute(
                 """
-                SELECT t.id, t.isolation::text, o.server, coalesce(o.ready, false) FROM reeve.tenant t
+                SELECT t.id, t.isolation::text, o.server, coalesce(o.ready, false), t.status::text FROM reeve.tenant t
                 LEFT JOIN reeve.tenant_store o ON o.tenant_id = t.id WHERE t.code = $1::text
                 """, [details.code])
             let id: TenantID
             if let row = rows.first {
                 id = TenantID(rawValue: try row.uuid(0))
                 if try row.bool(3) { throw TenancyError(.conflict, "tenant \(details.code) already exists and is ready") }
+                if ["churned", "archived"].contains(try row.text(4)) {
+                    throw TenancyError(.refused, "tenant \(details.code) is \(try row.text(4)); its code is not used again")
+                }
                 guard try row.text(1) == details.isolation.rawValue, try row.optionalText(2) ?? request.server == request.server
                 else {
                     throw TenancyError(
@@ -148,7 +151,10 @@ public struct TenantProvisioner: Sendable {
     private func connectionLimit(_ tenant: TenantID) throws -> Int {
         let cap = try directory.control.withConnection {
             try $0.execute(
-                "SELECT reeve.effective_cap(tier, overrides) FROM reeve.tenant WHERE id = $1::uuid", [tenant])[0].int(0)
+                """
+                SELECT coalesce((t.overrides ->> 'concurrency')::int, r.concurrency)
+                FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = $1::uuid
+                """, [tenant])[0].int(0)
         }
         return max(20, 2 * Int(cap) + 5)
     }
@@ -194,13 +200,15 @@ public struct TenantProvisioner: Sendable {
             }
             if hasJobs { throw TenancyError(.refused, "tenant \(code) has jobs: churn and purge it") }
             for store in try directory.stores(of: tenant.id, includingUnready: true) {
-                // From here on no worker takes a session.
-                _ = try registry.change {
+                // From here on no worker takes a session, and a create after a kill does every step again.
+                try registry.change {
                     try $0.execute("UPDATE reeve.tenant_store SET ready = false WHERE tenant_id = $1::uuid", [tenant.id])
+                    try $0.execute("DELETE FROM reeve.tenant_checkpoint WHERE tenant_id = $1::uuid", [tenant.id])
                 }
                 let session = try AdminSession(registry, tenant: tenant, store: store)
                 defer { session.close() }
                 try session.dropSharedRows { try directory.password(of: store, tenant: tenant.id) }
+                try session.endSessions()
                 try session.dropData()
                 try session.dropRoles()
             }
@@ -210,13 +218,13 @@ public struct TenantProvisioner: Sendable {
 
     private func forget(_ tenant: TenantRecord) throws {
         try registry.change { connection in
-            for table in ["tenant_checkpoint", "tenant_store", "tenant_login"] {
+            for table in ["tenant_checkpoint", "tenant_store"] {
                 try connection.execute("DELETE FROM reeve.\(table) WHERE tenant_id = $1::uuid", [tenant.id])
             }
             try registry.audit(connection, tenant.id, "tenant.undo", "tenant \(tenant.code)", nil, [:])
             // The record goes too where the login may delete it; an operator's may not, and the next create takes it up again.
             guard try connection.execute("SELECT has_table_privilege('reeve.tenant', 'DELETE')")[0].bool(0) else { return }
-            for table in ["tenant_status_change", "tenant_counter", "tenant_backlog"] {
+            for table in ["tenant_login", "tenant_status_change", "tenant_counter", "tenant_backlog"] {
                 try connection.execute("DELETE FROM reeve.\(table) WHERE tenant_id = $1::uuid", [tenant.id])
             }
             try connection.execute("DELETE FROM reeve.tenant WHERE id = $1::uuid", [tenant.id])

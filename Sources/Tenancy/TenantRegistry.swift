@@ -98,7 +98,11 @@ public final class TenantRegistry: Sendable {
 
     private func apply(_ changes: TenantChanges, to id: TenantID, _ connection: Connection) throws {
         var parent: TenantID?
-        if let code = changes.parent { parent = try show(code).id }
+        if let code = changes.parent {
+            let rows = try connection.execute("SELECT id FROM reeve.tenant WHERE code = $1::text", [code])
+            guard let row = rows.first else { throw TenancyError(.notFound, "no tenant \(code.debugDescription) to be the parent") }
+            parent = TenantID(rawValue: try row.uuid(0))
+        }
         try connection.execute(
             """
             UPDATE reeve.tenant SET name = coalesce($2::text, name), external_code = coalesce($3::text, external_code),

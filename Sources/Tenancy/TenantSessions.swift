@@ -4,8 +4,8 @@ import Postgres
 
 /// Hands out tenants' sessions, proven each time they are handed out (design section 6.5), from a small store of idle connections.
 public final class TenantSessions: Sendable {
-    /// The registry.
-    public let directory: TenantDirectory
+    // Not public: handlers reach the sessions, and the directory opens administrators' connections.
+    let directory: TenantDirectory
     let idle: IdleConnections
 
     /// Keeps at most `idleLimit` idle connections, `idlePerStore` for each login and database, each for `idleTime` at most

@@ -110,6 +110,34 @@ struct ProvisioningTests {
         }
     }
 
+    @Test("an undo that failed halfway can be finished, or the tenant created again", arguments: Isolation.allCases)
+    func halfUndone(isolation: Isolation) throws {
+        let fleet = try Fleet()
+        let tenant = try fleet.tenant("acme", isolation)
+        let admin = try fleet.admin()
+        let login = quoteIdentifier(tenant.store.login)
+        let sessions = TenantSessions(directory: fleet.directory)
+        defer { sessions.close() }
+        for createsAgain in [true, false] {
+            // A right in a database that the registry does not know keeps the role from being dropped.
+            try admin.execute("GRANT USAGE ON SCHEMA public TO \(login)")
+            #expect(throws: PostgresError.self) { try fleet.provisioner.undo(fleet.code("acme"), force: true) }
+            #expect(throws: TenancyError.self) {
+                try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { _ in }
+            }
+            try admin.execute("REVOKE USAGE ON SCHEMA public FROM \(login)")
+            if createsAgain {
+                let again = try fleet.tenant("acme", isolation)
+                try sessions.withSession(again.store, of: again.attempt, stop: StopSignal()) { session in
+                    try session.query(insertCustomer, ["A1"])
+                }
+            } else {
+                try fleet.provisioner.undo(fleet.code("acme"))
+                #expect(try fleet.leftovers() == [])
+            }
+        }
+    }
+
     @Test("undo is refused once the tenant left its trial or has jobs")
     func undoRefused() throws {
         let fleet = try Fleet()
