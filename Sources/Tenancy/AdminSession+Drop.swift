@@ -1,9 +1,11 @@
 import JobKit
 import Postgres
 
-// What undoing takes away again. Each method may run again after it was killed anywhere, and touches marked objects only.
+// What undoing takes away again. Each method may run again after it was killed anywhere, and touches marked objects
+// only.
 extension AdminSession {
-    /// The tenant's rows in the shared tables, deleted as the tenant's own login, which sees no others; then its policies.
+    /// The tenant's rows in the shared tables, deleted as the tenant's own login, which sees no others; then its
+    /// policies.
     func dropSharedRows(password: () throws -> String) throws {
         guard isolation == .shared, try databaseExists() else { return }
         try operation("admin.drop_rows", "role \(store.login)") {
@@ -19,7 +21,8 @@ extension AdminSession {
                 try patiently(connection) {
                     try asRole(TenantNames.sharedOwner, connection) {
                         for policy in [store.login, store.login + "_only"] {
-                            try connection.execute("DROP POLICY IF EXISTS \(quoteIdentifier(policy)) ON \(table.quoted)")
+                            try connection.execute(
+                                "DROP POLICY IF EXISTS \(quoteIdentifier(policy)) ON \(table.quoted)")
                         }
                     }
                 }
@@ -79,7 +82,9 @@ extension AdminSession {
                 try operation("admin.drop_schema", "schema \(schema)") {
                     let connection = try database()
                     guard try exists(.schema, schema, connection) else { return }
-                    try patiently(connection) { try connection.execute("DROP SCHEMA \(quoteIdentifier(schema)) CASCADE") }
+                    try patiently(connection) {
+                        try connection.execute("DROP SCHEMA \(quoteIdentifier(schema)) CASCADE")
+                    }
                 }
             }
         }

@@ -45,7 +45,8 @@ public final class TenantDirectory: Sendable {
         }
         guard let row = rows.first else {
             throw TenancyError(
-                .refused, "the registry knows no login \(store.login) on \(store.server)/\(store.database) of tenant \(tenant)")
+                .refused,
+                "the registry knows no login \(store.login) on \(store.server)/\(store.database) of tenant \(tenant)")
         }
         return try open(row.bytes(0), tenant: tenant, purpose: SealedPurpose.login)
     }

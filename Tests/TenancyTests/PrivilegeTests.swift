@@ -10,7 +10,9 @@ import Testing
 /// What of the roles of design section 9 suffices: nothing of tenancy needs a superuser.
 @Suite("Rights that tenancy needs")
 struct PrivilegeTests {
-    @Test("an administrator without superuser rights provisions, and undoes, every isolation", arguments: Isolation.allCases)
+    @Test(
+        "an administrator without superuser rights provisions, and undoes, every isolation",
+        arguments: Isolation.allCases)
     func plainAdministrator(isolation: Isolation) throws {
         let fleet = try Fleet()
         let role = "plain_admin_\(fleet.suffix)"
@@ -71,7 +73,8 @@ struct PrivilegeTests {
         var resources = JobResources()
         resources.add(sessions)
         let context = JobContext(
-            attempt: attempt, deadline: .now + .seconds(60), stop: StopSignal(), log: Log(format: .text), resources: resources,
+            attempt: attempt, deadline: .now + .seconds(60), stop: StopSignal(), log: Log(format: .text),
+            resources: resources,
             store: NoStore())
         #expect(try context.stores() == [store])
         let login = try context.withSession { try $0.query("SELECT session_user")[0].text(0) }
