@@ -1,9 +1,11 @@
 import JobKit
 import Postgres
 
-// What undoing takes away again. Each method may run again after it was killed anywhere, and touches marked objects only.
+// What undoing takes away again. Each method may run again after it was killed anywhere, and touches marked objects
+// only.
 extension AdminSession {
-    /// The tenant's rows in the shared tables, deleted as the tenant's own login, which sees no others; then its policies.
+    /// The tenant's rows in the shared tables, deleted as the tenant's own login, which sees no others; then its
+    /// policies.
     func dropSharedRows(password: () throws -> String) throws {
         guard isolation == .shared, try databaseExists() else { return }
         try operation("admin.drop_rows", "role \(store.login)") {
@@ -19,7 +21,8 @@ extension AdminSession {
                 try patiently(connection) {
                     try asRole(TenantNames.sharedOwner, connection) {
                         for policy in [store.login, store.login + "_only"] {
-                            try connection.execute("DROP POLICY IF EXISTS \(quoteIdentifier(policy)) ON \(table.quoted)")
+                            try connection.execute(
+                                "DROP POLICY IF EXISTS \(quoteIdentifier(policy)) ON \(table.quoted)")
                         }
                     }
                 }
@@ -50,6 +53,18 @@ extension AdminSession {
         }
     }
 
+    /// Keeps the login out from now on and ends its sessions.
+    func endSessions() throws {
+        try operation("admin.end_sessions", "role \(store.login)") {
+            let connection = try maintenance()
+            guard try exists(.role, store.login, connection) else { return }
+            try connection.execute("ALTER ROLE \(quoteIdentifier(store.login)) NOLOGIN")
+            try join(store.login, connection)
+            try connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name", [store.login])
+        }
+    }
+
     /// The tenant's own schemas, or its own database.
     func dropData() throws {
         switch isolation {
@@ -67,7 +82,9 @@ extension AdminSession {
                 try operation("admin.drop_schema", "schema \(schema)") {
                     let connection = try database()
                     guard try exists(.schema, schema, connection) else { return }
-                    try patiently(connection) { try connection.execute("DROP SCHEMA \(quoteIdentifier(schema)) CASCADE") }
+                    try patiently(connection) {
+                        try connection.execute("DROP SCHEMA \(quoteIdentifier(schema)) CASCADE")
+                    }
                 }
             }
         }
@@ -78,7 +95,6 @@ extension AdminSession {
         try operation("admin.drop_roles", "role \(store.login)") {
             let connection = try maintenance()
             for role in [store.login, store.owner] where try exists(.role, role, connection) {
-                if role == store.login { try endSessions(connection) }
                 if try databaseExists() {
                     let inside = try database()
                     try exclusively(inside) {
@@ -89,13 +105,6 @@ extension AdminSession {
                 try connection.execute("DROP ROLE \(quoteIdentifier(role))")
             }
         }
-    }
-
-    private func endSessions(_ connection: Connection) throws {
-        try connection.execute("ALTER ROLE \(quoteIdentifier(store.login)) NOLOGIN")
-        try join(store.login, connection)
-        try connection.execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name", [store.login])
     }
 
     private func databaseExists() throws -> Bool {

@@ -15,7 +15,8 @@ extension AdminSession {
                     let owner = isolation == .shared ? TenantNames.sharedOwner : store.owner
                     try asRole(owner, connection) {
                         try connection.execute("GRANT USAGE ON SCHEMA \(schema) TO \(login)")
-                        try connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \(schema) TO \(login)")
+                        try connection.execute(
+                            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \(schema) TO \(login)")
                         // pg_dump reads sequences.
                         try connection.execute("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA \(schema) TO \(login)")
                         guard isolation != .shared else { return }
@@ -28,8 +29,8 @@ extension AdminSession {
         }
     }
 
-    /// Row-level security bound to the login (design section 6.5): a permissive and a restrictive policy on each table, one
-    /// table for each transaction, so that no two tables are locked at once.
+    /// Row-level security bound to the login (design section 6.5): a permissive and a restrictive policy on each
+    /// table, one table for each transaction, so that no two tables are locked at once.
     func makePolicies() throws {
         guard isolation == .shared else { return }
         try operation("admin.make_policies", "role \(store.login)") {
@@ -81,6 +82,9 @@ extension AdminSession {
             let role = "ALTER ROLE \(quoteIdentifier(store.login)) IN DATABASE \(quoteIdentifier(store.database)) SET"
             let path = (store.schemas + store.referenceSchemas).map { quoteIdentifier($0) }.joined(separator: ", ")
             try connection.execute("\(role) search_path = \(path)")
+            // PostgreSQL lets only a superuser keep a setting that it does not know itself; our own sessions bring it
+            // along.
+            guard try connection.execute("SELECT current_setting('is_superuser') = 'on'")[0].bool(0) else { return }
             try connection.execute("\(role) app.current_tenant = \(quoteLiteral(tenantID.description))")
         }
     }

@@ -3,8 +3,8 @@ import Postgres
 
 // What provisioning makes. Each method may run again after it was killed anywhere.
 extension AdminSession {
-    /// The tenant's login and the role that owns its objects. The login is no member of anything, owns nothing, and gets its
-    /// password as a SCRAM verifier made here.
+    /// The tenant's login and the role that owns its objects. The login is no member of anything, owns nothing, and
+    /// gets its password as a SCRAM verifier made here.
     func makeRoles(password: String, connectionLimit: Int) throws {
         try operation("admin.make_roles", "role \(store.login)") {
             let connection = try maintenance()
@@ -19,7 +19,7 @@ extension AdminSession {
             }
             let verifier = try connection.encryptedPassword(password, for: store.login)
             try connection.execute(
-                "ALTER ROLE \(login) CONNECTION LIMIT \(connectionLimit) PASSWORD \(quoteLiteral(verifier))")
+                "ALTER ROLE \(login) LOGIN CONNECTION LIMIT \(connectionLimit) PASSWORD \(quoteLiteral(verifier))")
         }
     }
 
@@ -70,7 +70,8 @@ extension AdminSession {
             try exclusively(connection) {
                 try connection.executeScript(script)
                 guard connection.inTransaction else {
-                    throw TenancyError(.invalid, "reference.sql ends its transaction; remove COMMIT and ROLLBACK from it")
+                    throw TenancyError(
+                        .invalid, "reference.sql ends its transaction; remove COMMIT and ROLLBACK from it")
                 }
                 try makeSharedOwner(connection)
                 let owner = quoteIdentifier(isolation == .shared ? TenantNames.sharedOwner : store.owner)
@@ -95,8 +96,8 @@ extension AdminSession {
             """)
     }
 
-    /// The tenant's tables: its own schemas, or the shared one when it is not there yet. A schema, its comment and its tables
-    /// are one transaction, so that a schema that exists is complete.
+    /// The tenant's tables: its own schemas, or the shared one when it is not there yet. A schema, its comment and its
+    /// tables are one transaction, so that a schema that exists is complete.
     func applyTemplate(_ template: TenantTemplate, domains: [String]) throws {
         if isolation == .shared { return try applyShared(template) }
         for (index, schema) in store.schemas.enumerated() {
@@ -120,7 +121,8 @@ extension AdminSession {
                 if let row = try connection.execute(ObjectKind.schema.query, [schema]).first {
                     guard try row.optionalText(0) == Self.sharedComment else {
                         throw TenancyError(
-                            .conflict, "schema shared in \(store.database) was not made by reeve; use another shared database")
+                            .conflict,
+                            "schema shared in \(store.database) was not made by reeve; use another shared database")
                     }
                     return
                 }
@@ -132,7 +134,9 @@ extension AdminSession {
 
     private static let sharedComment = "reeve shared tables"
 
-    private func apply(_ script: String, _ schema: String, _ owner: String, _ comment: String, _ connection: Connection) throws {
+    private func apply(_ script: String, _ schema: String, _ owner: String, _ comment: String, _ connection: Connection)
+        throws
+    {
         let name = quoteIdentifier(schema)
         try join(owner, connection)
         try connection.execute("CREATE SCHEMA \(name) AUTHORIZATION \(quoteIdentifier(owner))")

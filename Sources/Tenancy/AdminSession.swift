@@ -2,9 +2,9 @@ import Glibc
 import JobKit
 import Postgres
 
-/// The administrator's connection to a database server, bound to one tenant and one of its stores (design section 6): it
-/// makes and drops this tenant's objects and no others. Every operation is looked up in the registry, compares the uuid in
-/// the object's comment, refuses otherwise, and is audited before and after. Used by one thread.
+/// The administrator's connection to a database server, bound to one tenant and one of its stores (design section 6):
+/// it makes and drops this tenant's objects and no others. Every operation is looked up in the registry, compares the
+/// uuid in the object's comment, refuses otherwise, and is audited before and after. Used by one thread.
 final class AdminSession {
     let tenantID: TenantID
     let code: String
@@ -62,7 +62,8 @@ final class AdminSession {
                     && $0.schemas == store.schemas
             })
         else {
-            throw TenancyError(.refused, "\(store.server)/\(store.database) is not registered as a store of tenant \(code)")
+            throw TenancyError(
+                .refused, "\(store.server)/\(store.database) is not registered as a store of tenant \(code)")
         }
         try record(action, object, "intent")
         do {
@@ -86,7 +87,8 @@ final class AdminSession {
     func exists(_ kind: ObjectKind, _ name: String, _ connection: Connection) throws -> Bool {
         guard let row = try connection.execute(kind.query, [name]).first else { return false }
         let found = try row.optionalText(0)
-        // CREATE DATABASE cannot share a transaction with its COMMENT: until that follows, its owner role says whose it is.
+        // CREATE DATABASE cannot share a transaction with its COMMENT: until that follows, its owner role says whose
+        // it is.
         if found == nil, kind == .database, try row.text(1) == store.owner,
             try exists(.role, store.owner, connection)
         {
@@ -95,7 +97,8 @@ final class AdminSession {
         guard found == comment else {
             throw TenancyError(
                 .conflict,
-                "\(kind.rawValue) \(name) on \(store.server) exists and is not marked as tenant \(code)'s; it is left alone")
+                "\(kind.rawValue) \(name) on \(store.server) exists and is not marked as tenant \(code)'s; it is left alone"
+            )
         }
         return true
     }
@@ -103,6 +106,8 @@ final class AdminSession {
     /// Runs `body` in a transaction that no other provisioning of the same database overlaps.
     func exclusively<T>(_ connection: Connection, _ body: () throws -> T) throws -> T {
         try connection.transaction {
+            // Bounded, because any login of the database can take an advisory lock, this one too.
+            try connection.execute("SET LOCAL lock_timeout = '60s'")
             try connection.execute("SELECT pg_advisory_xact_lock($1::bigint)", [Self.sharedLock])
             return try body()
         }
@@ -130,7 +135,8 @@ final class AdminSession {
         try connection.execute("SET LOCAL ROLE \(quoteIdentifier(role))")
         try body()
         guard connection.inTransaction else {
-            throw TenancyError(.invalid, "a file of the template ends its transaction; remove COMMIT and ROLLBACK from it")
+            throw TenancyError(
+                .invalid, "a file of the template ends its transaction; remove COMMIT and ROLLBACK from it")
         }
         try connection.execute("RESET ROLE")
     }

@@ -3,8 +3,8 @@ import Glibc
 import JobKit
 import Postgres
 
-/// A tenant's connection for a child program such as pg_dump: a service file and a password file in a folder that only this
-/// user may enter, removed when the closure it was handed to ends. Nothing of it belongs into arguments.
+/// A tenant's connection for a child program such as pg_dump: a service file and a password file in a folder that only
+/// this user may enter, removed when the closure it was handed to ends. Nothing of it belongs into arguments.
 public struct ChildConnection: Sendable {
     /// `PGSERVICEFILE`, `PGSERVICE` and `PGPASSFILE`, to be added to the child's environment.
     public let environment: [String: String]
@@ -13,7 +13,8 @@ public struct ChildConnection: Sendable {
     init(_ settings: ConnectionSettings, login: String, password: String) throws {
         var template = Array("\(Self.parent)/\(Self.prefix)\(getpid())-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
-            throw JobFailure("no_scratch_space", "no folder can be made in \(Self.parent): \(String(cString: strerror(errno)))")
+            throw JobFailure(
+                "no_scratch_space", "no folder can be made in \(Self.parent): \(String(cString: strerror(errno)))")
         }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let serviceFile = "\(folder)/service"
@@ -36,8 +37,14 @@ public struct ChildConnection: Sendable {
     /// Removes what a killed process of this user left behind.
     static func removeLeftovers() {
         // A folder that cannot be read or removed is another user's, who cleans up as well.
-        for entry in (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? [] where entry.hasPrefix(prefix) {
+        for entry in (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? [] where entry.hasPrefix(prefix)
+        {
             guard let pid = pid_t(entry.dropFirst(prefix.count).prefix { $0 != "-" }), kill(pid, 0) != 0, errno == ESRCH
+            else { continue }
+            // Anybody may put a link of that name into /tmp; it must not lead us elsewhere.
+            var status = stat()
+            guard lstat("\(parent)/\(entry)", &status) == 0, status.st_mode & S_IFMT == S_IFDIR,
+                status.st_uid == geteuid()
             else { continue }
             for file in ["service", "pass"] { unlink("\(parent)/\(entry)/\(file)") }
             rmdir("\(parent)/\(entry)")
@@ -51,7 +58,8 @@ public struct ChildConnection: Sendable {
         var text = "[reeve]\n"
         for (keyword, value) in settings.options.sorted(by: { $0.key < $1.key }) where keyword != "password" {
             guard !value.contains(where: \.isNewline) else {
-                throw JobFailure("bad_conninfo", "the server's \(keyword) holds a line break, which no service file can", .giveUp)
+                throw JobFailure(
+                    "bad_conninfo", "the server's \(keyword) holds a line break, which no service file can", .giveUp)
             }
             text += "\(keyword)=\(value)\n"
         }

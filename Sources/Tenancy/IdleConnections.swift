@@ -1,8 +1,8 @@
 import Postgres
 import Synchronization
 
-/// Tenants' connections that nobody uses: few for each login and database, bounded in total, and not for long, so that a
-/// thousand tenants do not hold a thousand connections.
+/// Tenants' connections that nobody uses: few for each login and database, bounded in total, and not for long, so that
+/// a thousand tenants do not hold a thousand connections.
 final class IdleConnections: Sendable {
     struct Key: Hashable {
         let server: String

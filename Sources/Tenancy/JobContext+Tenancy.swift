@@ -6,7 +6,8 @@ extension JobContext {
         let stores = try resources.get(TenantSessions.self).directory.stores(of: tenant.id)
         guard !stores.isEmpty else {
             throw JobFailure(
-                "tenant_not_ready", "tenant \(tenant.code) has no database yet; finish it with: reeve tenant create \(tenant.code)")
+                "tenant_not_ready",
+                "tenant \(tenant.code) has no database yet; finish it with: reeve tenant create \(tenant.code)")
         }
         return stores
     }
@@ -30,7 +31,8 @@ extension JobContext {
         let stores = try stores()
         guard stores.count == 1 else {
             throw JobFailure(
-                "several_stores", "tenant \(tenant.code) has \(stores.count) databases; the kind must visit each", .giveUp)
+                "several_stores", "tenant \(tenant.code) has \(stores.count) databases; the kind must visit each",
+                .giveUp)
         }
         return stores[0]
     }

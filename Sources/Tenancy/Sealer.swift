@@ -1,8 +1,8 @@
 public import Crypto
 public import JobKit
 
-/// Seals credentials for the registry (ISO-E-003): AES-256-GCM whose associated data names the owner and the purpose, so
-/// that a sealed value copied to another tenant's row does not open there.
+/// Seals credentials for the registry (ISO-E-003): AES-256-GCM whose associated data names the owner and the purpose,
+/// so that a sealed value copied to another tenant's row does not open there.
 public struct Sealer: Sendable {
     private let key: SecretKey
 

@@ -2,8 +2,9 @@ import FoundationEssentials
 import JobKit
 import Postgres
 
-/// What a session must show before a handler gets it (design section 6.5): that the database takes it for this tenant's own
-/// login, in the right database, with the registry's `search_path`, and that the login is nobody else on the side.
+/// What a session must show before a handler gets it (design section 6.5): that the database takes it for this
+/// tenant's own login, in the right database, with the registry's `search_path`, and that the login is nobody else on
+/// the side.
 enum SessionProof {
     /// Compares what the database answers with what the registry says. A mismatch is audited and ends the job.
     static func prove(
@@ -14,7 +15,8 @@ enum SessionProof {
     }
 
     /// The names of what differs, none of a session that is what it has to be.
-    static func differences(_ connection: Connection, _ store: TenantStore, stop: StopSignal? = nil) throws -> [String] {
+    static func differences(_ connection: Connection, _ store: TenantStore, stop: StopSignal? = nil) throws -> [String]
+    {
         let row = try connection.execute(
             """
             SELECT session_user, current_user, coalesce(current_setting('app.current_tenant', true), ''),
@@ -25,12 +27,15 @@ enum SessionProof {
             """, stop: stop)
         guard let row = row.first else { return ["login"] }
         let expected: [(String, Int, String)] = [
-            ("session_user", 0, store.login), ("current_user", 1, store.login), ("app.current_tenant", 2, "\(store.tenantID)"),
+            ("session_user", 0, store.login), ("current_user", 1, store.login),
+            ("app.current_tenant", 2, "\(store.tenantID)"),
             ("search_path", 3, store.searchPath), ("database", 4, store.database),
         ]
         var wrong: [String] = []
         for (name, column, value) in expected where try row.text(column) != value { wrong.append(name) }
-        for (name, column) in [("superuser", 5), ("bypassrls", 6), ("administrative rights", 7), ("member of another role", 8)]
+        for (name, column) in [
+            ("superuser", 5), ("bypassrls", 6), ("administrative rights", 7), ("member of another role", 8),
+        ]
         where try row.bool(column) { wrong.append(name) }
         return wrong
     }

@@ -4,7 +4,8 @@ public enum TenantCode {
     public static func check(_ code: String) throws {
         for (index, scalar) in code.unicodeScalars.enumerated() where !isAllowed(scalar) {
             let shown =
-                scalar.isASCII && scalar.value > 0x20 && scalar.value < 0x7f ? "\"\(scalar)\"" : "U+\(hexDigits(scalar.value))"
+                scalar.isASCII && scalar.value > 0x20 && scalar.value < 0x7f
+                ? "\"\(scalar)\"" : "U+\(hexDigits(scalar.value))"
             throw invalid("character \(index + 1) is \(shown)\(hint(scalar))", code)
         }
         let count = code.utf8.count

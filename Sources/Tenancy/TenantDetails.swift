@@ -83,6 +83,7 @@ public struct TenantRecord: Sendable {
     public let isolation: Isolation
     /// Whether it has databases and all of them are ready.
     public let isReady: Bool
-    /// The whole record: every column of `reeve.tenant`, with `stores`, `status_changes` and `checkpoints`. Holds no password.
+    /// The whole record: every column of `reeve.tenant`, with `stores`, `status_changes` and `checkpoints`. Holds no
+    /// password.
     public let document: JSON
 }

@@ -45,7 +45,8 @@ public final class TenantDirectory: Sendable {
         }
         guard let row = rows.first else {
             throw TenancyError(
-                .refused, "the registry knows no login \(store.login) on \(store.server)/\(store.database) of tenant \(tenant)")
+                .refused,
+                "the registry knows no login \(store.login) on \(store.server)/\(store.database) of tenant \(tenant)")
         }
         return try open(row.bytes(0), tenant: tenant, purpose: SealedPurpose.login)
     }
@@ -57,7 +58,7 @@ public final class TenantDirectory: Sendable {
                 "SELECT conninfo, admin_secret FROM reeve.tenant_server WHERE name = $1::text", [name])
         }
         guard let row = rows.first else {
-            throw TenancyError(.notFound, "no database server \(name) is registered; see: reeve server list")
+            throw TenancyError(.notFound, "no database server \(name.debugDescription) is registered")
         }
         var settings = try ConnectionSettings(row.text(0))
         if let secret = try row.optionalBytes(1) {

@@ -12,8 +12,8 @@ enum TenantNames {
     static let sharedSchema = "shared"
 }
 
-/// How a tenant's schemas are named: `<code>`, `<id>` and `<domain>` stand for the tenant's code, its id and each of its
-/// domains, with `-` written `_`.
+/// How a tenant's schemas are named: `<code>`, `<id>` and `<domain>` stand for the tenant's code, its id and each of
+/// its domains, with `-` written `_`.
 public struct SchemaPattern: Sendable, Hashable {
     /// The pattern.
     public let text: String
@@ -30,8 +30,8 @@ public struct SchemaPattern: Sendable, Hashable {
         self.text = text
     }
 
-    /// The names for a tenant. With `<domain>` in the pattern one for each domain, else one. A name has 1 to 63 bytes of a-z,
-    /// 0-9 and `_`, starting with a letter, and not with `pg_`.
+    /// The names for a tenant. With `<domain>` in the pattern one for each domain, else one. A name has 1 to 63 bytes
+    /// of a-z, 0-9 and `_`, starting with a letter, and not with `pg_`.
     public func names(code: String, id: TenantID, domains: [String]) throws -> [String] {
         let hasDomain = text.contains("<domain>")
         if hasDomain == domains.isEmpty {
@@ -47,17 +47,21 @@ public struct SchemaPattern: Sendable, Hashable {
             try Self.check(name)
             return name
         }
-        guard Set(names).count == names.count else { throw TenancyError(.invalid, "two domains give the same schema name") }
+        guard Set(names).count == names.count else {
+            throw TenancyError(.invalid, "two domains give the same schema name")
+        }
         return names
     }
 
     private static func check(_ name: String) throws {
         guard name.utf8.count <= 63 else {
             throw TenancyError(
-                .invalid, "the schema name \(name) has \(name.utf8.count) bytes; PostgreSQL keeps 63, so shorten the pattern")
+                .invalid,
+                "the schema name \(name) has \(name.utf8.count) bytes; PostgreSQL keeps 63, so shorten the pattern")
         }
         let isPlain = name.utf8.allSatisfy { byte in
-            byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z") || byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
+            byte >= UInt8(ascii: "a") && byte <= UInt8(ascii: "z")
+                || byte >= UInt8(ascii: "0") && byte <= UInt8(ascii: "9")
                 || byte == UInt8(ascii: "_")
         }
         guard isPlain, let first = name.first, first.isLetter, !name.hasPrefix("pg_"),
@@ -65,7 +69,8 @@ public struct SchemaPattern: Sendable, Hashable {
         else {
             throw TenancyError(
                 .invalid,
-                "\(name.debugDescription) is no name for a schema: use a-z, 0-9 and _, starting with a letter, not with pg_")
+                "\(name.debugDescription) is no name for a schema: use a-z, 0-9 and _, starting with a letter, not with pg_"
+            )
         }
     }
 }

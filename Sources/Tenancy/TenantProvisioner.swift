@@ -2,8 +2,8 @@ import Crypto
 public import JobKit
 import Postgres
 
-/// Makes a tenant's record, login and schema or database in steps that are recorded, so that after a kill anywhere the same call
-/// finishes the work; and takes it all away again. Blocks; only one call works on a tenant at a time.
+/// Makes a tenant's record, login and schema or database in steps that are recorded, so that after a kill anywhere the
+/// same call finishes the work; and takes it all away again. Blocks; only one call works on a tenant at a time.
 public struct TenantProvisioner: Sendable {
     private let registry: TenantRegistry
     private var directory: TenantDirectory { registry.directory }
@@ -21,7 +21,8 @@ public struct TenantProvisioner: Sendable {
         let code = request.details.code
         try TenantCode.check(code)
         if code.hasSuffix("-owner") {
-            throw TenancyError(.invalid, "a code that ends in -owner would name the role that owns another tenant's objects")
+            throw TenancyError(
+                .invalid, "a code that ends in -owner would name the role that owns another tenant's objects")
         }
         return try alone(code) {
             let tenant = try register(request)
@@ -67,7 +68,8 @@ public struct TenantProvisioner: Sendable {
         defer { connection.close() }
         let wrong = try SessionProof.differences(connection, session.store)
         if !wrong.isEmpty {
-            throw TenancyError(.conflict, "login \(session.store.login) is not as it was made: \(wrong.joined(separator: ", "))")
+            throw TenancyError(
+                .conflict, "login \(session.store.login) is not as it was made: \(wrong.joined(separator: ", "))")
         }
     }
 
@@ -77,22 +79,33 @@ public struct TenantProvisioner: Sendable {
         let server = try server(request.server)
         guard server.region == details.region else {
             throw TenancyError(
-                .refused, "server \(request.server) is in region \(server.region), the tenant's data must stay in \(details.region)")
+                .refused,
+                "server \(request.server) is in region \(server.region), the tenant's data must stay in \(details.region)"
+            )
         }
         return try registry.change { connection in
             let rows = try connection.execute(
                 """
-                SELECT t.id, t.isolation::text, o.server, coalesce(o.ready, false) FROM reeve.tenant t
+                SELECT t.id, t.isolation::text, o.server, coalesce(o.ready, false), t.status::text FROM reeve.tenant t
                 LEFT JOIN reeve.tenant_store o ON o.tenant_id = t.id WHERE t.code = $1::text
                 """, [details.code])
             let id: TenantID
             if let row = rows.first {
                 id = TenantID(rawValue: try row.uuid(0))
-                if try row.bool(3) { throw TenancyError(.conflict, "tenant \(details.code) already exists and is ready") }
-                guard try row.text(1) == details.isolation.rawValue, try row.optionalText(2) ?? request.server == request.server
+                if try row.bool(3) {
+                    throw TenancyError(.conflict, "tenant \(details.code) already exists and is ready")
+                }
+                if ["churned", "archived"].contains(try row.text(4)) {
+                    throw TenancyError(
+                        .refused, "tenant \(details.code) is \(try row.text(4)); its code is not used again")
+                }
+                guard try row.text(1) == details.isolation.rawValue,
+                    try row.optionalText(2) ?? request.server == request.server
                 else {
                     throw TenancyError(
-                        .conflict, "tenant \(details.code) was begun with another isolation or server; undo it first, or repeat those")
+                        .conflict,
+                        "tenant \(details.code) was begun with another isolation or server; undo it first, or repeat those"
+                    )
                 }
                 if try !row.isNull(2) { return try record(of: details, id) }
             } else {
@@ -105,18 +118,21 @@ public struct TenantProvisioner: Sendable {
 
     private func record(of details: TenantDetails, _ id: TenantID) throws -> TenantRecord {
         TenantRecord(
-            id: id, code: details.code, name: details.name, tier: details.tier, status: .trial, isolation: details.isolation,
+            id: id, code: details.code, name: details.name, tier: details.tier, status: .trial,
+            isolation: details.isolation,
             isReady: false, document: [:])
     }
 
     private func insertStore(
-        _ request: TenantRequest, _ id: TenantID, _ server: (region: String, sharedDatabase: String), _ connection: Connection
+        _ request: TenantRequest, _ id: TenantID, _ server: (region: String, sharedDatabase: String),
+        _ connection: Connection
     ) throws {
         let details = request.details
         let login = TenantNames.login(details.code)
         let schemas =
             details.isolation == .shared
-            ? [TenantNames.sharedSchema] : try request.pattern.names(code: details.code, id: id, domains: request.domains)
+            ? [TenantNames.sharedSchema]
+            : try request.pattern.names(code: details.code, id: id, domains: request.domains)
         for name in schemas where request.template.referenceSchemas.contains(name) {
             throw TenancyError(.invalid, "schema \(name) is the template's reference schema")
         }
@@ -148,7 +164,10 @@ public struct TenantProvisioner: Sendable {
     private func connectionLimit(_ tenant: TenantID) throws -> Int {
         let cap = try directory.control.withConnection {
             try $0.execute(
-                "SELECT reeve.effective_cap(tier, overrides) FROM reeve.tenant WHERE id = $1::uuid", [tenant])[0].int(0)
+                """
+                SELECT coalesce((t.overrides ->> 'concurrency')::int, r.concurrency)
+                FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = $1::uuid
+                """, [tenant])[0].int(0)
         }
         return max(20, 2 * Int(cap) + 5)
     }
@@ -176,31 +195,37 @@ public struct TenantProvisioner: Sendable {
 
     // MARK: Undo
 
-    /// Removes what `create` made: objects marked with this tenant's uuid, and the registry's rows. Refused once the tenant is
-    /// ready, unless `force` says so; never for a tenant that left its trial or that has jobs: that is a purge's work.
-    /// Killed anywhere, the same call finishes. Audit entries stay.
+    /// Removes what `create` made: objects marked with this tenant's uuid, and the registry's rows. Refused once the
+    /// tenant is ready, unless `force` says so; never for a tenant that left its trial or that has jobs: that is a
+    /// purge's work. Killed anywhere, the same call finishes. Audit entries stay.
     public func undo(_ code: String, force: Bool = false) throws {
         try alone(code) {
             let tenant = try registry.show(code)
             guard tenant.code == code else { throw TenancyError(.notFound, "no tenant \(code)") }
             guard tenant.status == .trial else {
-                throw TenancyError(.refused, "tenant \(code) is \(tenant.status.rawValue), no longer in trial: churn and purge it")
+                throw TenancyError(
+                    .refused, "tenant \(code) is \(tenant.status.rawValue), no longer in trial: churn and purge it")
             }
             if tenant.isReady && !force {
-                throw TenancyError(.refused, "tenant \(code) is ready and may hold data; undo it all the same with --force")
+                throw TenancyError(
+                    .refused, "tenant \(code) is ready and may hold data; undo it all the same with --force")
             }
             let hasJobs = try directory.control.withConnection {
-                try $0.execute("SELECT EXISTS (SELECT FROM reeve.job_list WHERE tenant_code = $1::text)", [code])[0].bool(0)
+                try $0.execute("SELECT EXISTS (SELECT FROM reeve.job_list WHERE tenant_code = $1::text)", [code])[0]
+                    .bool(0)
             }
             if hasJobs { throw TenancyError(.refused, "tenant \(code) has jobs: churn and purge it") }
             for store in try directory.stores(of: tenant.id, includingUnready: true) {
-                // From here on no worker takes a session.
-                _ = try registry.change {
-                    try $0.execute("UPDATE reeve.tenant_store SET ready = false WHERE tenant_id = $1::uuid", [tenant.id])
+                // From here on no worker takes a session, and a create after a kill does every step again.
+                try registry.change {
+                    try $0.execute(
+                        "UPDATE reeve.tenant_store SET ready = false WHERE tenant_id = $1::uuid", [tenant.id])
+                    try $0.execute("DELETE FROM reeve.tenant_checkpoint WHERE tenant_id = $1::uuid", [tenant.id])
                 }
                 let session = try AdminSession(registry, tenant: tenant, store: store)
                 defer { session.close() }
                 try session.dropSharedRows { try directory.password(of: store, tenant: tenant.id) }
+                try session.endSessions()
                 try session.dropData()
                 try session.dropRoles()
             }
@@ -210,13 +235,16 @@ public struct TenantProvisioner: Sendable {
 
     private func forget(_ tenant: TenantRecord) throws {
         try registry.change { connection in
-            for table in ["tenant_checkpoint", "tenant_store", "tenant_login"] {
+            for table in ["tenant_checkpoint", "tenant_store"] {
                 try connection.execute("DELETE FROM reeve.\(table) WHERE tenant_id = $1::uuid", [tenant.id])
             }
             try registry.audit(connection, tenant.id, "tenant.undo", "tenant \(tenant.code)", nil, [:])
-            // The record goes too where the login may delete it; an operator's may not, and the next create takes it up again.
-            guard try connection.execute("SELECT has_table_privilege('reeve.tenant', 'DELETE')")[0].bool(0) else { return }
-            for table in ["tenant_status_change", "tenant_counter", "tenant_backlog"] {
+            // The record goes too where the login may delete it; an operator's may not, and the next create takes it
+            // up again.
+            guard try connection.execute("SELECT has_table_privilege('reeve.tenant', 'DELETE')")[0].bool(0) else {
+                return
+            }
+            for table in ["tenant_login", "tenant_status_change", "tenant_counter", "tenant_backlog"] {
                 try connection.execute("DELETE FROM reeve.\(table) WHERE tenant_id = $1::uuid", [tenant.id])
             }
             try connection.execute("DELETE FROM reeve.tenant WHERE id = $1::uuid", [tenant.id])

@@ -22,7 +22,8 @@ public final class TenantRegistry: Sendable {
         // A code wins over another tenant's external code.
         let found = try records("t.code = $1::text OR t.external_code = $1::text", [code])
         guard let record = found.first(where: { $0.code == code }) ?? found.first else {
-            throw TenancyError(.notFound, "no tenant \(String(code.prefix(80)).debugDescription); see: reeve tenant list")
+            throw TenancyError(
+                .notFound, "no tenant \(String(code.prefix(80)).debugDescription); see: reeve tenant list")
         }
         return record
     }
@@ -45,10 +46,15 @@ public final class TenantRegistry: Sendable {
                 """, parameters)
         }
         return try rows.map { row in
-            guard let status = TenantStatus(rawValue: try row.text(4)), let isolation = Isolation(rawValue: try row.text(5))
-            else { throw TenancyError(.invalid, "the database is newer than this program: a status or isolation is unknown") }
+            guard let status = TenantStatus(rawValue: try row.text(4)),
+                let isolation = Isolation(rawValue: try row.text(5))
+            else {
+                throw TenancyError(
+                    .invalid, "the database is newer than this program: a status or isolation is unknown")
+            }
             return TenantRecord(
-                id: TenantID(rawValue: try row.uuid(0)), code: try row.text(1), name: try row.text(2), tier: try row.text(3),
+                id: TenantID(rawValue: try row.uuid(0)), code: try row.text(1), name: try row.text(2),
+                tier: try row.text(3),
                 status: status, isolation: isolation, isReady: try row.bool(6), document: try row.json(7))
         }
     }
@@ -71,17 +77,25 @@ public final class TenantRegistry: Sendable {
                        reeve.clock() + make_interval(days => r.trial_days)
                 FROM reeve.tier r WHERE r.name = $3::text RETURNING id
                 """,
-                [details.code, details.name, details.tier, details.isolation.rawValue, details.region, details.timezone])
+                [
+                    details.code, details.name, details.tier, details.isolation.rawValue, details.region,
+                    details.timezone,
+                ])
         } catch {
             guard error.sqlState == "23505" else { throw error }
             throw TenancyError(.conflict, "a tenant \(details.code) already exists")
         }
-        guard let row = rows.first else { throw TenancyError(.notFound, "tier \(details.tier.debugDescription) is unknown") }
+        guard let row = rows.first else {
+            throw TenancyError(.notFound, "tier \(details.tier.debugDescription) is unknown")
+        }
         let id = TenantID(rawValue: try row.uuid(0))
         if !details.changes.names.isEmpty { try apply(details.changes, to: id, connection) }
-        try audit(connection, id, "tenant.create", "tenant \(details.code)", nil, [
-            "tier": .string(details.tier), "isolation": .string(details.isolation.rawValue), "region": .string(details.region),
-        ])
+        try audit(
+            connection, id, "tenant.create", "tenant \(details.code)", nil,
+            [
+                "tier": .string(details.tier), "isolation": .string(details.isolation.rawValue),
+                "region": .string(details.region),
+            ])
         return id
     }
 
@@ -90,15 +104,23 @@ public final class TenantRegistry: Sendable {
         let record = try show(code)
         try change { connection in
             try self.apply(changes, to: record.id, connection)
-            try self.audit(connection, record.id, "tenant.update", "tenant \(record.code)", nil, [
-                "changed": .array(changes.names.map(JSON.string))
-            ])
+            try self.audit(
+                connection, record.id, "tenant.update", "tenant \(record.code)", nil,
+                [
+                    "changed": .array(changes.names.map(JSON.string))
+                ])
         }
     }
 
     private func apply(_ changes: TenantChanges, to id: TenantID, _ connection: Connection) throws {
         var parent: TenantID?
-        if let code = changes.parent { parent = try show(code).id }
+        if let code = changes.parent {
+            let rows = try connection.execute("SELECT id FROM reeve.tenant WHERE code = $1::text", [code])
+            guard let row = rows.first else {
+                throw TenancyError(.notFound, "no tenant \(code.debugDescription) to be the parent")
+            }
+            parent = TenantID(rawValue: try row.uuid(0))
+        }
         try connection.execute(
             """
             UPDATE reeve.tenant SET name = coalesce($2::text, name), external_code = coalesce($3::text, external_code),
@@ -110,7 +132,8 @@ public final class TenantRegistry: Sendable {
             """,
             [
                 id, changes.name, changes.externalCode, changes.timezone, changes.locale, changes.currency,
-                changes.fiscalYearStart, changes.firstWeekday, parent, changes.contacts, changes.flags, changes.overrides,
+                changes.fiscalYearStart, changes.firstWeekday, parent, changes.contacts, changes.flags,
+                changes.overrides,
             ])
     }
 
@@ -139,23 +162,27 @@ public final class TenantRegistry: Sendable {
         return try change {
             Int(
                 try $0.execute(
-                    "SELECT reeve.set_tenant_tier($1::text, $2::text, $3::text)", [record.code, tier, reason])[0].int(0))
+                    "SELECT reeve.set_tenant_tier($1::text, $2::text, $3::text)", [record.code, tier, reason])[0].int(0)
+            )
         }
     }
 
     // MARK: Servers
 
-    /// Registers a database server, or changes it. `conninfo` names the administrator's login and no password; that is sealed.
-    /// Without one libpq finds it where the conninfo says (`passfile=`).
+    /// Registers a database server, or changes it. `conninfo` names the administrator's login and no password; that is
+    /// sealed. Without one libpq finds it where the conninfo says (`passfile=`).
     public func addServer(
-        _ name: String, conninfo: String, region: String, sharedDatabase: String, dumpLimit: Int = 2, adminPassword: String? = nil
+        _ name: String, conninfo: String, region: String, sharedDatabase: String, dumpLimit: Int = 2,
+        adminPassword: String? = nil
     ) throws {
         let settings = try ConnectionSettings(conninfo)
         guard settings["password"] == nil, settings["sslpassword"] == nil else {
-            throw TenancyError(.refused, "the connection string of a server must not hold a password; give it apart, it is sealed")
+            throw TenancyError(
+                .refused, "the connection string of a server must not hold a password; give it apart, it is sealed")
         }
         guard settings["service"] == nil else {
-            throw TenancyError(.invalid, "write host and port of a server out: child programs get a service file of their own")
+            throw TenancyError(
+                .invalid, "write host and port of a server out: child programs get a service file of their own")
         }
         let secret = try adminPassword.map {
             PostgresValue.bytes(try directory.seal($0, tenant: nil, purpose: SealedPurpose.admin(name)))
@@ -186,9 +213,11 @@ public final class TenantRegistry: Sendable {
     }
 
     func audit(
-        _ connection: Connection, _ tenant: TenantID?, _ action: String, _ object: String, _ reason: String?, _ detail: JSON
+        _ connection: Connection, _ tenant: TenantID?, _ action: String, _ object: String, _ reason: String?,
+        _ detail: JSON
     ) throws {
         try connection.execute(
-            "SELECT reeve.audit($1::uuid, $2::text, $3::text, $4::text, $5::jsonb)", [tenant, action, object, reason, detail])
+            "SELECT reeve.audit($1::uuid, $2::text, $3::text, $4::text, $5::jsonb)",
+            [tenant, action, object, reason, detail])
     }
 }

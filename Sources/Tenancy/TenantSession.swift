@@ -1,8 +1,9 @@
 public import JobKit
 public import Postgres
 
-/// What a handler gets: a connection that is logged in as its tenant and can reach this tenant and nothing else (ISO-D-001).
-/// Used by one thread, and only inside the closure it was handed to. Every wait ends early when the attempt is stopped.
+/// What a handler gets: a connection that is logged in as its tenant and can reach this tenant and nothing else
+/// (ISO-D-001). Used by one thread, and only inside the closure it was handed to. Every wait ends early when the
+/// attempt is stopped.
 public final class TenantSession {
     /// The tenant.
     public let tenant: Tenant
@@ -12,7 +13,10 @@ public final class TenantSession {
     private let stop: StopSignal
     private let deadline: ContinuousClock.Instant?
 
-    init(_ connection: Connection, tenant: Tenant, store: TenantStore, stop: StopSignal, deadline: ContinuousClock.Instant?) {
+    init(
+        _ connection: Connection, tenant: Tenant, store: TenantStore, stop: StopSignal,
+        deadline: ContinuousClock.Instant?
+    ) {
         self.connection = connection
         self.tenant = tenant
         self.store = store
@@ -26,8 +30,8 @@ public final class TenantSession {
         try open().execute(sql, parameters, stop: stop, deadline: deadline)
     }
 
-    /// Runs `body` between BEGIN and COMMIT; ROLLBACK when it throws. `isolation` is `read committed`, `repeatable read` or
-    /// `serializable`. Refuses to nest.
+    /// Runs `body` between BEGIN and COMMIT; ROLLBACK when it throws. `isolation` is `read committed`, `repeatable
+    /// read` or `serializable`. Refuses to nest.
     public func transaction<T>(isolation: String? = nil, readOnly: Bool = false, _ body: () throws -> T) throws -> T {
         try stop.throwIfStopped()
         return try open().transaction(isolation: isolation, readOnly: readOnly) {

@@ -2,14 +2,15 @@ import FoundationEssentials
 public import JobKit
 import Postgres
 
-/// Hands out tenants' sessions, proven each time they are handed out (design section 6.5), from a small store of idle connections.
+/// Hands out tenants' sessions, proven each time they are handed out (design section 6.5), from a small store of idle
+/// connections.
 public final class TenantSessions: Sendable {
-    /// The registry.
-    public let directory: TenantDirectory
+    // Not public: handlers reach the sessions, and the directory opens administrators' connections.
+    let directory: TenantDirectory
     let idle: IdleConnections
 
-    /// Keeps at most `idleLimit` idle connections, `idlePerStore` for each login and database, each for `idleTime` at most
-    /// (they are closed when any session is next taken or given back).
+    /// Keeps at most `idleLimit` idle connections, `idlePerStore` for each login and database, each for `idleTime` at
+    /// most (they are closed when any session is next taken or given back).
     public init(
         directory: TenantDirectory, idleLimit: Int = 32, idlePerStore: Int = 2, idleTime: Duration = .seconds(60)
     ) {
@@ -21,8 +22,9 @@ public final class TenantSessions: Sendable {
     /// Closes the idle connections.
     public func close() { idle.closeAll() }
 
-    /// Lends a proven session to `body`. Throws a `JobFailure` `session_proof` when the database does not take it for the
-    /// tenant's own, and a `TenancyError` when the store is not the tenant's. The stop signal and the deadline interrupt queries.
+    /// Lends a proven session to `body`. Throws a `JobFailure` `session_proof` when the database does not take it for
+    /// the tenant's own, and a `TenancyError` when the store is not the tenant's. The stop signal and the deadline
+    /// interrupt queries.
     @discardableResult
     public func withSession<T>(
         _ store: TenantStore, of attempt: JobAttempt, stop: StopSignal, deadline: ContinuousClock.Instant? = nil,
@@ -53,14 +55,16 @@ public final class TenantSessions: Sendable {
 
     static func applicationName(_ attempt: JobAttempt) -> String { "reeve:\(attempt.leaseID.uuidString.lowercased())" }
 
-    private func take(_ store: TenantStore, of attempt: JobAttempt, stop: StopSignal?) throws -> (Connection, IdleConnections.Key)
-    {
+    private func take(_ store: TenantStore, of attempt: JobAttempt, stop: StopSignal?) throws -> (
+        Connection, IdleConnections.Key
+    ) {
         // What the registry says now, not what a handler holds.
         guard store.tenantID == attempt.tenant.id,
             try directory.stores(of: attempt.tenant.id).contains(store)
         else {
             throw TenancyError(
-                .refused, "\(store.server)/\(store.database) is not, or not any more, a store of tenant \(attempt.tenant.code)")
+                .refused,
+                "\(store.server)/\(store.database) is not, or not any more, a store of tenant \(attempt.tenant.code)")
         }
         let name = Self.applicationName(attempt)
         let key = IdleConnections.Key(
@@ -90,7 +94,8 @@ public final class TenantSessions: Sendable {
         return (connection, key)
     }
 
-    /// Keeps the connection with nothing of its last user on it: role, settings, locks, temporary objects and prepared statements.
+    /// Keeps the connection with nothing of its last user on it: role, settings, locks, temporary objects and prepared
+    /// statements.
     private func giveBack(_ connection: Connection, _ key: IdleConnections.Key) {
         guard connection.isUsable, !connection.inTransaction else { return connection.close() }
         do throws(PostgresError) {

@@ -1,8 +1,8 @@
 public import JobKit
 public import Postgres
 
-/// Where data of a tenant lives: one database, the tenant's schemas in it, and the login that reaches them. Comes from the
-/// registry only, through `TenantDirectory`; it cannot be made up.
+/// Where data of a tenant lives: one database, the tenant's schemas in it, and the login that reaches them. Comes from
+/// the registry only, through `TenantDirectory`; it cannot be made up.
 public struct TenantStore: Sendable, Hashable {
     /// The tenant it belongs to.
     public let tenantID: TenantID
@@ -25,7 +25,8 @@ public struct TenantStore: Sendable, Hashable {
 
     let serverSettings: ConnectionSettings
 
-    /// The login's connection without its password; `search_path` and `app.current_tenant` are set as the session starts.
+    /// The login's connection without its password; `search_path` and `app.current_tenant` are set as the session
+    /// starts.
     public func settings(applicationName: String) -> ConnectionSettings {
         var settings = serverSettings
         // What the administrator's connection uses to prove itself is nothing for a tenant.

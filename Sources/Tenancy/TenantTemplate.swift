@@ -1,8 +1,9 @@
 import FoundationEssentials
 
-/// The operator's directory of SQL from which tenants are made: `reference.sql` (shared reference data, may run again),
-/// `tenant.sql` (a tenant with a schema or database of its own; `tenant.<domain>.sql` instead for a domain that has one)
-/// and `shared.sql` (the tables that tenants of shared isolation have in common). Only what is used must be there.
+/// The operator's directory of SQL from which tenants are made: `reference.sql` (shared reference data, may run
+/// again), `tenant.sql` (a tenant with a schema or database of its own; `tenant.<domain>.sql` instead for a domain
+/// that has one) and `shared.sql` (the tables that tenants of shared isolation have in common). Only what is used must
+/// be there.
 public struct TenantTemplate: Sendable {
     /// The directory.
     public let directory: String

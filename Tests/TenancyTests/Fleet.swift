@@ -8,7 +8,8 @@ import Synchronization
 
 @testable import Tenancy
 
-/// A control database and a registered server for one test, on a PostgreSQL of the suite's own that logs every statement.
+/// A control database and a registered server for one test, on a PostgreSQL of the suite's own that logs every
+/// statement.
 struct Fleet {
     static let server: EmbeddedPostgres = {
         do {
@@ -30,7 +31,10 @@ struct Fleet {
     let sharedDatabase: String
 
     init() throws {
-        suffix = String(Self.counter.withLock { counter in counter += 1; return counter })
+        suffix = String(
+            Self.counter.withLock { counter in
+                counter += 1; return counter
+            })
         controlSettings = try TestServer.freshControl(Self.server)
         control = Pool(controlSettings, bound: 8, name: "control")
         directory = TenantDirectory(control: control, sealer: Sealer(key: SecretKey.random()))
@@ -69,7 +73,8 @@ struct Fleet {
                 queue: "\(code(name)).backups", kind: "backup", number: 1, leaseID: UUID(), traceparent: nil))
     }
 
-    /// What of tenants is left on the server: roles, schemas, databases and policies whose names hold this fleet's suffix.
+    /// What of tenants is left on the server: roles, schemas, databases and policies whose names hold this fleet's
+    /// suffix.
     func leftovers() throws -> [String] {
         var found: [String] = []
         let admin = try admin()
@@ -79,7 +84,9 @@ struct Fleet {
             UNION ALL SELECT 'database ' || datname FROM pg_database WHERE datname ~ $1::text
             """, ["^tenant_.*_\(suffix)(_owner)?$"])
         { found.append(try row.text(0)) }
-        guard try admin.execute("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1::text)", [sharedDatabase])[0].bool(0)
+        guard
+            try admin.execute("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1::text)", [sharedDatabase])[0]
+                .bool(0)
         else { return found }
         for row in try self.admin(sharedDatabase).execute(
             """

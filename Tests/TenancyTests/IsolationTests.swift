@@ -27,7 +27,8 @@ struct IsolationTests {
             "SET SESSION AUTHORIZATION \(quoteIdentifier(theirs.login))", "RESET SESSION AUTHORIZATION",
             "SET search_path TO \(quoteIdentifier(theirs.schemas[0]))", "SET row_security = off",
             "ALTER TABLE \(table) DISABLE ROW LEVEL SECURITY", "ALTER TABLE \(table) NO FORCE ROW LEVEL SECURITY",
-            "GRANT \(quoteIdentifier(theirs.login)) TO CURRENT_USER", "DROP POLICY \(quoteIdentifier(acme.store.login)) ON \(table)",
+            "GRANT \(quoteIdentifier(theirs.login)) TO CURRENT_USER",
+            "DROP POLICY \(quoteIdentifier(acme.store.login)) ON \(table)",
             "CREATE POLICY mine ON \(table) USING (true)", "ALTER ROLE CURRENT_USER BYPASSRLS",
         ]
         for entry in entries {
@@ -36,7 +37,8 @@ struct IsolationTests {
                 _ = try? session.query(entry)
                 for sql in [
                     "SELECT account_code FROM customers", "SELECT account_code FROM \(table)",
-                    "UPDATE \(table) SET company = 'taken' RETURNING account_code", "DELETE FROM \(table) RETURNING account_code",
+                    "UPDATE \(table) SET company = 'taken' RETURNING account_code",
+                    "DELETE FROM \(table) RETURNING account_code",
                 ] {
                     let rows = (try? session.query(sql))?.map { (try? $0.text(0)) ?? "" } ?? []
                     #expect(!rows.contains("SECRET"), "\(entry); \(sql)")
@@ -104,13 +106,17 @@ struct IsolationTests {
         let fleet = try Fleet()
         let tenants = try Isolation.allCases.map { try fleet.tenant("t\($0.rawValue)", $0) }
         let passwords = try tenants.map { try fleet.directory.password(of: $0.store, tenant: $0.id) }
-        let dump = try run("pg_dump", ["--dbname=\(Fleet.server.conninfo(database: try #require(fleet.controlSettings["dbname"])))"])
+        let dump = try run(
+            "pg_dump", ["--dbname=\(Fleet.server.conninfo(database: try #require(fleet.controlSettings["dbname"])))"])
         #expect(dump.contains("COPY reeve.tenant_store"))
         let log = try String(contentsOfFile: Fleet.server.logPath, encoding: .utf8)
         #expect(log.contains("ALTER ROLE \"\(tenants[0].store.login)\""))
         for password in passwords {
             #expect(password.count >= 32)
-            let forms = [password, password.utf8.map { String($0, radix: 16) }.joined(), Data(password.utf8).base64EncodedString()]
+            let forms = [
+                password, password.utf8.map { String($0, radix: 16) }.joined(),
+                Data(password.utf8).base64EncodedString(),
+            ]
             for form in forms {
                 #expect(!dump.contains(form))
                 #expect(!log.contains(form))

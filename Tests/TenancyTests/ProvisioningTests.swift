@@ -38,7 +38,8 @@ struct ProvisioningTests {
             for sql in [
                 "INSERT INTO reference.units VALUES ('x', 'x', 'mass', 1)", "UPDATE reference.units SET factor = 2",
                 "DELETE FROM reference.grades", "TRUNCATE reference.units", "DROP TABLE reference.carriers",
-                "CREATE TABLE reference.mine (a int)", "CREATE TABLE public.mine (a int)", "CREATE TEMP TABLE mine (a int)",
+                "CREATE TABLE reference.mine (a int)", "CREATE TABLE public.mine (a int)",
+                "CREATE TEMP TABLE mine (a int)",
             ] {
                 #expect(throws: PostgresError.self, "\(sql)") { try session.query(sql) }
             }
@@ -110,14 +111,57 @@ struct ProvisioningTests {
         }
     }
 
+    @Test("an undo that failed halfway can be finished, or the tenant created again", arguments: Isolation.allCases)
+    func halfUndone(isolation: Isolation) throws {
+        let fleet = try Fleet()
+        let tenant = try fleet.tenant("acme", isolation)
+        let admin = try fleet.admin()
+        let login = quoteIdentifier(tenant.store.login)
+        let sessions = TenantSessions(directory: fleet.directory)
+        defer { sessions.close() }
+        for createsAgain in [true, false] {
+            // A right in a database that the registry does not know keeps the role from being dropped.
+            try admin.execute("GRANT USAGE ON SCHEMA public TO \(login)")
+            #expect(throws: PostgresError.self) { try fleet.provisioner.undo(fleet.code("acme"), force: true) }
+            #expect(throws: TenancyError.self) {
+                try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { _ in }
+            }
+            try admin.execute("REVOKE USAGE ON SCHEMA public FROM \(login)")
+            if createsAgain {
+                let again = try fleet.tenant("acme", isolation)
+                try sessions.withSession(again.store, of: again.attempt, stop: StopSignal()) { session in
+                    try session.query(insertCustomer, ["A1"])
+                }
+            } else {
+                try fleet.provisioner.undo(fleet.code("acme"))
+                #expect(try fleet.leftovers() == [])
+            }
+        }
+    }
+
     @Test("undo is refused once the tenant left its trial or has jobs")
     func undoRefused() throws {
         let fleet = try Fleet()
         _ = try fleet.tenant("acme", .schema)
         try fleet.registry.activate(fleet.code("acme"))
         #expect(throws: TenancyError.self) { try fleet.provisioner.undo(fleet.code("acme"), force: true) }
+        let busy = try fleet.tenant("busy", .schema)
+        try fleet.control.withConnection { connection in
+            try connection.execute(
+                """
+                SELECT reeve.register_kinds('[{"name": "noop", "queue": "reports", "schema": {"type": "object"},
+                  "time_limit_ms": 1000, "max_attempts": 1, "statuses": ["trial"]}]')
+                """)
+            try connection.execute("SELECT reeve.enqueue($1::text, 'noop')", ["\(fleet.code("busy")).reports"])
+        }
+        let refusal = #expect(throws: TenancyError.self) {
+            try fleet.provisioner.undo(fleet.code("busy"), force: true)
+        }
+        #expect(refusal?.kind == .refused)
+        #expect(try fleet.directory.stores(of: busy.id).count == 1)
         let left = try fleet.leftovers()
-        #expect(!left.isEmpty)
+        #expect(left.contains { $0.contains("acme") })
+        #expect(left.contains { $0.contains("busy") })
     }
 
     @Test("objects of the same name that are not marked as the tenant's are left alone")
@@ -133,7 +177,9 @@ struct ProvisioningTests {
         try admin.execute("DROP ROLE \(quoteIdentifier(role))")
     }
 
-    @Test("tenants that are created at the same time in one database do not disturb each other", arguments: Isolation.allCases)
+    @Test(
+        "tenants that are created at the same time in one database do not disturb each other",
+        arguments: Isolation.allCases)
     func concurrent(isolation: Isolation) throws {
         let fleet = try Fleet()
         let errors = Mutex<[String]>([])

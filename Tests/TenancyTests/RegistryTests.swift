@@ -9,10 +9,12 @@ struct RegistryTests {
     @Test(
         "a code that is none is refused with the character and its position",
         arguments: [
-            ("a\"b", "character 2 is \"\"\""), ("a|b", "character 2 is \"|\""), ("A", "character 1 is \"A\", which must be lower"),
+            ("a\"b", "character 2 is \"\"\""), ("a|b", "character 2 is \"|\""),
+            ("A", "character 1 is \"A\", which must be lower"),
             ("..", "character 1 is \".\""), ("", "0 characters"), ("ab", "2 characters"),
             (String(repeating: "a", count: 64), "64 characters"), (String(repeating: "a", count: 41), "41 characters"),
-            ("аcme", "character 1 is U+0430"), ("acme\u{200B}", "character 5 is U+200B"), ("acme\0", "character 5 is U+0000"),
+            ("аcme", "character 1 is U+0430"), ("acme\u{200B}", "character 5 is U+200B"),
+            ("acme\0", "character 5 is U+0000"),
             ("-acme", "starts or ends with -"), ("acme-", "starts or ends with -"), ("a b", "character 2 is U+0020"),
         ])
     func badCodes(code: String, reason: String) throws {
@@ -45,7 +47,9 @@ struct RegistryTests {
         let long = try SchemaPattern(String(repeating: "p", count: 24) + "<code>")
         #expect(throws: TenancyError.self) { try long.names(code: code, id: id, domains: []) }
         #expect(try SchemaPattern.standard.names(code: "a-b-c", id: id, domains: []) == ["tenant_a_b_c"])
-        #expect(try SchemaPattern("t<id>").names(code: "abc", id: id, domains: [])[0] == "t0b8f1a52_0f0f_4e0e_9c1c_2f4b6a7d8e9f")
+        #expect(
+            try SchemaPattern("t<id>").names(code: "abc", id: id, domains: [])[0]
+                == "t0b8f1a52_0f0f_4e0e_9c1c_2f4b6a7d8e9f")
         for bad in ["x", "tenant", "<domain>"] { #expect(throws: TenancyError.self) { try SchemaPattern(bad) } }
         for bad in ["pg_<code>", "T<code>", "a b<code>", "\"<code>", "1<code>", "é<code>"] {
             let pattern = try SchemaPattern(bad)

@@ -18,7 +18,8 @@ struct SessionTests {
         let first = try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
             for sql in [
                 "SET search_path TO public", "SET app.current_tenant = ''", "SET statement_timeout = 1234",
-                "SELECT pg_advisory_lock(5)", "SET application_name = 'forged'", "PREPARE p AS SELECT 1", "LISTEN gossip",
+                "SELECT pg_advisory_lock(5)", "SET application_name = 'forged'", "PREPARE p AS SELECT 1",
+                "LISTEN gossip",
             ] { try session.query(sql) }
             return try session.query("SELECT pg_backend_pid()")[0].int(0)
         }
@@ -87,7 +88,10 @@ struct SessionTests {
 
     @Test(
         "a login that became more than the tenant's own is refused",
-        arguments: ["ALTER ROLE % BYPASSRLS", "ALTER ROLE % SUPERUSER", "ALTER ROLE % CREATEROLE", "GRANT pg_read_all_data TO %"])
+        arguments: [
+            "ALTER ROLE % BYPASSRLS", "ALTER ROLE % SUPERUSER", "ALTER ROLE % CREATEROLE",
+            "GRANT pg_read_all_data TO %",
+        ])
     func grown(sql: String) throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
@@ -105,7 +109,8 @@ struct SessionTests {
         #expect(failure?.disposition == .giveUp)
         let entries = try fleet.control.withConnection {
             try $0.execute(
-                "SELECT count(*) FROM reeve.audit_entry WHERE tenant_id = $1::uuid AND action = 'session.refused'", [tenant.id])
+                "SELECT count(*) FROM reeve.audit_entry WHERE tenant_id = $1::uuid AND action = 'session.refused'",
+                [tenant.id])
         }
         #expect(try entries[0].int(0) == 1)
     }
@@ -181,14 +186,16 @@ struct SessionTests {
         defer { sessions.close() }
         try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { _ in }
         try fleet.admin().execute(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name", [tenant.store.login])
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name",
+            [tenant.store.login])
         try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
             let found = try session.query("SELECT 1")[0].int(0)
             #expect(found == 1)
         }
     }
 
-    @Test("a child program gets the tenant's login from files that only this user may read and that are gone afterwards")
+    @Test(
+        "a child program gets the tenant's login from files that only this user may read and that are gone afterwards")
     func child() throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
