@@ -5,6 +5,7 @@ struct Executor: Sendable {
     let registry: JobRegistry
     let check: TenantCheck
     let running: RunningJobs
+    let suspects = SuspectGate()
     let resources: JobResources
     let store: any AttemptStore
     let log: Log
@@ -28,6 +29,11 @@ struct Executor: Sendable {
         guard case .run = check.verdict(queue: job.queue, tenant: tenant, policy: kind.policy), let tenant else {
             return refusal(of: job, verdict: check.verdict(queue: job.queue, tenant: tenant, policy: kind.policy))
         }
+        if job.isSuspect {
+            guard suspects.tryEnter() else { return .wait(Executor.suspectTurn) }
+            log.info("a suspect runs; its worker crashed while it ran before", ["job": .int(job.id)])
+        }
+        defer { if job.isSuspect { suspects.leave() } }
         let stop = StopSignal()
         let started = ContinuousClock.now
         let deadline = started + kind.policy.timeLimit
@@ -63,6 +69,9 @@ struct Executor: Sendable {
             return .dead(reason: reason, error: nil, refused: true)
         }
     }
+
+    /// How long a suspect waits for another one to end; with jitter, so that many do not come back at once.
+    private static var suspectTurn: Duration { .milliseconds(Int64.random(in: 500...1500)) }
 
     /// What a handler's own answer means for the row.
     static func outcome(of outcome: JobOutcome) -> Settlement.Outcome {
@@ -114,7 +123,7 @@ struct Executor: Sendable {
     private func report(_ error: any Error, _ outcome: Settlement.Outcome, _ context: JobContext) {
         let text = JSON.string(Executor.text(of: error))
         switch outcome {
-        case .release, .cancel, .snooze, .hold: context.log.info("attempt stopped", ["error": text])
+        case .release, .cancel, .snooze, .wait, .hold: context.log.info("attempt stopped", ["error": text])
         case .retry(let wait, _):
             context.log.warning("attempt failed", ["error": text, "retry_in_seconds": .int(wait.components.seconds)])
         case .dead: context.log.error("job is dead", ["error": text])

@@ -23,11 +23,13 @@ public struct ClaimedJob: Sendable {
     public let args: String
     /// The enqueuer's W3C trace context.
     public let traceparent: String?
+    /// Whether a worker crashed while it ran this job: such jobs run one at a time in each worker.
+    public let isSuspect: Bool
 
     /// Creates the record.
     public init(
         id: Int64, tenantID: TenantID, tenantVersion: Int64, queue: String, kind: JobKind, attempt: Int, isFirst: Bool,
-        leaseID: UUID, args: String, traceparent: String?
+        leaseID: UUID, args: String, traceparent: String?, isSuspect: Bool = false
     ) {
         self.id = id
         self.tenantID = tenantID
@@ -39,6 +41,7 @@ public struct ClaimedJob: Sendable {
         self.leaseID = leaseID
         self.args = args
         self.traceparent = traceparent
+        self.isSuspect = isSuspect
     }
 }
 
@@ -69,6 +72,8 @@ public struct Settlement: Sendable {
         case retry(after: Duration, error: String)
         /// Try again after this wait, at no cost of an attempt.
         case snooze(Duration)
+        /// A suspect that must not run beside another: try again after this wait, as if it had not been claimed.
+        case wait(Duration)
         /// Wait for an event, or at most this long, at no cost of an attempt.
         case hold(reason: String, atMost: Duration?, refused: Bool)
         /// Back to the queue, at no cost of an attempt.

@@ -58,6 +58,7 @@ final class Control {
     }
 
     /// Claims as a worker does: again at once while a walk ran out of time.
+    @discardableResult
     func claim(
         _ worker: UUID, _ pool: String = "starter", general: Int = 100, reserved: Int = 0, after cursor: UUID? = nil, queues: [String]? = nil,
         on other: Connection? = nil

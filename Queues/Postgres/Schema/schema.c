@@ -37,11 +37,24 @@ MIGRATION(V0010) = {
 MIGRATION(V0011) = {
 #embed "sql/V0011__grants.sql"
     , 0};
+MIGRATION(V0012) = {
+#embed "sql/V0012__drain.sql"
+    , 0};
+MIGRATION(V0013) = {
+#embed "sql/V0013__strikes.sql"
+    , 0};
+MIGRATION(V0014) = {
+#embed "sql/V0014__circuits.sql"
+    , 0};
+MIGRATION(V0015) = {
+#embed "sql/V0015__tier_changes.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001}, {2, "tenancy", V0002}, {3, "queue", V0003},         {4, "enqueue", V0004},
     {5, "claim", V0005},      {6, "settle", V0006},  {7, "workers", V0007},       {8, "housekeeping", V0008},
-    {9, "operate", V0009},    {10, "views", V0010},  {11, "grants", V0011},
+    {9, "operate", V0009},    {10, "views", V0010},  {11, "grants", V0011}, {12, "drain", V0012},
+    {13, "strikes", V0013},   {14, "circuits", V0014}, {15, "tier_changes", V0015},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -36,6 +36,9 @@ extension Settlement {
         case .snooze(let delay):
             members["outcome"] = "snooze"
             members["delay_ms"] = .int(milliseconds(delay))
+        case .wait(let delay):
+            members["outcome"] = "wait"
+            members["delay_ms"] = .int(milliseconds(delay))
         case .hold(let reason, let atMost, let refused):
             members["outcome"] = "hold"
             members["reason"] = .string(reason)

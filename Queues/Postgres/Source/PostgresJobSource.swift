@@ -92,7 +92,7 @@ public final class PostgresJobSource: JobSource {
                         id: id, tenantID: TenantID(rawValue: try row.uuid(1)), tenantVersion: try row.int(2),
                         queue: try row.text(3), kind: JobKind(rawValue: try row.text(4)), attempt: Int(try row.int(5)),
                         isFirst: try row.bool(6), leaseID: try row.uuid(7), args: try row.text(8),
-                        traceparent: try row.optionalText(9)))
+                        traceparent: try row.optionalText(9), isSuspect: try row.bool(12)))
             }
             return claim
         }
@@ -205,6 +205,8 @@ public final class PostgresJobSource: JobSource {
             task("release", .seconds(1), "SELECT reeve.release_held(1000)", repeatFrom: 1000),
             task("backlog", .seconds(2), "SELECT 0 * reeve.tend_backlog()"),
             task("cancel", .seconds(2), "SELECT reeve.tend_cancellations()"),
+            task("drains", .seconds(1), "SELECT reeve.tend_drains()"),
+            task("tier changes", .seconds(5), "SELECT reeve.tend_tier_changes()"),
             task("orphans", .seconds(10), "SELECT reeve.rescue_orphans()"),
             task("refusals", .seconds(10), "SELECT reeve.tend_refusals()"),
             task("pools", .seconds(30), "SELECT reeve.move_pools(1000)", repeatFrom: 1000),
