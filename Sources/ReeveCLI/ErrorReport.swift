@@ -36,7 +36,7 @@ struct ErrorReport {
         case "RV001", "RV011": code = .notFound
         case "RV003", "RV009", "42501": code = .refused
         case "RV008", "RV012": code = .conflict
-        case "RV007": code = .tryAgain
+        case "RV007", "RV013": code = .tryAgain
         case _ where state.hasPrefix("RV") || state.hasPrefix("22") || state.hasPrefix("23"): code = .usage
         case "25006":
             return ErrorReport(

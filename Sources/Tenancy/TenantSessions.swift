@@ -8,6 +8,7 @@ public final class TenantSessions: Sendable {
     // Not public: handlers reach the sessions, and the directory opens administrators' connections.
     let directory: TenantDirectory
     let idle: IdleConnections
+    let circuits: TenantCircuits
 
     /// Keeps at most `idleLimit` idle connections, `idlePerStore` for each login and database, each for `idleTime` at
     /// most (they are closed when any session is next taken or given back).
@@ -15,6 +16,7 @@ public final class TenantSessions: Sendable {
         directory: TenantDirectory, idleLimit: Int = 32, idlePerStore: Int = 2, idleTime: Duration = .seconds(60)
     ) {
         self.directory = directory
+        circuits = TenantCircuits(control: directory.control)
         idle = IdleConnections(limit: idleLimit, perKey: idlePerStore, lifetime: idleTime)
         ChildConnection.removeLeftovers()
     }
@@ -84,7 +86,9 @@ public final class TenantSessions: Sendable {
             }
         }
         let password = try directory.password(of: store, tenant: attempt.tenant.id)
-        let connection = try Connection(store.settings(applicationName: name).with(["password": password]))
+        let connection = try circuits.guarding(store) {
+            try Connection(store.settings(applicationName: name).with(["password": password]))
+        }
         do {
             try SessionProof.prove(connection, store, attempt, directory.control, stop: stop)
         } catch {

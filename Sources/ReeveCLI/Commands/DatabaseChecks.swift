@@ -11,7 +11,7 @@ struct DatabaseChecks: Sendable {
         DatabaseChecks(name: "server", run: server), DatabaseChecks(name: "schema", run: schema),
         DatabaseChecks(name: "roles", run: roles), DatabaseChecks(name: "connections", run: connections),
         DatabaseChecks(name: "clock", run: clock), DatabaseChecks(name: "workers", run: workers),
-        DatabaseChecks(name: "counters", run: counters),
+        DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
     ]
 
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {
@@ -126,7 +126,18 @@ struct DatabaseChecks: Sendable {
             "report this as a defect, with the rows of reeve.counter_fault")
     }
 
+    private static func circuits(_ doctor: Doctor, _ connection: Connection) throws {
+        guard try hasSchema(connection) else { return }
+        let open = try connection.execute(
+            "SELECT server || '/' || database || ' (' || error || ')' FROM reeve.circuit_list ORDER BY 1"
+        ).map { try $0.text(0) }
+        doctor.report(
+            "circuits", open.isEmpty ? .ok : .warn,
+            open.isEmpty ? "every tenant database answered" : "down: \(open.joined(separator: ", "))",
+            "bring those databases back; their tenants' jobs wait, at no cost of attempts")
+    }
+
     private static func hasSchema(_ connection: Connection) throws -> Bool {
-        try connection.execute("SELECT to_regclass('reeve.counter_fault') IS NOT NULL")[0].bool(0)
+        try connection.execute("SELECT to_regclass('reeve.circuit_list') IS NOT NULL")[0].bool(0)
     }
 }

@@ -3,7 +3,7 @@ import Postgres
 
 extension Command {
     static let queue = Command(
-        "queue", "see, pause and resume queues",
+        "queue", "see, pause, drain and resume queues",
         examples: ["reeve queue list", "reeve queue pause 'acme.*' --reason 'migrating acme'"],
         subcommands: [
             Command(
@@ -16,7 +16,8 @@ extension Command {
                     SELECT to_jsonb(q) FROM reeve.queue_stats q WHERE $1::text IS NULL OR q.tenant_code = $1::text
                     UNION ALL
                     SELECT jsonb_build_object('queue', b.pattern, 'paused', b.mode = 'pause',
-                                              'draining', b.mode = 'drain',
+                                              'draining', b.mode = 'drain', 'refuse', b.refuse,
+                                              'expires_at', b.expires_at, 'done_at', b.done_at,
                                               'reason', b.reason, 'actor', b.actor, 'since', b.since)
                     FROM reeve.queue_block b
                     WHERE ($1::text IS NULL OR split_part(b.pattern, '.', 1) IN ($1::text, '*'))
@@ -26,7 +27,7 @@ extension Command {
                     Column("QUEUE", "queue"), Column("TIER", "tier"), Column("AVAILABLE", "available", .number),
                     Column("RUNNING", "running", .number), Column("SCHEDULED", "scheduled", .number),
                     Column("HELD", "held", .number), Column("OLDEST", "oldest_available_at", .age),
-                    Column("PAUSED", "paused"), Column("DRAINING", "draining"), Column("BY", "actor"),
+                    Column("PAUSED", "paused"), Column("DRAINING", "draining"), Column("REFUSES", "refuse"), Column("BY", "actor"),
                     Column("REASON", "reason"),
                 ]
                 invocation.output.list(queues, columns, empty: "no queue has unfinished jobs, and none is paused")
@@ -40,11 +41,7 @@ extension Command {
             ) { invocation in
                 let pattern = invocation.argument("PATTERN")
                 try invocation.change { connection in
-                    let code = pattern.prefix { $0 != "." }
-                    let isKnown = try connection.execute(
-                        "SELECT $1::text = '*' OR EXISTS (SELECT FROM reeve.tenant WHERE code = $1::text)",
-                        [String(code)])[0]
-                    if try !isKnown.bool(0) && pattern.contains(".") { throw unknownTenant(String(code)) }
+                    try refuseUnknownTenant(of: pattern, connection)
                     try connection.execute(
                         "SELECT reeve.pause($1::text, $2::text)", [pattern, invocation.string("reason")])
                 }
@@ -52,8 +49,9 @@ extension Command {
                     ["paused": .string(pattern)], "\(pattern) is paused; resume with: reeve queue resume '\(pattern)'")
                 return .done
             },
+            queueDrain,
             Command(
-                "resume", "let queues run again", arguments: [CommandArgument("PATTERN", "as it was paused")],
+                "resume", "let queues run again", arguments: [CommandArgument("PATTERN", "as it was paused or drained")],
                 examples: ["reeve queue resume 'acme.*'"]
             ) { invocation in
                 let pattern = invocation.argument("PATTERN")

@@ -43,25 +43,7 @@ extension Command {
             statusCommand("suspend", .suspended, "suspend a tenant: its jobs are held until it is active again"),
             statusCommand("activate", .active, "make a tenant active: end its trial, its suspension or its leaving"),
             statusCommand("churn", .churned, "mark a tenant as leaving: the clock of its deletion starts"),
-            Command(
-                "set-tier", "move a tenant to another tier, its waiting jobs too",
-                arguments: [code, CommandArgument("TIER", "see: reeve tiers list")], options: [reason],
-                examples: ["reeve tenant set-tier acme professional"]
-            ) { invocation in
-                let moved = try invocation.change {
-                    try $0.execute(
-                        "SELECT reeve.set_tenant_tier($1::text, $2::text, $3::text)",
-                        [invocation.argument("CODE"), invocation.argument("TIER"), invocation.string("reason")])[0].int(
-                            0)
-                }
-                invocation.output.result(
-                    [
-                        "tenant": .string(invocation.argument("CODE")), "tier": .string(invocation.argument("TIER")),
-                        "moved": .int(moved),
-                    ],
-                    "\(invocation.argument("CODE")) is \(invocation.argument("TIER")); \(moved) waiting jobs moved")
-                return .done
-            },
+            tenantSetTier,
             tenantUpdate,
         ])
 
