@@ -1,4 +1,5 @@
 import CLibpq
+import Dispatch
 import Glibc
 public import JobKit
 
@@ -154,6 +155,7 @@ extension Connection {
         _ connection: OpaquePointer, _ operation: String, _ interruption: Interruption, _ wakeup: Wakeup?
     ) throws(PostgresError) {
         var givenUpAt: ContinuousClock.Instant?
+        var cancelled: DispatchSemaphore?
         var unsent = PQflush(connection)
         while PQisBusy(connection) == 1 || unsent == 1 {
             if let givenUpAt, givenUpAt <= .now {
@@ -162,14 +164,19 @@ extension Connection {
             }
             if givenUpAt == nil && interruption.isDue {
                 givenUpAt = .now + Interruption.grace
-                cancelHandle.cancel()
+                cancelled = cancelHandle.cancelInBackground()
             }
             _ = pollSocket(
                 PQsocket(connection), unsent == 1 ? POLLIN | POLLOUT : POLLIN, givenUpAt == nil ? wakeup : nil,
                 until: givenUpAt ?? interruption.deadline)
             // A failed read leaves an error result behind, which PQgetResult returns.
-            if PQconsumeInput(connection) == 0 { return }
+            if PQconsumeInput(connection) == 0 { break }
             unsent = PQflush(connection)
+        }
+        // A request that is still on its way would cancel the next statement.
+        if let cancelled, cancelled.wait(timeout: .now() + .seconds(5)) == .timedOut {
+            close()
+            throw interruption.error(operation, connectionLost: true)
         }
     }
 }

@@ -4,11 +4,9 @@ import Synchronization
 
 /// Fills one pool: takes permits, claims at most that many jobs, starts them and gives back what it did not use.
 ///
-/// While there is work it claims back to back, letting permits gather for a moment so that claims are worth their round
-/// trip. When a claim brings nothing it first commits the pool's idle mark and claims once more (design section 4, waking),
-/// then looks again after 5, 10, 20, 50, 100 ms, then every 250 ms with jitter, or as soon as it is woken.
+/// While there is work it lets permits gather for a moment, so that claims are worth their round trip; when to look again
+/// otherwise is `ClaimPacing`'s to say.
 final class Claimer: Sendable {
-    private static let waits: [Duration] = [5, 10, 20, 50, 100].map { .milliseconds($0) }
     /// How long permits may gather before a claim while there is work.
     private static let gathering = Duration.milliseconds(2)
 
@@ -44,58 +42,37 @@ final class Claimer: Sendable {
     /// The loop; returns once stopped.
     func run() {
         var cursor: TenantID?
-        var isMarkedIdle = false
-        var misses = 0
-        var hits = 0
-        var failures = 0
+        var pacing = ClaimPacing()
+        var generator = SystemRandomNumberGenerator()
         while !isStopping.withLock({ $0 }) {
             guard let worker = lease.current else {
                 // No lease: nothing may be claimed until the lease keeper has registered the worker again.
-                isMarkedIdle = false
+                pacing.leaseLost()
                 bell.wait(.milliseconds(100))
                 continue
             }
             var permits = pool.takePermits(within: .milliseconds(500))
             guard permits.general + permits.reserved > 0 else { continue }
-            if hits > 0 { permits = gather(permits) }
+            if pacing.isBusy { permits = gather(permits) }
             var used = 0
+            var step: ClaimPacing.Step
             do {
                 let claim = try source.claim(
                     worker, pool: pool.tier, general: permits.general, reserved: permits.reserved, after: cursor)
                 cursor = claim.cursor ?? cursor
                 used = claim.jobs.count
                 if used > 0 { start(claim.jobs, for: worker) }
-                failures = 0
-                if used > 0 {
-                    misses = 0
-                    hits += 1
-                    // Busy: enqueues need not notify any more.
-                    if isMarkedIdle, hits >= 3 {
-                        try source.setIdle(worker, pool: pool.tier, isIdle: false)
-                        isMarkedIdle = false
-                    }
-                } else if !claim.stoppedEarly {
-                    hits = 0
-                    if !isMarkedIdle {
-                        try source.setIdle(worker, pool: pool.tier, isIdle: true)
-                        isMarkedIdle = true
-                        misses = 0
-                    } else {
-                        misses += 1
-                    }
+                step = pacing.handle(used > 0 ? .jobs : claim.stoppedEarly ? .stoppedEarly : .nothing, using: &generator)
+                if step == .markIdle || step == .markBusy {
+                    try source.setIdle(worker, pool: pool.tier, isIdle: step == .markIdle)
+                    pacing.marked(idle: step == .markIdle)
                 }
             } catch {
-                hits = 0
-                failures += 1
-                isMarkedIdle = false
                 log.warning("claim failed", ["pool": .string(pool.tier), "error": .string("\(error)")])
+                step = pacing.handle(.failed, using: &generator)
             }
             pool.giveBack(permits.general + permits.reserved - used)
-            if failures > 0 {
-                bell.wait(Claimer.backoff(failures))
-            } else if misses > 0 {
-                if bell.wait(Claimer.wait(misses)) { misses = 0 }
-            }
+            if case .wait(let pause) = step, bell.wait(pause) { pacing.woken() }
         }
     }
 
@@ -121,13 +98,5 @@ final class Claimer: Sendable {
             settler.add(jobs.map { Settlement(jobID: $0.id, leaseID: $0.leaseID, outcome: .release) })
             pool.giveBack(jobs.count)
         }
-    }
-
-    private static func wait(_ misses: Int) -> Duration {
-        misses <= waits.count ? waits[misses - 1] : .milliseconds(Int64.random(in: 190...310))
-    }
-
-    private static func backoff(_ failures: Int) -> Duration {
-        .milliseconds(Int64.random(in: 20...min(5000, 50 << min(failures, 7))))
     }
 }

@@ -21,8 +21,7 @@ final class SlotPool: Sendable {
         var next = 0
         var idleSlots: [Int]
         var isWaking = false
-        /// Running jobs that are not their tenant's first: they may hold general permits only.
-        var others = 0
+        var admission: Admission
 
         var isEmpty: Bool { next == ready.count }
 
@@ -43,8 +42,6 @@ final class SlotPool: Sendable {
     let tier: String
     /// The number of slots.
     let size: Int
-    /// Permits kept for tenants with nothing running: a quarter, at least one from two slots up (design section 4).
-    let reserved: Int
 
     private let slots: [DispatchQueue]
     // Created at 0 and signalled up: a semaphore that dies below its initial value traps.
@@ -55,13 +52,11 @@ final class SlotPool: Sendable {
     /// Creates a pool whose slots call `run`, each on a serial queue of its own: a concurrent one adds a thread only now and
     /// then when its blocks wait (measured: 5.5 s for 50 to start, against 57 ms for 200 serial queues).
     init(tier: String, size: Int, run: @escaping @Sendable (Work) -> Void) {
-        precondition(size > 0, "a pool has at least one slot")
         self.tier = tier
         self.size = size
         self.run = run
-        reserved = size < 2 ? 0 : max(1, size / 4)
         slots = (0..<size).map { DispatchQueue(label: "reeve.\(tier).\($0)") }
-        state = Mutex(State(idleSlots: Array(0..<size)))
+        state = Mutex(State(idleSlots: Array(0..<size), admission: Admission(size: size)))
         for _ in 0..<size { permits.signal() }
     }
 
@@ -80,10 +75,7 @@ final class SlotPool: Sendable {
         return taken
     }
 
-    private func split(_ taken: Int) -> (general: Int, reserved: Int) {
-        let general = min(taken, max(0, size - reserved - state.withLock { $0.others }))
-        return (general, taken - general)
-    }
+    private func split(_ taken: Int) -> (general: Int, reserved: Int) { state.withLock { $0.admission.split(taken) } }
 
     /// Gives back permits that were not used.
     func giveBack(_ count: Int) {
@@ -94,7 +86,7 @@ final class SlotPool: Sendable {
     func start(_ work: [Work]) {
         let slot = state.withLock { state -> Int? in
             state.ready.append(contentsOf: work)
-            state.others += work.count { !$0.job.isFirst }
+            for work in work { state.admission.enter(isFirst: work.job.isFirst) }
             return SlotPool.slotToWake(&state)
         }
         if let slot { wake(slot) }
@@ -104,8 +96,10 @@ final class SlotPool: Sendable {
     func withdrawAll() -> [ClaimedJob] {
         let jobs = state.withLock { state -> [ClaimedJob] in
             var jobs: [ClaimedJob] = []
-            while let work = state.takeNext() { jobs.append(work.job) }
-            state.others -= jobs.count { !$0.isFirst }
+            while let work = state.takeNext() {
+                jobs.append(work.job)
+                state.admission.leave(isFirst: work.job.isFirst)
+            }
             return jobs
         }
         giveBack(jobs.count)
@@ -140,7 +134,7 @@ final class SlotPool: Sendable {
             if let another { wake(another) }
             guard let work else { return }
             run(work)
-            if !work.job.isFirst { state.withLock { $0.others -= 1 } }
+            state.withLock { $0.admission.leave(isFirst: work.job.isFirst) }
             permits.signal()
         }
     }

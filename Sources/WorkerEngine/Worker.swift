@@ -32,8 +32,8 @@ public struct WorkerOptions: Sendable {
 
 /// A worker: claims jobs and runs them until it is stopped.
 ///
-/// Threads: a claimer for each pool, one that settles, one that keeps the lease, one that keeps house, one that listens; each
-/// slot is a serial queue. Stop: no more claims, running jobs may finish within the grace period, then they are told to stop,
+/// Threads: a claimer for each pool, one that settles, one that keeps the lease, one that watches the clock, one that
+/// keeps house, one that listens; each slot is a serial queue. Stop: no more claims, running jobs may finish within the grace period, then they are told to stop,
 /// what has not started goes back to its queue, and the worker's row ends.
 public final class Worker: Sendable {
     private let source: any JobSource
@@ -76,7 +76,10 @@ public final class Worker: Sendable {
     public func run(until stop: StopSignal) throws {
         try servePools()
         try lease.register()
-        let leasing = EngineThread("reeve-lease") { [lease] in lease.run() }
+        let leasing = [
+            EngineThread("reeve-lease") { [lease] in lease.run() },
+            EngineThread("reeve-watch") { [lease] in lease.watch() },
+        ]
         let threads = [
             EngineThread("reeve-settle") { [settler] in settler.run() },
             EngineThread("reeve-house") { [housekeeper] in housekeeper.run() },
@@ -94,7 +97,7 @@ public final class Worker: Sendable {
         for thread in threads { thread.join(within: .seconds(5)) }
         // Only now: a renewal after the worker's row has ended would look like having been declared dead.
         lease.stop()
-        leasing.join(within: .seconds(5))
+        for thread in leasing { thread.join(within: .seconds(5)) }
         retire()
     }
 
@@ -107,15 +110,17 @@ public final class Worker: Sendable {
         for claimer in claimers.all { claimer.stop() }
         claimers.joinAll()
         releaseWaiting()
-        let graceEnds = ContinuousClock.now + options.grace
-        while running.count > 0, ContinuousClock.now < graceEnds {
-            if hurry.wait(.milliseconds(20)) { break }
-        }
-        if running.count > 0 {
-            log.warning("the grace period is over; running jobs are stopped", ["running": .int(Int64(running.count))])
-            running.stopAll(.shutdown)
-            let killEnds = ContinuousClock.now + .seconds(5)
-            while running.count > 0, ContinuousClock.now < killEnds { hurry.wait(.milliseconds(20)) }
+        var plan = ShutdownPlan(now: .now, grace: options.grace)
+        var isHurried = false
+        stopping: while true {
+            switch plan.next(running: running.count, isHurried: isHurried, now: .now) {
+            case .finish: break stopping
+            case .wait: isHurried = hurry.wait(.milliseconds(20)) || isHurried
+            case .stopJobs:
+                log.warning(
+                    "the grace period is over; running jobs are stopped", ["running": .int(Int64(running.count))])
+                running.stopAll(.shutdown)
+            }
         }
         if !settler.drain(within: .seconds(5)) { log.error("some results could not be recorded; those jobs run again") }
         housekeeper.stop()

@@ -48,7 +48,7 @@ public final class PostgresJobSource: JobSource {
     /// Tells the database which kinds this binary brings: enqueue checks arguments against them.
     public func registerKinds() throws {
         let kinds = JSON.array(registry.jobs.values.map(\.registration))
-        _ = try leasing.withConnection { try $0.execute("SELECT reeve.register_kinds($1::jsonb)", [kinds]) }
+        _ = try leasing.withConnection { try $0.call("SELECT reeve.register_kinds($1::jsonb)", [kinds]) }
     }
 
     // MARK: JobSource
@@ -57,7 +57,7 @@ public final class PostgresJobSource: JobSource {
     public func register(_ worker: WorkerIdentity, pools: [String: Int]) throws {
         try registerKinds()
         try leasing.withConnection { connection in
-            _ = try connection.execute(
+            _ = try connection.call(
                 """
                 SELECT reeve.register_worker($1::uuid, $2::text, $3::int, $4::text, $5::text, $6::jsonb, $7::text[],
                   $8::bigint * interval '1 ms')
@@ -74,7 +74,7 @@ public final class PostgresJobSource: JobSource {
         _ worker: WorkerIdentity, pool: String, general: Int, reserved: Int, after cursor: TenantID?
     ) throws -> Claim {
         try claimPool(pool).withConnection { connection in
-            let rows = try connection.execute(
+            let rows = try connection.call(
                 "SELECT * FROM reeve.claim($1::uuid, $2::text, $3::int, $4::int, $5::uuid, $6::text[])",
                 [
                     worker.id, pool, general, reserved, cursor?.rawValue,
@@ -116,13 +116,13 @@ public final class PostgresJobSource: JobSource {
         var refusals: [Int64: Refusal] = [:]
         try settling.withConnection { connection in
             if !ids.isEmpty {
-                let rows = try connection.execute(
+                let rows = try connection.call(
                     "SELECT id, verdict FROM reeve.complete($1::bigint[], $2::uuid[], $3::jsonb[])",
                     [ids, leases, results], name: "complete")
                 for row in rows { refusals[try row.int(0)] = try row.text(1) == "busy" ? .busy : .leaseLost }
             }
             if !items.isEmpty {
-                let rows = try connection.execute(
+                let rows = try connection.call(
                     "SELECT id, verdict FROM reeve.settle($1::jsonb)", [JSON.array(items)], name: "settle")
                 for row in rows { refusals[try row.int(0)] = try row.text(1) == "busy" ? .busy : .leaseLost }
             }
@@ -133,8 +133,9 @@ public final class PostgresJobSource: JobSource {
     /// Renews the lease.
     public func renewLease(_ worker: WorkerIdentity, pools: [String: Int], isStopping: Bool) throws -> LeaseAnswer {
         try leasing.withConnection { connection in
-            let row = try connection.execute(
-                "SELECT reeve.renew_lease($1::uuid, $2::jsonb, $3::boolean)", [worker.id, poolsJSON(pools), isStopping])[0]
+            let row = try connection.call(
+                "SELECT reeve.renew_lease($1::uuid, $2::jsonb, $3::boolean)", [worker.id, poolsJSON(pools), isStopping],
+                within: worker.lease / 3)[0]
             guard let cancelled = try row.optionalText(0) else { return .dead }
             return .renewed(cancelled: ids(cancelled))
         }
@@ -142,32 +143,32 @@ public final class PostgresJobSource: JobSource {
 
     /// The running jobs that someone asked to cancel.
     public func cancellations(_ worker: WorkerIdentity) throws -> [Int64] {
-        try leasing.withConnection { ids(try $0.execute("SELECT reeve.cancellations($1::uuid)", [worker.id])[0].text(0)) }
+        try leasing.withConnection { ids(try $0.call("SELECT reeve.cancellations($1::uuid)", [worker.id])[0].text(0)) }
     }
 
     /// Says that a pool is idle, so that an enqueue wakes it, or is not.
     public func setIdle(_ worker: WorkerIdentity, pool: String, isIdle: Bool) throws {
         try claimPool(pool).withConnection {
-            _ = try $0.execute("SELECT reeve.set_idle($1::uuid, $2::text, $3::boolean)", [worker.id, pool, isIdle])
+            _ = try $0.call("SELECT reeve.set_idle($1::uuid, $2::text, $3::boolean)", [worker.id, pool, isIdle])
         }
     }
 
     /// The records of these tenants.
     public func tenants(_ ids: [TenantID]) throws -> [Tenant] {
         try attempts.withConnection { connection in
-            try connection.execute("SELECT * FROM reeve.tenant_facts($1::uuid[])", [ids.map(\.rawValue)], name: "tenant_facts")
+            try connection.call("SELECT * FROM reeve.tenant_facts($1::uuid[])", [ids.map(\.rawValue)], name: "tenant_facts")
                 .map { try Tenant(facts: $0) }
         }
     }
 
     /// The tiers there are.
     public func tiers() throws -> [String] {
-        try attempts.withConnection { try $0.execute("SELECT name FROM reeve.tier ORDER BY name").map { try $0.text(0) } }
+        try attempts.withConnection { try $0.call("SELECT name FROM reeve.tier ORDER BY name").map { try $0.text(0) } }
     }
 
     /// Ends a worker: what it still runs goes back to its queues.
     public func retire(_ worker: WorkerIdentity) throws {
-        try leasing.withConnection { _ = try $0.execute("SELECT reeve.rescue($1::uuid, 'stopped')", [worker.id]) }
+        try leasing.withConnection { _ = try $0.call("SELECT reeve.rescue($1::uuid, 'stopped')", [worker.id]) }
     }
 
     /// Waits for notifications on a connection of its own.
@@ -217,7 +218,7 @@ public final class PostgresJobSource: JobSource {
 
     private func task(_ name: String, _ interval: Duration, _ sql: String, repeatFrom: Int = .max) -> HousekeepingTask {
         HousekeepingTask(name: name, interval: interval) { [house] in
-            let changed = try house.withConnection { Int(try $0.execute(sql, name: "house \(name)")[0].int(0)) }
+            let changed = try house.withConnection { Int(try $0.call(sql, name: "house \(name)")[0].int(0)) }
             return (changed, changed >= repeatFrom)
         }
     }
@@ -245,7 +246,7 @@ extension PostgresJobSource {
     /// The recorded result of a finished step, or nil.
     public func stepResult(_ name: String, of attempt: JobAttempt) throws -> JSON? {
         try attempts.withConnection {
-            try $0.execute("SELECT reeve.step_result($1::bigint, $2::text)", [attempt.jobID, name])[0].optionalJSON(0)
+            try $0.call("SELECT reeve.step_result($1::bigint, $2::text)", [attempt.jobID, name])[0].optionalJSON(0)
         }
     }
 
@@ -257,8 +258,18 @@ extension PostgresJobSource {
     }
 
     private func fenced(_ sql: String, _ parameters: [(any PostgresEncodable)?]) throws {
-        let isCurrent = try attempts.withConnection { try $0.execute(sql, parameters)[0].bool(0) }
+        let isCurrent = try attempts.withConnection { try $0.call(sql, parameters)[0].bool(0) }
         if !isCurrent { throw Stopped(reason: .leaseLost) }
+    }
+}
+
+extension Connection {
+    /// Runs a statement of the queue. The server ends it after 60 seconds; when no answer comes the connection is given up,
+    /// since a network that swallows packets would otherwise hold the caller for hours.
+    fileprivate func call(
+        _ sql: String, _ parameters: [(any PostgresEncodable)?] = [], name: String? = nil, within limit: Duration = .seconds(65)
+    ) throws -> Rows {
+        try execute(sql, parameters, name: name, stop: nil, deadline: .now + limit)
     }
 }
 
