@@ -13,9 +13,10 @@ func library(_ name: String, _ path: String, _ dependencies: [Target.Dependency]
     .target(name: name, dependencies: dependencies, path: path, exclude: exclude, swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+func tests(_ name: String, _ dependencies: [Target.Dependency], isOptimized: Bool = false) -> Target {
     .testTarget(
-        name: name, dependencies: dependencies + ["ReeveTesting"], path: "Tests/\(name)", swiftSettings: swiftSettings)
+        name: name, dependencies: dependencies + ["ReeveTesting"], path: "Tests/\(name)",
+        swiftSettings: swiftSettings + (isOptimized ? [.unsafeFlags(["-O"])] : []))
 }
 
 let package = Package(
@@ -85,6 +86,7 @@ let package = Package(
         tests("StorageTests", ["Storage"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests("QueueTests", ["PostgresQueue", "Postgres", "JobKit", "WorkerEngine"]),
+        tests("SimulationTests", ["WorkerEngine", "JobKit"], isOptimized: true),
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
         tests("CLITests", ["ReeveCLI", "Postgres"]),

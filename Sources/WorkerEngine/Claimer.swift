@@ -43,6 +43,8 @@ final class Claimer: Sendable {
     func run() {
         var cursor: TenantID?
         var pacing = ClaimPacing()
+        var lost = LostClaims()
+        var registration: WorkerIdentity?
         var generator = SystemRandomNumberGenerator()
         while !isStopping.withLock({ $0 }) {
             guard let worker = lease.current else {
@@ -56,9 +58,15 @@ final class Claimer: Sendable {
             if pacing.isBusy { permits = gather(permits) }
             var used = 0
             var step: ClaimPacing.Step
+            var isAsked = false
+            if registration?.id != worker.id { lost.registrationEnded() }
+            registration = worker
             do {
+                if lost.isDue(now: .now) { try returnLost(worker, &lost) }
+                isAsked = true
                 let claim = try source.claim(
                     worker, pool: pool.tier, general: permits.general, reserved: permits.reserved, after: cursor)
+                isAsked = false
                 cursor = claim.cursor ?? cursor
                 used = claim.jobs.count
                 if used > 0 { start(claim.jobs, for: worker) }
@@ -69,10 +77,24 @@ final class Claimer: Sendable {
                 }
             } catch {
                 log.warning("claim failed", ["pool": .string(pool.tier), "error": .string("\(error)")])
+                if isAsked { lost.answerLost(now: .now) }
                 step = pacing.handle(.failed, using: &generator)
             }
             pool.giveBack(permits.general + permits.reserved - used)
             if case .wait(let pause) = step, bell.wait(pause) { pacing.woken() }
+        }
+    }
+
+    /// Gives back what claims took whose answers never came.
+    private func returnLost(_ worker: WorkerIdentity, _ lost: inout LostClaims) throws {
+        let asked = ContinuousClock.now
+        // The pool first: a job leaves it only after its end was handed to the settler.
+        let known = Set(pool.leases).union(settler.leases)
+        let count = try source.returnLostClaims(worker, pool: pool.tier, known: Array(known))
+        lost.returned(asked: asked)
+        if count > 0 {
+            log.warning(
+                "a claim's answer was lost; its jobs went back", ["pool": .string(pool.tier), "jobs": .int(Int64(count))])
         }
     }
 

@@ -1,4 +1,5 @@
 import Dispatch
+import FoundationEssentials
 import JobKit
 import Synchronization
 
@@ -15,7 +16,7 @@ final class Settler: Sendable {
 
     private struct State {
         var waiting: [Settlement] = []
-        var inFlight = 0
+        var inFlight: [Settlement] = []
         var isStopping = false
     }
 
@@ -34,6 +35,9 @@ final class Settler: Sendable {
     /// Whether results pile up faster than they can be recorded.
     var isFarBehind: Bool { state.withLock { $0.waiting.count > Settler.farBehind } }
 
+    /// The leases of ends that are not recorded yet.
+    var leases: Set<UUID> { state.withLock { Set(($0.waiting + $0.inFlight).map(\.leaseID)) } }
+
     /// Adds ends to record. Does not block.
     func add(_ settlements: [Settlement]) {
         let count = state.withLock { state -> Int in
@@ -47,7 +51,7 @@ final class Settler: Sendable {
     /// Waits until everything is recorded, at most this long; true when it is.
     func drain(within limit: Duration) -> Bool {
         let until = ContinuousClock.now + limit
-        while !state.withLock({ $0.waiting.isEmpty && $0.inFlight == 0 }) {
+        while !state.withLock({ $0.waiting.isEmpty && $0.inFlight.isEmpty }) {
             if ContinuousClock.now >= until { return false }
             bell.open()
             idle.wait(.milliseconds(20))
@@ -75,13 +79,13 @@ final class Settler: Sendable {
             let batch = state.withLock { state -> [Settlement] in
                 let batch = Array(state.waiting.prefix(Settler.batch))
                 state.waiting.removeFirst(batch.count)
-                state.inFlight = batch.count
+                state.inFlight = batch
                 return batch
             }
             let again = flush(batch, &failures)
             state.withLock { state in
                 state.waiting.insert(contentsOf: again, at: 0)
-                state.inFlight = 0
+                state.inFlight = []
             }
             idle.open()
             if failures > 0 { bell.wait(.milliseconds(Int64.random(in: 10...min(2000, 20 << min(failures, 7))))) }

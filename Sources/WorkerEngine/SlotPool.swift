@@ -22,6 +22,19 @@ final class SlotPool: Sendable {
         var idleSlots: [Int]
         var isWaking = false
         var admission: Admission
+        /// How many jobs of each claim are in the pool.
+        var leases: [UUID: Int] = [:]
+
+        mutating func enter(_ job: ClaimedJob) {
+            admission.enter(isFirst: job.isFirst)
+            leases[job.leaseID, default: 0] += 1
+        }
+
+        mutating func leave(_ job: ClaimedJob) {
+            admission.leave(isFirst: job.isFirst)
+            let left = leases[job.leaseID, default: 1] - 1
+            leases[job.leaseID] = left == 0 ? nil : left
+        }
 
         var isEmpty: Bool { next == ready.count }
 
@@ -77,6 +90,9 @@ final class SlotPool: Sendable {
 
     private func split(_ taken: Int) -> (general: Int, reserved: Int) { state.withLock { $0.admission.split(taken) } }
 
+    /// The leases of the jobs that wait or run here.
+    var leases: [UUID] { state.withLock { Array($0.leases.keys) } }
+
     /// Gives back permits that were not used.
     func giveBack(_ count: Int) {
         for _ in 0..<count { permits.signal() }
@@ -86,7 +102,7 @@ final class SlotPool: Sendable {
     func start(_ work: [Work]) {
         let slot = state.withLock { state -> Int? in
             state.ready.append(contentsOf: work)
-            for work in work { state.admission.enter(isFirst: work.job.isFirst) }
+            for work in work { state.enter(work.job) }
             return SlotPool.slotToWake(&state)
         }
         if let slot { wake(slot) }
@@ -98,7 +114,7 @@ final class SlotPool: Sendable {
             var jobs: [ClaimedJob] = []
             while let work = state.takeNext() {
                 jobs.append(work.job)
-                state.admission.leave(isFirst: work.job.isFirst)
+                state.leave(work.job)
             }
             return jobs
         }
@@ -134,7 +150,7 @@ final class SlotPool: Sendable {
             if let another { wake(another) }
             guard let work else { return }
             run(work)
-            state.withLock { $0.admission.leave(isFirst: work.job.isFirst) }
+            state.withLock { $0.leave(work.job) }
             permits.signal()
         }
     }

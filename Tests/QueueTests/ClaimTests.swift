@@ -128,6 +128,25 @@ struct ClaimTests {
         #expect(try control.value("SELECT reeve.renew_lease($1::uuid, '{}', false)", [worker]) == nil, "declared dead is final")
     }
 
+    @Test("jobs of a claim whose answer was lost go back at no cost, those of claims that the worker knows stay, and other pools' too")
+    func lostClaim() throws {
+        let control = try Control()
+        let worker = try control.worker()
+        try control.enqueue()
+        let known = try control.claim(worker)
+        let lost = [try control.enqueue(), try control.enqueue("globex.work")]
+        #expect(try control.claim(worker).count == 2, "the answer that nobody saw")
+        try control.enqueue("initech.work")
+        #expect(try control.claim(worker, "professional").count == 1)
+        let call = "SELECT reeve.return_lost_claims($1::uuid, 'starter', $2::uuid[])"
+        #expect(try control.value(call, [worker, known.map(\.lease)]) == "2")
+        #expect(try control.value(call, [worker, known.map(\.lease)]) == "0")
+        #expect(try lost.allSatisfy { try control.state($0) == "available" && control.job($0)["attempt"] == 0 })
+        #expect(try control.complete(known).isEmpty)
+        #expect(try control.counterFaults() == 0)
+        #expect(try control.claim(worker).count == 2)
+    }
+
     @Test("declaring a worker dead waits for its claim in flight, and then returns those jobs, too")
     func rescueRace() throws {
         let control = try Control()

@@ -1,4 +1,4 @@
-import FoundationEssentials
+public import FoundationEssentials
 public import JobKit
 public import Postgres
 import Synchronization
@@ -95,6 +95,15 @@ public final class PostgresJobSource: JobSource {
                         traceparent: try row.optionalText(9), isSuspect: try row.bool(12)))
             }
             return claim
+        }
+    }
+
+    /// Gives back what was claimed for this worker by claims whose answers never came.
+    public func returnLostClaims(_ worker: WorkerIdentity, pool: String, known: [UUID]) throws -> Int {
+        try claimPool(pool).withConnection { connection in
+            Int(
+                try connection.call(
+                    "SELECT reeve.return_lost_claims($1::uuid, $2::text, $3::uuid[])", [worker.id, pool, known])[0].int(0))
         }
     }
 
