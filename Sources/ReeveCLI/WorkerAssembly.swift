@@ -1,6 +1,7 @@
 import Backup
 import JobKit
 import Postgres
+import Program
 import Storage
 import Tenancy
 
@@ -8,6 +9,7 @@ import Tenancy
 struct WorkerAssembly {
     let registry: JobRegistry
     let resources: JobResources
+    let programs: ProgramFolders
     private let control: Pool
 
     /// Puts a worker together from what is configured. What is missing is said by the job that needs it, and by `doctor`.
@@ -20,11 +22,24 @@ struct WorkerAssembly {
         resources.add(TenantSessions(directory: directory))
         self.resources = resources
         let storage: any ObjectStore = invocation.configuration[.storage].map { FolderStore(root: $0) } ?? NoStore()
+        programs = try invocation.configuration.programFolders()
+        let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.adding(BuiltInKinds.jobs(storage: storage, control: control))
+            .finding { try catalog.job($0) }
     }
 
     /// Closes the connections; after the worker has ended.
     func close() { control.close() }
+}
+
+extension Configuration {
+    /// Where programs may be run from; nowhere unless it is configured.
+    func programFolders() throws -> ProgramFolders {
+        do { return try ProgramFolders(list: self[.programs] ?? "") } catch let failure as JobFailure {
+            throw CommandError(
+                .usage, "\(entry(.programs)?.source ?? ""): \(failure.message)", hint: "for example REEVE_PROGRAMS=/opt/jobs")
+        }
+    }
 }
 
 /// The kinds that Reeve brings.
