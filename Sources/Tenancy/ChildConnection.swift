@@ -13,8 +13,9 @@ public struct ChildConnection: Sendable {
         let password: String
     }
 
-    /// `PGSERVICEFILE`, and for one database `PGSERVICE` and `PGPASSFILE`, to be added to the child's environment. Of several
-    /// databases the child names one of `services` itself.
+    /// `PGSERVICEFILE`, `PGSERVICE` and for one database `PGPASSFILE`, to be added to the child's environment. Of several
+    /// databases the child names one of `services` itself: `PGSERVICE` then names none of them, so that a child which does not
+    /// choose is refused by libpq instead of reaching whatever its defaults reach.
     public let environment: [String: String]
     /// The names in the service file, in the order of the stores: `reeve`, or `reeve-1`, `reeve-2` of several.
     public let services: [String]
@@ -29,12 +30,8 @@ public struct ChildConnection: Sendable {
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let serviceFile = "\(folder)/service"
         services = logins.count == 1 ? ["reeve"] : logins.indices.map { "reeve-\($0 + 1)" }
-        var environment = ["PGSERVICEFILE": serviceFile]
-        if logins.count == 1 {
-            environment["PGSERVICE"] = "reeve"
-            environment["PGPASSFILE"] = "\(folder)/pass-1"
-        }
-        self.environment = environment
+        let defaults = ["PGSERVICEFILE": serviceFile, "PGSERVICE": "reeve"]
+        environment = logins.count == 1 ? defaults.merging(["PGPASSFILE": "\(folder)/pass-1"]) { $1 } : defaults
         do {
             var text = ""
             for (index, login) in logins.enumerated() {

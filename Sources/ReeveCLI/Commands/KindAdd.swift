@@ -34,6 +34,7 @@ enum KindAdd {
         ], run: { try run($0) })
 
     private static func run(_ invocation: Invocation) throws -> ExitCode {
+        _ = try invocation.configuration.database()
         let name = invocation.argument("KIND")
         guard let program = invocation.string("program"), let queue = invocation.string("queue") else {
             throw CommandError(
