@@ -7,12 +7,18 @@ import JobKit
 public struct ProgramFolders: Sendable {
     /// The absolute paths, as they are configured.
     public let paths: [String]
+    /// The worker's own files, which no program may open (where the kernel has Landlock).
+    public let hidden: [String]
 
     /// These folders; none means that no program is run.
-    public init(_ paths: [String]) { self.paths = paths }
+    public init(_ paths: [String], hidden: [String] = []) {
+        self.paths = paths
+        self.hidden = hidden
+    }
 
     /// The folders of a list whose parts are separated by colons. Throws a `JobFailure` for one that is not absolute.
-    public init(list: String) throws {
+    public init(list: String, hidden: [String] = []) throws {
+        self.hidden = hidden
         paths = list.split(separator: ":").map(String.init)
         if let wrong = paths.first(where: { !$0.hasPrefix("/") }) {
             throw JobFailure("bad_folder", "'\(wrong)' is not an absolute path; programs are run from absolute paths only")

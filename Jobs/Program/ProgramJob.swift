@@ -1,6 +1,7 @@
 import FoundationEssentials
 public import JobKit
 public import Processes
+import Tenancy
 
 /// Runs a program as a job (design section 7, `exec`): the job as JSON on standard input, progress and result as JSON lines on
 /// standard output, exit status 0 done, 75 try again, any other one failed; both count as an attempt and come back after the
@@ -47,11 +48,20 @@ public struct ProgramJob: Sendable {
                 program: program, arguments: [],
                 environment: input.environment(own: ProcessInfo.processInfo.environment), supervisor: supervisor,
                 stop: context.stop, deadline: context.deadline, grace: Self.grace, longGrace: Self.longGrace,
-                directory: folder.path, input: input.document, limits: ResourceLimits(memory: kind.memoryLimit)
+                directory: folder.path, input: input.document,
+                limits: ResourceLimits(memory: kind.memoryLimit, confinement: confinement(folder, connections))
             ) { try output.take($0) }
             try output.finish()
             return try outcome(of: ended, result: output.result, context)
         }
+    }
+
+    /// Hides what is the worker's, and what is lent to other children: they are other tenants'.
+    private func confinement(_ folder: WorkFolder, _ connections: ProgramConnections) -> Confinement {
+        let service = connections.environment["PGSERVICEFILE"].map { $0.prefix(upTo: $0.lastIndex(of: "/") ?? $0.endIndex) }
+        return Confinement(
+            hidden: folders.hidden + [WorkFolder.pattern, ChildConnection.pattern],
+            kept: [folder.path] + (service.map { [String($0)] } ?? []))
     }
 
     private func outcome(of ended: ChildProcess.Output, result: JSON?, _ context: JobContext) throws -> JobOutcome {

@@ -7,6 +7,9 @@ struct WorkFolder {
     private static let parent = "/tmp"
     private static let prefix = "reeve-program-"
 
+    /// All of them.
+    static let pattern = "\(parent)/\(prefix)*"
+
     let path: String
 
     init() throws {

@@ -1,16 +1,21 @@
+import FoundationEssentials
 import Glibc
 
-/// What a child program may use, set as hard limits before it starts (setrlimit(2)): each process that it starts has the same.
-public struct ResourceLimits: Sendable, Equatable {
+/// What a child program may use, set before it starts; each process that it starts has the same. Numbers are hard limits
+/// (setrlimit(2)).
+public struct ResourceLimits: Sendable, Equatable, Codable {
     /// The address space of one process in bytes.
     public let memory: Int64?
     /// The size of one file that it writes, in bytes.
     public let fileSize: Int64?
+    /// The files that it may not open.
+    public let confinement: Confinement?
 
     /// Limits; nil leaves a limit as the worker's own.
-    public init(memory: Int64? = nil, fileSize: Int64? = nil) {
+    public init(memory: Int64? = nil, fileSize: Int64? = nil, confinement: Confinement? = nil) {
         self.memory = memory
         self.fileSize = fileSize
+        self.confinement = confinement
     }
 
     static let role = "__limit"
@@ -18,15 +23,17 @@ public struct ResourceLimits: Sendable, Equatable {
 
     /// As the supervisor is told.
     var word: String {
-        memory == nil && fileSize == nil ? Self.none : "\(memory ?? -1):\(fileSize ?? -1)"
+        guard self != ResourceLimits(), let data = try? JSONEncoder().encode(self) else { return Self.none }  // always encodes
+        return String(decoding: data, as: UTF8.self)
     }
 
     /// Sets the limits that the arguments name and becomes the program that follows, when they say so.
     static func becomeProgramIfAsked(_ arguments: [String]) {
         guard arguments.count >= 4, arguments[1] == role else { return }
-        let numbers = arguments[2].split(separator: ":").map { Int64($0) }
-        guard numbers.count == 2, let memory = numbers[0], let fileSize = numbers[1] else { exit(2) }
-        let isLimited = set(RLIMIT_FSIZE, fileSize) && set(RLIMIT_AS, memory)
+        // Only a supervisor writes this.
+        guard let limits = try? JSONDecoder().decode(Self.self, from: Data(arguments[2].utf8)) else { exit(2) }
+        let isLimited =
+            set(RLIMIT_FSIZE, limits.fileSize) && (limits.confinement?.apply() ?? true) && set(RLIMIT_AS, limits.memory)
         var pointers: [UnsafeMutablePointer<CChar>?] = arguments[3...].map { strdup($0) } + [nil]
         if isLimited { execv(arguments[3], &pointers) }
         // What a shell says for a command that is there and cannot be run.
@@ -35,8 +42,8 @@ public struct ResourceLimits: Sendable, Equatable {
         exit(126)
     }
 
-    private static func set(_ resource: __rlimit_resource, _ value: Int64) -> Bool {
-        guard value >= 0 else { return true }
+    private static func set(_ resource: __rlimit_resource, _ value: Int64?) -> Bool {
+        guard let value else { return true }
         var limit = rlimit(rlim_cur: rlim_t(value), rlim_max: rlim_t(value))
         return setrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0
     }

@@ -1,4 +1,5 @@
 import Backup
+import FoundationEssentials
 import JobKit
 import Postgres
 import Program
@@ -33,9 +34,17 @@ struct WorkerAssembly {
 }
 
 extension Configuration {
-    /// Where programs may be run from; nowhere unless it is configured.
+    /// Where programs may be run from; nowhere unless it is configured. Hides from them what the worker alone may read.
     func programFolders() throws -> ProgramFolders {
-        do { return try ProgramFolders(list: self[.programs] ?? "") } catch let failure as JobFailure {
+        let environment = Environment.current
+        let home = environment["HOME"] ?? "/nonexistent"
+        let variables = Setting.all.filter(\.isSecret).map { $0.variable + "_FILE" } + ["PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"]
+        let secrets =
+            [self[.keyFile], self[.storage], file] + variables.map { environment[$0] }
+            + [".pgpass", ".pg_service.conf", ".postgresql"].map { "\(home)/\($0)" }
+        let here = FileManager.default.currentDirectoryPath
+        let hidden = secrets.compactMap { $0 }.map { $0.hasPrefix("/") ? $0 : "\(here)/\($0)" }
+        do { return try ProgramFolders(list: self[.programs] ?? "", hidden: hidden) } catch let failure as JobFailure {
             throw CommandError(
                 .usage, "\(entry(.programs)?.source ?? ""): \(failure.message)", hint: "for example REEVE_PROGRAMS=/opt/jobs")
         }

@@ -75,6 +75,8 @@ public struct ChildConnection: Sendable {
 
     private static let parent = "/tmp"
     private static let prefix = "reeve-child-"
+    /// The folders of all children of this machine: a `*` stands for any ending.
+    public static let pattern = "\(parent)/\(prefix)*"
 
     private static func service(_ name: String, _ settings: ConnectionSettings) throws -> String {
         var text = "[\(name)]\n"

@@ -11,6 +11,8 @@ final class ProgramFixture {
     let stop = StopSignal()
     /// What the program gets as its tenant's connection.
     var access: any ProgramAccess = NoDatabase()
+    /// What it may not open.
+    var hidden: [String] = []
 
     init() throws {
         var template = Array("/tmp/reeve-programs.XXXXXX".utf8CString)
@@ -58,7 +60,7 @@ final class ProgramFixture {
             kind: "exec", policy: JobPolicy(queue: "work", timeLimit: timeLimit), program: program ?? "\(folder)/program",
             sha256: sha256, memoryLimit: memory, outputLimit: output, environment: environment)
         let job = ProgramJob(
-            kind, folders: ProgramFolders(folders ?? [folder]), access: access, supervisor: BuiltProducts.supervisor)
+            kind, folders: ProgramFolders(folders ?? [folder], hidden: hidden), access: access, supervisor: BuiltProducts.supervisor)
         let tenant = JobHarness.tenant()
         let attempt = JobAttempt(
             jobID: 7, tenant: tenant, queue: "acme.work", kind: "exec", number: number, leaseID: UUID(), traceparent: nil)

@@ -2,6 +2,7 @@ import Glibc
 import JobKit
 import Postgres
 import PostgresQueue
+import Processes
 import Program
 
 /// What the doctor asks the control database.
@@ -157,7 +158,13 @@ struct DatabaseChecks: Sendable {
                 doctor.report("programs", .warn, "\(try row.text(0)): \(failure.message)", "its jobs are held until then")
             }
         }
-        if isWell { doctor.report("programs", .ok, "\(kinds.count) in \(folders.paths.joined(separator: ", "))") }
+        if !Confinement.isSupported {
+            doctor.report(
+                "programs", .warn, "this kernel cannot hide the worker's files from programs",
+                "enable Landlock (Linux 5.13 or newer, lsm=landlock,…)")
+        } else if isWell {
+            doctor.report("programs", .ok, "\(kinds.count) in \(folders.paths.joined(separator: ", ")), confined")
+        }
     }
 
     private static func hasSchema(_ connection: Connection) throws -> Bool {
