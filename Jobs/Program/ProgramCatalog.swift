@@ -2,8 +2,8 @@ public import JobKit
 public import Postgres
 public import Processes
 
-/// The kinds in any language that the control database names. Each attempt reads its kind again: one that an operator adds,
-/// changes or removes is so for the next attempt, without a restart.
+/// The kinds in any language that the control database names. Each attempt reads its kind again: one that an operator
+/// adds, changes or removes is so for the next attempt, without a restart.
 public struct ProgramCatalog: Sendable {
     private let control: Pool
     private let folders: ProgramFolders
@@ -25,8 +25,10 @@ public struct ProgramCatalog: Sendable {
     /// The job of this kind, or nil when no program is. Throws when the database cannot be asked; blocks.
     public func job(_ kind: JobKind) throws -> AnyJob? {
         let facts = try control.withConnection { connection in
-            try connection.execute("SELECT reeve.exec_kind_facts($1::text)", [kind.rawValue], name: "exec_kind_facts")[0]
-                .optionalJSON(0)
+            try connection.execute("SELECT reeve.exec_kind_facts($1::text)", [kind.rawValue], name: "exec_kind_facts")[
+                0
+            ]
+            .optionalJSON(0)
         }
         guard let facts else { return nil }
         return ProgramJob(

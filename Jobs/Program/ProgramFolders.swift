@@ -2,8 +2,8 @@ import Crypto
 import Glibc
 import JobKit
 
-/// The folders that this worker runs programs from. They come from the worker's own configuration and from nowhere else, so
-/// that whoever can write the control database cannot thereby run code here.
+/// The folders that this worker runs programs from. They come from the worker's own configuration and from nowhere
+/// else, so that whoever can write the control database cannot thereby run code here.
 public struct ProgramFolders: Sendable {
     /// The absolute paths, as they are configured.
     public let paths: [String]
@@ -21,13 +21,15 @@ public struct ProgramFolders: Sendable {
         self.hidden = hidden
         paths = list.split(separator: ":").map(String.init)
         if let wrong = paths.first(where: { !$0.hasPrefix("/") }) {
-            throw JobFailure("bad_folder", "'\(wrong)' is not an absolute path; programs are run from absolute paths only")
+            throw JobFailure(
+                "bad_folder", "'\(wrong)' is not an absolute path; programs are run from absolute paths only")
         }
     }
 
-    /// The program's path without links, once it is one that this worker may run: in one of the folders, a regular executable
-    /// file with this hash (when one is given), and nobody but root and this user can change it, or the folders on the way to
-    /// it. Throws a `JobFailure` that names the remedy and holds the job for a minute: what is wrong is the host, not the job.
+    /// The program's path without links, once it is one that this worker may run: in one of the folders, a regular
+    /// executable file with this hash (when one is given), and nobody but root and this user can change it, or the
+    /// folders on the way to it. Throws a `JobFailure` that names the remedy and holds the job for a minute: what is
+    /// wrong is the host, not the job.
     public func check(_ program: String, sha256: String? = nil) throws -> String {
         guard !paths.isEmpty else {
             throw Self.refusal("this worker runs no programs; start one with REEVE_PROGRAMS, or --programs FOLDERS")
@@ -35,15 +37,16 @@ public struct ProgramFolders: Sendable {
         guard let path = Self.resolve(program) else {
             throw Self.refusal("\(program) cannot be reached: \(Self.errnoText); install it on this host")
         }
-        guard let folder = paths.compactMap(Self.resolve).first(where: { path.hasPrefix($0 == "/" ? $0 : $0 + "/") }) else {
+        guard let folder = paths.compactMap(Self.resolve).first(where: { Self.isInside(path, $0) })
+        else {
             throw Self.refusal(
                 "\(path == program ? path : "\(program), really \(path),") is in none of the folders of REEVE_PROGRAMS")
         }
         var place = folder
         try Self.checkOwner(of: place, type: S_IFDIR)
-        let parts = path.dropFirst(folder.utf8.count).split(separator: "/")
+        let parts = path.utf8.dropFirst(folder.utf8.count).split(separator: UInt8(ascii: "/"))
         for part in parts.dropLast() {
-            place += "/\(part)"
+            place += "/" + String(decoding: part, as: UTF8.self)
             try Self.checkOwner(of: place, type: S_IFDIR)
         }
         let mode = try Self.checkOwner(of: path, type: S_IFREG)
@@ -52,7 +55,8 @@ public struct ProgramFolders: Sendable {
         }
         guard access(path, X_OK) == 0 else { throw Self.refusal("\(path) is not executable; run: chmod +x \(path)") }
         if let sha256, try Self.hash(of: path) != sha256 {
-            throw Self.refusal("\(path) is not what was registered; run: reeve kind add … --pin --replace, or restore it")
+            throw Self.refusal(
+                "\(path) is not what was registered; run: reeve kind add … --pin --replace, or restore it")
         }
         return path
     }
@@ -86,6 +90,11 @@ public struct ProgramFolders: Sendable {
             throw refusal("\(path) can be changed by others; run: chmod go-w \(path)")
         }
         return status.st_mode
+    }
+
+    /// By bytes, as the kernel compares: Swift takes two spellings of one letter for equal.
+    private static func isInside(_ path: String, _ folder: String) -> Bool {
+        path.utf8.starts(with: (folder == "/" ? folder : folder + "/").utf8)
     }
 
     private static func resolve(_ path: String) -> String? {

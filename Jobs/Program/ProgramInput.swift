@@ -10,8 +10,8 @@ struct ProgramInput {
     let connections: ProgramConnections
     let folder: String
 
-    /// Not for programs: the worker's own settings, other logins, and what changes how programs are loaded. The database
-    /// refuses these names, too.
+    /// Not for programs: the worker's own settings, other logins, and what changes how programs are loaded. The
+    /// database refuses these names, too.
     static func isKept(_ name: String) -> Bool {
         ["REEVE_", "PG", "LD_"].contains { name.hasPrefix($0) } || ["PATH", "HOME", "TMPDIR", "LANG"].contains(name)
     }
@@ -20,7 +20,8 @@ struct ProgramInput {
     var document: String {
         let (attempt, tenant) = (context.attempt, context.tenant)
         let text = JSON.object([
-            "version": 1, "id": .int(attempt.jobID), "kind": .string(attempt.kind.rawValue), "queue": .string(attempt.queue),
+            "version": 1, "id": .int(attempt.jobID), "kind": .string(attempt.kind.rawValue),
+            "queue": .string(attempt.queue),
             "attempt": .int(Int64(attempt.number)), "lease": .string(lease), "deadline": .string(deadline),
             "traceparent": attempt.traceparent.map(JSON.string) ?? .null,
             "tenant": [

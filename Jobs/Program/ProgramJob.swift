@@ -3,9 +3,9 @@ public import JobKit
 public import Processes
 import Tenancy
 
-/// Runs a program as a job (design section 7, `exec`): the job as JSON on standard input, progress and result as JSON lines on
-/// standard output, exit status 0 done, 75 try again, any other one failed; both count as an attempt and come back after the
-/// kind's backoff. The program has no arguments: nothing that an enqueuer says reaches a command line.
+/// Runs a program as a job (design section 7, `exec`): the job as JSON on standard input, progress and result as JSON
+/// lines on standard output, exit status 0 done, 75 try again, any other one failed; both count as an attempt and come
+/// back after the kind's backoff. The program has no arguments: nothing that an enqueuer says reaches a command line.
 public struct ProgramJob: Sendable {
     /// The exit status that asks for another attempt (EX_TEMPFAIL in sysexits.h).
     public static let tryAgain: Int32 = 75
@@ -58,7 +58,9 @@ public struct ProgramJob: Sendable {
 
     /// Hides what is the worker's, and what is lent to other children: they are other tenants'.
     private func confinement(_ folder: WorkFolder, _ connections: ProgramConnections) -> Confinement {
-        let service = connections.environment["PGSERVICEFILE"].map { $0.prefix(upTo: $0.lastIndex(of: "/") ?? $0.endIndex) }
+        let service = connections.environment["PGSERVICEFILE"].map {
+            $0.prefix(upTo: $0.lastIndex(of: "/") ?? $0.endIndex)
+        }
         return Confinement(
             hidden: folders.hidden + [WorkFolder.pattern, ChildConnection.pattern],
             kept: [folder.path] + (service.map { [String($0)] } ?? []))

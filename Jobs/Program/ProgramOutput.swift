@@ -1,7 +1,7 @@
 import JobKit
 
-/// Reads a program's standard output: JSON lines, each `{"progress": …}`, `{"result": …}` or `{"log": …}`. Any other line is
-/// counted, said in the log without its content (it may hold anybody's data) and ignored.
+/// Reads a program's standard output: JSON lines, each `{"progress": …}`, `{"result": …}` or `{"log": …}`. Any other
+/// line is counted, said in the log without its content (it may hold anybody's data) and ignored.
 struct ProgramOutput {
     /// A longer line is ignored like one that is no message; so this bounds a result as well.
     static let lineLimit = 64 << 10
@@ -45,7 +45,8 @@ struct ProgramOutput {
         bytes += Int64(chunk.count)
         guard bytes <= limit else {
             throw JobFailure(
-                "too_much_output", "the program wrote more than \(limit) bytes to standard output; raise it with --output")
+                "too_much_output",
+                "the program wrote more than \(limit) bytes to standard output; raise it with --output")
         }
         var rest = chunk[...]
         while let end = rest.firstIndex(of: UInt8(ascii: "\n")) {

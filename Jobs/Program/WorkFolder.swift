@@ -23,14 +23,16 @@ struct WorkFolder {
 
     func remove(_ log: Log) {
         do { try FileManager.default.removeItem(atPath: path) } catch {
-            log.warning("a program's folder could not be removed", ["folder": .string(path), "error": .string("\(error)")])
+            log.warning(
+                "a program's folder could not be removed", ["folder": .string(path), "error": .string("\(error)")])
         }
     }
 
     /// Removes what killed workers of this user left behind.
     static func removeLeftovers() {
         // A folder that cannot be read or removed is another user's, who cleans up as well.
-        for entry in (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? [] where entry.hasPrefix(prefix) {
+        for entry in (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? [] where entry.hasPrefix(prefix)
+        {
             guard let pid = pid_t(entry.dropFirst(prefix.count).prefix { $0 != "-" }), kill(pid, 0) != 0, errno == ESRCH
             else { continue }
             var status = stat()

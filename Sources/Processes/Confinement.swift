@@ -1,9 +1,10 @@
 import FoundationEssentials
 import Glibc
 
-/// Keeps files from a child program that its user could open (Landlock, landlock(7)): the secrets and working files of the
-/// worker and of other children. A confined program also has no capabilities and gains none by running another (setuid),
-/// cannot look into processes outside (their environment, their memory) and, from Linux 6.12 on, cannot send them signals.
+/// Keeps files from a child program that its user could open (Landlock, landlock(7)): the secrets and working files of
+/// the worker and of other children. A confined program also has no capabilities and gains none by running another
+/// (setuid), cannot look into processes outside (their environment, their memory) and, from Linux 6.12 on, cannot send
+/// them signals.
 public struct Confinement: Sendable, Codable, Equatable {
     /// Paths that the program may not open, with all that is below; a `*` at the end stands for any ending.
     public let hidden: [String]
@@ -32,8 +33,9 @@ public struct Confinement: Sendable, Codable, Equatable {
         defer { close(Int32(rules)) }
         guard allow("/", rights, rules) else { return false }
         for path in kept where !add(path, rights, rules) { return false }
-        // PR_CAPBSET_DROP: of a worker that runs as root the program keeps the user, not the rights; CAP_PERFMON alone would let it
-        // read the memory of others past Landlock. Refused to any other user, who has none of them to lose.
+        // PR_CAPBSET_DROP: of a worker that runs as root the program keeps the user, not the rights; CAP_PERFMON alone
+        // would let it read the memory of others past Landlock. Refused to any other user, who has none of them to
+        // lose.
         for capability in 0..<64 as Range<UInt> { _ = Self.prctl(24, capability) }
         return Self.prctl(38 /* PR_SET_NO_NEW_PRIVS */, 1) == 0 && Self.call(446, rules, 0, 0, 0) == 0
     }

@@ -1,8 +1,8 @@
 import Glibc
 import JobKit
 
-/// A child's standard input as a file in memory (memfd_create(2)): nothing has to be fed while it runs, nothing of it touches a
-/// disk, and it is gone with the last process that holds it.
+/// A child's standard input as a file in memory (memfd_create(2)): nothing has to be fed while it runs, nothing of it
+/// touches a disk, and it is gone with the last process that holds it.
 final class InputDocument {
     let descriptor: Int32
 
@@ -10,7 +10,8 @@ final class InputDocument {
         // Declared for _GNU_SOURCE only, which Swift's Glibc does not set. 1 is MFD_CLOEXEC.
         typealias Create = @convention(c) (UnsafePointer<CChar>, UInt32) -> Int32
         guard let symbol = dlsym(nil, "memfd_create") else {
-            throw ChildProcessError(code: "no_memfd", message: "this system has no memfd_create (glibc 2.27)", disposition: .giveUp)
+            throw ChildProcessError(
+                code: "no_memfd", message: "this system has no memfd_create (glibc 2.27)", disposition: .giveUp)
         }
         let file = "input".withCString { unsafeBitCast(symbol, to: Create.self)($0, 1) }
         guard file >= 0 else { throw Self.failure() }

@@ -23,7 +23,8 @@ public struct ResourceLimits: Sendable, Equatable, Codable {
 
     /// As the supervisor is told.
     var word: String {
-        guard self != ResourceLimits(), let data = try? JSONEncoder().encode(self) else { return Self.none }  // always encodes
+        // Numbers and strings always encode.
+        guard self != ResourceLimits(), let data = try? JSONEncoder().encode(self) else { return Self.none }
         return String(decoding: data, as: UTF8.self)
     }
 

@@ -32,10 +32,13 @@ import Testing
             let refused = try run(words)
             #expect(refused.code == 2 && refused.err.contains(said), "\(words) \(refused)")
         }
-        let all = base + [
-            "--program", program, "--queue", "invoices", "--schema", "\(folder)/schema.json", "--timeout", "10m", "--memory",
-            "256M", "--output", "1M", "--attempts", "7", "--statuses", "active,suspended", "--env", "HTTPS_PROXY", "--pin",
-        ]
+        let all =
+            base + [
+                "--program", program, "--queue", "invoices", "--schema", "\(folder)/schema.json", "--timeout", "10m",
+                "--memory",
+                "256M", "--output", "1M", "--attempts", "7", "--statuses", "active,suspended", "--env", "HTTPS_PROXY",
+                "--pin",
+            ]
         let added = try run(all)
         #expect(added.code == 0 && added.err.contains("is not an executable file here"), "\(added)")
         #expect(try run(all).code == 5)
@@ -57,14 +60,18 @@ import Testing
         #expect(try programs(doctor).first?["verdict"]?.string == "warn")
         #expect(try programs(doctor).first?["remedy"]?.string?.contains("REEVE_PROGRAMS") == true)
         let inFolder = ["REEVE_PROGRAMS": folder]
-        #expect(try programs(run(["doctor", "--json"], inFolder)).first?["finding"]?.string?.contains("chmod +x") == true)
+        #expect(
+            try programs(run(["doctor", "--json"], inFolder)).first?["finding"]?.string?.contains("chmod +x") == true)
         chmod(program, 0o755)
         #expect(try programs(run(["doctor", "--json"], inFolder)).first?["verdict"]?.string == "ok")
         let relative = try run(["worker"], ["REEVE_PROGRAMS": "jobs"])
         #expect(relative.code == 2 && relative.err.contains("is not an absolute path"), "\(relative)")
         let inUse = try run(["kind", "remove", "send-invoice"])
-        #expect(inUse.code == 5 && inUse.err.contains("one job wait or run") && inUse.err.contains("--force"), "\(inUse)")
-        #expect(try run(["kind", "remove", "send-invoice", "--force"]).out.contains("is removed; jobs of it that are left: 1"))
+        #expect(
+            inUse.code == 5 && inUse.err.contains("one job wait or run") && inUse.err.contains("--force"), "\(inUse)")
+        #expect(
+            try run(["kind", "remove", "send-invoice", "--force"]).out.contains(
+                "is removed; jobs of it that are left: 1"))
         let brought = try run(["kind", "remove", "stocktake"])
         #expect(brought.code == 5 && brought.err.contains("a binary brings"), "\(brought)")
         let near = try run(["kind", "remove", "stocktak"])

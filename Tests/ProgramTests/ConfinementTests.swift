@@ -36,7 +36,10 @@ struct ConfinementTests {
         }
         fixture.hidden = [key, "\(fixture.folder)/storage", "/nowhere/at/all"]
         try fixture.python(Self.opener + "\nprint(json.dumps({'result': said}))")
-        let paths = [key, "\(fixture.folder)/link", "\(fixture.folder)/etc/../etc/key", beside, backup, "\(others)/pass-1", "/etc/passwd"]
+        let paths = [
+            key, "\(fixture.folder)/link", "\(fixture.folder)/etc/../etc/key", beside, backup, "\(others)/pass-1",
+            "/etc/passwd",
+        ]
         let result = try #require(try fixture.result(args: JSON.object(["open": .array(paths.map(JSON.string))]).text))
         for path in [key, "\(fixture.folder)/link", "\(fixture.folder)/etc/../etc/key", backup, "\(others)/pass-1"] {
             #expect(result[path]?.string == "Permission denied", "\(path): \(result)")
@@ -50,18 +53,20 @@ struct ConfinementTests {
         try fixture.python(
             Self.opener + """
 
-            status = open("/proc/self/status").read()
-            os.mkdir("sub"); open("sub/a", "w").write("x"); os.rename("sub/a", "b"); os.truncate("b", 0); os.symlink("b", "c")
-            os.remove("c"); os.remove("b"); os.rmdir("sub")
-            try: os.kill(job["args"]["pid"], 0); killed = "allowed"
-            except OSError as error: killed = error.strerror
-            print(json.dumps({"result": {"said": said, "new_privileges": "NoNewPrivs:\\t1" not in status, "killed": killed}}))
-            """)
+                status = open("/proc/self/status").read()
+                os.mkdir("sub"); open("sub/a", "w").write("x"); os.rename("sub/a", "b"); os.truncate("b", 0); os.symlink("b", "c")
+                os.remove("c"); os.remove("b"); os.rmdir("sub")
+                try: os.kill(job["args"]["pid"], 0); killed = "allowed"
+                except OSError as error: killed = error.strerror
+                print(json.dumps({"result": {"said": said, "new_privileges": "NoNewPrivs:\\t1" not in status, "killed": killed}}))
+                """)
         let paths = ["/proc/\(getpid())/environ", "/proc/\(getpid())/maps", "/proc/self/environ"]
         let args: JSON = ["open": .array(paths.map(JSON.string)), "pid": .int(Int64(getpid()))]
         let result = try #require(try fixture.result(args: args.text))
         #expect(result["said"]?[paths[0]]?.string == "Permission denied", "\(result)")
-        #expect(result["said"]?[paths[1]]?.string == "Permission denied" && result["said"]?[paths[2]]?.string == "read True", "\(result)")
+        #expect(
+            result["said"]?[paths[1]]?.string == "Permission denied"
+                && result["said"]?[paths[2]]?.string == "read True", "\(result)")
         #expect(result["new_privileges"] == false)
         // Scoped signals came with Linux 6.12.
         #expect(["Operation not permitted", "allowed"].contains(result["killed"]?.string ?? ""), "\(result)")

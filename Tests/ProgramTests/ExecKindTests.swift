@@ -4,17 +4,21 @@ import Testing
 
 @Suite("The register of programs", .serialized)
 struct ExecKindTests {
-    private static let add = "SELECT reeve.add_exec_kind($1::jsonb, $2::text, $3::text, $4::bigint, $5::bigint, $6::text[])"
+    private static let add =
+        "SELECT reeve.add_exec_kind($1::jsonb, $2::text, $3::text, $4::bigint, $5::bigint, $6::text[])"
 
     private func add(
-        _ fleet: ProgramFleet, _ name: JSON = "send-invoice", program: String = "/opt/jobs/send-invoice", sha256: String? = nil,
-        memory: Int64 = 512 << 20, output: Int64 = 16 << 20, environment: [String] = [], schema: JSON = ["type": "object"],
+        _ fleet: ProgramFleet, _ name: JSON = "send-invoice", program: String = "/opt/jobs/send-invoice",
+        sha256: String? = nil,
+        memory: Int64 = 512 << 20, output: Int64 = 16 << 20, environment: [String] = [],
+        schema: JSON = ["type": "object"],
         queue: JSON = "invoices", as role: String? = nil
     ) throws -> (String?, String) {
         try fleet.refusal(
             Self.add,
             [
-                JSON.object(["name": name, "queue": queue, "time_limit_ms": 1000, "schema": schema]), program, sha256, memory, output,
+                JSON.object(["name": name, "queue": queue, "time_limit_ms": 1000, "schema": schema]), program, sha256,
+                memory, output,
                 environment,
             ], as: role)
     }
@@ -28,7 +32,9 @@ struct ExecKindTests {
         }
         defer {
             for role in ["worker", "enqueuer", "viewer", "approver", "operator"] {
-                do { try fleet.connection.executeScript("DROP ROLE \"exec_\(role)\"") } catch { Issue.record("\(error)") }
+                do { try fleet.connection.executeScript("DROP ROLE \"exec_\(role)\"") } catch {
+                    Issue.record("\(error)")
+                }
             }
         }
         for role in ["worker", "enqueuer", "viewer", "approver"] {
@@ -45,7 +51,8 @@ struct ExecKindTests {
         #expect(try fleet.refusal("SELECT reeve.exec_kind_facts('send-invoice')", as: "exec_enqueuer").0 == "42501")
         #expect(try fleet.refusal("SELECT reeve.remove_exec_kind('send-invoice')", as: "exec_operator").1 == "accepted")
         let audit = try fleet.connection.execute(
-            "SELECT action, object, login, detail ->> 'program' FROM reeve.audit_entry WHERE action LIKE 'kind.%' ORDER BY id")
+            "SELECT action, object, login, detail ->> 'program' FROM reeve.audit_entry WHERE action LIKE 'kind.%' ORDER BY id"
+        )
         #expect(
             try audit.map { try [$0.text(0), $0.text(1), $0.text(2), $0.text(3)] } == [
                 ["kind.add", "kind send-invoice", "exec_operator", "/opt/jobs/send-invoice"],
@@ -90,18 +97,22 @@ struct ExecKindTests {
                 "SELECT reeve.add_exec_kind('{\"name\": \"backup\", \"queue\": \"backups\", \"time_limit_ms\": 1, \"schema\": {}}', '/bin/x', p_replace => true)"
             ).0 == "RV012")
         #expect(try fleet.refusal("SELECT reeve.remove_exec_kind('backup')").0 == "RV012")
-        #expect(try fleet.connection.execute("SELECT max_attempts FROM reeve.kind WHERE name = 'backup'")[0].int(0) == 1)
+        #expect(
+            try fleet.connection.execute("SELECT max_attempts FROM reeve.kind WHERE name = 'backup'")[0].int(0) == 1)
         #expect(try add(fleet).1 == "accepted")
         let replaced = try fleet.refusal(register, ["send-invoice"])
         #expect(replaced.0 == "RV012" && replaced.1.contains("a binary cannot bring"), "\(replaced)")
-        #expect(try fleet.connection.execute("SELECT queue FROM reeve.kind WHERE name = 'send-invoice'")[0].text(0) == "invoices")
+        #expect(
+            try fleet.connection.execute("SELECT queue FROM reeve.kind WHERE name = 'send-invoice'")[0].text(0)
+                == "invoices")
     }
 
     @Test("a kind is not removed while jobs of it wait, unless forced")
     func inUse() throws {
         let fleet = try ProgramFleet([])
         _ = try fleet.connection.execute(
-            "INSERT INTO reeve.tenant (code, name, tier, isolation, region) VALUES ('acme', 'Acme', 'starter', 'schema', 'local')")
+            "INSERT INTO reeve.tenant (code, name, tier, isolation, region) VALUES ('acme', 'Acme', 'starter', 'schema', 'local')"
+        )
         #expect(try add(fleet).1 == "accepted")
         _ = try fleet.connection.execute("SELECT reeve.enqueue('acme.invoices', 'send-invoice')")
         let refused = try fleet.refusal("SELECT reeve.remove_exec_kind('send-invoice')")

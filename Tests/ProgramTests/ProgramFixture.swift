@@ -57,15 +57,19 @@ final class ProgramFixture {
         timeLimit: Duration = .seconds(60), number: Int = 1
     ) throws -> JobOutcome {
         let kind = ProgramKind(
-            kind: "exec", policy: JobPolicy(queue: "work", timeLimit: timeLimit), program: program ?? "\(folder)/program",
+            kind: "exec", policy: JobPolicy(queue: "work", timeLimit: timeLimit),
+            program: program ?? "\(folder)/program",
             sha256: sha256, memoryLimit: memory, outputLimit: output, environment: environment)
         let job = ProgramJob(
-            kind, folders: ProgramFolders(folders ?? [folder], hidden: hidden), access: access, supervisor: BuiltProducts.supervisor)
+            kind, folders: ProgramFolders(folders ?? [folder], hidden: hidden), access: access,
+            supervisor: BuiltProducts.supervisor)
         let tenant = JobHarness.tenant()
         let attempt = JobAttempt(
-            jobID: 7, tenant: tenant, queue: "acme.work", kind: "exec", number: number, leaseID: UUID(), traceparent: nil)
+            jobID: 7, tenant: tenant, queue: "acme.work", kind: "exec", number: number, leaseID: UUID(),
+            traceparent: nil)
         let context = JobContext(
-            attempt: attempt, deadline: .now + timeLimit, stop: stop, log: .quiet, resources: JobResources(), store: store)
+            attempt: attempt, deadline: .now + timeLimit, stop: stop, log: .quiet, resources: JobResources(),
+            store: store)
         return try job.erased.run(args: args, in: context)
     }
 

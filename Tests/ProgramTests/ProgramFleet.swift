@@ -36,7 +36,8 @@ final class ProgramFleet {
         let registry = TenantRegistry(directory: directory, actor: "tester")
         sharedDatabase = "programs_\(suffix)"
         try registry.addServer(
-            "main", conninfo: TestServer.shared.conninfo(database: "postgres"), region: "local", sharedDatabase: sharedDatabase)
+            "main", conninfo: TestServer.shared.conninfo(database: "postgres"), region: "local",
+            sharedDatabase: sharedDatabase)
         for (name, isolation) in tenants {
             try TenantProvisioner(registry: registry).create(
                 TenantRequest(
@@ -59,14 +60,16 @@ final class ProgramFleet {
     /// Starts a worker in this process, with these folders or the fixture's.
     func startWorker(folders: [String]? = nil) throws {
         let catalog = ProgramCatalog(
-            control: control, folders: ProgramFolders(folders ?? [programs.folder]), supervisor: BuiltProducts.supervisor)
+            control: control, folders: ProgramFolders(folders ?? [programs.folder]),
+            supervisor: BuiltProducts.supervisor)
         let registry = JobRegistry().finding { try catalog.job($0) }
         var resources = JobResources()
         resources.add(TenantSessions(directory: directory))
         let source = PostgresJobSource(settings, registry: registry, version: "test")
         let worker = Worker(
             source: source, registry: registry,
-            options: WorkerOptions(pools: ["starter": 4], otherSlots: nil, grace: .seconds(1)), resources: resources, log: .quiet)
+            options: WorkerOptions(pools: ["starter": 4], otherSlots: nil, grace: .seconds(1)), resources: resources,
+            log: .quiet)
         DispatchQueue(label: "worker").async(group: ended) { [stop] in
             do { try worker.run(until: stop) } catch { fatalError("the worker did not start: \(error)") }
             source.close()
@@ -75,9 +78,11 @@ final class ProgramFleet {
 
     /// Adds a kind as `reeve kind add` does.
     func addKind(_ name: String, program: String? = nil, more: [String: JSON] = [:], replace: Bool = false) throws {
-        let kind: JSON = .object([
-            "name": .string(name), "queue": "work", "time_limit_ms": 60_000, "schema": ["type": "object"], "max_attempts": 3,
-        ].merging(more) { $1 })
+        let kind: JSON = .object(
+            [
+                "name": .string(name), "queue": "work", "time_limit_ms": 60_000, "schema": ["type": "object"],
+                "max_attempts": 3,
+            ].merging(more) { $1 })
         _ = try connection.execute(
             "SELECT reeve.add_exec_kind($1::jsonb, $2::text, p_replace => $3::bool)",
             [kind, program ?? "\(programs.folder)/program", replace])
@@ -98,7 +103,8 @@ final class ProgramFleet {
     func end(of id: Int64) throws -> JSON {
         _ = try eventually {
             // Retries must not make the test wait for their backoff.
-            _ = try connection.execute("UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
+            _ = try connection.execute(
+                "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
             return try ["succeeded", "cancelled", "dead"].contains(job(id)["state"]?.string ?? "")
         }
         return try job(id)
@@ -116,7 +122,9 @@ final class ProgramFleet {
     }
 
     /// The SQLSTATE and message with which a statement is refused.
-    func refusal(_ sql: String, _ parameters: [(any PostgresEncodable)?] = [], as role: String? = nil) throws -> (String?, String) {
+    func refusal(_ sql: String, _ parameters: [(any PostgresEncodable)?] = [], as role: String? = nil) throws -> (
+        String?, String
+    ) {
         let other = try Connection(settings)
         defer { other.close() }
         do throws(PostgresError) {

@@ -7,9 +7,15 @@ import Testing
 @Suite("Where programs may be run from")
 struct ProgramFoldersTests {
     /// The refusal of a program, which must hold the job and name what is wrong.
-    private func refusal(_ fixture: ProgramFixture, _ program: String? = nil, folders: [String]? = nil, sha256: String? = nil) -> String {
-        guard let failure = fixture.failure({ try fixture.run(program, folders: folders, sha256: sha256) }) else { return "it ran" }
-        guard failure.code == "program_refused", case .hold(let reason, _) = failure.disposition else { return "\(failure)" }
+    private func refusal(
+        _ fixture: ProgramFixture, _ program: String? = nil, folders: [String]? = nil, sha256: String? = nil
+    ) -> String {
+        guard let failure = fixture.failure({ try fixture.run(program, folders: folders, sha256: sha256) }) else {
+            return "it ran"
+        }
+        guard failure.code == "program_refused", case .hold(let reason, _) = failure.disposition else {
+            return "\(failure)"
+        }
         #expect(reason.hasPrefix("program_refused: "))
         return failure.message
     }
@@ -34,9 +40,13 @@ struct ProgramFoldersTests {
         mkdir("\(fixture.folder)/a", 0o755)
         mkdir("\(fixture.folder)/ab", 0o755)
         try fixture.install("#!/bin/sh\n", as: "ab/program")
-        #expect(refusal(fixture, "\(fixture.folder)/ab/program", folders: ["\(fixture.folder)/a"]).contains("none of the folders"))
+        #expect(
+            refusal(fixture, "\(fixture.folder)/ab/program", folders: ["\(fixture.folder)/a"]).contains(
+                "none of the folders"))
         symlink("\(fixture.folder)/ab", "\(fixture.folder)/a/link")
-        #expect(refusal(fixture, "\(fixture.folder)/a/link/program", folders: ["\(fixture.folder)/a"]).contains("none of the folders"))
+        #expect(
+            refusal(fixture, "\(fixture.folder)/a/link/program", folders: ["\(fixture.folder)/a"]).contains(
+                "none of the folders"))
     }
 
     @Test("a link within the folders is followed, and a folder may be a link itself")
@@ -48,7 +58,9 @@ struct ProgramFoldersTests {
         let link = fixture.folder + "-link"
         symlink(fixture.folder, link)
         defer { unlink(link) }
-        guard case .finished = try fixture.run("\(link)/program", folders: [link]) else { Issue.record("refused"); return }
+        guard case .finished = try fixture.run("\(link)/program", folders: [link]) else {
+            Issue.record("refused"); return
+        }
     }
 
     @Test("a program that others can change is refused, and so is one in a folder that they can change")
@@ -67,6 +79,20 @@ struct ProgramFoldersTests {
         #expect(refusal(fixture).contains("chmod go-w \(fixture.folder)"))
         chmod(fixture.folder, 0o700)
         guard case .finished = try fixture.run() else { Issue.record("refused"); return }
+    }
+
+    @Test("folders are compared by their bytes, and every one on the way is checked when names are not ASCII")
+    func unicode() throws {
+        let fixture = try ProgramFixture()
+        for name in ["\u{e9}", "e\u{301}", "\u{e9}/sub", "\u{e9}/sub/sub"] { mkdir("\(fixture.folder)/\(name)", 0o755) }
+        try fixture.install("#!/bin/sh\n", as: "e\u{301}/program")
+        #expect(
+            refusal(fixture, "\(fixture.folder)/e\u{301}/program", folders: ["\(fixture.folder)/\u{e9}"])
+                .contains("none of the folders"))
+        let nested = try fixture.install("#!/bin/sh\n", as: "\u{e9}/sub/sub/program")
+        guard case .finished = try fixture.run(nested, folders: ["\(fixture.folder)/\u{e9}"]) else { Issue.record("refused"); return }
+        chmod("\(fixture.folder)/\u{e9}/sub", 0o777)
+        #expect(refusal(fixture, nested, folders: ["\(fixture.folder)/\u{e9}"]).contains("chmod go-w"))
     }
 
     @Test("a program of another user is refused", .enabled(if: geteuid() == 0, "only root can give a file away"))
@@ -104,7 +130,8 @@ struct ProgramFoldersTests {
     func noFormat() throws {
         let fixture = try ProgramFixture()
         try fixture.install("neither\n")
-        #expect(fixture.failure { try fixture.run() }?.message.contains("could not be started: Exec format error") == true)
+        #expect(
+            fixture.failure { try fixture.run() }?.message.contains("could not be started: Exec format error") == true)
     }
 
     @Test("a folder that is not absolute is not taken")

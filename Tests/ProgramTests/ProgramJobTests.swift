@@ -64,7 +64,8 @@ struct ProgramJobTests {
         let fixture = try ProgramFixture()
         try fixture.shell("echo 'the mailer is away' >&2; exit 75")
         let again = try #require(fixture.failure { try fixture.run() })
-        #expect(again.code == "try_again" && again.disposition == .retry && again.message.contains("the mailer is away"))
+        #expect(
+            again.code == "try_again" && again.disposition == .retry && again.message.contains("the mailer is away"))
         try fixture.shell("head -c 100000 /dev/zero | tr '\\0' x >&2; printf '\\nno such\\033 customer\\n' >&2; exit 3")
         let failed = try #require(fixture.failure { try fixture.run() })
         #expect(failed.code == "program_failed" && failed.disposition == .retry)
@@ -126,7 +127,8 @@ struct ProgramJobTests {
     func politeStop() throws {
         let fixture = try ProgramFixture()
         try fixture.shell(
-            "trap 'echo cleaned > \(fixture.folder)/cleaned; exit 75' TERM; echo $$ > \(fixture.folder)/pid; while :; do sleep 0.05; done")
+            "trap 'echo cleaned > \(fixture.folder)/cleaned; exit 75' TERM; echo $$ > \(fixture.folder)/pid; while :; do sleep 0.05; done"
+        )
         let stop = fixture.stop
         let folder = fixture.folder
         DispatchQueue(label: "stopper").async {
@@ -160,7 +162,9 @@ struct ProgramJobTests {
     @Test("a grandchild that outlives its program is killed and does not hold up the end")
     func grandchild() throws {
         let fixture = try ProgramFixture()
-        try fixture.shell("setsid sh -c 'echo $$ > \(fixture.folder)/pid; exec sleep 1000' & while [ ! -s \(fixture.folder)/pid ]; do sleep 0.01; done; echo '{\"result\": {\"ok\": true}}'")
+        try fixture.shell(
+            "setsid sh -c 'echo $$ > \(fixture.folder)/pid; exec sleep 1000' & while [ ! -s \(fixture.folder)/pid ]; do sleep 0.01; done; echo '{\"result\": {\"ok\": true}}'"
+        )
         #expect(try fixture.result() == ["ok": true])
         let pid = try #require(fixture.lines("pid").first.flatMap { pid_t($0) })
         #expect(!isAlive(pid))
@@ -172,7 +176,9 @@ struct ProgramJobTests {
         setenv("PGPASSWORD", "CANARY", 1)
         setenv("INVOICE_COLOUR", "blue", 1)
         setenv("INVOICE_SECRET", "CANARY", 1)
-        defer { for name in ["REEVE_SECRET_CANARY", "PGPASSWORD", "INVOICE_COLOUR", "INVOICE_SECRET"] { unsetenv(name) } }
+        defer {
+            for name in ["REEVE_SECRET_CANARY", "PGPASSWORD", "INVOICE_COLOUR", "INVOICE_SECRET"] { unsetenv(name) }
+        }
         let fixture = try ProgramFixture()
         try fixture.python("import json, os\nprint(json.dumps({'result': dict(os.environ)}))")
         let allowed = ["INVOICE_COLOUR", "NOT_SET", "REEVE_SECRET_CANARY", "PGPASSWORD", "LD_PRELOAD"]
@@ -181,7 +187,8 @@ struct ProgramJobTests {
         #expect(environment["INVOICE_COLOUR"]?.string == "blue" && environment["HOME"]?.string == "/nonexistent")
         #expect(environment["REEVE_TENANT"]?.string == "acme" && environment["REEVE_JOB_ID"]?.string == "7")
         let known: Set = [
-            "PATH", "LANG", "HOME", "TMPDIR", "INVOICE_COLOUR", "REEVE_JOB_ID", "REEVE_KIND", "REEVE_QUEUE", "REEVE_ATTEMPT",
+            "PATH", "LANG", "HOME", "TMPDIR", "INVOICE_COLOUR", "REEVE_JOB_ID", "REEVE_KIND", "REEVE_QUEUE",
+            "REEVE_ATTEMPT",
             "REEVE_LEASE", "REEVE_DEADLINE", "REEVE_TENANT", "REEVE_TENANT_ID", "LC_CTYPE",
         ]
         #expect(Set(environment.keys).subtracting(known).isEmpty, "\(environment.keys)")

@@ -14,9 +14,11 @@ struct ProgramWorkerTests {
         let fleet = try ProgramFleet()
         try fleet.startWorker()
         try fleet.programs.shell("cat > /dev/null; echo '{\"result\": {\"version\": 1}}'")
-        #expect(try fleet.refusal("SELECT reeve.enqueue($1::text, 'late')", ["\(fleet.code("acme")).work"]).0 == "RV004")
+        #expect(
+            try fleet.refusal("SELECT reeve.enqueue($1::text, 'late')", ["\(fleet.code("acme")).work"]).0 == "RV004")
         try fleet.addKind("late", more: ["schema": ["type": "object", "required": ["n"]]])
-        #expect(try fleet.refusal("SELECT reeve.enqueue($1::text, 'late')", ["\(fleet.code("acme")).work"]).0 == "RV005")
+        #expect(
+            try fleet.refusal("SELECT reeve.enqueue($1::text, 'late')", ["\(fleet.code("acme")).work"]).0 == "RV005")
         let first = try fleet.end(of: fleet.enqueue("late", ["n": 1]))
         #expect(first["state"]?.string == "succeeded" && first["result"] == ["version": 1], "\(first)")
         let other = try fleet.programs.install("#!/bin/sh\necho '{\"result\": {\"version\": 2}}'\n", as: "other")
@@ -24,7 +26,8 @@ struct ProgramWorkerTests {
         let second = try fleet.end(of: fleet.enqueue("late"))
         #expect(second["result"] == ["version": 2], "\(second)")
         _ = try fleet.connection.execute("SELECT reeve.remove_exec_kind('late')")
-        #expect(try fleet.refusal("SELECT reeve.enqueue($1::text, 'late')", ["\(fleet.code("acme")).work"]).0 == "RV004")
+        #expect(
+            try fleet.refusal("SELECT reeve.enqueue($1::text, 'late')", ["\(fleet.code("acme")).work"]).0 == "RV004")
     }
 
     @Test("attempts that fail or ask to be tried again come back until the last one, and the error says why")
@@ -32,7 +35,8 @@ struct ProgramWorkerTests {
         let fleet = try ProgramFleet([("acme", .schema)])
         try fleet.startWorker()
         try fleet.programs.shell(
-            "if [ $REEVE_ATTEMPT = 1 ]; then echo 'not yet' >&2; exit 75; fi; echo \"{\\\"result\\\": {\\\"attempt\\\": $REEVE_ATTEMPT}}\"")
+            "if [ $REEVE_ATTEMPT = 1 ]; then echo 'not yet' >&2; exit 75; fi; echo \"{\\\"result\\\": {\\\"attempt\\\": $REEVE_ATTEMPT}}\""
+        )
         try fleet.addKind("again")
         let again = try fleet.end(of: fleet.enqueue("again"))
         #expect(again["state"]?.string == "succeeded" && again["result"] == ["attempt": 2], "\(again)")
@@ -109,7 +113,9 @@ struct ProgramWorkerTests {
         try fleet.addKind("look")
         let job = try fleet.end(of: fleet.enqueue("look"))
         let result = try #require(job["result"], "\(job)")
-        #expect(result["found"]?.array == [] && result["in_service"] == false && (result["length"]?.int ?? 0) >= 20, "\(result)")
+        #expect(
+            result["found"]?.array == [] && result["in_service"] == false && (result["length"]?.int ?? 0) >= 20,
+            "\(result)")
         #expect(result["modes"]?.array == ["0o600", "0o600", "0o700"])
         #expect(access(try #require(result["file"]?.string), F_OK) != 0)
     }
@@ -144,14 +150,20 @@ struct ProgramWorkerTests {
             "schema": .string(other.schemas[0]), "login": .string(other.login), "database": .string(other.database),
             "id": .string(other.tenantID.description), "control": .string(fleet.settings["dbname"] ?? ""),
         ]
-        let theirs = try fleet.end(of: fleet.enqueue("peek", [
-            "schema": .string(own.schemas[0]), "login": .string(own.login), "database": .string(own.database),
-            "id": .string(own.tenantID.description), "control": "postgres"], tenant: "globex"))
+        let theirs = try fleet.end(
+            of: fleet.enqueue(
+                "peek",
+                [
+                    "schema": .string(own.schemas[0]), "login": .string(own.login), "database": .string(own.database),
+                    "id": .string(own.tenantID.description), "control": "postgres",
+                ], tenant: "globex"))
         #expect(theirs["result"]?["seen"]?.string == "1", "\(theirs)")
         let job = try fleet.end(of: fleet.enqueue("peek", args))
         let result = try #require(job["result"], "\(job)")
         func isRefused(_ name: String) -> Bool { result[name]?.string?.hasPrefix("refused: ") == true }
-        #expect(result["user"]?.string == own.login && result["inserted"]?.string == "" && result["seen"]?.string == "1", "\(result)")
+        #expect(
+            result["user"]?.string == own.login && result["inserted"]?.string == "" && result["seen"]?.string == "1",
+            "\(result)")
         #expect(isRefused("role") && isRefused("owner") && isRefused("as_other") && isRefused("control"), "\(result)")
         #expect(result["lied"]?.string == "1", "\(result)")
         #expect(result["schemas"]?.array?.compactMap(\.string) == own.schemas && result["services"]?.array == ["reeve"])
@@ -169,18 +181,23 @@ struct ProgramWorkerTests {
         let store = try fleet.store("acme")
         let admin = try fleet.tenantsDatabase()
         defer { admin.close() }
-        try admin.executeScript("SET search_path = \(quoteIdentifier(store.schemas[0])), reference; SET demo.marker = 'acme'")
+        try admin.executeScript(
+            "SET search_path = \(quoteIdentifier(store.schemas[0])), reference; SET demo.marker = 'acme'")
         try admin.executeScript("SET demo.customers = 12; SET demo.orders_per_customer = 4; SET demo.lots = 60")
         let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
-        let data = try String(contentsOf: URL(filePath: "\(root)/deploy/templates/steel/demo-data.sql"), encoding: .utf8)
+        let data = try String(
+            contentsOf: URL(filePath: "\(root)/deploy/templates/steel/demo-data.sql"), encoding: .utf8)
         try admin.executeScript("BEGIN;" + data + ";COMMIT")
         let most = try admin.execute(
             "SELECT to_char(invoiced_on, 'YYYY-MM'), count(*) FROM invoices GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 1")[0]
-        let schema = try String(contentsOf: URL(filePath: "\(root)/deploy/examples/send-invoice.schema.json"), encoding: .utf8)
-        try fleet.addKind("send-invoice", program: fleet.programs.example("send-invoice"), more: ["schema": JSON(parsing: schema)])
+        let schema = try String(
+            contentsOf: URL(filePath: "\(root)/deploy/examples/send-invoice.schema.json"), encoding: .utf8)
+        try fleet.addKind(
+            "send-invoice", program: fleet.programs.example("send-invoice"), more: ["schema": JSON(parsing: schema)])
         #expect(
             try fleet.refusal(
-                "SELECT reeve.enqueue($1::text, 'send-invoice', '{\"month\": \"2026-3\"}')", ["\(fleet.code("acme")).work"]
+                "SELECT reeve.enqueue($1::text, 'send-invoice', '{\"month\": \"2026-3\"}')",
+                ["\(fleet.code("acme")).work"]
             ).0 == "RV005")
         let invoices = try fleet.end(of: fleet.enqueue("send-invoice", ["month": .string(most.text(0))]))
         #expect(try invoices["result"] == ["invoices": .int(most.int(1))], "\(invoices)")

@@ -8,7 +8,8 @@ import Testing
 @Suite("Connections for child programs")
 struct ChildConnectionTests {
     private func login(_ user: String, _ password: String) throws -> ChildConnection.Login {
-        ChildConnection.Login(settings: try ConnectionSettings("host=/tmp dbname=d_\(user) user=\(user)"), user: user, password: password)
+        ChildConnection.Login(
+            settings: try ConnectionSettings("host=/tmp dbname=d_\(user) user=\(user)"), user: user, password: password)
     }
 
     private func text(_ path: String) throws -> String { try String(contentsOf: URL(filePath: path), encoding: .utf8) }
@@ -30,7 +31,9 @@ struct ChildConnectionTests {
         let service = try text(file)
         #expect(service.contains("[reeve-1]\n") && service.contains("[reeve-2]\n") && !service.contains("[reeve]\n"))
         #expect(!service.contains("first") && !service.contains("second"))
-        let files = service.split(separator: "\n").compactMap { $0.hasPrefix("passfile=") ? String($0.dropFirst(9)) : nil }
+        let files = service.split(separator: "\n").compactMap {
+            $0.hasPrefix("passfile=") ? String($0.dropFirst(9)) : nil
+        }
         #expect(try files.map(text) == ["*:*:*:a:first\n", "*:*:*:a:second\n"])
         child.remove()
         #expect(access(file, F_OK) != 0 && files.allSatisfy { access($0, F_OK) != 0 })

@@ -8,10 +8,11 @@ enum KindAdd {
     static let command = Command(
         "add", "make a program in any language a kind",
         details: """
-            The program gets the job as one JSON document on standard input, and its tenant's own database connection through
-            PGSERVICEFILE. It writes JSON lines, {"progress": {…}}, {"result": {…}} or {"log": {…}}, and ends with 0 done,
-            75 try again, or anything else: failed. Both come back after a wait while attempts are left. Only workers whose
-            REEVE_PROGRAMS names a folder that holds the program run it, and only while nobody else can write to it.
+            The program gets the job as one JSON document on standard input, and its tenant's own database connection
+            through PGSERVICEFILE. It writes JSON lines, {"progress": {…}}, {"result": {…}} or {"log": {…}}, and ends
+            with 0 done, 75 try again, or anything else: failed. Both come back after a wait while attempts are left. Only
+            workers whose REEVE_PROGRAMS names a folder that holds the program run it, and only while nobody else can
+            write to it.
             """,
         arguments: [CommandArgument("KIND", "its name: send-invoice")],
         options: [
@@ -29,8 +30,8 @@ enum KindAdd {
             .flag("replace", "change the kind when it is there"),
         ],
         examples: [
-            "reeve kind add send-invoice --program /opt/jobs/send-invoice --queue invoices --schema invoice.json --timeout 10m",
-            "reeve kind add count-rows --program /opt/jobs/count-rows --queue reports --memory 256M --env HTTPS_PROXY --pin",
+            "reeve kind add send-invoice --program /opt/jobs/send-invoice --queue invoices --schema FILE --timeout 10m",
+            "reeve kind add count-rows --program /opt/jobs/count-rows --queue reports --memory 256M --env TZ --pin",
         ], run: { try run($0) })
 
     private static func run(_ invocation: Invocation) throws -> ExitCode {
@@ -38,7 +39,8 @@ enum KindAdd {
         let name = invocation.argument("KIND")
         guard let program = invocation.string("program"), let queue = invocation.string("queue") else {
             throw CommandError(
-                .usage, "--program and --queue are needed", hint: "for example --program /opt/jobs/\(name) --queue \(name)s")
+                .usage, "--program and --queue are needed",
+                hint: "for example --program /opt/jobs/\(name) --queue \(name)s")
         }
         guard program.hasPrefix("/") else {
             throw CommandError(.usage, "--program must be an absolute path", hint: "the path on the workers' hosts")
@@ -64,7 +66,8 @@ enum KindAdd {
                 ])
         }
         if access(program, X_OK) != 0 {
-            invocation.output.message("note: \(program) is not an executable file here; every worker that is to run it needs it")
+            invocation.output.message(
+                "note: \(program) is not an executable file here; every worker that is to run it needs it")
         }
         invocation.output.result(
             ["kind": .string(name), "program": .string(program), "sha256": hash.map(JSON.string) ?? .null],
@@ -79,7 +82,8 @@ enum KindAdd {
             throw CommandError(.usage, "--schema: cannot read \(path): \(error)")
         }
         do { return try JSON(parsing: text) } catch {
-            throw CommandError(.usage, "--schema: \(path) is not JSON", hint: #"for example {"type": "object", "properties": {}}"#)
+            throw CommandError(
+                .usage, "--schema: \(path) is not JSON", hint: #"for example {"type": "object", "properties": {}}"#)
         }
     }
 

@@ -58,7 +58,8 @@ extension Command {
             ) { invocation in
                 let name = invocation.argument("KIND")
                 let left = try invocation.change {
-                    try $0.execute("SELECT reeve.remove_exec_kind($1::text, $2::bool)", [name, invocation.flag("force")])[0].int(0)
+                    try $0.execute(
+                        "SELECT reeve.remove_exec_kind($1::text, $2::bool)", [name, invocation.flag("force")])[0].int(0)
                 }
                 invocation.output.result(
                     ["removed": .string(name), "jobs": .int(left)],
