@@ -53,13 +53,14 @@ let package = Package(
 
         // One target for each kind of job.
         library("Backup", "Jobs/Backup", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
+        library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
         library(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup",
+                "PostgresQueue", "Benchmarks", "Backup", "Program",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -89,6 +90,12 @@ let package = Package(
         tests("SimulationTests", ["WorkerEngine", "JobKit"], isOptimized: true),
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
+        tests(
+            "ProgramTests",
+            [
+                "Program", "Tenancy", "Postgres", "PostgresQueue", "WorkerEngine", "Processes", "Crypto", "JobKit",
+                "EmbeddedPostgres", "supervise-fixture",
+            ]),
         tests("CLITests", ["ReeveCLI", "Postgres"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]

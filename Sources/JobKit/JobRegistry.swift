@@ -28,6 +28,17 @@ public struct AnyJob: Sendable {
         }
     }
 
+    /// A kind that is known only at run time; `body` gets the arguments as JSON text.
+    public init(
+        kind: JobKind, policy: JobPolicy, schema: JSONSchema,
+        body: @escaping @Sendable (String, JobContext) throws -> JobOutcome
+    ) {
+        self.kind = kind
+        self.policy = policy
+        self.schema = schema
+        self.body = body
+    }
+
     /// Decodes the arguments (JSON text) and runs the job once, on this thread.
     public func run(args: String, in context: JobContext) throws -> JobOutcome {
         try body(args, context)
@@ -36,8 +47,9 @@ public struct AnyJob: Sendable {
 
 /// The kinds that a worker can run.
 public struct JobRegistry: Sendable {
-    /// The kinds by name.
+    /// The kinds by name that this program brings.
     public private(set) var jobs: [JobKind: AnyJob] = [:]
+    private var finder: (@Sendable (JobKind) throws -> AnyJob?)?
 
     /// No kinds.
     public init() {}
@@ -54,6 +66,18 @@ public struct JobRegistry: Sendable {
         return registry
     }
 
-    /// The job of this kind.
+    /// These kinds, and others that come and go while a worker runs: `finder` is asked each time a job is run whose kind this
+    /// program does not bring, and may block.
+    public func finding(_ finder: @escaping @Sendable (JobKind) throws -> AnyJob?) -> JobRegistry {
+        var registry = self
+        registry.finder = finder
+        return registry
+    }
+
+    /// The job of this kind as it is now, or nil. Throws when it cannot be found out; blocks only for kinds that this program
+    /// does not bring.
+    public func find(_ kind: JobKind) throws -> AnyJob? { try jobs[kind] ?? finder?(kind) }
+
+    /// The job of this kind that this program brings.
     public subscript(_ kind: JobKind) -> AnyJob? { jobs[kind] }
 }

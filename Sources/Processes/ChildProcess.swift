@@ -42,23 +42,27 @@ public final class ChildProcess {
     private var errorTail: [UInt8] = []
     private let program: String
     private let grace: Duration
+    private var longGrace: Duration?
 
-    /// Starts a program. `program` is a path or is looked up with `find`. Throws `ChildProcessError` when it is missing.
+    /// Starts a program. `program` is a path or is looked up with `find`; `input` is what it reads from standard input, which
+    /// is empty otherwise. Throws `ChildProcessError` when the program is missing.
     public init(
         program: String, arguments: [String], environment: [String: String], supervisor: Supervisor = .current(),
-        firstSignal: Int32 = 15 /* SIGTERM */, grace: Duration = .seconds(2), directory: String = "/"
+        firstSignal: Int32 = 15 /* SIGTERM */, grace: Duration = .seconds(2), directory: String = "/",
+        input: String? = nil, limits: ResourceLimits = ResourceLimits()
     ) throws {
         guard let path = ChildProcess.find(program) else { throw ChildProcessError.missing(program) }
         self.program = path
         self.grace = grace
+        let document = try input.map { try InputDocument($0) }
         let pipes = [try DescriptorPair(), try DescriptorPair(), try DescriptorPair(), try DescriptorPair()]
         defer { for pipe in pipes { close(pipe.theirs) } }
         let milliseconds = Int(grace / .milliseconds(1))
-        let command = supervisor.command + ["\(milliseconds)", "\(firstSignal)", directory, path] + arguments
+        let command = supervisor.command + ["\(milliseconds)", "\(firstSignal)", limits.word, directory, path] + arguments
+        var descriptors: [(Int32, Int32)] = document.map { [(Int32(0), $0.descriptor)] } ?? []
+        for (number, pipe) in pipes.enumerated() { descriptors.append((Int32(number + 1), pipe.theirs)) }
         do {
-            pid = try spawn(
-                command, environment: environment,
-                descriptors: [1: pipes[0].theirs, 2: pipes[1].theirs, 3: pipes[2].theirs, 4: pipes[3].theirs])
+            pid = try spawn(command, environment: environment, descriptors: descriptors)
         } catch {
             for pipe in pipes { close(pipe.ours) }
             throw error
@@ -75,9 +79,15 @@ public final class ChildProcess {
         for descriptor in [output, errors, status] where descriptor >= 0 { close(descriptor) }
     }
 
-    /// Asks the supervisor to end the program and its descendants: first signal, grace, SIGKILL. Does not wait.
-    public func stop() {
+    /// Asks the supervisor to end the program and its descendants: first signal, grace, SIGKILL. Does not wait. `grace` is
+    /// another one than the program was started with.
+    public func stop(grace: Duration? = nil) {
         if lifeline >= 0 {
+            if let grace {
+                var text = "\(Int(grace / .milliseconds(1)))"
+                // A supervisor that is gone reads nothing, and needs to read nothing.
+                _ = text.withUTF8 { send(lifeline, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+            }
             close(lifeline)
             lifeline = -1
         }
@@ -95,13 +105,18 @@ public final class ChildProcess {
     ///
     /// When `stop` is raised or `deadline` passes, the program and its descendants are ended and `Stopped` is thrown; when
     /// `standardOutput` throws, they are ended and its error is rethrown. A bad exit status is not an error here.
+    /// `grace` is the time between the first signal and SIGKILL; `longGrace` replaces it where nobody else can be given the
+    /// work meanwhile: when the job was cancelled or ran out of time.
     public static func run(
         program: String, arguments: [String], environment: [String: String], supervisor: Supervisor = .current(),
         stop: StopSignal? = nil, deadline: ContinuousClock.Instant? = nil, grace: Duration = .seconds(2),
+        longGrace: Duration? = nil, directory: String = "/", input: String? = nil, limits: ResourceLimits = ResourceLimits(),
         standardOutput: (UnsafeRawBufferPointer) throws -> Void = { _ in }
     ) throws -> Output {
         let child = try ChildProcess(
-            program: program, arguments: arguments, environment: environment, supervisor: supervisor, grace: grace)
+            program: program, arguments: arguments, environment: environment, supervisor: supervisor, grace: grace,
+            directory: directory, input: input, limits: limits)
+        child.longGrace = longGrace
         let wakeup = try DescriptorPair()
         defer {
             close(wakeup.ours)
@@ -144,8 +159,9 @@ public final class ChildProcess {
                 ended.stopped = stop?.reason ?? (deadline.map { $0 <= .now } == true ? .deadline : nil)
             }
             if ended.stopped != nil || ended.error != nil, killAt == nil {
-                self.stop()
-                killAt = .now + grace + .seconds(2)
+                let isUrgent = ended.stopped != .cancelled && ended.stopped != .deadline
+                self.stop(grace: isUrgent ? nil : longGrace)
+                killAt = .now + (isUrgent ? grace : longGrace ?? grace) + .seconds(2)
             }
             // The supervisor itself hangs: nothing is spared any more.
             if let killAt, killAt <= .now { kill(-pid, SIGKILL) }

@@ -1,9 +1,9 @@
 import FoundationEssentials
 import Glibc
 
-/// Spawns a program as the leader of a session of its own with exactly these descriptors (standard input is /dev/null) and
-/// this environment, default signal dispositions and an empty signal mask. Returns its process id.
-func spawn(_ command: [String], environment: [String: String], descriptors: KeyValuePairs<Int32, Int32>) throws -> pid_t {
+/// Spawns a program as the leader of a session of its own with exactly these descriptors (standard input is /dev/null
+/// unless given) and this environment, default signal dispositions and an empty signal mask. Returns its process id.
+func spawn(_ command: [String], environment: [String: String], descriptors: [(Int32, Int32)]) throws -> pid_t {
     let actions = UnsafeMutablePointer<posix_spawn_file_actions_t>.allocate(capacity: 1)
     let attributes = UnsafeMutablePointer<posix_spawnattr_t>.allocate(capacity: 1)
     posix_spawn_file_actions_init(actions)

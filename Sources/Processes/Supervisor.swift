@@ -5,7 +5,7 @@ import Glibc
 /// descendants when that pipe closes. Neither a process group (the child outlives the worker) nor PR_SET_PDEATHSIG (fires when
 /// the spawning thread ends) does that; both were tried.
 public struct Supervisor: Sendable {
-    /// The words that start it; the parent adds grace in ms, first signal, directory, program and arguments.
+    /// The words that start it; the parent adds grace in ms, first signal, limits, directory, program and arguments.
     public let command: [String]
 
     /// A supervisor that is started like this.
@@ -21,10 +21,15 @@ public struct Supervisor: Sendable {
 
     /// Becomes the supervisor when the arguments say so, and then never returns. To be called first thing in `main`.
     public static func runIfAsked(arguments: [String] = CommandLine.arguments) {
-        guard arguments.count >= 6, arguments[1] == role, let grace = Int32(arguments[2]), let signal = Int32(arguments[3]) else {
+        ResourceLimits.becomeProgramIfAsked(arguments)
+        guard arguments.count >= 7, arguments[1] == role, let grace = Int32(arguments[2]), let signal = Int32(arguments[3]) else {
             return
         }
-        supervise(program: arguments[5], arguments: Array(arguments[5...]), grace: grace, firstSignal: signal, directory: arguments[4])
+        // A program with limits is started by this executable in a third role, which sets them on itself: here they would
+        // bind the supervisor as well.
+        let direct = Array(arguments[6...])
+        let command = arguments[4] == ResourceLimits.none ? direct : ["/proc/self/exe", ResourceLimits.role, arguments[4]] + direct
+        supervise(program: command[0], arguments: command, grace: grace, firstSignal: signal, directory: arguments[5])
     }
 }
 
@@ -71,6 +76,7 @@ private func supervise(program: String, arguments: [String], grace: Int32, first
     dup2(0, 2)
 
     var isOrphaned = false
+    var grace = grace
     var killAt: ContinuousClock.Instant?
     while true {
         var ending = reap(child)
@@ -85,6 +91,10 @@ private func supervise(program: String, arguments: [String], grace: Int32, first
         _ = poll(&polled, 2, killAt == nil ? -1 : 20)
         if polled[0].revents != 0 {
             isOrphaned = true
+            // Another grace than the usual one is said before the end of file.
+            var said = [UInt8](repeating: 0, count: 16)
+            let count = read(lifeline, &said, said.count)
+            if count > 0, let other = Int32(String(decoding: said[..<count], as: UTF8.self)) { grace = other }
             kill(0, firstSignal)
             killAt = .now + .milliseconds(Int64(grace))
         }

@@ -63,6 +63,9 @@ public final class Invocation: Sendable {
     /// The value of an option that is a length of time.
     public func duration(_ name: String) -> Duration? { string(name).flatMap(Durations.parse) }
 
+    /// The value of an option that is a size in bytes.
+    public func bytes(_ name: String) -> Int64? { string(name).flatMap(Durations.parseBytes) }
+
     /// An argument that is a job's id.
     public func jobID(_ name: String) throws -> Int64 {
         guard let id = Int64(argument(name)), id > 0 else {

@@ -1,6 +1,8 @@
 import Backup
+import FoundationEssentials
 import JobKit
 import Postgres
+import Program
 import Storage
 import Tenancy
 
@@ -8,6 +10,7 @@ import Tenancy
 struct WorkerAssembly {
     let registry: JobRegistry
     let resources: JobResources
+    let programs: ProgramFolders
     private let control: Pool
 
     /// Puts a worker together from what is configured. What is missing is said by the job that needs it, and by `doctor`.
@@ -20,11 +23,32 @@ struct WorkerAssembly {
         resources.add(TenantSessions(directory: directory))
         self.resources = resources
         let storage: any ObjectStore = invocation.configuration[.storage].map { FolderStore(root: $0) } ?? NoStore()
+        programs = try invocation.configuration.programFolders()
+        let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.adding(BuiltInKinds.jobs(storage: storage, control: control))
+            .finding { try catalog.job($0) }
     }
 
     /// Closes the connections; after the worker has ended.
     func close() { control.close() }
+}
+
+extension Configuration {
+    /// Where programs may be run from; nowhere unless it is configured. Hides from them what the worker alone may read.
+    func programFolders() throws -> ProgramFolders {
+        let environment = Environment.current
+        let home = environment["HOME"] ?? "/nonexistent"
+        let variables = Setting.all.filter(\.isSecret).map { $0.variable + "_FILE" } + ["PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"]
+        let secrets =
+            [self[.keyFile], self[.storage], file] + variables.map { environment[$0] }
+            + [".pgpass", ".pg_service.conf", ".postgresql"].map { "\(home)/\($0)" }
+        let here = FileManager.default.currentDirectoryPath
+        let hidden = secrets.compactMap { $0 }.map { $0.hasPrefix("/") ? $0 : "\(here)/\($0)" }
+        do { return try ProgramFolders(list: self[.programs] ?? "", hidden: hidden) } catch let failure as JobFailure {
+            throw CommandError(
+                .usage, "\(entry(.programs)?.source ?? ""): \(failure.message)", hint: "for example REEVE_PROGRAMS=/opt/jobs")
+        }
+    }
 }
 
 /// The kinds that Reeve brings.

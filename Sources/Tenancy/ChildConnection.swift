@@ -3,14 +3,25 @@ import Glibc
 import JobKit
 import Postgres
 
-/// A tenant's connection for a child program such as pg_dump: a service file and a password file in a folder that only
+/// A tenant's connections for a child program such as pg_dump: a service file and password files in a folder that only
 /// this user may enter, removed when the closure it was handed to ends. Nothing of it belongs into arguments.
 public struct ChildConnection: Sendable {
-    /// `PGSERVICEFILE`, `PGSERVICE` and `PGPASSFILE`, to be added to the child's environment.
+    /// What a child may log in to.
+    struct Login {
+        let settings: ConnectionSettings
+        let user: String
+        let password: String
+    }
+
+    /// `PGSERVICEFILE`, `PGSERVICE` and for one database `PGPASSFILE`, to be added to the child's environment. Of several
+    /// databases the child names one of `services` itself: `PGSERVICE` then names none of them, so that a child which does not
+    /// choose is refused by libpq instead of reaching whatever its defaults reach.
     public let environment: [String: String]
+    /// The names in the service file, in the order of the stores: `reeve`, or `reeve-1`, `reeve-2` of several.
+    public let services: [String]
     private let folder: String
 
-    init(_ settings: ConnectionSettings, login: String, password: String) throws {
+    init(_ logins: [Login]) throws {
         var template = Array("\(Self.parent)/\(Self.prefix)\(getpid())-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
             throw JobFailure(
@@ -18,19 +29,31 @@ public struct ChildConnection: Sendable {
         }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         let serviceFile = "\(folder)/service"
-        let passwordFile = "\(folder)/pass"
-        environment = ["PGSERVICEFILE": serviceFile, "PGSERVICE": "reeve", "PGPASSFILE": passwordFile]
+        services = logins.count == 1 ? ["reeve"] : logins.indices.map { "reeve-\($0 + 1)" }
+        let defaults = ["PGSERVICEFILE": serviceFile, "PGSERVICE": "reeve"]
+        environment = logins.count == 1 ? defaults.merging(["PGPASSFILE": "\(folder)/pass-1"]) { $1 } : defaults
         do {
-            try Self.write(Self.service(settings), to: serviceFile)
-            try Self.write("*:*:*:\(Self.escape(login)):\(Self.escape(password))\n", to: passwordFile)
+            var text = ""
+            for (index, login) in logins.enumerated() {
+                let passwordFile = "\(folder)/pass-\(index + 1)"
+                // Logins of two servers may have one name: each service names a password file of its own.
+                let settings = logins.count == 1 ? login.settings : login.settings.with(["passfile": passwordFile])
+                text += try Self.service(services[index], settings)
+                let line = "*:*:*:\(Self.escape(login.user)):\(Self.escape(login.password))\n"
+                try Self.write(line, to: passwordFile)
+            }
+            try Self.write(text, to: serviceFile)
         } catch {
             remove()
             throw error
         }
     }
 
-    func remove() {
-        for file in ["service", "pass"] { unlink("\(folder)/\(file)") }
+    func remove() { Self.remove(folder) }
+
+    private static func remove(_ folder: String) {
+        // The folder is this user's alone, and so is what is in it.
+        for file in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] { unlink("\(folder)/\(file)") }
         rmdir(folder)
     }
 
@@ -46,16 +69,17 @@ public struct ChildConnection: Sendable {
             guard lstat("\(parent)/\(entry)", &status) == 0, status.st_mode & S_IFMT == S_IFDIR,
                 status.st_uid == geteuid()
             else { continue }
-            for file in ["service", "pass"] { unlink("\(parent)/\(entry)/\(file)") }
-            rmdir("\(parent)/\(entry)")
+            remove("\(parent)/\(entry)")
         }
     }
 
     private static let parent = "/tmp"
     private static let prefix = "reeve-child-"
+    /// The folders of all children of this machine: a `*` stands for any ending.
+    public static let pattern = "\(parent)/\(prefix)*"
 
-    private static func service(_ settings: ConnectionSettings) throws -> String {
-        var text = "[reeve]\n"
+    private static func service(_ name: String, _ settings: ConnectionSettings) throws -> String {
+        var text = "[\(name)]\n"
         for (keyword, value) in settings.options.sorted(by: { $0.key < $1.key }) where keyword != "password" {
             guard !value.contains(where: \.isNewline) else {
                 throw JobFailure(

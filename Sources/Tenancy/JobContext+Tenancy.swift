@@ -27,6 +27,12 @@ extension JobContext {
         return try resources.get(TenantSessions.self).withChildConnection(store, of: attempt, body)
     }
 
+    /// Lends the tenant's logins to a child program that visits several databases.
+    public func withChildConnection<T>(_ stores: [TenantStore], _ body: (ChildConnection) throws -> T) throws -> T {
+        try throwIfStopped()
+        return try resources.get(TenantSessions.self).withChildConnection(stores, of: attempt, body)
+    }
+
     private func onlyStore() throws -> TenantStore {
         let stores = try stores()
         guard stores.count == 1 else {

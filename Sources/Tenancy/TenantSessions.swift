@@ -46,11 +46,21 @@ public final class TenantSessions: Sendable {
     public func withChildConnection<T>(
         _ store: TenantStore, of attempt: JobAttempt, _ body: (ChildConnection) throws -> T
     ) throws -> T {
-        let (connection, key) = try take(store, of: attempt, stop: nil)
-        giveBack(connection, key)
-        let password = try directory.password(of: store, tenant: attempt.tenant.id)
-        let child = try ChildConnection(
-            store.settings(applicationName: Self.applicationName(attempt)), login: store.login, password: password)
+        try withChildConnection([store], of: attempt, body)
+    }
+
+    /// Proves a session on each of the stores, then lends `body` the same logins for one child program.
+    public func withChildConnection<T>(
+        _ stores: [TenantStore], of attempt: JobAttempt, _ body: (ChildConnection) throws -> T
+    ) throws -> T {
+        let logins = try stores.map { store in
+            let (connection, key) = try take(store, of: attempt, stop: nil)
+            giveBack(connection, key)
+            return ChildConnection.Login(
+                settings: store.settings(applicationName: Self.applicationName(attempt)), user: store.login,
+                password: try directory.password(of: store, tenant: attempt.tenant.id))
+        }
+        let child = try ChildConnection(logins)
         defer { child.remove() }
         return try body(child)
     }

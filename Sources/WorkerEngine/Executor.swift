@@ -21,7 +21,14 @@ struct Executor: Sendable {
     }
 
     private func outcome(of job: ClaimedJob, tenant: Tenant?) -> Settlement.Outcome {
-        guard let kind = registry[job.kind] else {
+        let found: AnyJob?
+        do { found = try registry.find(job.kind) } catch {
+            log.warning(
+                "the kind could not be looked up; the job waits",
+                ["job": .int(job.id), "kind": .string(job.kind.rawValue), "error": .string("\(error)")])
+            return .snooze(.seconds(5))
+        }
+        guard let kind = found else {
             // A rolling release: another worker may know it.
             log.warning("this worker does not know the kind", ["job": .int(job.id), "kind": .string(job.kind.rawValue)])
             return .snooze(.seconds(30))

@@ -52,13 +52,28 @@ MIGRATION(V0015) = {
 MIGRATION(V0016) = {
 #embed "sql/V0016__lost_claims.sql"
     , 0};
+MIGRATION(V0017) = {
+#embed "sql/V0017__programs.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
-    {1, "foundation", V0001}, {2, "tenancy", V0002}, {3, "queue", V0003},         {4, "enqueue", V0004},
-    {5, "claim", V0005},      {6, "settle", V0006},  {7, "workers", V0007},       {8, "housekeeping", V0008},
-    {9, "operate", V0009},    {10, "views", V0010},  {11, "grants", V0011}, {12, "drain", V0012},
-    {13, "strikes", V0013},   {14, "circuits", V0014}, {15, "tier_changes", V0015},
+    {1, "foundation", V0001},
+    {2, "tenancy", V0002},
+    {3, "queue", V0003},
+    {4, "enqueue", V0004},
+    {5, "claim", V0005},
+    {6, "settle", V0006},
+    {7, "workers", V0007},
+    {8, "housekeeping", V0008},
+    {9, "operate", V0009},
+    {10, "views", V0010},
+    {11, "grants", V0011},
+    {12, "drain", V0012},
+    {13, "strikes", V0013},
+    {14, "circuits", V0014},
+    {15, "tier_changes", V0015},
     {16, "lost_claims", V0016},
+    {17, "programs", V0017},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -3,6 +3,8 @@
 public struct Command: Sendable {
     /// The word on the command line.
     public let name: String
+    /// Other words for it, not shown in help.
+    public let aliases: [String]
     /// What it does, in one line without a full stop.
     public let summary: String
     /// What else a user has to know; shown by `--help` only.
@@ -20,11 +22,12 @@ public struct Command: Sendable {
 
     /// Describes a command.
     public init(
-        _ name: String, _ summary: String, details: String? = nil, arguments: [CommandArgument] = [],
+        _ name: String, _ summary: String, aliases: [String] = [], details: String? = nil, arguments: [CommandArgument] = [],
         options: [CommandOption] = [], examples: [String] = [], subcommands: [Command] = [],
         run: (@Sendable (Invocation) throws -> ExitCode)? = nil
     ) {
         self.name = name
+        self.aliases = aliases
         self.summary = summary
         self.details = details
         self.arguments = arguments
@@ -33,6 +36,9 @@ public struct Command: Sendable {
         self.subcommands = subcommands
         self.run = run
     }
+
+    /// Whether this word on the command line means this command.
+    func answers(to word: String) -> Bool { name == word || aliases.contains(word) }
 }
 
 /// A word that follows the command.
@@ -64,6 +70,8 @@ public struct CommandOption: Sendable {
         case integer(ClosedRange<Int>)
         /// `90`, `90s`, `15m`, `2h`, `7d`.
         case duration
+        /// `4096`, `16M`, `2G`: bytes, in steps of 1,024.
+        case bytes
         /// One of these words.
         case choice([String])
     }

@@ -42,9 +42,9 @@ struct Parser {
                 try readOption(word, &rest, into: &line)
             } else if word.hasPrefix("-") && word.count > 1 && Int(word) == nil {
                 throw usage("unknown option '\(word)'", line)
-            } else if positional.isEmpty, let next = candidates(line).first(where: { $0.name == word }) {
+            } else if positional.isEmpty, let next = candidates(line).first(where: { $0.answers(to: word) }) {
                 line.command = next
-                line.path.append(word)
+                line.path.append(next.name)
             } else {
                 guard let command = line.command, command.run != nil else {
                     let kind = line.path.isEmpty ? "command" : "command '\(line.path.joined(separator: " "))"
@@ -132,6 +132,7 @@ extension CommandOption {
             if let number = Int(text), range.contains(number) { return nil }
             return "must be a whole number from \(range.lowerBound) to \(range.upperBound)"
         case .duration: return Durations.parse(text) == nil ? "must be a time such as 90s, 15m, 2h or 7d" : nil
+        case .bytes: return Durations.parseBytes(text) == nil ? "must be a size such as 4096, 16M or 2G" : nil
         case .choice(let words):
             if words.contains(text) { return nil }
             return "must be one of \(words.joined(separator: ", "))" + NearMiss.question(text, among: words)

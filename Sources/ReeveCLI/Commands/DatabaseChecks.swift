@@ -1,6 +1,9 @@
 import Glibc
+import JobKit
 import Postgres
 import PostgresQueue
+import Processes
+import Program
 
 /// What the doctor asks the control database.
 struct DatabaseChecks: Sendable {
@@ -12,6 +15,7 @@ struct DatabaseChecks: Sendable {
         DatabaseChecks(name: "roles", run: roles), DatabaseChecks(name: "connections", run: connections),
         DatabaseChecks(name: "clock", run: clock), DatabaseChecks(name: "workers", run: workers),
         DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
+        DatabaseChecks(name: "programs", run: programs),
     ]
 
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {
@@ -135,6 +139,32 @@ struct DatabaseChecks: Sendable {
             "circuits", open.isEmpty ? .ok : .warn,
             open.isEmpty ? "every tenant database answered" : "down: \(open.joined(separator: ", "))",
             "bring those databases back; their tenants' jobs wait, at no cost of attempts")
+    }
+
+    /// Whether a worker with this configuration could run the kinds in other languages.
+    private static func programs(_ doctor: Doctor, _ connection: Connection) throws {
+        guard try connection.execute("SELECT to_regclass('reeve.exec_kind') IS NOT NULL")[0].bool(0) else { return }
+        let kinds = try connection.execute("SELECT name, program, sha256 FROM reeve.exec_kind ORDER BY name")
+        let folders = try doctor.invocation.configuration.programFolders()
+        if folders.paths.isEmpty {
+            return doctor.report(
+                "programs", kinds.isEmpty ? .ok : .warn, "a worker here runs no kinds in other languages",
+                "set REEVE_PROGRAMS to the folders of their programs")
+        }
+        var isWell = true
+        for row in kinds {
+            do { _ = try folders.check(row.text(1), sha256: row.optionalText(2)) } catch let failure as JobFailure {
+                isWell = false
+                doctor.report("programs", .warn, "\(try row.text(0)): \(failure.message)", "its jobs are held until then")
+            }
+        }
+        if !Confinement.isSupported {
+            doctor.report(
+                "programs", .warn, "this kernel cannot hide the worker's files from programs",
+                "enable Landlock (Linux 5.13 or newer, lsm=landlock,…)")
+        } else if isWell {
+            doctor.report("programs", .ok, "\(kinds.count) in \(folders.paths.joined(separator: ", ")), confined")
+        }
     }
 
     private static func hasSchema(_ connection: Connection) throws -> Bool {

@@ -9,7 +9,7 @@ extension Command {
             "Prints the job's id. With --wait it waits for the end: 0 succeeded, 1 cancelled or dead, 6 timed out.",
         arguments: [
             CommandArgument("QUEUE", "<tenant code>.<name>: acme.backups"),
-            CommandArgument("KIND", "the kind of job; see: reeve kinds list"),
+            CommandArgument("KIND", "the kind of job; see: reeve kind list"),
         ],
         options: [
             CommandOption("args", "JSON", "the arguments: JSON, @file, or - for standard input"),

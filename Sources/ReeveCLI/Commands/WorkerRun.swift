@@ -3,13 +3,14 @@ import Glibc
 import JobKit
 import Postgres
 import PostgresQueue
+import Program
 import WorkerEngine
 
 /// `reeve worker`: claims and runs jobs until a signal ends it.
 enum WorkerRun {
     static let options: [CommandOption] = [
         .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.storage), .setting(.keyFile),
-        .setting(.log), .setting(.logLevel),
+        .setting(.programs), .setting(.log), .setting(.logLevel),
         CommandOption("lease", "TIME", "how long a lease lasts: a dead worker's jobs come back after it (15s)", .duration),
         CommandOption("grace", "TIME", "how long running jobs may go on after SIGTERM (30s)", .duration),
     ]
@@ -31,6 +32,11 @@ enum WorkerRun {
     ) throws {
         let log = invocation.configuration.makeLog()
         let assembly = try WorkerAssembly(invocation, settings: settings)
+        if assembly.programs.paths.isEmpty {
+            log.info("REEVE_PROGRAMS is not set: this worker runs no kinds in other languages")
+        } else {
+            log.info("kinds in other languages", ["folders": .array(assembly.programs.paths.map(JSON.string))])
+        }
         let source = PostgresJobSource(settings, registry: assembly.registry, version: reeveVersion)
         defer { source.close() }
         let worker = Worker(

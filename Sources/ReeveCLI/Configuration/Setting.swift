@@ -48,6 +48,9 @@ public struct Setting: Sendable, Equatable {
     public static let queues = Setting("queues", "PATTERNS", "the queues to serve: 'acme.*,*.backups'", flag: "queues")
     /// The tiers that a worker serves.
     public static let tiers = Setting("tiers", "TIERS", "the tiers to serve: starter,professional", flag: "tiers")
+    /// Where programs may be run from.
+    public static let programs = Setting(
+        "programs", "FOLDERS", "where kinds in other languages may be run from: /opt/jobs:/srv/jobs", flag: "programs")
     /// The SQL that a new tenant's tables are made from.
     public static let template = Setting("template", "FOLDER", "the SQL that tenants are made from", flag: "template")
     /// How logs are written.
@@ -61,6 +64,6 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, template, log, logLevel, smtpURL,
+        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, programs, template, log, logLevel, smtpURL,
     ]
 }
