@@ -117,16 +117,11 @@ public final class ChildProcess {
             program: program, arguments: arguments, environment: environment, supervisor: supervisor, grace: grace,
             directory: directory, input: input, limits: limits)
         child.longGrace = longGrace
-        let wakeup = try DescriptorPair()
-        defer {
-            close(wakeup.ours)
-            close(wakeup.theirs)
-        }
-        let theirs = wakeup.theirs
+        let wakeup = StopWire(try DescriptorPair())
         return try withoutActuallyEscaping(standardOutput) { sink in
             let run = { () throws -> Output in
                 let ended = child.waitForEnd(
-                    draining: sink, wakeup: wakeup.ours, stop: stop, deadline: deadline, limit: nil)
+                    draining: sink, wakeup: wakeup.pair.ours, stop: stop, deadline: deadline, limit: nil)
                 if let error = ended.error { throw error }
                 if let reason = ended.stopped { throw Stopped(reason: reason) }
                 guard let exit = ended.exit else {
@@ -135,7 +130,7 @@ public final class ChildProcess {
                 return Output(exit: exit, standardError: child.standardErrorTail, bytes: ended.bytes)
             }
             guard let stop else { return try run() }
-            return try stop.whileStopping({ _ in _ = Glibc.write(theirs, "!", 1) }, run)
+            return try stop.whileStopping({ _ in wakeup.signal() }, run)
         }
     }
 
@@ -240,4 +235,19 @@ public final class ChildProcess {
         close(descriptor)
         descriptor = -1
     }
+}
+
+/// Ends the wait for a child from the thread that raises its stop signal. That thread may come late, so it owns the
+/// descriptors too: a number that was closed may by then be another file's.
+private final class StopWire: Sendable {
+    let pair: DescriptorPair
+
+    init(_ pair: DescriptorPair) { self.pair = pair }
+
+    deinit {
+        close(pair.ours)
+        close(pair.theirs)
+    }
+
+    func signal() { _ = Glibc.write(pair.theirs, "!", 1) }
 }

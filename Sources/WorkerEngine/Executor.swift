@@ -69,12 +69,18 @@ struct Executor: Sendable {
     private func refusal(of job: ClaimedJob, verdict: TenantCheck.Verdict) -> Settlement.Outcome {
         guard case .refuse(let refused) = verdict else { return .release }
         switch refused {
-        case .hold(let reason): return .hold(reason: reason, atMost: nil, refused: true)
+        case .hold(let reason, let limit):
+            if limit != nil { warn(job, reason) }
+            return .hold(reason: reason, atMost: limit, refused: true)
         case .cancel(let reason): return .cancel(reason: reason, refused: true)
         case .dead(let reason):
-            log.warning("job refused", ["job": .int(job.id), "queue": .string(job.queue), "reason": .string(reason)])
+            warn(job, reason)
             return .dead(reason: reason, error: nil, refused: true)
         }
+    }
+
+    private func warn(_ job: ClaimedJob, _ reason: String) {
+        log.warning("job refused", ["job": .int(job.id), "queue": .string(job.queue), "reason": .string(reason)])
     }
 
     /// How long a suspect waits for another one to end; with jitter, so that many do not come back at once.

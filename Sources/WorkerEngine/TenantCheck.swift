@@ -13,7 +13,7 @@ struct TenantCheck {
 
     /// Why a job does not run.
     enum Refused: Equatable {
-        case hold(String)
+        case hold(String, atMost: Duration?)
         case cancel(String)
         case dead(String)
     }
@@ -25,13 +25,13 @@ struct TenantCheck {
         guard queue.utf8.count > tenant.code.utf8.count + 1, queue.hasPrefix(tenant.code),
             queue.utf8[queue.utf8.index(queue.utf8.startIndex, offsetBy: tenant.code.utf8.count)] == UInt8(ascii: ".")
         else { return .refuse(.dead("queue_of_another_tenant")) }
-        // 6.2: data residency.
-        guard tenant.region == region else { return .refuse(.dead("tenant_in_another_region")) }
+        // 6.2: data residency. Not dead: a worker that was started with the wrong region must not end what others would run.
+        guard tenant.region == region else { return .refuse(.hold("tenant_in_another_region", atMost: .seconds(300))) }
         // 6.3: the status allows the kind.
         guard policy.statuses.contains(tenant.status) else {
             switch (policy.otherwise, tenant.status) {
             case (.cancel, _): return .refuse(.cancel("tenant_\(tenant.status.rawValue)"))
-            case (.hold, .suspended): return .refuse(.hold("tenant_suspended"))
+            case (.hold, .suspended): return .refuse(.hold("tenant_suspended", atMost: nil))
             case (.hold, _): return .refuse(.dead("tenant_\(tenant.status.rawValue)"))
             }
         }

@@ -247,9 +247,14 @@ public final class PostgresJobSource: JobSource {
 // MARK: AttemptStore
 
 extension PostgresJobSource {
-    /// Records how far the attempt is.
+    /// Records how far the attempt is. A database that is away for a moment costs no attempt: the next call brings more.
     public func recordProgress(_ progress: JSON, of attempt: JobAttempt) throws {
-        try fenced("SELECT reeve.record_progress($1::bigint, $2::uuid, $3::jsonb)", [attempt.jobID, attempt.leaseID, progress])
+        do {
+            try fenced(
+                "SELECT reeve.record_progress($1::bigint, $2::uuid, $3::jsonb)", [attempt.jobID, attempt.leaseID, progress])
+        } catch let error as PostgresError where error.isRetriable {
+            return
+        }
     }
 
     /// The recorded result of a finished step, or nil.
