@@ -49,6 +49,8 @@ public struct AnyJob: Sendable {
 public struct JobRegistry: Sendable {
     /// The kinds by name that this program brings.
     public private(set) var jobs: [JobKind: AnyJob] = [:]
+    /// Kinds whose jobs stand for ones that are put together later.
+    private var placeholders: Set<JobKind> = []
     private var finder: (@Sendable (JobKind) throws -> AnyJob?)?
 
     /// No kinds.
@@ -59,12 +61,24 @@ public struct JobRegistry: Sendable {
         for job in jobs { self.jobs[job.kind] = job }
     }
 
+    /// Kinds of which only names, rules and schemas are needed until `assembling` brings the jobs that can run.
+    public init(placeholders jobs: [AnyJob]) {
+        self.init(jobs)
+        placeholders = Set(jobs.map(\.kind))
+    }
+
     /// These kinds and more; a later one of the same kind replaces an earlier one.
     public func adding(_ more: [AnyJob]) -> JobRegistry {
         var registry = self
-        for job in more { registry.jobs[job.kind] = job }
+        for job in more {
+            registry.jobs[job.kind] = job
+            registry.placeholders.remove(job.kind)
+        }
         return registry
     }
+
+    /// The same kinds with these jobs in their placeholders' place. A kind that was added since keeps the job it was added with.
+    public func assembling(_ assembled: [AnyJob]) -> JobRegistry { adding(assembled.filter { placeholders.contains($0.kind) }) }
 
     /// These kinds, and others that come and go while a worker runs: `finder` is asked each time a job is run whose kind this
     /// program does not bring, and may block.

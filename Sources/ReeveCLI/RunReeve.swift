@@ -6,7 +6,7 @@ import Processes
 public let reeveVersion = "0.1.0"
 
 /// Runs `reeve` with the arguments and ends the process with its exit code. A platform's own package calls it with the
-/// kinds that it adds; the kinds that Reeve brings are there already.
+/// kinds that it adds; the kinds that Reeve brings are there already, and one of the same name takes its place.
 public func runReeve(jobs: [AnyJob] = [], arguments: [String] = CommandLine.arguments) -> Never {
     // A worker's child that supervises processes is this program again.
     Supervisor.runIfAsked(arguments: arguments)

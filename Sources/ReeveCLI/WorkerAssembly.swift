@@ -25,7 +25,7 @@ struct WorkerAssembly {
         let storage: any ObjectStore = invocation.configuration[.storage].map { FolderStore(root: $0) } ?? NoStore()
         programs = try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
-        registry = invocation.registry.adding(BuiltInKinds.jobs(storage: storage, control: control))
+        registry = invocation.registry.assembling(BuiltInKinds.jobs(storage: storage, control: control))
             .finding { try catalog.job($0) }
     }
 
@@ -67,7 +67,7 @@ enum BuiltInKinds {
     }
 
     /// For commands that only need to know names, rules and schemas.
-    static let unassembled = JobRegistry(jobs(storage: NoStore(), control: nil))
+    static let unassembled = JobRegistry(placeholders: jobs(storage: NoStore(), control: nil))
 
     /// ISO-S-003: by tier, unless the tenant's record says otherwise.
     private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {

@@ -7,40 +7,15 @@ import Testing
 @testable import ReeveCLI
 
 @Suite struct TenantCreateTests {
-    private let control: ControlFixture
-    private let environment: [String: String]
-    private let folder: String
+    private let fixture: TenantFixture
 
-    init() throws {
-        control = try ControlFixture()
-        var template = Array("/tmp/reeve-tenant-test.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
-        environment = [
-            "REEVE_DATABASE_URL": control.conninfo, "REEVE_KEY_FILE": "\(folder)/key", "REEVE_REGION": "eu",
-            "REEVE_TEMPLATE": "\(root)/deploy/templates/steel",
-        ]
-        #expect(try ReeveRun(["key", "generate", "\(folder)/key"]).code == 0)
-    }
+    init() throws { fixture = try TenantFixture() }
 
-    private func cleanUp() {
-        remove("\(folder)/key")
-        rmdir(folder)
-    }
-
+    private var control: ControlFixture { fixture.control }
+    private var environment: [String: String] { fixture.environment }
+    private func cleanUp() { fixture.cleanUp() }
+    private func addServer() throws { try fixture.addServer() }
     private func run(_ words: String...) throws -> ReeveRun { try ReeveRun(words, environment) }
-
-    private func addServer() throws {
-        let name = control.settings["dbname"] ?? ""
-        let conninfo = control.settings.with(["dbname": "postgres"]).options.map { "\($0.key)='\($0.value)'" }.joined(
-            separator: " ")
-        let run = try run("server", "add", "main", conninfo, "--shared-database", "tenants_of_\(name)")
-        #expect(run.code == 0, "\(run)")
-        let connection = try Connection(control.settings)
-        defer { connection.close() }
-        try connection.execute("CREATE DATABASE \(quoteIdentifier("tenants_of_\(name)"))")
-    }
 
     @Test("a tenant is made, shown as ready, and undone only when that was meant")
     func createAndUndo() throws {

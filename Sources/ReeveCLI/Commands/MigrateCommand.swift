@@ -12,11 +12,8 @@ extension Command {
                 examples: ["reeve migrate up"]
             ) { invocation in
                 let applied = try Migrator(try invocation.connect()).up()
-                // A platform's own kind replaces a built-in one of the same name.
-                let kinds = JobRegistry(
-                    Array(BuiltInKinds.unassembled.jobs.values) + Array(invocation.registry.jobs.values))
                 let source = PostgresJobSource(
-                    try invocation.databaseSettings(), registry: kinds, version: reeveVersion)
+                    try invocation.databaseSettings(), registry: invocation.registry, version: reeveVersion)
                 defer { source.close() }
                 try source.registerKinds()
                 let numbers = applied.map { JSON.int(Int64($0)) }

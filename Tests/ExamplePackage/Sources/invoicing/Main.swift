@@ -1,0 +1,7 @@
+import JobKit
+import ReeveCLI
+
+@main
+struct Main {
+    static func main() { runReeve(jobs: [AnyJob(SendInvoice())]) }
+}
