@@ -107,4 +107,20 @@ struct DrainTests {
         #expect(try control.refusal("SELECT reeve.drain('acme.*', 'x', expires => '-1 s')").0 == "RV010")
         #expect(try control.refusal("SELECT reeve.drain('acme', 'x')").0 == "RV002")
     }
+
+    @Test("a drain that expires gives a pause back that it had taken over, with its reason")
+    func pauseComesBack() throws {
+        let control = try Control()
+        let worker = try control.worker()
+        let job = try control.enqueue()
+        try control.value("SELECT reeve.pause('acme.*', 'incident, do not resume')")
+        try control.value("SELECT reeve.drain('acme.*', 'window', expires => '50 s')")
+        try control.advanceClock(by: "51 s")
+        #expect(try control.value("SELECT reeve.tend_drains()") == "1")
+        #expect(try control.claim(worker).isEmpty)
+        #expect(try control.value("SELECT reeve.explain($1::bigint)", [job])?.contains("paused") == true)
+        #expect(try control.value("SELECT reason FROM reeve.queue_block") == "incident, do not resume")
+        try control.value("SELECT reeve.resume('acme.*')")
+        #expect(try control.claim(worker).map(\.id) == [job])
+    }
 }

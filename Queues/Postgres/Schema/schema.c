@@ -55,6 +55,15 @@ MIGRATION(V0016) = {
 MIGRATION(V0017) = {
 #embed "sql/V0017__programs.sql"
     , 0};
+MIGRATION(V0018) = {
+#embed "sql/V0018__lock_order.sql"
+    , 0};
+MIGRATION(V0019) = {
+#embed "sql/V0019__visibility.sql"
+    , 0};
+MIGRATION(V0020) = {
+#embed "sql/V0020__upkeep.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -74,6 +83,9 @@ static const reeve_migration migrations[] = {
     {15, "tier_changes", V0015},
     {16, "lost_claims", V0016},
     {17, "programs", V0017},
+    {18, "lock_order", V0018},
+    {19, "visibility", V0019},
+    {20, "upkeep", V0020},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

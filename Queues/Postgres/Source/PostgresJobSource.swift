@@ -211,15 +211,16 @@ public final class PostgresJobSource: JobSource {
         let kept = milliseconds(historyKept)
         return [
             task("promote", .milliseconds(250), "SELECT reeve.promote(1000)", repeatFrom: 1000),
-            task("rescue", .seconds(1), "SELECT coalesce(sum(jobs), 0) FROM reeve.rescue_expired()"),
+            task("rescue", .seconds(1), "SELECT count(*) FROM reeve.rescue_expired()", repeatFrom: 1),
             task("release", .seconds(1), "SELECT reeve.release_held(1000)", repeatFrom: 1000),
             task("backlog", .seconds(2), "SELECT 0 * reeve.tend_backlog()"),
             task("cancel", .seconds(2), "SELECT reeve.tend_cancellations()"),
             task("drains", .seconds(1), "SELECT reeve.tend_drains()"),
-            task("tier changes", .seconds(5), "SELECT reeve.tend_tier_changes()"),
+            task("tier changes", .seconds(5), "SELECT reeve.tend_tier_changes()", repeatFrom: 1),
+            task("caps", .seconds(10), "SELECT reeve.tend_caps()"),
             task("orphans", .seconds(10), "SELECT reeve.rescue_orphans()"),
             task("refusals", .seconds(10), "SELECT reeve.tend_refusals()"),
-            task("pools", .seconds(30), "SELECT reeve.move_pools(1000)", repeatFrom: 1000),
+            task("pools", .seconds(5), "SELECT reeve.move_pools(1000)", repeatFrom: 1000),
             task("leftovers", .seconds(60), "SELECT reeve.tend_leftovers(5000)", repeatFrom: 5000),
             task("history", .seconds(3600), "SELECT reeve.tend_history(\(kept) * interval '1 ms')"),
         ]
