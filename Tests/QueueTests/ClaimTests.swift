@@ -26,6 +26,7 @@ struct ClaimTests {
     @Test("tenants with nothing running go first, and only they may use reserved permits")
     func fairness() throws {
         let control = try Control()
+        try control.stopClock()
         let worker = try control.worker()
         for n in 0..<20 { try control.enqueue("acme.work", n: n) }
         #expect(try control.claim(worker, general: 2).count == 2)
@@ -43,6 +44,7 @@ struct ClaimTests {
     @Test("a batch is shared out by turns")
     func turns() throws {
         let control = try Control()
+        try control.stopClock()
         let worker = try control.worker()
         for n in 0..<10 {
             try control.enqueue("acme.work", n: n)
