@@ -155,7 +155,7 @@ END $$;
 
 -- As before, and: a login that belongs to a tenant cannot tell which other tenants there are; arguments are not nested deeper than
 -- worker threads' stacks bear; a time that is no time, and a traceparent that would break a log line or a header, are refused; one
--- call brings 10,000 jobs at most, so that the backlog's limit is not passed by in one statement.
+-- call brings 10,000 jobs at most, so that the backlog's limit is not passed by in one statement; an empty kind is an unknown one.
 CREATE OR REPLACE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 #variable_conflict use_variable
@@ -212,7 +212,7 @@ BEGIN
           HINT = 'Enqueue again when it is open; see: reeve queue list';
       END IF;
     END IF;
-    IF v.kind IS DISTINCT FROM v_last_kind THEN
+    IF v.n = 1 OR v.kind IS DISTINCT FROM v_last_kind THEN
       v_last_kind := v.kind;
       SELECT k.name, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
       IF NOT FOUND THEN
