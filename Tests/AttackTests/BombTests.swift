@@ -53,45 +53,53 @@ struct BombTests {
         #expect(try Attempt(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}')"#, on: rival).state == nil)
     }
 
-    @Test("a time that is no time is refused", arguments: ["infinity", "-infinity", "4713-01-01 BC", "294276-12-31", "3000-01-01"])
-    func times(_ time: String) throws {
+    @Test("a time that is no time is refused")
+    func times() throws {
         let target = try Target()
-        let session = try target.session(.bound)
-        defer { session.close() }
-        let attempt = try Attempt(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', run_at => $1::timestamptz)"#, [time], on: session)
-        #expect(attempt.state == "RV010")
+        for time in ["infinity", "-infinity", "4713-01-01 BC", "294276-12-31", "3000-01-01"] {
+            let session = try target.session(.bound)
+            defer { session.close() }
+            let attempt = try Attempt(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', run_at => $1::timestamptz)"#, [time], on: session)
+            #expect(attempt.state == "RV010")
+        }
     }
 
-    @Test("numbers beside their bounds are refused", arguments: ["priority => 2147483647", "priority => -2147483648", "max_attempts => 0", "max_attempts => 2147483647", "max_attempts => -1"])
-    func numbers(_ field: String) throws {
+    @Test("numbers beside their bounds are refused")
+    func numbers() throws {
         let target = try Target()
-        let session = try target.session(.bound)
-        defer { session.close() }
-        #expect(try Attempt(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', \#(field))"#, on: session).state == "RV010")
+        for field in ["priority => 2147483647", "priority => -2147483648", "max_attempts => 0", "max_attempts => 2147483647", "max_attempts => -1"] {
+            let session = try target.session(.bound)
+            defer { session.close() }
+            #expect(try Attempt(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', \#(field))"#, on: session).state == "RV010")
+        }
     }
 
-    @Test("a pattern whose matching can take forever is not registered", arguments: [#"^(a*)*\1$"#, #"(a+)(b+)\2"#, "***:(?i)a", "(?q)a", "(", "[", "a{1,999}", String(repeating: "a", count: 501)])
-    func patternRefused(_ pattern: String) throws {
+    @Test("a pattern whose matching can take forever is not registered")
+    func patternRefused() throws {
         let target = try Target()
-        let session = try target.session(.worker)
-        defer { session.close() }
-        let schema: JSON = ["type": "object", "properties": ["a": ["type": "string", "pattern": .string(pattern)]]]
-        let kind: JSON = [["name": "rx", "queue": "rx", "time_limit_ms": 1000, "max_attempts": 1, "statuses": [], "schema": schema]]
-        let attempt = try Attempt("SELECT reeve.register_kinds($1::jsonb)", [kind], on: session)
-        #expect(attempt.state == "22023" && attempt.message.contains("pattern"), "\(attempt)")
+        for pattern in [#"^(a*)*\1$"#, #"(a+)(b+)\2"#, "***:(?i)a", "(?q)a", "(", "[", "a{1,999}", String(repeating: "a", count: 501)] {
+            let session = try target.session(.worker)
+            defer { session.close() }
+            let schema: JSON = ["type": "object", "properties": ["a": ["type": "string", "pattern": .string(pattern)]]]
+            let kind: JSON = [["name": "rx", "queue": "rx", "time_limit_ms": 1000, "max_attempts": 1, "statuses": [], "schema": schema]]
+            let attempt = try Attempt("SELECT reeve.register_kinds($1::jsonb)", [kind], on: session)
+            #expect(attempt.state == "22023" && attempt.message.contains("pattern"), "\(attempt)")
+        }
     }
 
-    @Test("patterns that hang other engines are linear here, on a text as long as arguments can be", arguments: ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "^(.*a){12}$", "^([a-z]+)*[0-9]$", "(x+x+)+y"])
-    func linear(_ pattern: String) throws {
+    @Test("patterns that hang other engines are linear here, on a text as long as arguments can be")
+    func linear() throws {
         let target = try Target()
-        let schema: JSON = ["type": "object", "properties": ["a": ["type": "string", "pattern": .string(pattern)]]]
-        let kind: JSON = [["name": "rx", "queue": "rx", "time_limit_ms": 1000, "max_attempts": 1, "statuses": ["trial"], "schema": schema]]
-        try target.admin.execute("SELECT reeve.register_kinds($1::jsonb)", [kind])
-        let session = try target.session(.bound)
-        defer { session.close() }
-        try session.execute("SET statement_timeout = '20s'")
-        let args: JSON = ["a": .string(String(repeating: "a", count: 1_000_000) + "!")]
-        #expect(try Attempt("SELECT reeve.enqueue('acme.rx', 'rx', $1::jsonb)", [args], on: session).state == "RV005")
+        for pattern in ["^(a+)+$", "^(a|a)*$", "^(a|aa)+$", "^(.*a){12}$", "^([a-z]+)*[0-9]$", "(x+x+)+y"] {
+            let schema: JSON = ["type": "object", "properties": ["a": ["type": "string", "pattern": .string(pattern)]]]
+            let kind: JSON = [["name": "rx", "queue": "rx", "time_limit_ms": 1000, "max_attempts": 1, "statuses": ["trial"], "schema": schema]]
+            try target.admin.execute("SELECT reeve.register_kinds($1::jsonb)", [kind])
+            let session = try target.session(.bound)
+            defer { session.close() }
+            try session.execute("SET statement_timeout = '20s'")
+            let args: JSON = ["a": .string(String(repeating: "a", count: 1_000_000) + "!")]
+            #expect(try Attempt("SELECT reeve.enqueue('acme.rx', 'rx', $1::jsonb)", [args], on: session).state == "RV005")
+        }
     }
 
     @Test("the server can be told to end a match: statement_timeout bounds a pattern that got in before patterns were checked")
@@ -101,11 +109,12 @@ struct BombTests {
             """
             INSERT INTO reeve.kind (name, queue, schema, time_limit, max_attempts, statuses)
             VALUES ('old', 'old', $1::jsonb, '1 s', 1, '{trial}')
-            """, [JSON.object(["properties": .object(["a": ["pattern": #"^(a*)(a*)(a*)(a*)(a*)\1\2\3\4\5$"#]])])])
+            """, [JSON.object(["properties": .object(["a": ["pattern": #"^(a*)(a*)(a*)(a*)(a*)\1\2\3\4\5!$"#]])])])
         let session = try target.session(.bound)
         defer { session.close() }
         try session.execute("SET statement_timeout = '200ms'")
-        let args: JSON = ["a": .string(String(repeating: "a", count: 60) + "!")]
-        #expect(try Attempt("SELECT reeve.enqueue('acme.old', 'old', $1::jsonb)", [args], on: session).state == "57014")
+        let args: JSON = ["a": .string(String(repeating: "a", count: 201) + "!")]
+        let attempt = try Attempt("SELECT reeve.enqueue('acme.old', 'old', $1::jsonb)", [args], on: session)
+        #expect(attempt.state == "57014", "\(attempt)")
     }
 }

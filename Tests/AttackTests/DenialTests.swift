@@ -8,21 +8,23 @@ import WorkerEngine
 /// Neighbours that lock, signal, flood or end what is not theirs.
 @Suite("Denial of service")
 struct DenialTests {
-    @Test("no role ends or cancels another's session, or reads what it runs", arguments: Attacker.insiders)
-    func sessions(_ attacker: Attacker) throws {
+    @Test("no role ends or cancels another's session, or reads what it runs")
+    func sessions() throws {
         let target = try Target()
-        let victim = try target.session(attacker == .worker ? .operator : .worker)
-        let session = try target.session(attacker)
-        defer { for one in [victim, session] { one.close() } }
-        try victim.execute("SELECT 'CANARY query'")
-        for function in ["pg_terminate_backend", "pg_cancel_backend"] {
-            for pid in [victim.backendPID, target.admin.backendPID] {
-                #expect(try Attempt("SELECT \(function)($1::int)", [pid], on: session).state == "42501", "\(function)")
+        for attacker in Attacker.insiders {
+            let victim = try target.session(attacker == .worker ? .operator : .worker)
+            let session = try target.session(attacker)
+            defer { for one in [victim, session] { one.close() } }
+            try victim.execute("SELECT 'CANARY query'")
+            for function in ["pg_terminate_backend", "pg_cancel_backend"] {
+                for pid in [victim.backendPID, target.admin.backendPID] {
+                    #expect(try Attempt("SELECT \(function)($1::int)", [pid], on: session).state == "42501", "\(function)")
+                }
             }
+            let seen = try Attempt("SELECT query FROM pg_stat_activity WHERE pid = $1::int", [victim.backendPID], on: session).rows
+            #expect(seen == ["<insufficient privilege>"])
+            #expect(try Attempt("SELECT 1", on: victim).rows == ["1"])
         }
-        let seen = try Attempt("SELECT query FROM pg_stat_activity WHERE pid = $1::int", [victim.backendPID], on: session).rows
-        #expect(seen == ["<insufficient privilege>"])
-        #expect(try Attempt("SELECT 1", on: victim).rows == ["1"])
     }
 
     @Test("row counts and columns' values of the queue's tables are in no statistics that a role may read", arguments: Attacker.insiders)
@@ -122,12 +124,17 @@ struct DenialTests {
         #expect(try Attempt(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}', idempotency_key => 'k')"#, on: rival).state == nil)
         let id = "6a3b1c52-0000-4000-8000-000000000001"
         try worker.execute("SELECT reeve.register_worker($1::uuid, 'n', 1, 't', 'local', '{\"starter\": 9}', NULL, '1 min')", [id])
-        let claimed = try worker.execute("SELECT id, lease_id::text FROM reeve.claim($1::uuid, 'starter', 9, 9) WHERE id IS NOT NULL", [id])
-        #expect(claimed.count == 2)
-        for row in claimed {
-            let refused = try worker.execute("SELECT verdict FROM reeve.complete(ARRAY[$1::bigint], ARRAY[$2::uuid], NULL)", [try row.int(0), try row.text(1)])
-            #expect(refused.isEmpty)
+        // A claim that runs out of time on a busy machine says so with fewer jobs.
+        var completed = 0
+        let limit = ContinuousClock.now + .seconds(30)
+        while completed < 2, ContinuousClock.now < limit {
+            for row in try worker.execute("SELECT id, lease_id::text FROM reeve.claim($1::uuid, 'starter', 9, 9) WHERE id IS NOT NULL", [id]) {
+                let refused = try worker.execute("SELECT verdict FROM reeve.complete(ARRAY[$1::bigint], ARRAY[$2::uuid], NULL)", [try row.int(0), try row.text(1)])
+                #expect(refused.isEmpty)
+                completed += 1
+            }
         }
+        #expect(completed == 2)
         for task in ["promote()", "rescue_expired()", "rescue_orphans()", "tend_cancellations()", "tend_leftovers()", "tend_backlog()", "tend_refusals()", "tend_history()", "release_held()", "move_pools()"] {
             #expect(try Attempt("SELECT reeve.\(task)", on: worker).state == nil, "\(task)")
         }

@@ -56,7 +56,7 @@ struct HijackTests {
         try target.admin.executeScript(
             """
             DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO PUBLIC', current_database()); END $$;
-            CREATE TABLE reeve.setting (name text); INSERT INTO reeve.setting VALUES ('x');
+            SET check_function_bodies = off; CREATE TABLE reeve.setting (name text); INSERT INTO reeve.setting VALUES ('x');
             CREATE FUNCTION reeve.careless() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT name FROM setting';
             GRANT EXECUTE ON FUNCTION reeve.careless() TO reeve_viewer; ALTER FUNCTION reeve.careless() OWNER TO reeve_admin;
             """)
