@@ -27,7 +27,8 @@ struct EnqueueAttackTests {
         (.operator, "SELECT reeve.set_tenant_status($1::text, 'active')"), (.operator, "SELECT reeve.set_tenant_tier($1::text, 'starter')"),
         (.operator, "SELECT reeve.set_tenant_tier('acme', $1::text)"), (.operator, "SELECT reeve.tier_change_preview($1::text, 'starter')"),
         (.operator, "SELECT reeve.schedule_tenant_tier($1::text, 'starter', now() + interval '1 day')"), (.operator, "SELECT reeve.withdraw_tenant_tier($1::text)"),
-        (.operator, "SELECT reeve.audit(NULL, $1::text, 'x')"), (.operator, "SELECT reeve.register_kinds(jsonb_build_array(jsonb_build_object('name', $1::text, 'schema', '{}'::jsonb)))"),
+        (.operator, #"SELECT reeve.add_exec_kind(jsonb_build_object('name', $1::text, 'queue', 'x', 'schema', '{}'::jsonb, 'time_limit_ms', 1), '/bin/true')"#),
+        (.operator, "SELECT reeve.remove_exec_kind($1::text)"), (.operator, "SELECT reeve.audit(NULL, $1::text, 'x')"), (.operator, "SELECT reeve.register_kinds(jsonb_build_array(jsonb_build_object('name', $1::text, 'schema', '{}'::jsonb)))"),
     ]
 
     /// Whether the statement takes this text for what it is: patterns of queues, and the words of the audit.
