@@ -89,6 +89,8 @@ let package = Package(
         tests("QueueTests", ["PostgresQueue", "Postgres", "JobKit", "WorkerEngine"]),
         tests("SimulationTests", ["WorkerEngine", "JobKit"], isOptimized: true),
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
+        // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
+        tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
         tests(
             "ProgramTests",

@@ -69,6 +69,8 @@ struct ErrorReport {
         {
             return ErrorReport(
                 .tryAgain, "the control database has no connection left: \(error.message)", connectionsHint)
+        } else if error.isRefusedByDatabase {
+            return ErrorReport(.refused, "the control database lets this login not in", hint("42501"))
         } else if error.message.contains("is starting up") || error.message.contains("is shutting down") {
             return ErrorReport(
                 .tryAgain, "the control database is not ready: \(error.message)", "try again in a moment")
@@ -125,4 +127,10 @@ struct ErrorReport {
         let parts = message.split(separator: "\"", omittingEmptySubsequences: false)
         return parts.count > 2 ? String(parts[1]) : nil
     }
+}
+
+extension PostgresError {
+    /// Whether the login was proven but may not connect to the database: only Reeve's roles may, and the database's owner.
+    /// libpq gives no SQLSTATE for it.
+    var isRefusedByDatabase: Bool { isConnectionLost && message.contains("permission denied for database") }
 }

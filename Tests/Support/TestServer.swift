@@ -22,15 +22,16 @@ public enum TestServer {
 
     private static let counter = Mutex(0)
 
-    /// A new empty database on the shared server.
-    public static func freshDatabase(_ server: EmbeddedPostgres = shared) throws -> ConnectionSettings {
+    /// A new database on the shared server: empty, or a copy of another to which nobody is connected.
+    public static func freshDatabase(_ server: EmbeddedPostgres = shared, template: String? = nil) throws -> ConnectionSettings {
         let name = counter.withLock { counter -> String in
             counter += 1
             return "test_\(counter)"
         }
         let admin = try Connection(ConnectionSettings(server.conninfo(database: "postgres")))
         defer { admin.close() }
-        _ = try admin.execute("CREATE DATABASE \(quoteIdentifier(name))")
+        let source = template.map { " TEMPLATE \(quoteIdentifier($0))" } ?? ""
+        _ = try admin.execute("CREATE DATABASE \(quoteIdentifier(name))\(source)")
         return try ConnectionSettings(server.conninfo(database: name))
     }
 

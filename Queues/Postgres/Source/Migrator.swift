@@ -1,4 +1,5 @@
 internal import CSchema
+import Glibc
 public import Postgres
 
 /// One numbered change of schema `reeve`; append only.
@@ -44,9 +45,14 @@ public struct Migrator {
     /// Serialises migrators of one database (an arbitrary constant).
     private static let lock: Int64 = 7_364_500
     private let connection: Connection
+    private let lockWait: Duration
 
-    /// Works on this connection, whose role must be a superuser or may create roles and schemas.
-    public init(_ connection: Connection) { self.connection = connection }
+    /// Works on this connection, whose role must be a superuser or may create roles and schemas; waits at most `lockWait`
+    /// for another migrator.
+    public init(_ connection: Connection, lockWait: Duration = .seconds(600)) {
+        self.connection = connection
+        self.lockWait = lockWait
+    }
 
     /// What is applied and what is pending.
     public func status() throws -> MigrationStatus {
@@ -63,7 +69,7 @@ public struct Migrator {
     /// Applies what is pending, each migration in a transaction of its own that first records its number. Several that start
     /// at once wait for each other. Returns the numbers applied here. Refuses a schema newer than this binary.
     public func up() throws -> [Int] {
-        _ = try connection.execute("SELECT pg_advisory_lock($1::bigint)", [Migrator.lock])
+        try lock()
         defer {
             // The lock ends with the session in any case; a lost connection must not hide the first error.
             _ = try? connection.execute("SELECT pg_advisory_unlock($1::bigint)", [Migrator.lock])
@@ -86,6 +92,26 @@ public struct Migrator {
             }
         }
         return status.pending
+    }
+
+    /// Bounded, because whoever may connect can take an advisory lock, and keep it.
+    private func lock() throws {
+        let limit = ContinuousClock.now + lockWait
+        while try !connection.execute("SELECT pg_try_advisory_lock($1::bigint)", [Migrator.lock])[0].bool(0) {
+            guard limit > .now else {
+                let holders = try connection.execute(
+                    """
+                    SELECT coalesce(string_agg(format('%s (pid %s)', a.usename, a.pid), ', '), 'a session that is gone')
+                    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.classid = 0
+                      AND l.objid = $1::bigint::oid AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                    """, [Migrator.lock])
+                throw SchemaError(
+                    description: "another session has held the migrations' lock for \(lockWait): "
+                        + "\(try holders[0].text(0)); end it if it is no migration")
+            }
+            usleep(50_000)
+        }
     }
 
     /// Throws unless the schema is exactly what this binary knows, or newer migrations are pending elsewhere.

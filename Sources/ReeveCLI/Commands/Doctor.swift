@@ -34,7 +34,7 @@ final class Doctor {
             }
         } catch {
             let found = ErrorReport(error, invocation)
-            report("control database", .fail, found.message, found.hint)
+            report("control database", .fail, found.message, membershipRemedy(error) ?? found.hint)
         }
         checkPgDump()
         checkStorage()
@@ -54,6 +54,15 @@ final class Doctor {
             ],
             empty: "")
         return checks.contains { $0.verdict == .fail } ? .failed : .done
+    }
+
+    /// What lets a login in that the database refuses.
+    private func membershipRemedy(_ error: any Error) -> String? {
+        guard (error as? PostgresError)?.isRefusedByDatabase == true,
+            // The settings were read before; they name the login, or it is libpq's default.
+            let user = try? invocation.configuration.database()["user"]
+        else { return nil }
+        return "run: GRANT reeve_operator TO \(quoteIdentifier(user))"
     }
 
     /// The server's version, for comparison: 150004.
