@@ -27,7 +27,7 @@ public struct TenancyAccess: BackupAccess {
     public func withChildEnvironment(
         _ store: BackupStore, _ context: JobContext, _ body: ([String: String]) throws -> Void
     ) throws {
-        try context.withChildConnection(tenantStore(store, context)) { try body($0.environment) }
+        try context.withChildConnection(tenantStore(store, context), readOnly: true) { try body($0.environment) }
     }
 
     private func tenantStore(_ store: BackupStore, _ context: JobContext) throws -> TenantStore {

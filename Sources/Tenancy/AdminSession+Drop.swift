@@ -14,7 +14,7 @@ extension AdminSession {
             // Without policies the login never saw or wrote a row.
             guard try tables.contains(where: { try hasPolicy(store.login, $0, connection) }) else { return }
             let session = try Connection(
-                store.settings(applicationName: "reeve admin \(code)").with(["password": try password()]))
+                store.settings(applicationName: "reeve admin \(code)", readOnly: false).with(["password": try password()]))
             defer { session.close() }
             try session.transaction { try deleteRows(of: tables, session) }
             for table in tables {
@@ -62,6 +62,20 @@ extension AdminSession {
             try join(store.login, connection)
             try connection.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name", [store.login])
+        }
+    }
+
+    /// What the login's attempts left in the fence.
+    func dropFenceRows() throws {
+        guard isolation != .database, try databaseExists() else { return }
+        try operation("admin.drop_fence_rows", "role \(store.login)") {
+            let connection = try database()
+            guard try hasFence(connection) else { return }
+            try connection.transaction {
+                try asRole(FenceSchema.owner, connection) {
+                    try connection.execute("DELETE FROM reeve_fence.lease WHERE login = $1::name", [store.login])
+                }
+            }
         }
     }
 

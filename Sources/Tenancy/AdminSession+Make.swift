@@ -88,12 +88,7 @@ extension AdminSession {
 
     private func makeSharedOwner(_ connection: Connection) throws {
         guard isolation == .shared else { return }
-        // A role belongs to the cluster, so another database's provisioning may make it at the same moment.
-        try connection.executeScript(
-            """
-            DO $$ BEGIN CREATE ROLE \(TenantNames.sharedOwner) NOLOGIN NOINHERIT;
-            EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$
-            """)
+        try makeGroupRole(TenantNames.sharedOwner, connection)
     }
 
     /// The tenant's tables: its own schemas, or the shared one when it is not there yet. A schema, its comment and its

@@ -22,7 +22,8 @@ enum SessionProof {
             SELECT session_user, current_user, coalesce(current_setting('app.current_tenant', true), ''),
                    current_setting('search_path'), current_database(), r.rolsuper, r.rolbypassrls,
                    r.rolcreaterole OR r.rolcreatedb OR r.rolreplication,
-                   EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid)
+                   EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid),
+                   current_setting('default_transaction_read_only') = 'off'
             FROM pg_catalog.pg_roles r WHERE r.rolname = session_user
             """, stop: stop)
         guard let row = row.first else { return ["login"] }
@@ -35,6 +36,7 @@ enum SessionProof {
         for (name, column, value) in expected where try row.text(column) != value { wrong.append(name) }
         for (name, column) in [
             ("superuser", 5), ("bypassrls", 6), ("administrative rights", 7), ("member of another role", 8),
+            ("default_transaction_read_only", 9),
         ]
         where try row.bool(column) { wrong.append(name) }
         return wrong

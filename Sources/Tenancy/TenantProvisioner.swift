@@ -55,6 +55,7 @@ public struct TenantProvisioner: Sendable {
         case .template: try session.applyTemplate(request.template, domains: request.domains)
         case .grants: try session.grant()
         case .policies: try session.makePolicies()
+        case .fence: try session.makeFence()
         case .login: try session.configureLogin()
         case .ready: try proveLogin(session)
         }
@@ -193,6 +194,20 @@ public struct TenantProvisioner: Sendable {
         }
     }
 
+    // MARK: Repair
+
+    /// Makes what a store of an earlier program lacks: the fence, and the login's use of it. Changes nothing that is there.
+    public func repair(_ code: String) throws {
+        let tenant = try registry.show(code)
+        try alone(tenant.code) {
+            for store in try directory.stores(of: tenant.id) {
+                let session = try AdminSession(registry, tenant: tenant, store: store)
+                defer { session.close() }
+                try session.makeFence()
+            }
+        }
+    }
+
     // MARK: Undo
 
     /// Removes what `create` made: objects marked with this tenant's uuid, and the registry's rows. Refused once the
@@ -226,6 +241,7 @@ public struct TenantProvisioner: Sendable {
                 defer { session.close() }
                 try session.dropSharedRows { try directory.password(of: store, tenant: tenant.id) }
                 try session.endSessions()
+                try session.dropFenceRows()
                 try session.dropData()
                 try session.dropRoles()
             }

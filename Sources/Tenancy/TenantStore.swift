@@ -26,8 +26,8 @@ public struct TenantStore: Sendable, Hashable {
     let serverSettings: ConnectionSettings
 
     /// The login's connection without its password; `search_path` and `app.current_tenant` are set as the session
-    /// starts.
-    public func settings(applicationName: String) -> ConnectionSettings {
+    /// starts. Unless `readOnly` is false, transactions that do not say otherwise are read-only.
+    public func settings(applicationName: String, readOnly: Bool = true) -> ConnectionSettings {
         var settings = serverSettings
         // What the administrator's connection uses to prove itself is nothing for a tenant.
         for keyword in ["password", "passfile", "user", "sslcert", "sslkey", "sslpassword"] { settings[keyword] = nil }
@@ -35,7 +35,8 @@ public struct TenantStore: Sendable, Hashable {
         return settings.with([
             "dbname": database, "user": login, "application_name": applicationName,
             "options": given + "-c search_path=\(Self.escape(searchPath))"
-                + " -c app.current_tenant=\(tenantID.description)",
+                + " -c app.current_tenant=\(tenantID.description)"
+                + (readOnly ? " -c default_transaction_read_only=on" : ""),
         ])
     }
 

@@ -64,6 +64,9 @@ MIGRATION(V0019) = {
 MIGRATION(V0020) = {
 #embed "sql/V0020__upkeep.sql"
     , 0};
+MIGRATION(V0021) = {
+#embed "sql/V0021__adopt.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -86,6 +89,7 @@ static const reeve_migration migrations[] = {
     {18, "lock_order", V0018},
     {19, "visibility", V0019},
     {20, "upkeep", V0020},
+    {21, "adopt", V0021},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
