@@ -12,7 +12,9 @@ public struct TenancyAccess: BackupAccess {
         try context.stores().map { store in
             BackupStore(
                 server: store.server, database: store.database, schemas: store.schemas,
-                referenceSchemas: store.referenceSchemas, login: store.login, dumpLimit: store.dumpLimit)
+                referenceSchemas: store.referenceSchemas, login: store.login, dumpLimit: store.dumpLimit,
+                isAdopted: store.isAdopted, settingName: store.settingName, settingValue: store.settingValue,
+                tenantColumn: store.tenantColumn)
         }
     }
 

@@ -7,7 +7,7 @@ extension AdminSession {
     /// The tenant's rows in the shared tables, deleted as the tenant's own login, which sees no others; then its
     /// policies.
     func dropSharedRows(password: () throws -> String) throws {
-        guard isolation == .shared, try databaseExists() else { return }
+        guard isolation == .shared, !store.isAdopted, try databaseExists() else { return }
         try operation("admin.drop_rows", "role \(store.login)") {
             let connection = try database()
             let tables = try sharedTables(connection)
@@ -79,8 +79,9 @@ extension AdminSession {
         }
     }
 
-    /// The tenant's own schemas, or its own database.
+    /// The tenant's own schemas, or its own database; nothing of what a platform made.
     func dropData() throws {
+        if store.isAdopted { return }
         switch isolation {
         case .shared: return
         case .database:
@@ -108,7 +109,8 @@ extension AdminSession {
     func dropRoles() throws {
         try operation("admin.drop_roles", "role \(store.login)") {
             let connection = try maintenance()
-            for role in [store.login, store.owner] where try exists(.role, role, connection) {
+            for role in store.isAdopted ? [store.login] : [store.login, store.owner]
+            where try exists(.role, role, connection) {
                 if try databaseExists() {
                     let inside = try database()
                     try exclusively(inside) {
@@ -121,7 +123,7 @@ extension AdminSession {
         }
     }
 
-    private func databaseExists() throws -> Bool {
+    func databaseExists() throws -> Bool {
         try maintenance().execute(
             "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1::text)", [store.database])[0].bool(0)
     }

@@ -9,7 +9,8 @@ extension AdminSession {
         try operation("admin.make_roles", "role \(store.login)") {
             let connection = try maintenance()
             let login = quoteIdentifier(store.login)
-            for (role, attributes) in [(store.owner, "NOLOGIN"), (store.login, "LOGIN")]
+            let owner = store.isAdopted ? [] : [(store.owner, "NOLOGIN")]
+            for (role, attributes) in owner + [(store.login, "LOGIN")]
             where try !exists(.role, role, connection) {
                 try connection.transaction {
                     try connection.execute(

@@ -171,7 +171,8 @@ struct FenceTests {
 }
 
 /// A tenant with one job, which is claimed again and again; the control database says whose it is.
-struct FenceFixture {
+/// `@unchecked Sendable`: a test hands it from one thread to another and waits.
+struct FenceFixture: @unchecked Sendable {
     let fleet: Fleet
     let tenant: ProvisionedTenant
     let sessions: TenantSessions

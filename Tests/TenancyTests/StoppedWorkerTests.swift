@@ -45,17 +45,10 @@ struct StoppedWorkerTests {
     /// Claims the job again once the worker is stopped, does its work, and lets the worker go on.
     private func successor(_ fence: FenceFixture, _ order: WorkerOrder) async throws -> [String] {
         try await withCheckedThrowingContinuation { continuation in
-            let box = Box(fence)
             DispatchQueue(label: "successor").async {
-                continuation.resume(with: Result { try box.value.succeed(order) })
+                continuation.resume(with: Result { try fence.succeed(order) })
             }
         }
-    }
-
-    /// `@unchecked Sendable`: only the successor's queue uses the fixture while it works.
-    private struct Box: @unchecked Sendable {
-        let value: FenceFixture
-        init(_ value: FenceFixture) { self.value = value }
     }
 }
 

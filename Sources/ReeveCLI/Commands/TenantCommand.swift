@@ -45,6 +45,7 @@ extension Command {
             statusCommand("churn", .churned, "mark a tenant as leaving: the clock of its deletion starts"),
             tenantSetTier,
             tenantUpdate,
+            tenantRepair,
         ])
 
     private static func statusCommand(_ name: String, _ status: TenantStatus, _ summary: String) -> Command {
