@@ -155,8 +155,9 @@ extension AdminSession {
     func proveRows(_ plan: AdoptPlan, as login: Connection) throws {
         let connection = try database()
         for table in plan.tables where plan.needsPolicies(table) {
+            // In a schema of its own every row is the tenant's.
             let own =
-                table.hasColumn
+                isolation == .shared
                 ? "WHERE \(quoteIdentifier(store.tenantColumn)) = \(quoteLiteral(store.settingValue))" : ""
             let query = "SELECT count(*) FROM (SELECT FROM \(table.quoted) \(own) LIMIT 10000) t"
             let there: Int64
@@ -187,12 +188,13 @@ extension AdminSession {
             let enabled = try enabledTables()
             for row in try connection.execute(
                 """
-                SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname), pg_get_userbyid(c.relowner)
+                SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner)
                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE n.nspname = ANY ($1::text[]) AND c.relkind IN ('r', 'p') ORDER BY 1
+                WHERE n.nspname = ANY ($1::text[]) AND c.relkind IN ('r', 'p') ORDER BY 1, 2
                 """, [store.schemas])
             {
-                let (table, owner) = (try row.text(0), try row.text(1))
+                let table = "\(quoteIdentifier(try row.text(0))).\(quoteIdentifier(try row.text(1)))"
+                let owner = try row.text(2)
                 try patiently(connection) {
                     try asRole(owner, connection) {
                         for policy in [store.login, store.login + "_only"] {

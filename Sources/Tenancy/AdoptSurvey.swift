@@ -23,6 +23,7 @@ struct AdoptSurvey {
                         ? "no table of schema \(request.schemas[0]) has a column \(request.column); name it with --tenant-column"
                         : "the schemas hold no table")
             }
+            if isShared, let value = request.value { try checkValue(value, taken) }
             let unsecured = isShared ? taken.filter { !$0.isSecured } : []
             let losers = try unsecured.flatMap(losers)
             return AdoptPlan(
@@ -50,6 +51,24 @@ struct AdoptSurvey {
                 throw TenancyError(.notFound, "database \(database) has no schema \(schema)")
             }
         }
+    }
+
+    /// A value that no row has is more likely a wrong one than a tenant's that has nothing yet.
+    private func checkValue(_ value: String, _ tables: [AdoptPlan.Table]) throws {
+        for table in tables {
+            let column = quoteIdentifier(request.column)
+            let found: Rows
+            do throws(PostgresError) {
+                found = try connection.execute(
+                    "SELECT EXISTS (SELECT FROM \(table.quoted) WHERE \(column) = \(quoteLiteral(value)))")
+            } catch {
+                guard error.sqlState?.hasPrefix("22") == true else { throw error }
+                throw TenancyError(.invalid, "--value is none that column \(request.column) of \(table.quoted) can hold")
+            }
+            if try found[0].bool(0) { return }
+        }
+        throw TenancyError(
+            .notFound, "no row of schema \(request.schemas[0]) has the --value in its column \(request.column)")
     }
 
     private func tables() throws -> [AdoptPlan.Table] {

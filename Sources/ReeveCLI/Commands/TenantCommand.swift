@@ -10,6 +10,7 @@ extension Command {
         examples: ["reeve tenant list --tier starter", "reeve tenant suspend acme --reason 'unpaid since March'"],
         subcommands: [
             tenantCreate,
+            tenantAdopt,
             Command(
                 "list", "list the tenants",
                 options: [
