@@ -88,7 +88,10 @@ struct DumpScope {
                   AND position($1::text IN pg_get_expr(p.polqual, p.polrelid)) > 0),
               EXISTS (SELECT FROM pg_catalog.pg_attribute a
                 WHERE a.attrelid = c.oid AND a.attname = $3::text AND NOT a.attisdropped),
-              has_table_privilege(c.oid, 'SELECT')
+              has_table_privilege(c.oid, 'SELECT'),
+              EXISTS (SELECT FROM pg_catalog.pg_policy p LEFT JOIN pg_catalog.pg_roles r ON r.oid = ANY (p.polroles)
+                WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('*', 'r')
+                  AND (0 = ANY (p.polroles) OR r.rolname = session_user))
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'p') AND \(inScope)
               AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
@@ -117,6 +120,11 @@ struct DumpScope {
                     "policy_missing",
                     "table \(name) has no restrictive policy of login \(store.login) that names the tenant's id; "
                         + "provision the tenant again")
+            }
+            if try secured && !table.bool(8) {
+                throw refusal(
+                    "policy_closed",
+                    "no policy of table \(name) lets login \(store.login) through, so a dump would hold none of its rows")
             }
             if try !table.bool(7) {
                 throw refusal("table_unreadable", "login \(store.login) may not SELECT from \(name); grant it")
