@@ -1,3 +1,4 @@
+import EmbeddedPostgres
 import JobKit
 import Postgres
 import Testing
@@ -179,6 +180,36 @@ struct AdoptTests {
         #expect(try isSecured())
         try platform.fleet.provisioner.undo(platform.org(order[1]).details.code, force: true)
         #expect(try !isSecured())
+    }
+
+    @Test("an administrator without superuser rights adopts, and lets go, what roles that it may join own")
+    func plainAdministrator() throws {
+        let platform = try Platform()
+        let role = "plain_adopter_\(platform.fleet.suffix)"
+        try platform.admin.executeScript(
+            """
+            CREATE ROLE \(role) LOGIN CREATEROLE PASSWORD 'plain';
+            ALTER DATABASE \(quoteIdentifier(platform.database)) OWNER TO \(role);
+            """)
+        let before = try platform.state()
+        try platform.fleet.registry.addServer(
+            "main", conninfo: "host=\(Fleet.server.socketDirectory) user=\(role) dbname=postgres", region: "eu",
+            sharedDatabase: platform.database, adminPassword: "plain")
+        try platform.admin.execute("GRANT platform_owner TO \(role)")
+        let sessions = TenantSessions(directory: platform.fleet.directory, leases: CurrentLeases())
+        defer { sessions.close() }
+        for (request, query, count) in [
+            (platform.hooli, "SELECT count(*) FROM prices", 300), (platform.wayne, "SELECT count(*) FROM orders", 250),
+            (platform.org(2), "SELECT count(*) FROM accounts", 10),
+        ] {
+            let tenant = try platform.adopt(request)
+            try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
+                let found = try session.query(query)[0].int(0)
+                #expect(found == count)
+            }
+            try platform.fleet.provisioner.undo(request.details.code, force: true)
+        }
+        #expect(try platform.state() == before)
     }
 
     @Test("what the registry says is another's is refused, whatever its name")
