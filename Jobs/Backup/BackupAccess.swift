@@ -15,10 +15,20 @@ public struct BackupStore: Sendable, Hashable {
     public let login: String
     /// How many dumps may run on the server at once.
     public let dumpLimit: Int
+    /// Whether a platform made the tables; then those of a shared schema without the tenant column are not the tenant's.
+    public let isAdopted: Bool
+    /// The setting that the platform's policies read.
+    public let settingName: String
+    /// Its value for this tenant, and that of the tenant column; the tenant's id when nil.
+    public let settingValue: String?
+    /// The column of shared tables that says whose a row is.
+    public let tenantColumn: String
 
     /// Creates the record.
     public init(
-        server: String, database: String, schemas: [String], referenceSchemas: [String], login: String, dumpLimit: Int
+        server: String, database: String, schemas: [String], referenceSchemas: [String], login: String, dumpLimit: Int,
+        isAdopted: Bool = false, settingName: String = "app.current_tenant", settingValue: String? = nil,
+        tenantColumn: String = "tenant_id"
     ) {
         self.server = server
         self.database = database
@@ -26,6 +36,10 @@ public struct BackupStore: Sendable, Hashable {
         self.referenceSchemas = referenceSchemas
         self.login = login
         self.dumpLimit = dumpLimit
+        self.isAdopted = isAdopted
+        self.settingName = settingName
+        self.settingValue = settingValue
+        self.tenantColumn = tenantColumn
     }
 }
 

@@ -21,6 +21,7 @@ func dumpArguments(of store: BackupStore, tenant: Tenant, scope: DumpScope) -> [
         arguments.append("--strict-names")
         for schema in store.schemas { arguments.append("--schema=" + quoteIdentifier(schema)) }
     }
+    for object in scope.leftOut { arguments.append("--exclude-table=" + object) }
     if scope.hasRowSecurity { arguments.append("--enable-row-security") }
     if tenant.isolation == .shared {
         arguments += ["--section=pre-data", "--section=data"]

@@ -9,6 +9,8 @@ struct DumpScope {
     var rows: [String: Int64] = [:]
     /// Sequences whose position is common to all tenants and so stays out of a dump.
     var commonSequences: [String] = []
+    /// Tables and views of an adopted shared schema that are not the tenant's, as patterns for pg_dump.
+    var leftOut: [String] = []
     /// Whether pg_dump has to be told that row-level security is expected.
     var hasRowSecurity = false
     /// The exported snapshot.
@@ -26,12 +28,15 @@ struct DumpScope {
     private let store: BackupStore
     private let tenant: Tenant
     private let session: any BackupSession
+    /// What the tenant's rows carry and the platform's policies read.
+    private let value: String
 
     /// Looks and counts, inside the transaction whose snapshot pg_dump will use.
     init(of store: BackupStore, tenant: Tenant, session: any BackupSession) throws {
         self.store = store
         self.tenant = tenant
         self.session = session
+        value = store.settingValue ?? tenant.id.description
         // The snapshot lives as long as this transaction, which does nothing while pg_dump runs.
         for name in ["statement_timeout", "idle_in_transaction_session_timeout"] {
             _ = try session.query("SELECT set_config($1::text, '0', true)", [name])
@@ -39,6 +44,7 @@ struct DumpScope {
         try proveLogin()
         try proveTables()
         try findSequences()
+        try findForeign()
         try count()
         let row = try session.query(
             """
@@ -55,9 +61,9 @@ struct DumpScope {
         let row = try session.query(
             """
             SELECT r.rolsuper, r.rolbypassrls, session_user::text, current_user::text, current_database()::text,
-              lower(coalesce(current_setting('app.current_tenant', true), '')), current_setting('row_security')
+              coalesce(current_setting($1::text, true), ''), current_setting('row_security')
             FROM pg_catalog.pg_roles r WHERE r.rolname = session_user
-            """, [])[0]
+            """, [store.settingName])[0]
         if try row.bool(0) {
             throw refusal("session_superuser", "the session is a superuser's, who sees every tenant's rows")
         }
@@ -66,8 +72,8 @@ struct DumpScope {
             throw refusal("session_mismatch", "the session is not that of the login and database in the registry")
         }
         // Platforms' own policies read it; without it they show nothing, and an empty dump looks like a good one.
-        guard try tenant.isolation != .shared || row.text(5) == tenant.id.description else {
-            throw refusal("tenant_unset", "app.current_tenant is not the tenant of this job")
+        guard try !(store.isAdopted || tenant.isolation == .shared) || row.text(5) == value else {
+            throw refusal("tenant_unset", "\(store.settingName) is not the tenant of this job")
         }
     }
 
@@ -80,17 +86,25 @@ struct DumpScope {
               EXISTS (SELECT FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_roles r ON r.oid = ANY (p.polroles)
                 WHERE p.polrelid = c.oid AND r.rolname = session_user AND NOT p.polpermissive AND p.polcmd IN ('*', 'r')
                   AND position($1::text IN pg_get_expr(p.polqual, p.polrelid)) > 0),
-              has_table_privilege(c.oid, 'SELECT')
+              EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attname = $3::text AND NOT a.attisdropped),
+              has_table_privilege(c.oid, 'SELECT'),
+              EXISTS (SELECT FROM pg_catalog.pg_policy p LEFT JOIN pg_catalog.pg_roles r ON r.oid = ANY (p.polroles)
+                WHERE p.polrelid = c.oid AND p.polpermissive AND p.polcmd IN ('*', 'r')
+                  AND (0 = ANY (p.polroles) OR r.rolname = session_user))
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'p') AND \(inScope)
               AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
                 AND d.objid = c.oid AND d.deptype = 'e')
             ORDER BY 1
-            """, [tenant.id.description] + scopeParameters)
+            """, [value] + scopeParameters + [store.tenantColumn])
         for table in tables {
             let name = try table.text(0)
             let (secured, forced) = (try table.bool(2), try table.bool(3))
-            if isShared && !(secured && forced) {
+            // A platform's table that is nobody's: the login gets nothing on it.
+            if try store.isAdopted && isShared && !table.bool(6) { continue }
+            // Of what a platform made it is enough that the login is bound, which is not the owner.
+            if isShared && !(secured && (forced || store.isAdopted)) {
                 throw refusal(
                     "table_without_rls",
                     "table \(name) is in a shared schema without forced row-level security, so a dump would hold every "
@@ -107,7 +121,12 @@ struct DumpScope {
                     "table \(name) has no restrictive policy of login \(store.login) that names the tenant's id; "
                         + "provision the tenant again")
             }
-            if try !table.bool(6) {
+            if try store.isAdopted && secured && !table.bool(8) {
+                throw refusal(
+                    "policy_closed",
+                    "no policy of table \(name) lets login \(store.login) through, so a dump would hold none of its rows")
+            }
+            if try !table.bool(7) {
                 throw refusal("table_unreadable", "login \(store.login) may not SELECT from \(name); grant it")
             }
             if secured { hasRowSecurity = true }
@@ -123,7 +142,24 @@ struct DumpScope {
             SELECT format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind = 'S' AND $1::text IS NOT NULL AND \(inScope) ORDER BY 1
-            """, [tenant.id.description] + scopeParameters
+            """, [value] + scopeParameters
+        ).map { try $0.text(0) }
+    }
+
+    /// What pg_dump must not even lock: the login has no right to it.
+    private mutating func findForeign() throws {
+        guard store.isAdopted, tenant.isolation == .shared else { return }
+        leftOut = try session.query(
+            """
+            SELECT format('"%s"."%s"', replace(n.nspname, '"', '""'), replace(c.relname, '"', '""'))
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND $1::text IS NOT NULL AND \(inScope)
+              AND NOT (c.relkind IN ('r', 'p') AND EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = c.oid AND a.attname = $3::text AND NOT a.attisdropped))
+              AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                AND d.objid = c.oid AND c.relkind = 'S' AND d.deptype IN ('a', 'i'))
+            ORDER BY 1
+            """, [value] + scopeParameters + [store.tenantColumn]
         ).map { try $0.text(0) }
     }
 
@@ -135,9 +171,9 @@ struct DumpScope {
             }
             let row = try session.query(
                 """
-                SELECT count(*), count(*) FILTER (WHERE t.tenant_id::text IS DISTINCT FROM $1::text)
+                SELECT count(*), count(*) FILTER (WHERE t.\(quoteIdentifier(store.tenantColumn))::text IS DISTINCT FROM $1::text)
                 FROM ONLY \(table) AS t
-                """, [tenant.id.description])[0]
+                """, [value])[0]
             guard try row.int(1) == 0 else {
                 throw refusal("foreign_rows", "the session sees rows of \(table) that are not the tenant's")
             }

@@ -12,7 +12,9 @@ public struct TenancyAccess: BackupAccess {
         try context.stores().map { store in
             BackupStore(
                 server: store.server, database: store.database, schemas: store.schemas,
-                referenceSchemas: store.referenceSchemas, login: store.login, dumpLimit: store.dumpLimit)
+                referenceSchemas: store.referenceSchemas, login: store.login, dumpLimit: store.dumpLimit,
+                isAdopted: store.isAdopted, settingName: store.settingName, settingValue: store.settingValue,
+                tenantColumn: store.tenantColumn)
         }
     }
 
@@ -27,7 +29,7 @@ public struct TenancyAccess: BackupAccess {
     public func withChildEnvironment(
         _ store: BackupStore, _ context: JobContext, _ body: ([String: String]) throws -> Void
     ) throws {
-        try context.withChildConnection(tenantStore(store, context)) { try body($0.environment) }
+        try context.withChildConnection(tenantStore(store, context), readOnly: true) { try body($0.environment) }
     }
 
     private func tenantStore(_ store: BackupStore, _ context: JobContext) throws -> TenantStore {

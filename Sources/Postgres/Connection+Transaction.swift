@@ -1,9 +1,9 @@
 extension Connection {
     /// Runs `body` between BEGIN and COMMIT; ROLLBACK when it throws. `isolation` is `read committed`, `repeatable read`
-    /// or `serializable`. Refuses to nest. When the error of the COMMIT is `isConnectionLost`, nobody knows whether it
-    /// happened.
+    /// or `serializable`; with `readOnly` nil the session's default decides. Refuses to nest. When the error of the
+    /// COMMIT is `isConnectionLost`, nobody knows whether it happened.
     public func transaction<T>(
-        isolation: String? = nil, readOnly: Bool = false, _ body: () throws -> T
+        isolation: String? = nil, readOnly: Bool? = nil, _ body: () throws -> T
     ) throws -> T {
         var begin = "BEGIN"
         if let isolation {
@@ -12,7 +12,7 @@ extension Connection {
             }
             begin += " ISOLATION LEVEL " + isolation
         }
-        if readOnly { begin += " READ ONLY" }
+        if let readOnly { begin += readOnly ? " READ ONLY" : " READ WRITE" }
         if inTransaction {
             throw PostgresError(sqlState: "25001", message: "a transaction is already open", operation: "BEGIN")
         }

@@ -7,14 +7,14 @@ extension AdminSession {
     /// The tenant's rows in the shared tables, deleted as the tenant's own login, which sees no others; then its
     /// policies.
     func dropSharedRows(password: () throws -> String) throws {
-        guard isolation == .shared, try databaseExists() else { return }
+        guard isolation == .shared, !store.isAdopted, try databaseExists() else { return }
         try operation("admin.drop_rows", "role \(store.login)") {
             let connection = try database()
             let tables = try sharedTables(connection)
             // Without policies the login never saw or wrote a row.
             guard try tables.contains(where: { try hasPolicy(store.login, $0, connection) }) else { return }
             let session = try Connection(
-                store.settings(applicationName: "reeve admin \(code)").with(["password": try password()]))
+                store.settings(applicationName: "reeve admin \(code)", readOnly: false).with(["password": try password()]))
             defer { session.close() }
             try session.transaction { try deleteRows(of: tables, session) }
             for table in tables {
@@ -65,8 +65,23 @@ extension AdminSession {
         }
     }
 
-    /// The tenant's own schemas, or its own database.
+    /// What the login's attempts left in the fence.
+    func dropFenceRows() throws {
+        guard isolation != .database, try databaseExists() else { return }
+        try operation("admin.drop_fence_rows", "role \(store.login)") {
+            let connection = try database()
+            guard try hasFence(connection) else { return }
+            try connection.transaction {
+                try asRole(FenceSchema.owner, connection) {
+                    try connection.execute("DELETE FROM reeve_fence.lease WHERE login = $1::name", [store.login])
+                }
+            }
+        }
+    }
+
+    /// The tenant's own schemas, or its own database; nothing of what a platform made.
     func dropData() throws {
+        if store.isAdopted { return }
         switch isolation {
         case .shared: return
         case .database:
@@ -94,7 +109,8 @@ extension AdminSession {
     func dropRoles() throws {
         try operation("admin.drop_roles", "role \(store.login)") {
             let connection = try maintenance()
-            for role in [store.login, store.owner] where try exists(.role, role, connection) {
+            for role in store.isAdopted ? [store.login] : [store.login, store.owner]
+            where try exists(.role, role, connection) {
                 if try databaseExists() {
                     let inside = try database()
                     try exclusively(inside) {
@@ -107,7 +123,7 @@ extension AdminSession {
         }
     }
 
-    private func databaseExists() throws -> Bool {
+    func databaseExists() throws -> Bool {
         try maintenance().execute(
             "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1::text)", [store.database])[0].bool(0)
     }

@@ -85,7 +85,7 @@ extension AdminSession {
             // PostgreSQL lets only a superuser keep a setting that it does not know itself; our own sessions bring it
             // along.
             guard try connection.execute("SELECT current_setting('is_superuser') = 'on'")[0].bool(0) else { return }
-            try connection.execute("\(role) app.current_tenant = \(quoteLiteral(tenantID.description))")
+            try connection.execute("\(role) \(store.settingName) = \(quoteLiteral(store.settingValue))")
         }
     }
 }

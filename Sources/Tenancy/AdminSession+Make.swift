@@ -9,7 +9,8 @@ extension AdminSession {
         try operation("admin.make_roles", "role \(store.login)") {
             let connection = try maintenance()
             let login = quoteIdentifier(store.login)
-            for (role, attributes) in [(store.owner, "NOLOGIN"), (store.login, "LOGIN")]
+            let owner = store.isAdopted ? [] : [(store.owner, "NOLOGIN")]
+            for (role, attributes) in owner + [(store.login, "LOGIN")]
             where try !exists(.role, role, connection) {
                 try connection.transaction {
                     try connection.execute(
@@ -88,12 +89,7 @@ extension AdminSession {
 
     private func makeSharedOwner(_ connection: Connection) throws {
         guard isolation == .shared else { return }
-        // A role belongs to the cluster, so another database's provisioning may make it at the same moment.
-        try connection.executeScript(
-            """
-            DO $$ BEGIN CREATE ROLE \(TenantNames.sharedOwner) NOLOGIN NOINHERIT;
-            EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$
-            """)
+        try makeGroupRole(TenantNames.sharedOwner, connection)
     }
 
     /// The tenant's tables: its own schemas, or the shared one when it is not there yet. A schema, its comment and its

@@ -21,10 +21,14 @@ extension JobContext {
             chosen, of: attempt, stop: stop, deadline: deadline, body)
     }
 
-    /// Lends the tenant's login to a child program, as files and environment variables.
-    public func withChildConnection<T>(_ store: TenantStore, _ body: (ChildConnection) throws -> T) throws -> T {
+    /// Lends the tenant's login to a child program, as files and environment variables. Unless `readOnly`, the program can
+    /// write and has to fence its transactions itself, see `TenantSessions.withChildConnection`.
+    public func withChildConnection<T>(
+        _ store: TenantStore, readOnly: Bool = false, _ body: (ChildConnection) throws -> T
+    ) throws -> T {
         try throwIfStopped()
-        return try resources.get(TenantSessions.self).withChildConnection(store, of: attempt, body)
+        return try resources.get(TenantSessions.self).withChildConnection(
+            store, of: attempt, readOnly: readOnly, body)
     }
 
     /// Lends the tenant's logins to a child program that visits several databases.

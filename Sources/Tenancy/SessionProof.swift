@@ -19,22 +19,24 @@ enum SessionProof {
     {
         let row = try connection.execute(
             """
-            SELECT session_user, current_user, coalesce(current_setting('app.current_tenant', true), ''),
+            SELECT session_user, current_user, coalesce(current_setting($1::text, true), ''),
                    current_setting('search_path'), current_database(), r.rolsuper, r.rolbypassrls,
                    r.rolcreaterole OR r.rolcreatedb OR r.rolreplication,
-                   EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid)
+                   EXISTS (SELECT FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid),
+                   current_setting('default_transaction_read_only') = 'off'
             FROM pg_catalog.pg_roles r WHERE r.rolname = session_user
-            """, stop: stop)
+            """, [store.settingName], stop: stop)
         guard let row = row.first else { return ["login"] }
         let expected: [(String, Int, String)] = [
             ("session_user", 0, store.login), ("current_user", 1, store.login),
-            ("app.current_tenant", 2, "\(store.tenantID)"),
-            ("search_path", 3, store.searchPath), ("database", 4, store.database),
+            (store.settingName, 2, store.settingValue), ("search_path", 3, store.searchPath),
+            ("database", 4, store.database),
         ]
         var wrong: [String] = []
         for (name, column, value) in expected where try row.text(column) != value { wrong.append(name) }
         for (name, column) in [
             ("superuser", 5), ("bypassrls", 6), ("administrative rights", 7), ("member of another role", 8),
+            ("default_transaction_read_only", 9),
         ]
         where try row.bool(column) { wrong.append(name) }
         return wrong

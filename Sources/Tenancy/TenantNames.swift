@@ -6,7 +6,8 @@ enum TenantNames {
     static func owner(of login: String) -> String { login + "_owner" }
 
     /// The comment that says whose a role, schema or database is.
-    static func comment(_ tenant: TenantID) -> String { "reeve tenant \(tenant)" }
+    static func comment(_ tenant: TenantID) -> String { "\(commentPrefix)\(tenant)" }
+    static let commentPrefix = "reeve tenant "
 
     static let sharedOwner = "reeve_shared_owner"
     static let sharedSchema = "shared"

@@ -5,8 +5,8 @@ import Postgres
 /// Makes a tenant's record, login and schema or database in steps that are recorded, so that after a kill anywhere the
 /// same call finishes the work; and takes it all away again. Blocks; only one call works on a tenant at a time.
 public struct TenantProvisioner: Sendable {
-    private let registry: TenantRegistry
-    private var directory: TenantDirectory { registry.directory }
+    let registry: TenantRegistry
+    var directory: TenantDirectory { registry.directory }
     /// Called after a step's effect and before its checkpoint; a test throws here, where a kill is worst.
     var beforeCheckpoint: (@Sendable (ProvisioningStep) throws -> Void)?
 
@@ -55,13 +55,14 @@ public struct TenantProvisioner: Sendable {
         case .template: try session.applyTemplate(request.template, domains: request.domains)
         case .grants: try session.grant()
         case .policies: try session.makePolicies()
+        case .fence: try session.makeFence()
         case .login: try session.configureLogin()
         case .ready: try proveLogin(session)
         }
     }
 
     /// Logs in as the tenant, so that one is never called ready that cannot work.
-    private func proveLogin(_ session: AdminSession) throws {
+    func proveLogin(_ session: AdminSession, _ more: (Connection) throws -> Void = { _ in }) throws {
         let password = try directory.password(of: session.store, tenant: session.tenantID)
         let settings = session.store.settings(applicationName: "reeve provisioning").with(["password": password])
         let connection = try Connection(settings)
@@ -71,6 +72,7 @@ public struct TenantProvisioner: Sendable {
             throw TenancyError(
                 .conflict, "login \(session.store.login) is not as it was made: \(wrong.joined(separator: ", "))")
         }
+        try more(connection)
     }
 
     /// The tenant's record and its store, made here or by an earlier call that did not finish.
@@ -86,7 +88,8 @@ public struct TenantProvisioner: Sendable {
         return try registry.change { connection in
             let rows = try connection.execute(
                 """
-                SELECT t.id, t.isolation::text, o.server, coalesce(o.ready, false), t.status::text FROM reeve.tenant t
+                SELECT t.id, t.isolation::text, o.server, coalesce(o.ready, false), t.status::text, coalesce(o.adopted, false)
+                FROM reeve.tenant t
                 LEFT JOIN reeve.tenant_store o ON o.tenant_id = t.id WHERE t.code = $1::text
                 """, [details.code])
             let id: TenantID
@@ -94,6 +97,10 @@ public struct TenantProvisioner: Sendable {
                 id = TenantID(rawValue: try row.uuid(0))
                 if try row.bool(3) {
                     throw TenancyError(.conflict, "tenant \(details.code) already exists and is ready")
+                }
+                if try row.bool(5) {
+                    throw TenancyError(
+                        .conflict, "tenant \(details.code) was begun by adopt; finish it with that, or undo it first")
                 }
                 if ["churned", "archived"].contains(try row.text(4)) {
                     throw TenancyError(
@@ -116,7 +123,7 @@ public struct TenantProvisioner: Sendable {
         }
     }
 
-    private func record(of details: TenantDetails, _ id: TenantID) throws -> TenantRecord {
+    func record(of details: TenantDetails, _ id: TenantID) throws -> TenantRecord {
         TenantRecord(
             id: id, code: details.code, name: details.name, tier: details.tier, status: .trial,
             isolation: details.isolation,
@@ -152,7 +159,7 @@ public struct TenantProvisioner: Sendable {
             [id, ProvisioningStep.registered.rawValue])
     }
 
-    private func server(_ name: String) throws -> (region: String, sharedDatabase: String) {
+    func server(_ name: String) throws -> (region: String, sharedDatabase: String) {
         let rows = try directory.control.withConnection {
             try $0.execute("SELECT region, shared_database FROM reeve.tenant_server WHERE name = $1::text", [name])
         }
@@ -161,7 +168,7 @@ public struct TenantProvisioner: Sendable {
     }
 
     /// Room for a session and a child program of every job that may run at once, and for people.
-    private func connectionLimit(_ tenant: TenantID) throws -> Int {
+    func connectionLimit(_ tenant: TenantID) throws -> Int {
         let cap = try directory.control.withConnection {
             try $0.execute(
                 """
@@ -172,14 +179,14 @@ public struct TenantProvisioner: Sendable {
         return max(20, 2 * Int(cap) + 5)
     }
 
-    private func checkpoints(_ tenant: TenantID) throws -> Set<String> {
+    func checkpoints(_ tenant: TenantID) throws -> Set<String> {
         let rows = try directory.control.withConnection {
             try $0.execute("SELECT name FROM reeve.tenant_checkpoint WHERE tenant_id = $1::uuid", [tenant])
         }
         return Set(try rows.map { try $0.text(0) })
     }
 
-    private func record(_ step: ProvisioningStep, _ tenant: TenantRecord, _ store: TenantStore) throws {
+    func record(_ step: ProvisioningStep, _ tenant: TenantRecord, _ store: TenantStore) throws {
         try registry.change { connection in
             try connection.execute(
                 """
@@ -193,16 +200,33 @@ public struct TenantProvisioner: Sendable {
         }
     }
 
+    // MARK: Repair
+
+    /// Makes what a store of an earlier program lacks: the fence, and the login's use of it. Changes nothing that is there.
+    public func repair(_ code: String) throws {
+        let tenant = try registry.show(code)
+        try alone(tenant.code) {
+            for store in try directory.stores(of: tenant.id) {
+                let session = try AdminSession(registry, tenant: tenant, store: store)
+                defer { session.close() }
+                try session.makeFence()
+            }
+        }
+    }
+
     // MARK: Undo
 
-    /// Removes what `create` made: objects marked with this tenant's uuid, and the registry's rows. Refused once the
+    /// Removes what `create` or `adopt` made: objects marked with this tenant's uuid, and the registry's rows. Refused once the
     /// tenant is ready, unless `force` says so; never for a tenant that left its trial or that has jobs: that is a
-    /// purge's work. Killed anywhere, the same call finishes. Audit entries stay.
+    /// purge's work. Of an adopted tenant the login, grants, policies and marks go, and the platform's
+    /// schemas and rows stay. Killed anywhere, the same call finishes. Audit entries stay.
     public func undo(_ code: String, force: Bool = false) throws {
         try alone(code) {
             let tenant = try registry.show(code)
             guard tenant.code == code else { throw TenancyError(.notFound, "no tenant \(code)") }
-            guard tenant.status == .trial else {
+            let stores = try directory.stores(of: tenant.id, includingUnready: true)
+            // What a platform made stays, whatever the tenant's status.
+            guard tenant.status == .trial || !stores.isEmpty && stores.allSatisfy(\.isAdopted) else {
                 throw TenancyError(
                     .refused, "tenant \(code) is \(tenant.status.rawValue), no longer in trial: churn and purge it")
             }
@@ -215,7 +239,7 @@ public struct TenantProvisioner: Sendable {
                     .bool(0)
             }
             if hasJobs { throw TenancyError(.refused, "tenant \(code) has jobs: churn and purge it") }
-            for store in try directory.stores(of: tenant.id, includingUnready: true) {
+            for store in stores {
                 // From here on no worker takes a session, and a create after a kill does every step again.
                 try registry.change {
                     try $0.execute(
@@ -226,6 +250,8 @@ public struct TenantProvisioner: Sendable {
                 defer { session.close() }
                 try session.dropSharedRows { try directory.password(of: store, tenant: tenant.id) }
                 try session.endSessions()
+                try session.dropFenceRows()
+                try session.dropAdopted()
                 try session.dropData()
                 try session.dropRoles()
             }
@@ -254,7 +280,7 @@ public struct TenantProvisioner: Sendable {
     // MARK: Support
 
     /// Runs `body` while no other call works on the same code: a lock of a connection of its own, which ends with it.
-    private func alone<T>(_ code: String, _ body: () throws -> T) throws -> T {
+    func alone<T>(_ code: String, _ body: () throws -> T) throws -> T {
         let connection = try Connection(directory.control.settings)
         defer { connection.close() }
         guard

@@ -42,6 +42,8 @@ public enum ProvisioningStep: String, Sendable, CaseIterable {
     case grants
     /// Row-level security bound to the login.
     case policies
+    /// The fence, which keeps attempts that lost their lease from writing.
+    case fence
     /// The login's own settings.
     case login
     /// The login was proven and the store opened for use.

@@ -4,42 +4,73 @@ public import Postgres
 /// What a handler gets: a connection that is logged in as its tenant and can reach this tenant and nothing else
 /// (ISO-D-001). Used by one thread, and only inside the closure it was handed to. Every wait ends early when the
 /// attempt is stopped.
+///
+/// Only `transaction` writes, and only for the attempt that has the job now (fencing, design section 5); what runs outside
+/// one is read-only. SQL can take that default back (`SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE`); a
+/// handler that does so writes unfenced until its session ends.
 public final class TenantSession {
     /// The tenant.
     public let tenant: Tenant
     /// The database.
     public let store: TenantStore
     private var connection: Connection?
+    private let fence: TenantFence
     private let stop: StopSignal
     private let deadline: ContinuousClock.Instant?
 
     init(
-        _ connection: Connection, tenant: Tenant, store: TenantStore, stop: StopSignal,
-        deadline: ContinuousClock.Instant?
+        _ connection: Connection, fence: TenantFence, stop: StopSignal, deadline: ContinuousClock.Instant?
     ) {
         self.connection = connection
-        self.tenant = tenant
-        self.store = store
+        self.fence = fence
+        tenant = fence.attempt.tenant
+        store = fence.store
         self.stop = stop
         self.deadline = deadline
     }
 
-    /// Runs one statement with bound parameters and returns its rows. Throws `Stopped` once the attempt is stopped.
+    /// Runs one statement with bound parameters and returns its rows. Throws `Stopped` once the attempt is stopped, and a
+    /// `JobFailure` `write_outside_transaction` for a write outside `transaction`.
     @discardableResult
     public func query(_ sql: String, _ parameters: [(any PostgresEncodable)?] = []) throws -> Rows {
-        try open().execute(sql, parameters, stop: stop, deadline: deadline)
+        let connection = try open()
+        do {
+            return try connection.execute(sql, parameters, stop: stop, deadline: deadline)
+        } catch let error as PostgresError where error.sqlState == "25006" && !connection.inTransaction {
+            throw JobFailure(
+                "write_outside_transaction",
+                "\(error.message); a session writes in session.transaction { } only, where the attempt is fenced",
+                .giveUp)
+        }
     }
 
     /// Runs `body` between BEGIN and COMMIT; ROLLBACK when it throws. `isolation` is `read committed`, `repeatable
-    /// read` or `serializable`. Refuses to nest.
+    /// read` or `serializable`. Refuses to nest. Throws `Stopped(.leaseLost)` before `body` when another attempt has the
+    /// job, unless it is `readOnly`.
+    @discardableResult
     public func transaction<T>(isolation: String? = nil, readOnly: Bool = false, _ body: () throws -> T) throws -> T {
         try stop.throwIfStopped()
-        return try open().transaction(isolation: isolation, readOnly: readOnly) {
-            let value = try body()
-            // Not committed for an attempt that has to end.
-            try stop.throwIfStopped()
-            return value
+        let connection = try open()
+        func attempt() throws -> T {
+            do {
+                return try connection.transaction(isolation: isolation, readOnly: readOnly) {
+                    guard try readOnly || fence.hold(connection) else { throw Overtaken() }
+                    let value = try body()
+                    // Not committed for an attempt that has to end.
+                    try stop.throwIfStopped()
+                    return value
+                }
+            } catch let error as PostgresError where error.isConnectionLost {
+                // An attempt that took over ends this one's sessions.
+                guard (try? fence.isCurrent()) == false else { throw error }
+                throw Stopped(reason: .leaseLost)
+            }
         }
+        do { return try attempt() } catch is Overtaken {
+            // By the rightful attempt, or by one that came late and wrote nothing but this row.
+            try fence.overwrite(connection)
+        }
+        do { return try attempt() } catch is Overtaken { throw Stopped(reason: .leaseLost) }
     }
 
     /// Runs `COPY … TO STDOUT` and hands each chunk to `body`, in constant memory; the buffer is valid during the call.
@@ -63,3 +94,6 @@ public final class TenantSession {
         return connection
     }
 }
+
+/// The fence's row names another attempt.
+private struct Overtaken: Error {}

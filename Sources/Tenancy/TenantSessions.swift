@@ -9,14 +9,18 @@ public final class TenantSessions: Sendable {
     let directory: TenantDirectory
     let idle: IdleConnections
     let circuits: TenantCircuits
+    private let leases: any LeaseCheck
 
     /// Keeps at most `idleLimit` idle connections, `idlePerStore` for each login and database, each for `idleTime` at
-    /// most (they are closed when any session is next taken or given back).
+    /// most (they are closed when any session is next taken or given back). Attempts are fenced
+    /// with `leases`: what the control database says unless given.
     public init(
-        directory: TenantDirectory, idleLimit: Int = 32, idlePerStore: Int = 2, idleTime: Duration = .seconds(60)
+        directory: TenantDirectory, idleLimit: Int = 32, idlePerStore: Int = 2, idleTime: Duration = .seconds(60),
+        leases: (any LeaseCheck)? = nil
     ) {
         self.directory = directory
         circuits = TenantCircuits(control: directory.control)
+        self.leases = leases ?? ControlLeaseCheck(control: directory.control)
         idle = IdleConnections(limit: idleLimit, perKey: idlePerStore, lifetime: idleTime)
         ChildConnection.removeLeftovers()
     }
@@ -34,7 +38,8 @@ public final class TenantSessions: Sendable {
     ) throws -> T {
         try stop.throwIfStopped()
         let (connection, key) = try take(store, of: attempt, stop: stop)
-        let session = TenantSession(connection, tenant: attempt.tenant, store: store, stop: stop, deadline: deadline)
+        let session = TenantSession(
+            connection, fence: fence(store, attempt, stop), stop: stop, deadline: deadline)
         defer {
             session.end()
             giveBack(connection, key)
@@ -42,23 +47,25 @@ public final class TenantSessions: Sendable {
         return try body(session)
     }
 
-    /// Proves a session, then lends `body` the same login for a child program.
+    /// Proves a session, then lends `body` the same login for a child program. Unless `readOnly`, the program can write,
+    /// and fences itself: each of its writing transactions starts with `SELECT reeve_fence.hold(<job id>, '<lease id>')`
+    /// and ends there when that is false.
     public func withChildConnection<T>(
-        _ store: TenantStore, of attempt: JobAttempt, _ body: (ChildConnection) throws -> T
+        _ store: TenantStore, of attempt: JobAttempt, readOnly: Bool = false, _ body: (ChildConnection) throws -> T
     ) throws -> T {
-        try withChildConnection([store], of: attempt, body)
+        try withChildConnection([store], of: attempt, readOnly: readOnly, body)
     }
 
     /// Proves a session on each of the stores, then lends `body` the same logins for one child program.
     public func withChildConnection<T>(
-        _ stores: [TenantStore], of attempt: JobAttempt, _ body: (ChildConnection) throws -> T
+        _ stores: [TenantStore], of attempt: JobAttempt, readOnly: Bool = false, _ body: (ChildConnection) throws -> T
     ) throws -> T {
         let logins = try stores.map { store in
             let (connection, key) = try take(store, of: attempt, stop: nil)
             giveBack(connection, key)
             return ChildConnection.Login(
-                settings: store.settings(applicationName: Self.applicationName(attempt)), user: store.login,
-                password: try directory.password(of: store, tenant: attempt.tenant.id))
+                settings: store.settings(applicationName: Self.applicationName(attempt), readOnly: readOnly),
+                user: store.login, password: try directory.password(of: store, tenant: attempt.tenant.id))
         }
         let child = try ChildConnection(logins)
         defer { child.remove() }
@@ -66,6 +73,10 @@ public final class TenantSessions: Sendable {
     }
 
     static func applicationName(_ attempt: JobAttempt) -> String { "reeve:\(attempt.leaseID.uuidString.lowercased())" }
+
+    private func fence(_ store: TenantStore, _ attempt: JobAttempt, _ stop: StopSignal?) -> TenantFence {
+        TenantFence(attempt: attempt, store: store, leases: leases, stop: stop)
+    }
 
     private func take(_ store: TenantStore, of attempt: JobAttempt, stop: StopSignal?) throws -> (
         Connection, IdleConnections.Key
@@ -86,6 +97,7 @@ public final class TenantSessions: Sendable {
             do {
                 _ = try connection.execute("SELECT set_config('application_name', $1::text, false)", [name], stop: stop)
                 try SessionProof.prove(connection, store, attempt, directory.control, stop: stop)
+                try fence(store, attempt, stop).enter(connection)
                 return (connection, key)
             } catch let error as PostgresError where error.isConnectionLost {
                 // The server closed it while it was idle: the next one, or a new one.
@@ -101,6 +113,7 @@ public final class TenantSessions: Sendable {
         }
         do {
             try SessionProof.prove(connection, store, attempt, directory.control, stop: stop)
+            try fence(store, attempt, stop).enter(connection)
         } catch {
             connection.close()
             throw error

@@ -20,14 +20,23 @@ public struct TenantStore: Sendable, Hashable {
     public let dumpLimit: Int
     /// The region of the server.
     public let region: String
+    /// Whether a platform made the schemas before Reeve knew the tenant; then their objects belong to the platform.
+    public let isAdopted: Bool
+    /// The setting that the platform's own policies read: `app.current_tenant`.
+    public let settingName: String
+    /// Its value for this tenant, which is also what `tenantColumn` holds in the tenant's rows: the tenant's id, unless
+    /// a platform has ids of its own.
+    public let settingValue: String
+    /// The column of shared tables that says whose a row is.
+    public let tenantColumn: String
     /// The role that owns the tenant's objects and cannot log in; the tenant's login is no member of it.
     public var owner: String { TenantNames.owner(of: login) }
 
     let serverSettings: ConnectionSettings
 
-    /// The login's connection without its password; `search_path` and `app.current_tenant` are set as the session
-    /// starts.
-    public func settings(applicationName: String) -> ConnectionSettings {
+    /// The login's connection without its password; `search_path` and the platform's setting are set as the session
+    /// starts. Unless `readOnly` is false, transactions that do not say otherwise are read-only.
+    public func settings(applicationName: String, readOnly: Bool = true) -> ConnectionSettings {
         var settings = serverSettings
         // What the administrator's connection uses to prove itself is nothing for a tenant.
         for keyword in ["password", "passfile", "user", "sslcert", "sslkey", "sslpassword"] { settings[keyword] = nil }
@@ -35,7 +44,8 @@ public struct TenantStore: Sendable, Hashable {
         return settings.with([
             "dbname": database, "user": login, "application_name": applicationName,
             "options": given + "-c search_path=\(Self.escape(searchPath))"
-                + " -c app.current_tenant=\(tenantID.description)",
+                + " -c \(settingName)=\(Self.escape(settingValue))"
+                + (readOnly ? " -c default_transaction_read_only=on" : ""),
         ])
     }
 

@@ -1,4 +1,5 @@
 import Crypto
+import EmbeddedPostgres
 import FoundationEssentials
 import JobKit
 import Postgres
@@ -28,7 +29,7 @@ struct TenancyAccessTests {
             try connection.execute(
                 "INSERT INTO reeve.tenant_server (name, conninfo, region, shared_database) "
                     + "VALUES ('main', $1::text, 'eu', $2::text)",
-                ["host=\(fixture.database["host"] ?? "") port=\(fixture.database["port"] ?? "")", fixture.databaseName])
+                [TestServer.shared.conninfo(database: "postgres"), fixture.databaseName])
             for (tenant, _) in tenants {
                 let store = try fixture.storesOf(tenant)[0]
                 try connection.execute(
@@ -47,7 +48,10 @@ struct TenancyAccessTests {
                     ])
             }
         }
-        let sessions = TenantSessions(directory: TenantDirectory(control: control, sealer: sealer))
+        let directory = TenantDirectory(control: control, sealer: sealer)
+        let provisioner = TenantProvisioner(registry: TenantRegistry(directory: directory))
+        for (tenant, _) in tenants { try provisioner.repair(tenant.code) }
+        let sessions = TenantSessions(directory: directory, leases: CurrentLeases())
         defer { sessions.close() }
         var resources = JobResources()
         resources.add(sessions)
@@ -67,4 +71,8 @@ struct TenancyAccessTests {
         }
         #expect(fixture.folder.files().count == 8)
     }
+}
+
+private struct CurrentLeases: LeaseCheck {
+    func isCurrent(_ attempt: JobAttempt) -> Bool { true }
 }

@@ -89,7 +89,7 @@ struct CircuitTests {
     func sessions() throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         func attempt() throws -> (any Error)? {
             let stores = try fleet.directory.stores(of: tenant.id)

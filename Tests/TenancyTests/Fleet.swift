@@ -24,6 +24,8 @@ struct Fleet {
 
     let controlSettings: ConnectionSettings
     let control: Pool
+    /// What the tenants' passwords are sealed with.
+    let key: [UInt8]
     let directory: TenantDirectory
     let registry: TenantRegistry
     /// Names of roles are the whole server's, so every test has codes of its own.
@@ -37,7 +39,8 @@ struct Fleet {
             })
         controlSettings = try TestServer.freshControl(Self.server)
         control = Pool(controlSettings, bound: 8, name: "control")
-        directory = TenantDirectory(control: control, sealer: Sealer(key: SecretKey.random()))
+        key = (0..<32).map { _ in UInt8.random(in: .min ... .max) }
+        directory = TenantDirectory(control: control, sealer: Sealer(key: try SecretKey(contents: key)))
         registry = TenantRegistry(directory: directory, actor: "tester")
         sharedDatabase = "shop_\(suffix)"
         try registry.addServer(
@@ -110,3 +113,15 @@ let insertCustomer = """
     INSERT INTO customers (account_code, company, contact_name, email, street, postcode, city, country, payment_days,
       credit_limit, created_on) VALUES ($1::text, 'C', 'N', 'a@b.example', 's', '1', 'c', 'DE', 30, 1, '2026-01-01')
     """
+
+/// Takes every attempt for the one that has its job.
+struct CurrentLeases: LeaseCheck {
+    func isCurrent(_ attempt: JobAttempt) -> Bool { true }
+}
+
+extension TenantSession {
+    /// One statement in a transaction of its own.
+    func write(_ sql: String, _ parameters: [(any PostgresEncodable)?] = []) throws {
+        try transaction { try query(sql, parameters) }
+    }
+}

@@ -14,10 +14,10 @@ struct IsolationTests {
         let fleet = try Fleet()
         let acme = try fleet.tenant("acme", isolation)
         let globex = try fleet.tenant("globex", isolation)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         try sessions.withSession(globex.store, of: globex.attempt, stop: StopSignal()) { session in
-            try session.query(insertCustomer, ["SECRET"])
+            try session.write(insertCustomer, ["SECRET"])
         }
         let theirs = globex.store
         let table = "\(quoteIdentifier(theirs.schemas[0])).customers"
@@ -40,7 +40,7 @@ struct IsolationTests {
                     "UPDATE \(table) SET company = 'taken' RETURNING account_code",
                     "DELETE FROM \(table) RETURNING account_code",
                 ] {
-                    let rows = (try? session.query(sql))?.map { (try? $0.text(0)) ?? "" } ?? []
+                    let rows = (try? session.transaction { try session.query(sql) })?.map { (try? $0.text(0)) ?? "" } ?? []
                     #expect(!rows.contains("SECRET"), "\(entry); \(sql)")
                 }
             }
@@ -56,17 +56,17 @@ struct IsolationTests {
         let fleet = try Fleet()
         let acme = try fleet.tenant("acme", .shared)
         let globex = try fleet.tenant("globex", .shared)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         try sessions.withSession(acme.store, of: acme.attempt, stop: StopSignal()) { session in
             try session.query("SET app.current_tenant = '\(globex.id)'")
-            #expect(throws: PostgresError.self) { try session.query(insertCustomer, ["X1"]) }
+            #expect(throws: PostgresError.self) { try session.write(insertCustomer, ["X1"]) }
             try session.query("SET app.current_tenant = '\(acme.id)'")
-            try session.query(insertCustomer, ["X1"])
+            try session.write(insertCustomer, ["X1"])
             #expect(throws: PostgresError.self) {
-                try session.query("UPDATE customers SET tenant_id = $1::uuid", [globex.id])
+                try session.write("UPDATE customers SET tenant_id = $1::uuid", [globex.id])
             }
-            #expect(throws: PostgresError.self) { try session.query("TRUNCATE customers CASCADE") }
+            #expect(throws: PostgresError.self) { try session.write("TRUNCATE customers CASCADE") }
         }
     }
 

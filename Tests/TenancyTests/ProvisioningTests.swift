@@ -15,10 +15,10 @@ struct ProvisioningTests {
     func works(isolation: Isolation) throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", isolation)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
-            try session.query(insertCustomer, ["A1"])
+            try session.write(insertCustomer, ["A1"])
             let found = try session.query("SELECT count(*) FROM customers")[0].int(0)
             #expect(found == 1)
             #expect(try session.query("SELECT count(*) > 5 FROM grades")[0].bool(0))
@@ -32,7 +32,7 @@ struct ProvisioningTests {
     func referenceIsReadOnly(isolation: Isolation) throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", isolation)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
             for sql in [
@@ -41,7 +41,7 @@ struct ProvisioningTests {
                 "CREATE TABLE reference.mine (a int)", "CREATE TABLE public.mine (a int)",
                 "CREATE TEMP TABLE mine (a int)",
             ] {
-                #expect(throws: PostgresError.self, "\(sql)") { try session.query(sql) }
+                #expect(throws: PostgresError.self, "\(sql)") { try session.write(sql) }
             }
         }
     }
@@ -57,10 +57,10 @@ struct ProvisioningTests {
             let half = try fleet.registry.show(fleet.code(name))
             #expect(!half.isReady)
             let tenant = try fleet.tenant(name, isolation)
-            let sessions = TenantSessions(directory: fleet.directory)
+            let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
             defer { sessions.close() }
             try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
-                try session.query(insertCustomer, ["A1"])
+                try session.write(insertCustomer, ["A1"])
                 let found = try session.query("SELECT count(*) FROM customers")[0].int(0)
                 #expect(found == 1)
             }
@@ -86,12 +86,12 @@ struct ProvisioningTests {
         let fleet = try Fleet()
         let kept = try fleet.tenant("kept", isolation)
         let gone = try fleet.tenant("gone", isolation)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         for tenant in [kept, gone] {
             try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
-                try session.query(insertCustomer, ["A1"])
-                try session.query(
+                try session.write(insertCustomer, ["A1"])
+                try session.write(
                     "INSERT INTO orders (order_number, customer_id, status, ordered_on, promised_on) "
                         + "SELECT 'O1', id, 'confirmed', '2026-01-01', '2026-01-02' FROM customers")
             }
@@ -117,7 +117,7 @@ struct ProvisioningTests {
         let tenant = try fleet.tenant("acme", isolation)
         let admin = try fleet.admin()
         let login = quoteIdentifier(tenant.store.login)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         for createsAgain in [true, false] {
             // A right in a database that the registry does not know keeps the role from being dropped.
@@ -130,7 +130,7 @@ struct ProvisioningTests {
             if createsAgain {
                 let again = try fleet.tenant("acme", isolation)
                 try sessions.withSession(again.store, of: again.attempt, stop: StopSignal()) { session in
-                    try session.query(insertCustomer, ["A1"])
+                    try session.write(insertCustomer, ["A1"])
                 }
             } else {
                 try fleet.provisioner.undo(fleet.code("acme"))

@@ -13,7 +13,7 @@ struct SessionTests {
     func cleaned() throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         let first = try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
             for sql in [
@@ -47,7 +47,7 @@ struct SessionTests {
     func tampered(sql: String) throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { _ in }
         // Behind the pool's back: only the proof can notice.
@@ -70,7 +70,7 @@ struct SessionTests {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
         let other = try fleet.tenant("globex", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         let admin = try fleet.admin()
         let (mine, theirs) = (quoteIdentifier(tenant.store.login), quoteIdentifier(other.store.login))
@@ -95,7 +95,7 @@ struct SessionTests {
     func grown(sql: String) throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         try fleet.admin().execute(sql.replacingOccurrences(of: "%", with: quoteIdentifier(tenant.store.login)))
         try expectRefusal(fleet, sessions, tenant)
@@ -120,7 +120,7 @@ struct SessionTests {
         let fleet = try Fleet()
         let acme = try fleet.tenant("acme", .schema)
         let globex = try fleet.tenant("globex", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         #expect(throws: TenancyError.self) {
             try sessions.withSession(globex.store, of: acme.attempt, stop: StopSignal()) { _ in }
@@ -132,7 +132,7 @@ struct SessionTests {
     func over() throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         let kept = try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { $0 }
         #expect(throws: JobFailure.self) { try kept.query("SELECT 1") }
@@ -142,7 +142,7 @@ struct SessionTests {
     func stops() throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         let stop = StopSignal()
         let start = ContinuousClock.now
@@ -157,17 +157,17 @@ struct SessionTests {
     func bounded() throws {
         let fleet = try Fleet()
         let tenants = try ["one", "two", "three"].map { try fleet.tenant($0, .schema) }
-        let few = TenantSessions(directory: fleet.directory, idleLimit: 2)
+        let few = TenantSessions(directory: fleet.directory, idleLimit: 2, leases: CurrentLeases())
         defer { few.close() }
         for tenant in tenants { try few.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { _ in } }
         #expect(few.idle.count == 2)
-        let single = TenantSessions(directory: fleet.directory, idlePerStore: 1)
+        let single = TenantSessions(directory: fleet.directory, idlePerStore: 1, leases: CurrentLeases())
         defer { single.close() }
         try single.withSession(tenants[0].store, of: tenants[0].attempt, stop: StopSignal()) { _ in
             try single.withSession(tenants[0].store, of: tenants[0].attempt, stop: StopSignal()) { _ in }
         }
         #expect(single.idle.count == 1)
-        let brief = TenantSessions(directory: fleet.directory, idleTime: .zero)
+        let brief = TenantSessions(directory: fleet.directory, idleTime: .zero, leases: CurrentLeases())
         defer { brief.close() }
         var backends: Set<Int64> = []
         for _ in 0..<2 {
@@ -182,7 +182,7 @@ struct SessionTests {
     func lost() throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { _ in }
         try fleet.admin().execute(
@@ -199,7 +199,7 @@ struct SessionTests {
     func child() throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("acme", .schema)
-        let sessions = TenantSessions(directory: fleet.directory)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
         defer { sessions.close() }
         let password = try fleet.directory.password(of: tenant.store, tenant: tenant.id)
         let folder = try sessions.withChildConnection(tenant.store, of: tenant.attempt) { child -> String in

@@ -70,6 +70,9 @@ MIGRATION(V0021) = {
 MIGRATION(V0022) = {
 #embed "sql/V0022__kept_promises.sql"
     , 0};
+MIGRATION(V0023) = {
+#embed "sql/V0023__adopt.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -94,6 +97,7 @@ static const reeve_migration migrations[] = {
     {20, "upkeep", V0020},
     {21, "hardening", V0021},
     {22, "kept_promises", V0022},
+    {23, "adopt", V0023},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

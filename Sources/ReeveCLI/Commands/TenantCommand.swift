@@ -10,6 +10,7 @@ extension Command {
         examples: ["reeve tenant list --tier starter", "reeve tenant suspend acme --reason 'unpaid since March'"],
         subcommands: [
             tenantCreate,
+            tenantAdopt,
             Command(
                 "list", "list the tenants",
                 options: [
@@ -45,6 +46,7 @@ extension Command {
             statusCommand("churn", .churned, "mark a tenant as leaving: the clock of its deletion starts"),
             tenantSetTier,
             tenantUpdate,
+            tenantRepair,
         ])
 
     private static func statusCommand(_ name: String, _ status: TenantStatus, _ summary: String) -> Command {

@@ -36,26 +36,22 @@ extension Command {
         ]
     ) { invocation in
         let code = invocation.argument("CODE")
-        let pool = Pool(try invocation.databaseSettings(), bound: 4, waitTimeout: .seconds(30), name: "tenant")
-        defer { pool.close() }
-        // The first contact fails with the words for a database that is down.
-        _ = try pool.withConnection { try $0.execute("SELECT count(*) FROM reeve.tier") }
-        let directory = TenantDirectory(control: pool, sealer: try invocation.configuration.requireSealer())
-        let registry = TenantRegistry(directory: directory, actor: invocation.actor)
-        if invocation.flag("undo") { return try undo(code, registry, invocation) }
-        let request = try tenantRequest(invocation, pool)
-        var progress = ProgressLine(invocation.output)
-        var steps: [JSON] = []
-        let id = try TenantProvisioner(registry: registry).create(request) { step in
-            steps.append(.string(step.rawValue))
-            progress.show(
-                "tenant \(code): \(steps.count) of \(ProvisioningStep.allCases.count), \(step.rawValue) is done")
+        return try invocation.withTenancy { registry, pool in
+            if invocation.flag("undo") { return try undo(code, registry, invocation) }
+            let request = try tenantRequest(invocation, pool)
+            var progress = ProgressLine(invocation.output)
+            var steps: [JSON] = []
+            let id = try TenantProvisioner(registry: registry).create(request) { step in
+                steps.append(.string(step.rawValue))
+                progress.show(
+                    "tenant \(code): \(steps.count) of \(ProvisioningStep.allCases.count), \(step.rawValue) is done")
+            }
+            progress.clear()
+            invocation.output.result(
+                ["tenant": .string(code), "id": .string("\(id)"), "steps": .array(steps)],
+                "tenant \(code) is ready (\(id)); see: reeve tenant show \(code)")
+            return .done
         }
-        progress.clear()
-        invocation.output.result(
-            ["tenant": .string(code), "id": .string("\(id)"), "steps": .array(steps)],
-            "tenant \(code) is ready (\(id)); see: reeve tenant show \(code)")
-        return .done
     }
 
     private static func undo(_ code: String, _ registry: TenantRegistry, _ invocation: Invocation) throws -> ExitCode {
@@ -87,7 +83,7 @@ extension Command {
             domains: invocation.strings("domain"))
     }
 
-    private static func serverName(_ invocation: Invocation, _ pool: Pool) throws -> String {
+    static func serverName(_ invocation: Invocation, _ pool: Pool) throws -> String {
         let names = try pool.withConnection { connection in
             try connection.execute("SELECT name FROM reeve.tenant_server ORDER BY name").map { try $0.text(0) }
         }

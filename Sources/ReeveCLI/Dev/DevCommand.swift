@@ -10,7 +10,8 @@ extension Command {
         "dev", "run everything on this machine: an embedded PostgreSQL, demo tenants and a worker",
         details: """
             Makes an embedded server with initdb in .reeve/ (private socket, every login with a password), the control database,
-            three demo tenants with real data (acme: schema, globex: shared tables, initech: a database of its own) and runs a
+            three demo tenants with real data (acme: schema, globex: shared tables, initech: a database of its own), three more
+            adopted from a platform's database (hooli: two schemas, umbrella: one, wayne: row-level security inside), and runs a
             worker until Ctrl-C. Started again it goes on with what is there. Other terminals: . .reeve/env
             """,
         options: [

@@ -24,6 +24,24 @@ struct DevFleet {
         Demo(code: "initech", name: "Initech Metals S.r.l.", tier: "enterprise", isolation: .database, marker: "INITECH"),
     ]
 
+    /// A demo tenant that a platform made before Reeve.
+    struct Adopted {
+        let code: String
+        let name: String
+        let schemas: [String]
+        let value: String?
+    }
+
+    /// The three ways of naming schemas in `platform.sql`.
+    static let adopted = [
+        Adopted(code: "hooli", name: "Hooli Werke AG", schemas: ["tenant_hooli_product", "tenant_hooli_pricing"], value: nil),
+        Adopted(code: "umbrella", name: "Umbrella Tubes Ltd", schemas: ["org_umbrella"], value: nil),
+        Adopted(
+            code: "wayne", name: "Wayne Alloys Inc", schemas: ["tenant_7d0f4a52-93c1-4f0e-9a55-1c6b9e0d4f10"],
+            value: "7d0f4a52-93c1-4f0e-9a55-1c6b9e0d4f10"),
+    ]
+    private static let platform = "platform"
+
     let directory: String
     let server: EmbeddedPostgres
     let settings: ConnectionSettings
@@ -79,14 +97,43 @@ struct DevFleet {
         let registry = TenantRegistry(directory: TenantDirectory(control: control, sealer: sealer), actor: actor)
         try registry.addServer(
             "local", conninfo: server.conninfo(database: "postgres"), region: "local", sharedDatabase: "shared")
+        let provisioner = TenantProvisioner(registry: registry)
+        let ready = Set(try registry.list().filter(\.isReady).map(\.code))
         var made: [String] = []
         for demo in DevFleet.tenants {
+            made.append(demo.code)
+            if ready.contains(demo.code) {
+                try provisioner.repair(demo.code)
+                continue
+            }
             let details = TenantDetails(code: demo.code, name: demo.name, tier: demo.tier, isolation: demo.isolation, region: "local")
             let request = TenantRequest(details: details, server: "local", template: TenantTemplate(directory: template))
-            _ = try TenantProvisioner(registry: registry).create(request) { progress(demo.code, $0) }
-            made.append(demo.code)
+            try provisioner.create(request) { progress(demo.code, $0) }
         }
-        return made
+        return try made + adoptTenants(provisioner, template: template, except: ready, progress)
+    }
+
+    /// Runs the template's `platform.sql` in a database of its own, as a platform made it long before, and adopts its tenants.
+    private func adoptTenants(
+        _ provisioner: TenantProvisioner, template: String, except ready: Set<String>,
+        _ progress: (String, ProvisioningStep) -> Void
+    ) throws -> [String] {
+        guard let script = FileManager.default.contents(atPath: "\(template)/platform.sql") else { return [] }
+        try DevFleet.createDatabase(DevFleet.platform, server)
+        let connection = try Connection(ConnectionSettings(server.conninfo(database: DevFleet.platform)))
+        defer { connection.close() }
+        if try connection.execute("SELECT to_regnamespace('org_umbrella') IS NULL")[0].bool(0) {
+            try connection.transaction { try connection.executeScript(String(decoding: script, as: UTF8.self)) }
+        }
+        for demo in DevFleet.adopted where !ready.contains(demo.code) {
+            var request = AdoptRequest(
+                details: TenantDetails(code: demo.code, name: demo.name, tier: "professional", isolation: .schema, region: "local"),
+                server: "local", schemas: demo.schemas)
+            request.database = DevFleet.platform
+            request.value = demo.value
+            try provisioner.adopt(request) { progress(demo.code, $0) }
+        }
+        return DevFleet.adopted.map(\.code)
     }
 
     /// Enqueues the jobs that fill the demo tenants, once each.
