@@ -14,7 +14,7 @@ struct GrantTests {
             """,
         "reeve_operator": """
             actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains set_tenant_status set_tenant_tier
-            tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
+            is_count tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
             """,
         "reeve_approver": "actor is_operator", "reeve_viewer": "actor is_operator",
     ]
