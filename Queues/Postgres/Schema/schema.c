@@ -65,6 +65,10 @@ MIGRATION(V0020) = {
 #embed "sql/V0020__upkeep.sql"
     , 0};
 
+MIGRATION(V0023) = {
+#embed "sql/V0023__guard.sql"
+    , 0};
+
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
     {2, "tenancy", V0002},
@@ -86,6 +90,7 @@ static const reeve_migration migrations[] = {
     {18, "lock_order", V0018},
     {19, "visibility", V0019},
     {20, "upkeep", V0020},
+    {23, "guard", V0023},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
