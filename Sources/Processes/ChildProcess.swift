@@ -166,7 +166,8 @@ public final class ChildProcess {
             var polled = [output, errors, status, ended.stopped == nil ? wakeup : -1].map {
                 pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
             }
-            guard poll(&polled, 4, min(wait, 1000)) >= 0 || errno == EINTR else { break }
+            // Never negative, which would wait for ever: the moment may have passed since it was chosen.
+            guard poll(&polled, 4, max(0, min(wait, 1000))) >= 0 || errno == EINTR else { break }
             if polled[0].revents != 0 {
                 let count = read(output, &buffer, buffer.count)
                 if count > 0 {

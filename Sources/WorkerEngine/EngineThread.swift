@@ -21,6 +21,10 @@ final class EngineThread: Sendable {
     /// Waits until the thread has ended, at most this long; false when it has not.
     @discardableResult
     func join(within limit: Duration) -> Bool { done.wait(limit) }
+
+    /// Waits until the thread has ended or the moment has come; false when it has not ended.
+    @discardableResult
+    func join(until limit: ContinuousClock.Instant) -> Bool { done.wait(max(.zero, limit - .now)) }
 }
 
 private final class ThreadBody: Sendable {

@@ -44,8 +44,9 @@ struct Executor: Sendable {
         let stop = StopSignal()
         let started = ContinuousClock.now
         let deadline = started + kind.policy.timeLimit
-        running.insert(job.id, stop: stop, deadline: deadline)
-        defer { running.remove(job.id) }
+        let entry = HeldJob(id: job.id, lease: job.leaseID)
+        running.insert(entry, stop: stop, deadline: deadline)
+        defer { running.remove(entry) }
         let attempt = JobAttempt(
             jobID: job.id, tenant: tenant, queue: job.queue, kind: job.kind, number: job.attempt, leaseID: job.leaseID,
             traceparent: job.traceparent)

@@ -26,9 +26,12 @@ final class Housekeeper: Sendable {
             for (index, task) in tasks.enumerated() where due[index] <= .now && !isStopping.withLock({ $0 }) {
                 due[index] = .now + task.interval * Double.random(in: 0.8...1.2)
                 do {
-                    let (changed, repeatNow) = try task.run()
-                    if changed > 0 { log.debug("housekeeping", ["task": .string(task.name), "changed": .int(Int64(changed))]) }
-                    if repeatNow { due[index] = .now }
+                    let report = try task.run()
+                    if report.changed > 0 {
+                        log.debug("housekeeping", ["task": .string(task.name), "changed": .int(Int64(report.changed))])
+                    }
+                    for warning in report.warnings { log.warning(warning) }
+                    if report.isUnfinished { due[index] = .now }
                 } catch {
                     log.warning("housekeeping failed", ["task": .string(task.name), "error": .string("\(error)")])
                     bell.wait(.milliseconds(500))

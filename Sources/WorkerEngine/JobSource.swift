@@ -143,19 +143,34 @@ public enum SourceSignal: Sendable {
     case cancellation
 }
 
+/// What a recurring task did.
+public struct HousekeepingReport: Sendable {
+    /// How many rows changed.
+    public var changed: Int
+    /// There is more to do: run it again at once.
+    public var isUnfinished: Bool
+    /// What operators have to know, each a line of the log.
+    public var warnings: [String]
+
+    /// Creates the report.
+    public init(changed: Int = 0, isUnfinished: Bool = false, warnings: [String] = []) {
+        self.changed = changed
+        self.isUnfinished = isUnfinished
+        self.warnings = warnings
+    }
+}
+
 /// A recurring task that needs no leader.
 public struct HousekeepingTask: Sendable {
     /// What operators see in the log.
     public let name: String
     /// How often; workers add jitter.
     public let interval: Duration
-    /// Does it once; returns how many rows changed, and is repeated at once while it says so.
-    public let run: @Sendable () throws -> (changed: Int, repeatNow: Bool)
+    /// Does it once.
+    public let run: @Sendable () throws -> HousekeepingReport
 
     /// Creates the task.
-    public init(
-        name: String, interval: Duration, run: @escaping @Sendable () throws -> (changed: Int, repeatNow: Bool)
-    ) {
+    public init(name: String, interval: Duration, run: @escaping @Sendable () throws -> HousekeepingReport) {
         self.name = name
         self.interval = interval
         self.run = run

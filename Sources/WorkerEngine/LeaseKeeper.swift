@@ -95,6 +95,9 @@ final class LeaseKeeper: Sendable {
                     ["jobs": .int(Int64(running.count))])
                 running.stopAll(.leaseLost)
             }
+            for job in running.newlyStuck(now: now) {
+                log.error("an attempt ignores that it was told to stop; its slot stays taken", ["job": .int(job.id)])
+            }
         }
     }
 

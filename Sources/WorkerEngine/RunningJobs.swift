@@ -6,24 +6,33 @@ final class RunningJobs: Sendable {
     private struct Entry {
         let stop: StopSignal
         let deadline: ContinuousClock.Instant
+        /// When it was first seen to go on after it was told to stop.
+        var lateSince: ContinuousClock.Instant?
+        var isReported = false
     }
 
-    private let entries = Mutex<[Int64: Entry]>([:])
+    /// An attempt that goes on this long after it was told to stop is reported as stuck: longer than a child's grace.
+    private static let patience = Duration.seconds(3)
+
+    // By job and lease: after a failover a job may come back while its attempt that the failover forgot still runs.
+    private let entries = Mutex<[HeldJob: Entry]>([:])
 
     /// How many.
     var count: Int { entries.withLock { $0.count } }
 
     /// Adds an attempt.
-    func insert(_ id: Int64, stop: StopSignal, deadline: ContinuousClock.Instant) {
-        entries.withLock { $0[id] = Entry(stop: stop, deadline: deadline) }
+    func insert(_ job: HeldJob, stop: StopSignal, deadline: ContinuousClock.Instant) {
+        entries.withLock { $0[job] = Entry(stop: stop, deadline: deadline) }
     }
 
     /// Removes an attempt that ended.
-    func remove(_ id: Int64) { entries.withLock { _ = $0.removeValue(forKey: id) } }
+    func remove(_ job: HeldJob) { entries.withLock { _ = $0.removeValue(forKey: job) } }
 
     /// Stops the attempts of these jobs.
     func stop(_ ids: [Int64], _ reason: StopReason) {
-        let signals = entries.withLock { entries in ids.compactMap { entries[$0]?.stop } }
+        guard !ids.isEmpty else { return }
+        let ids = Set(ids)
+        let signals = entries.withLock { entries in entries.filter { ids.contains($0.key.id) }.map(\.value.stop) }
         for signal in signals { signal.stop(reason) }
     }
 
@@ -37,5 +46,22 @@ final class RunningJobs: Sendable {
     func stopOverdue(now: ContinuousClock.Instant = .now) {
         let signals = entries.withLock { entries in entries.values.filter { $0.deadline < now }.map(\.stop) }
         for signal in signals { signal.stop(.deadline) }
+    }
+
+    /// The attempts that take no notice of being told to stop, each once. Their slots stay taken: no thread is ever killed.
+    func newlyStuck(now: ContinuousClock.Instant = .now) -> [HeldJob] {
+        entries.withLock { entries in
+            var stuck: [HeldJob] = []
+            for (job, entry) in entries where !entry.isReported && entry.stop.reason != nil {
+                if let since = entry.lateSince {
+                    guard since + RunningJobs.patience < now else { continue }
+                    entries[job]?.isReported = true
+                    stuck.append(job)
+                } else {
+                    entries[job]?.lateSince = now
+                }
+            }
+            return stuck
+        }
     }
 }

@@ -134,8 +134,10 @@ final class Settler: Sendable {
                     outcome: .retry(after: .seconds(60), error: "the result could not be recorded: \(error)"))
             ]
         }
-        log.error("an end could not be recorded; the rescue will return the job", ["job": .int(settlement.jobID)])
-        return []
+        log.error("an end could not be recorded", ["job": .int(settlement.jobID)])
+        if case .release = settlement.outcome { return [] }
+        // A worker that lives is never rescued from: without this the job would run for nobody.
+        return [Settlement(jobID: settlement.jobID, leaseID: settlement.leaseID, outcome: .release)]
     }
 }
 

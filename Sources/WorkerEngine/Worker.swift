@@ -15,11 +15,15 @@ public struct WorkerOptions: Sendable {
     public var lease: Duration
     /// How long running jobs may go on after the first SIGTERM.
     public var grace: Duration
+    /// The resident memory, in bytes, from which the worker takes no more jobs, lets the running ones finish within the grace
+    /// period and ends, to be started again; nil for no bound.
+    public var memoryLimit: Int64?
 
     /// The options of a worker that serves every tier.
     public init(
         pools: [String: Int] = ["starter": 4, "professional": 8, "enterprise": 16], otherSlots: Int? = 1,
-        queues: [String]? = nil, region: String = "local", lease: Duration = .seconds(15), grace: Duration = .seconds(30)
+        queues: [String]? = nil, region: String = "local", lease: Duration = .seconds(15), grace: Duration = .seconds(30),
+        memoryLimit: Int64? = nil
     ) {
         self.pools = pools
         self.otherSlots = otherSlots
@@ -27,7 +31,16 @@ public struct WorkerOptions: Sendable {
         self.region = region
         self.lease = lease
         self.grace = grace
+        self.memoryLimit = memoryLimit
     }
+}
+
+/// Why a worker ended.
+public enum WorkerEnd: Sendable {
+    /// It was told to.
+    case stopped
+    /// It had grown over its memory limit: whoever supervises it starts it again.
+    case outgrown
 }
 
 /// A worker: claims jobs and runs them until it is stopped.
@@ -71,10 +84,12 @@ public final class Worker: Sendable {
     /// How many jobs run now.
     public var runningCount: Int { running.count }
 
-    /// Runs until `stop` is raised and everything has ended. Throws when the worker cannot register. Blocks.
-    /// A second raise through `hurryUp()` ends the grace period.
-    public func run(until stop: StopSignal) throws {
-        try servePools()
+    /// Runs until `stop` is raised, or the worker outgrows its memory limit, and everything has ended. Throws when the worker
+    /// cannot register. Blocks; a second raise through `hurryUp()` ends the grace period. A database that does not answer holds
+    /// the end up by at most 20 s.
+    @discardableResult
+    public func run(until stop: StopSignal) throws -> WorkerEnd {
+        if claimers.all.isEmpty { try servePools() }
         try lease.register()
         let leasing = [
             EngineThread("reeve-lease") { [lease] in lease.run() },
@@ -85,21 +100,42 @@ public final class Worker: Sendable {
             EngineThread("reeve-house") { [housekeeper] in housekeeper.run() },
             EngineThread("reeve-listen") { [self] in listen() },
         ]
-        let stopped = Gate()
         claimers.startAll()
-        stop.whileStopping({ _ in stopped.open() }) {
-            while stop.reason == nil {
-                stopped.wait(.seconds(10))
-                if stop.reason == nil { serveNewTiers() }
-            }
-        }
+        let end = waitForEnd(stop)
         finishJobs()
-        for thread in threads { thread.join(within: .seconds(5)) }
+        let until = ContinuousClock.now + patience
+        for thread in threads { thread.join(until: until) }
         // Only now: a renewal after the worker's row has ended would look like having been declared dead.
         lease.stop()
-        for thread in leasing { thread.join(within: .seconds(5)) }
+        for thread in leasing { thread.join(until: until + .milliseconds(500)) }
         retire()
+        return end
     }
+
+    private func waitForEnd(_ stop: StopSignal) -> WorkerEnd {
+        let stopped = Gate()
+        return stop.whileStopping({ _ in stopped.open() }) {
+            var nextTiers = ContinuousClock.now + .seconds(10)
+            while stop.reason == nil {
+                stopped.wait(options.memoryLimit == nil ? .seconds(10) : .milliseconds(500))
+                if stop.reason != nil { break }
+                if let limit = options.memoryLimit, let used = residentMemory(), used > limit {
+                    log.error(
+                        "the worker has outgrown its memory limit; it finishes its jobs and ends",
+                        ["resident_mib": .int(used >> 20), "limit_mib": .int(limit >> 20)])
+                    return .outgrown
+                }
+                if nextTiers <= .now {
+                    serveNewTiers()
+                    nextTiers = .now + .seconds(10)
+                }
+            }
+            return .stopped
+        }
+    }
+
+    /// How long a step of the end may wait for the source: not long once it has let the lease run out by not answering.
+    private var patience: Duration { lease.current == nil ? .seconds(1) : .seconds(5) }
 
     /// Ends the grace period of a stop that is under way.
     public func hurryUp() { hurry.open() }
@@ -108,7 +144,7 @@ public final class Worker: Sendable {
         log.info("stopping", ["running": .int(Int64(running.count))])
         lease.announceStop()
         for claimer in claimers.all { claimer.stop() }
-        claimers.joinAll()
+        claimers.joinAll(until: .now + patience)
         releaseWaiting()
         var plan = ShutdownPlan(now: .now, grace: options.grace)
         var isHurried = false
@@ -122,17 +158,21 @@ public final class Worker: Sendable {
                 running.stopAll(.shutdown)
             }
         }
-        if !settler.drain(within: .seconds(5)) { log.error("some results could not be recorded; those jobs run again") }
+        if !settler.drain(within: patience) { log.error("some results could not be recorded; those jobs run again") }
         housekeeper.stop()
         listening.stop(.shutdown)
         settler.stop()
     }
 
+    /// Ends the worker's row, which returns what it still runs. On a thread of its own: the lease's connection may hang.
     private func retire() {
         if let worker = lease.registered {
-            do { try source.retire(worker) } catch {
-                log.warning("the worker's row could not be ended; its lease will run out", ["error": .string("\(error)")])
+            let retiring = EngineThread("reeve-retire") { [source, log] in
+                do { try source.retire(worker) } catch {
+                    log.warning("the worker's row could not be ended; its lease will run out", ["error": .string("\(error)")])
+                }
             }
+            if !retiring.join(within: patience) { log.warning("the database does not answer; the worker's lease will run out") }
         }
         log.info("stopped", ["stuck": .int(Int64(running.count))])
     }
@@ -221,7 +261,7 @@ private final class SharedClaimers: Sendable {
         }
     }
 
-    func joinAll() {
-        for thread in state.withLock({ Array($0.threads.values) }) { thread.join(within: .seconds(10)) }
+    func joinAll(until limit: ContinuousClock.Instant) {
+        for thread in state.withLock({ Array($0.threads.values) }) { thread.join(until: limit) }
     }
 }

@@ -9,11 +9,11 @@ struct GrantTests {
         "reeve_worker": """
             actor is_operator enqueue enqueue_many job explain cancel register_kinds claim complete settle record_progress record_step step_result
             register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
-            tend_leftovers tend_backlog tend_refusals tend_history tend_drains tend_tier_changes tenant_facts audit open_circuit close_circuit drain_status
+            tend_leftovers tend_backlog tend_refusals tend_history tend_drains tend_sessions tend_tier_changes tenant_facts audit open_circuit close_circuit drain_status
             return_lost_claims tend_caps lease_is_current exec_kind_facts
             """,
         "reeve_operator": """
-            actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains set_tenant_status set_tenant_tier
+            actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
             is_count tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
             """,
         "reeve_approver": "actor is_operator", "reeve_viewer": "actor is_operator",

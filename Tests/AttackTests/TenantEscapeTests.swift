@@ -1,6 +1,7 @@
 import Foundation
 import JobKit
 import Postgres
+import ReeveTesting
 import Testing
 
 @testable import Tenancy
@@ -159,7 +160,7 @@ struct TenantEscapeTests {
     func leftovers(isolation: Isolation) throws {
         // Not acme, whose login's own settings another test spoils.
         let member = TenantField.shared.member("globex", isolation)
-        let sessions = TenantSessions(directory: TenantField.shared.directory)
+        let sessions = TenantSessions(directory: TenantField.shared.directory, leases: CurrentLeases())
         defer { sessions.close() }
         let first = try sessions.withSession(member.store, of: member.attempt, stop: StopSignal()) { session in
             for sql in [
@@ -196,7 +197,7 @@ struct TenantEscapeTests {
             _ = try? session.execute("ALTER ROLE CURRENT_USER RESET ALL")
             _ = try? session.execute("ALTER ROLE CURRENT_USER IN DATABASE \(session.quoteIdentifier(member.store.database)) RESET ALL")
         }
-        let sessions = TenantSessions(directory: field.directory)
+        let sessions = TenantSessions(directory: field.directory, leases: CurrentLeases())
         defer { sessions.close() }
         try sessions.withSession(member.store, of: member.attempt, stop: StopSignal()) { session in
             let row = try session.query("SELECT session_user::text, current_setting('search_path'), current_setting('app.current_tenant')")[0]

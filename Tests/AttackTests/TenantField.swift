@@ -74,7 +74,10 @@ final class TenantField: Sendable {
         let member = member(name, isolation)
         var settings = member.store.settings(applicationName: "attack").with(["password": member.password, "passfile": "/dev/null"])
         if let database { settings = settings.with(["dbname": database]) }
-        return try Connection(settings)
+        let connection = try Connection(settings)
+        // Sessions start read-only; a statement that is injected turns that off first.
+        try connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE")
+        return connection
     }
 
     /// The superuser in a tenant's database.

@@ -137,6 +137,3 @@ struct AdoptedBackupTests {
     }
 }
 
-private struct CurrentLeases: LeaseCheck {
-    func isCurrent(_ attempt: JobAttempt) -> Bool { true }
-}

@@ -73,6 +73,3 @@ struct TenancyAccessTests {
     }
 }
 
-private struct CurrentLeases: LeaseCheck {
-    func isCurrent(_ attempt: JobAttempt) -> Bool { true }
-}

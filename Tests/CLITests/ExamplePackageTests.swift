@@ -12,10 +12,13 @@ struct ExamplePackageTests {
     /// Its own `reeve`, built as its developers would; `deploy/test` has built most of it before.
     private static let program: Result<String, any Error> = Result {
         let environment = ["PATH": "/usr/local/bin:/usr/bin:/bin:" + toolchain, "HOME": "/tmp"]
+        var output: [UInt8] = []
         let built = try ChildProcess.run(
             program: toolchain + "/swift", arguments: ["build", "--package-path", package], environment: environment,
-            supervisor: BuiltProducts.supervisor)
-        guard built.exit == .exited(0) else { throw JobFailure("build", built.standardError) }
+            supervisor: BuiltProducts.supervisor, standardOutput: { output = (output + $0).suffix(4000) })
+        guard built.exit == .exited(0) else {
+            throw JobFailure("build", "\(built.exit): \(String(decoding: output, as: UTF8.self)) \(built.standardError)")
+        }
         return package + "/.build/debug/invoicing"
     }
 

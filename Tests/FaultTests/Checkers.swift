@@ -38,7 +38,8 @@ enum Checkers {
             fleet,
             """
             SELECT 'job ' || h.id || ' was ended by a lease that was not current' FROM reeve.job_history h
-            WHERE h.lease_id IS DISTINCT FROM (SELECT l.lease_id FROM claim_log l WHERE l.job_id = h.id ORDER BY l.id DESC LIMIT 1)
+            WHERE NOT (h.state = 'cancelled' AND h.lease_id IS NULL)   -- cancelled while it waited: nobody's effect
+              AND h.lease_id IS DISTINCT FROM (SELECT l.lease_id FROM claim_log l WHERE l.job_id = h.id ORDER BY l.id DESC LIMIT 1)
             UNION ALL
             SELECT 'job ' || h.id || ' succeeded without an end of its handler' FROM reeve.job_history h
             WHERE h.state = 'succeeded' AND NOT EXISTS (SELECT FROM fault_log l WHERE l.job_id = h.id AND l.lease_id = h.lease_id AND l.event = 'end')
@@ -55,6 +56,20 @@ enum Checkers {
         try list(
             fleet,
             "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'reeve %'")
+    }
+
+    /// For how long two attempts of one job were under way at once, by the unfenced history: how often, and the longest in seconds.
+    /// A process that was stopped past its lease may overlap its successor; that is reported, and bounded by the supervisor.
+    static func overlap(_ fleet: FaultFleet) throws -> (count: Int64, seconds: Double) {
+        try fleet.withControl { control in
+            let row = try control.execute(
+                """
+                WITH run AS (SELECT job_id, lease_id, min(at) AS started, max(at) FILTER (WHERE event <> 'start') AS ended FROM fault_log GROUP BY 1, 2)
+                SELECT count(*), coalesce(max(extract(epoch FROM least(a.ended, b.ended) - b.started)), 0)::float8
+                FROM run a JOIN run b ON b.job_id = a.job_id AND b.lease_id <> a.lease_id AND b.started BETWEEN a.started AND a.ended
+                """)[0]
+            return (try row.int(0), try row.double(1))
+        }
     }
 
     private static func list(_ fleet: FaultFleet, _ sql: String, _ parameters: [(any PostgresEncodable)?] = []) throws -> [String] {

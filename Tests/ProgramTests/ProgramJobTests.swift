@@ -173,15 +173,15 @@ struct ProgramJobTests {
     @Test("the environment is what the contract says, plus what the operator allows, and nothing of the worker's")
     func environment() throws {
         setenv("REEVE_SECRET_CANARY", "CANARY", 1)
-        setenv("PGPASSWORD", "CANARY", 1)
+        setenv("PGAPPNAME", "CANARY", 1)
         setenv("INVOICE_COLOUR", "blue", 1)
         setenv("INVOICE_SECRET", "CANARY", 1)
         defer {
-            for name in ["REEVE_SECRET_CANARY", "PGPASSWORD", "INVOICE_COLOUR", "INVOICE_SECRET"] { unsetenv(name) }
+            for name in ["REEVE_SECRET_CANARY", "PGAPPNAME", "INVOICE_COLOUR", "INVOICE_SECRET"] { unsetenv(name) }
         }
         let fixture = try ProgramFixture()
         try fixture.python("import json, os\nprint(json.dumps({'result': dict(os.environ)}))")
-        let allowed = ["INVOICE_COLOUR", "NOT_SET", "REEVE_SECRET_CANARY", "PGPASSWORD", "LD_PRELOAD"]
+        let allowed = ["INVOICE_COLOUR", "NOT_SET", "REEVE_SECRET_CANARY", "PGAPPNAME", "LD_PRELOAD"]
         let environment = try #require(try fixture.result(environment: allowed)?.object)
         #expect(!JSON.object(environment).text.contains("CANARY"))
         #expect(environment["INVOICE_COLOUR"]?.string == "blue" && environment["HOME"]?.string == "/nonexistent")

@@ -134,6 +134,7 @@ struct EnqueueTests {
     @Test("a full backlog refuses, and takes jobs again once it has run")
     func backlog() throws {
         let control = try Control()
+        try control.stopClock()
         try control.value("UPDATE reeve.tenant SET overrides = '{\"backlog_limit\": 3}' WHERE code = 'acme'")
         for n in 0..<3 { try control.enqueue(n: n) }
         try control.value("SELECT reeve.tend_backlog()")

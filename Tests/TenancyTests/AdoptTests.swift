@@ -1,6 +1,7 @@
 import EmbeddedPostgres
 import JobKit
 import Postgres
+import ReeveTesting
 import Testing
 
 @testable import Tenancy

@@ -4,6 +4,7 @@ import Glibc
 import JobKit
 import Postgres
 import Synchronization
+import ReeveTesting
 import Testing
 
 @testable import Tenancy

@@ -114,11 +114,6 @@ let insertCustomer = """
       credit_limit, created_on) VALUES ($1::text, 'C', 'N', 'a@b.example', 's', '1', 'c', 'DE', 30, 1, '2026-01-01')
     """
 
-/// Takes every attempt for the one that has its job.
-struct CurrentLeases: LeaseCheck {
-    func isCurrent(_ attempt: JobAttempt) -> Bool { true }
-}
-
 extension TenantSession {
     /// One statement in a transaction of its own.
     func write(_ sql: String, _ parameters: [(any PostgresEncodable)?] = []) throws {

@@ -3,6 +3,7 @@ import EmbeddedPostgres
 import Foundation
 import JobKit
 import Postgres
+import ReeveTesting
 import Testing
 
 @testable import Tenancy

@@ -3,6 +3,7 @@ import EmbeddedPostgres
 import JobKit
 import Postgres
 import Synchronization
+import ReeveTesting
 import Testing
 
 @testable import Tenancy

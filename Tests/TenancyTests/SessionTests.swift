@@ -3,6 +3,7 @@ import Foundation
 import JobKit
 import Postgres
 import Synchronization
+import ReeveTesting
 import Testing
 
 @testable import Tenancy

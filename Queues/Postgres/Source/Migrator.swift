@@ -19,6 +19,11 @@ public struct Migration: Sendable {
     }
 }
 
+extension Migration {
+    /// The number of the newest one that this binary knows.
+    static let newest = all.map(\.number).max() ?? 0
+}
+
 /// How a database's schema stands against this binary.
 public struct MigrationStatus: Sendable {
     /// The numbers that are applied.
@@ -29,7 +34,7 @@ public struct MigrationStatus: Sendable {
     /// The newest applied number, 0 for none.
     public var version: Int { applied.last ?? 0 }
     /// Whether the schema is newer than this binary, which then refuses to work with it.
-    public var isTooNew: Bool { version > Migration.all.count }
+    public var isTooNew: Bool { version > Migration.newest }
     /// Whether there is nothing to apply.
     public var isCurrent: Bool { pending.isEmpty && !isTooNew }
 }
@@ -120,7 +125,7 @@ public struct Migrator {
         try Migrator.refuseNewer(status)
         guard status.isCurrent else {
             throw SchemaError(
-                description: "the schema is at version \(status.version), this binary needs \(Migration.all.count); "
+                description: "the schema is at version \(status.version), this binary needs \(Migration.newest); "
                     + "run: reeve migrate up")
         }
     }
@@ -128,7 +133,7 @@ public struct Migrator {
     private static func refuseNewer(_ status: MigrationStatus) throws {
         if status.isTooNew {
             throw SchemaError(
-                description: "the schema is at version \(status.version), this binary knows \(Migration.all.count); "
+                description: "the schema is at version \(status.version), this binary knows \(Migration.newest); "
                     + "use a newer reeve")
         }
     }

@@ -222,6 +222,7 @@ public final class PostgresJobSource: JobSource {
             task("refusals", .seconds(10), "SELECT reeve.tend_refusals()"),
             task("pools", .seconds(5), "SELECT reeve.move_pools(1000)", repeatFrom: 1000),
             task("leftovers", .seconds(60), "SELECT reeve.tend_leftovers(5000)", repeatFrom: 5000),
+            guardTask,
             task("history", .seconds(3600), "SELECT reeve.tend_history(\(kept) * interval '1 ms')"),
         ]
     }
@@ -229,7 +230,25 @@ public final class PostgresJobSource: JobSource {
     private func task(_ name: String, _ interval: Duration, _ sql: String, repeatFrom: Int = .max) -> HousekeepingTask {
         HousekeepingTask(name: name, interval: interval) { [house] in
             let changed = try house.withConnection { Int(try $0.call(sql, name: "house \(name)")[0].int(0)) }
-            return (changed, changed >= repeatFrom)
+            return HousekeepingReport(changed: changed, isUnfinished: changed >= repeatFrom)
+        }
+    }
+
+    /// Transactions that stay open: Reeve's own are ended, others' are named in the log.
+    private var guardTask: HousekeepingTask {
+        HousekeepingTask(name: "guard", interval: .seconds(15)) { [house] in
+            let rows = try house.withConnection {
+                try $0.call("SELECT pid, login, application, verdict FROM reeve.tend_sessions()", name: "house guard")
+            }
+            var report = HousekeepingReport()
+            for row in rows {
+                let (verdict, application) = (try row.text(3), try row.optionalText(2) ?? "")
+                if verdict == "ended" { report.changed += 1 }
+                report.warnings.append(
+                    "a session in the control database keeps its transaction open: pid \(try row.int(0)), login "
+                        + "\(try row.optionalText(1) ?? "unknown"), application '\(application)'; \(verdict)")
+            }
+            return report
         }
     }
 

@@ -9,7 +9,7 @@ import WorkerEngine
 /// `reeve worker`: claims and runs jobs until a signal ends it.
 enum WorkerRun {
     static let options: [CommandOption] = [
-        .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.storage), .setting(.keyFile),
+        .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS), .setting(.storage), .setting(.keyFile),
         .setting(.programs), .setting(.log), .setting(.logLevel),
         CommandOption("lease", "TIME", "how long a lease lasts: a dead worker's jobs come back after it (15s)", .duration),
         CommandOption("grace", "TIME", "how long running jobs may go on after SIGTERM (30s)", .duration),
@@ -22,14 +22,17 @@ enum WorkerRun {
         try Migrator(connection).requireCurrent()
         connection.close()
         let signals = StopSignals()
-        try serve(settings, options, invocation, signals)
-        return .done
+        switch try serve(settings, options, invocation, signals) {
+        case .stopped: return .done
+        case .outgrown: return .tryAgain
+        }
     }
 
-    /// Runs a worker until `signals` say stop.
+    /// Runs a worker until `signals` say stop or it outgrows its memory.
+    @discardableResult
     static func serve(
         _ settings: ConnectionSettings, _ options: WorkerOptions, _ invocation: Invocation, _ signals: StopSignals
-    ) throws {
+    ) throws -> WorkerEnd {
         let log = invocation.configuration.makeLog()
         let assembly = try WorkerAssembly(invocation, settings: settings)
         if assembly.programs.paths.isEmpty {
@@ -42,7 +45,7 @@ enum WorkerRun {
         let worker = Worker(
             source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log)
         signals.onHurry { worker.hurryUp() }
-        try worker.run(until: signals.stop)
+        return try worker.run(until: signals.stop)
     }
 
     /// The options that flags, environment and file give.
@@ -65,10 +68,20 @@ enum WorkerRun {
         options.region = configuration[.region] ?? options.region
         options.lease = invocation.duration("lease") ?? options.lease
         options.grace = invocation.duration("grace") ?? options.grace
+        if let text = configuration[.maxRSS] { options.memoryLimit = try byteCount(text) }
         guard options.lease >= .seconds(1), options.lease <= .seconds(600) else {
             throw CommandError(.usage, "--lease must be from 1s to 10m")
         }
         return options
+    }
+
+    /// `512M` or `2G`, at least 64M: below that a worker could not start.
+    private static func byteCount(_ text: String) throws -> Int64 {
+        let shift: Int64? = text.hasSuffix("M") ? 20 : text.hasSuffix("G") ? 30 : nil
+        guard let shift, let number = Int64(text.dropLast()), number > 0, number < 1 << 20, number << shift >= 64 << 20 else {
+            throw CommandError(.usage, "'\(text)' is not a memory size", hint: "use for example --max-rss 512M or 2G, at least 64M")
+        }
+        return number << shift
     }
 
     private static func pools(_ text: String) throws -> [String: Int] {

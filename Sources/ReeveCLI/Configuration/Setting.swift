@@ -51,6 +51,10 @@ public struct Setting: Sendable, Equatable {
     /// Where programs may be run from.
     public static let programs = Setting(
         "programs", "FOLDERS", "where kinds in other languages may be run from: /opt/jobs:/srv/jobs", flag: "programs")
+    /// The memory that a worker may use.
+    public static let maxRSS = Setting(
+        "max_rss", "SIZE", "resident memory over which a worker drains and ends with status 75, to be started again: 2G",
+        flag: "max-rss")
     /// The SQL that a new tenant's tables are made from.
     public static let template = Setting("template", "FOLDER", "the SQL that tenants are made from", flag: "template")
     /// How logs are written.
@@ -64,6 +68,6 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, programs, template, log, logLevel, smtpURL,
+        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, template, log, logLevel, smtpURL,
     ]
 }

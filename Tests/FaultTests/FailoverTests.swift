@@ -1,0 +1,108 @@
+import EmbeddedPostgres
+import FoundationEssentials
+import Glibc
+import JobKit
+import Postgres
+import Processes
+import ReeveTesting
+import Testing
+
+extension Faults {
+    @Suite struct FailoverTests {
+        @Test("claims and ends that a failover forgot change nothing on the promoted server; those jobs run again, once")
+        func promotion() throws {
+            var random = SeededGenerator.fromEnvironment()
+            let fleet = try FaultFleet("primary")
+            let standby = try makeStandby(of: fleet.server, "standby")
+            defer { standby.stop(immediately: true) }
+            // As operators write it: both servers, whichever can be written to.
+            fleet.route =
+                "host=\(fleet.server.socketDirectory),\(standby.socketDirectory) port=\(fleet.server.port),\(standby.port) "
+                + "user=\(EmbeddedPostgres.superuser) dbname=\(fleet.database) passfile=\(fleet.server.passwordFile) target_session_attrs=read-write"
+            // What the handlers did is not for the failover to forget.
+            let history = try TestServer.freshDatabase()
+            try fleet.keepHistory(in: history, TestServer.shared.conninfo(database: history["dbname"] ?? "postgres"))
+            for _ in 0..<2 { try fleet.startWorker() }
+            let long = try fleet.enqueue("ignore", ms: 6000)
+            try fleet.enqueue(400, using: &random)
+            try waitForReplay(fleet.server, standby)
+            let standbySettings = try ConnectionSettings(standby.conninfo(database: fleet.database))
+            let known = try number(standbySettings, "SELECT count(*) FROM claim_log")
+            try stopReceiving(standby)
+            // From here on the standby misses what the primary commits: claims, ends, leases.
+            #expect(try eventually { try fleet.number("SELECT count(*) FROM claim_log") > known + 20 && fleet.unfinished() > 50 })
+            #expect(try eventually { try number(history, "SELECT count(*) FROM fault_log WHERE job_id = \(long)") > 0 })
+            let forgotten = try claims(fleet.settings)
+            fleet.server.stop(immediately: true)
+            let promoter = try Connection(standbySettings)
+            #expect(try promoter.execute("SELECT pg_promote()")[0].bool(0))
+            promoter.close()
+            try fleet.moveTo(standby)
+            let remembered = try claims(fleet.settings)
+            #expect(forgotten.subtracting(remembered).count > 3, "the failover lost no claim: the test proved nothing")
+            #expect(fleet.terminate(0), "a worker did not end on SIGTERM after the failover")
+            try fleet.startWorker()
+            try finishAndExpectPromises(fleet, beforeChecks: { try fleet.adoptHistory(from: history) })
+            let ends = try fleet.withControl { control in
+                try control.execute("SELECT lease_id::text FROM reeve.job_history WHERE state = 'succeeded'").map { try $0.text(0) }
+            }
+            let doubled = Set(ends).intersection(forgotten.subtracting(try claims(fleet.settings)))
+            #expect(doubled.isEmpty, "an end under a lease that the failover forgot was accepted")
+        }
+
+        private func claims(_ settings: ConnectionSettings) throws -> Set<String> {
+            let control = try Connection(settings)
+            defer { control.close() }
+            return Set(try control.execute("SELECT DISTINCT lease_id::text FROM claim_log").map { try $0.text(0) })
+        }
+
+        private func number(_ settings: ConnectionSettings, _ sql: String) throws -> Int64 {
+            let control = try Connection(settings)
+            defer { control.close() }
+            return try control.execute(sql)[0].int(0)
+        }
+
+        /// A streaming standby, made with pg_basebackup, that accepts reading sessions.
+        private func makeStandby(of primary: EmbeddedPostgres, _ name: String) throws -> EmbeddedPostgres {
+            let directory = "/tmp/reeve-test-\(getpid())-\(name)"
+            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+            let passwords = String(decoding: FileManager.default.contents(atPath: primary.passwordFile) ?? Data(), as: UTF8.self)
+            let password = passwords.split(separator: ":").last.map { String($0.prefix { $0 != "\n" }) } ?? ""
+            let copied = try ChildProcess.run(
+                program: "pg_basebackup",
+                arguments: ["-D", "\(directory)/data", "-h", primary.socketDirectory, "-p", "\(primary.port)", "-U", EmbeddedPostgres.superuser, "-R", "-c", "fast", "-X", "stream"],
+                environment: ["PGPASSWORD": password, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"], supervisor: BuiltProducts.supervisor)
+            guard copied.exit == .exited(0) else { throw JobFailure("basebackup", copied.standardError) }
+            try FileManager.default.copyItem(atPath: primary.passwordFile, toPath: "\(directory)/pgpass")
+            var owner = stat()
+            stat("\(primary.directory)/data", &owner)
+            let owned = try ChildProcess.run(
+                program: "chown", arguments: ["-R", "\(owner.st_uid):\(owner.st_gid)", "\(directory)/data"], environment: [:], supervisor: BuiltProducts.supervisor)
+            guard owned.exit == .exited(0) else { throw JobFailure("chown", owned.standardError) }
+            return try TestServer.make(name, isDurable: true)
+        }
+
+        private func waitForReplay(_ primary: EmbeddedPostgres, _ standby: EmbeddedPostgres) throws {
+            let source = try Connection(ConnectionSettings(primary.conninfo(database: "postgres")))
+            let target = try Connection(ConnectionSettings(standby.conninfo(database: "postgres")))
+            defer {
+                source.close()
+                target.close()
+            }
+            let position = try source.execute("SELECT pg_current_wal_lsn()::text")[0].text(0)
+            #expect(
+                try eventually(.seconds(30)) {
+                    try target.execute("SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)", [position])[0].bool(0)
+                }, "the standby does not follow")
+        }
+
+        /// Ends the stream, so that what comes after is on the primary alone.
+        private func stopReceiving(_ standby: EmbeddedPostgres) throws {
+            let control = try Connection(ConnectionSettings(standby.conninfo(database: "postgres")))
+            defer { control.close() }
+            _ = try control.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            _ = try control.execute("SELECT pg_reload_conf()")
+            #expect(try eventually { try control.execute("SELECT count(*) FROM pg_stat_wal_receiver")[0].int(0) == 0 })
+        }
+    }
+}
