@@ -11,7 +11,7 @@ import Testing
 struct SchemaDumpTests {
     private static let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
     private static let file = root + "/Queues/Postgres/Schema/schema.sql"
-    /// The text was recorded on the oldest release that Reeve runs on.
+    /// The release whose wording the recorded text has.
     private static let recordedOn = 15
 
     /// On a server of its own: roles belong to the cluster, where other tests make more.
