@@ -11,14 +11,17 @@ struct UnusableDatabaseTests {
 
     @Test("down: enqueue and worker end with 69, the doctor with 1, and all say what to check")
     func down() throws {
-        try expect(69, ["cannot reach the control database"], "check REEVE_DATABASE_URL", "host=127.0.0.1 port=1 dbname=reeve user=reeve")
+        try expect(
+            69, ["cannot reach the control database"], "check REEVE_DATABASE_URL",
+            "host=127.0.0.1 port=1 dbname=reeve user=reeve")
     }
 
     @Test("read-only by its settings: enqueue and worker end with 69, the doctor with 1, and all name the primary")
     func readOnly() throws {
         let control = try ControlFixture()
         try expect(
-            69, ["read-only"], "point REEVE_DATABASE_URL at the primary", control.conninfo + " options='-c default_transaction_read_only=on'")
+            69, ["read-only"], "point REEVE_DATABASE_URL at the primary",
+            control.conninfo + " options='-c default_transaction_read_only=on'")
     }
 
     @Test("a standby: enqueue and worker end with 69, the doctor with 1, and all name the primary; lists still work")
@@ -40,7 +43,8 @@ struct UnusableDatabaseTests {
     @Test("at max_connections: enqueue and worker end with 75, the doctor with 1, and all say what frees some")
     func full() throws {
         let server = try TestServer.make(
-            "cli-no-slots", settings: ["max_connections": "4", "superuser_reserved_connections": "0", "max_wal_senders": "0"])
+            "cli-no-slots",
+            settings: ["max_connections": "4", "superuser_reserved_connections": "0", "max_wal_senders": "0"])
         defer { server.stop(immediately: true) }
         let conninfo = server.conninfo(database: "postgres")
         var held: [Connection] = []
@@ -63,7 +67,8 @@ struct UnusableDatabaseTests {
         #expect(doctor.code == 1, "\(doctor)")
         #expect(
             failed.contains { check in
-                found.allSatisfy { check["finding"]?.string?.contains($0) == true } && check["remedy"]?.string?.contains(remedy) == true
+                found.allSatisfy { check["finding"]?.string?.contains($0) == true }
+                    && check["remedy"]?.string?.contains(remedy) == true
             }, "\(doctor)")
     }
 }

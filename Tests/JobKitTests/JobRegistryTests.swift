@@ -5,12 +5,16 @@ import Testing
 @Suite("JobRegistry")
 struct JobRegistryTests {
     private static func job(_ kind: JobKind, queue: String) -> AnyJob {
-        AnyJob(kind: kind, policy: JobPolicy(queue: queue, timeLimit: .seconds(1)), schema: .object([:])) { _, _ in .done }
+        AnyJob(kind: kind, policy: JobPolicy(queue: queue, timeLimit: .seconds(1)), schema: .object([:])) { _, _ in
+            .done
+        }
     }
 
     @Test("a platform's own kind takes a built-in one's place for registration and for running, and is named")
     func override() {
-        let known = JobRegistry(placeholders: [Self.job("backup", queue: "placeholder"), Self.job("report", queue: "placeholder")])
+        let known = JobRegistry(placeholders: [
+            Self.job("backup", queue: "placeholder"), Self.job("report", queue: "placeholder"),
+        ])
         let platform = known.adding([Self.job("backup", queue: "platform"), Self.job("invoice", queue: "platform")])
         #expect(platform["backup"]?.policy.queue == "platform" && platform.overridden == ["backup"])
         let worker = platform.assembling([Self.job("backup", queue: "built-in"), Self.job("report", queue: "built-in")])

@@ -20,7 +20,9 @@ struct SchemaDump {
             }
         }
         let sorted = entries.sorted { ($0.rank, $0.sort, $0.name) < ($1.rank, $1.sort, $1.name) }
-        text = ([roles.joined(separator: "\n")] + sorted.map(\.statement)).filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
+        text =
+            ([roles.joined(separator: "\n")] + sorted.map(\.statement)).filter { !$0.isEmpty }.joined(separator: "\n\n")
+            + "\n"
     }
 
     /// For servers of another release than the recorded text: from 16 on a view's columns are named without their table where
@@ -42,7 +44,8 @@ struct SchemaDump {
         guard old != new else { return nil }
         let oldLines = old.split(separator: "\n", omittingEmptySubsequences: false)
         let newLines = new.split(separator: "\n", omittingEmptySubsequences: false)
-        let place = zip(oldLines, newLines).enumerated().first { $1.0 != $1.1 }?.offset ?? min(oldLines.count, newLines.count)
+        let place =
+            zip(oldLines, newLines).enumerated().first { $1.0 != $1.1 }?.offset ?? min(oldLines.count, newLines.count)
         func shown(_ lines: [Substring], _ mark: String) -> [String] {
             lines.dropFirst(place).prefix(6).map { "\(mark) \($0)" }
         }
@@ -70,7 +73,8 @@ struct SchemaDump {
         /// Unknown sorts come last, so that a new one is seen.
         var rank: Int {
             let order = [
-                "SCHEMA", "TYPE", "TABLE", "SEQUENCE", "TABLE ATTACH", "DEFAULT", "CONSTRAINT", "INDEX", "INDEX ATTACH", "FK CONSTRAINT",
+                "SCHEMA", "TYPE", "TABLE", "SEQUENCE", "TABLE ATTACH", "DEFAULT", "CONSTRAINT", "INDEX", "INDEX ATTACH",
+                "FK CONSTRAINT",
                 "VIEW", "FUNCTION", "TRIGGER", "ROW SECURITY", "POLICY", "COMMENT", "ACL", "DEFAULT ACL",
             ]
             return order.firstIndex(of: sort) ?? order.count
@@ -79,7 +83,8 @@ struct SchemaDump {
         /// The statements, without blank lines around them and the settings that pg_dump writes between objects.
         var statement: String {
             let kept = lines.filter {
-                $0 != "--" && !$0.hasPrefix("SET default_tablespace =") && !$0.hasPrefix("SET default_table_access_method =")
+                $0 != "--" && !$0.hasPrefix("SET default_tablespace =")
+                    && !$0.hasPrefix("SET default_table_access_method =")
             }
             let trimmed = kept.drop { $0.isEmpty }.reversed().drop { $0.isEmpty }.reversed()
             let isGrant = sort.hasSuffix("ACL")

@@ -38,7 +38,9 @@ struct SchemaDumpTests {
             : SchemaDump.firstDifference(
                 recorded: SchemaDump.withoutColumnQualifiers(recorded), made: SchemaDump.withoutColumnQualifiers(made))
         if let difference {
-            Issue.record("schema.sql differs; when that is meant: REEVE_RECORD=1 swift test --filter SchemaDumpTests\n\(difference)")
+            Issue.record(
+                "schema.sql differs; when that is meant: REEVE_RECORD=1 swift test --filter SchemaDumpTests\n\(difference)"
+            )
         }
     }
 
@@ -59,14 +61,19 @@ struct SchemaDumpTests {
         func object(_ name: String, _ sort: String, _ body: String) -> String {
             "--\n-- Name: \(name); Type: \(sort); Schema: reeve; Owner: o\n--\n\n\(body)\n\n\n"
         }
-        let table = object("a", "TABLE", "CREATE TABLE reeve.a (\n    n integer\n);\n\n\nALTER TABLE reeve.a OWNER TO o;")
+        let table = object(
+            "a", "TABLE", "CREATE TABLE reeve.a (\n    n integer\n);\n\n\nALTER TABLE reeve.a OWNER TO o;")
         let day = object("job_history_20260101", "TABLE", "CREATE TABLE reeve.job_history_20260101 ();")
         let grant = object("TABLE a", "ACL", "GRANT SELECT ON TABLE reeve.a TO r;")
         let known = SchemaDump(dump([table, grant]), roles: ["CREATE ROLE r;"]).text
-        #expect(SchemaDump(dump([grant, day, "SET default_tablespace = '';\n\n" + table]), roles: ["CREATE ROLE r;"]).text == known)
-        #expect(known.hasPrefix("CREATE ROLE r;\n\nCREATE TABLE") && known.hasSuffix("TO r;\n") && !known.contains("--"))
+        #expect(
+            SchemaDump(dump([grant, day, "SET default_tablespace = '';\n\n" + table]), roles: ["CREATE ROLE r;"]).text
+                == known)
+        #expect(
+            known.hasPrefix("CREATE ROLE r;\n\nCREATE TABLE") && known.hasSuffix("TO r;\n") && !known.contains("--"))
         #expect(SchemaDump(dump([table]), roles: ["CREATE ROLE r;"]).text != known)
-        #expect(SchemaDump(dump([table.replacing("TO o", with: "TO p"), grant]), roles: ["CREATE ROLE r;"]).text != known)
+        #expect(
+            SchemaDump(dump([table.replacing("TO o", with: "TO p"), grant]), roles: ["CREATE ROLE r;"]).text != known)
         let view = "CREATE VIEW reeve.v AS\n SELECT j.id,\n    reeve.clock()\n   FROM reeve.job j;\n"
         #expect(SchemaDump.withoutColumnQualifiers(view) == view.replacing("j.id", with: "id"))
     }
@@ -75,7 +82,8 @@ struct SchemaDumpTests {
         var text: [UInt8] = []
         let conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
         let run = try ChildProcess.run(
-            program: "pg_dump", arguments: ["--schema-only", "--dbname", conninfo], environment: ["PATH": "/usr/bin:/bin"],
+            program: "pg_dump", arguments: ["--schema-only", "--dbname", conninfo],
+            environment: ["PATH": "/usr/bin:/bin"],
             supervisor: BuiltProducts.supervisor
         ) { text += $0 }
         try #require(run.exit == .exited(0), "\(run.standardError)")

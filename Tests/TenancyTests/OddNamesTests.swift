@@ -8,9 +8,12 @@ import Testing
 @Suite("Odd names in the registry")
 struct OddNamesTests {
     /// What cannot be made as a tenant: whoever writes to the registry by hand could still put them there.
-    static let names = ["a\"b", "a|b", "A", "..", String(repeating: "a", count: 63), "аcme", "ａcme", "a; DROP SCHEMA kept"]
+    static let names = [
+        "a\"b", "a|b", "A", "..", String(repeating: "a", count: 63), "аcme", "ａcme", "a; DROP SCHEMA kept",
+    ]
 
-    @Test("undo drops the schema of exactly that name when it carries the tenant's mark, and no other", arguments: names)
+    @Test(
+        "undo drops the schema of exactly that name when it carries the tenant's mark, and no other", arguments: names)
     func marked(name: String) throws {
         let fleet = try Fleet()
         let tenant = try fleet.tenant("odd", .schema)
@@ -49,7 +52,8 @@ struct OddNamesTests {
 
     private func schemas(_ connection: Connection, _ names: [String]) throws -> [String] {
         try connection.execute(
-            "SELECT nspname::text FROM pg_namespace WHERE nspname = ANY ($1::text[]) ORDER BY nspname COLLATE \"C\"", [names]
+            "SELECT nspname::text FROM pg_namespace WHERE nspname = ANY ($1::text[]) ORDER BY nspname COLLATE \"C\"",
+            [names]
         ).map { try $0.text(0) }
     }
 }

@@ -13,7 +13,8 @@ struct RegistryTests {
             ("A", "character 1 is \"A\", which must be lower"),
             ("..", "character 1 is \".\""), ("", "0 characters"), ("ab", "2 characters"),
             (String(repeating: "a", count: 64), "64 characters"), (String(repeating: "a", count: 41), "41 characters"),
-            ("аcme", "character 1 is U+0430"), ("ａcme", "character 1 is U+FF41"), ("acme\u{200B}", "character 5 is U+200B"),
+            ("аcme", "character 1 is U+0430"), ("ａcme", "character 1 is U+FF41"),
+            ("acme\u{200B}", "character 5 is U+200B"),
             ("acme\0", "character 5 is U+0000"),
             ("-acme", "starts or ends with -"), ("acme-", "starts or ends with -"), ("a b", "character 2 is U+0020"),
         ])
