@@ -19,8 +19,6 @@ struct FormatTests {
         "Sources/ReeveCLI/Commands/BenchCommand.swift",
         "Sources/ReeveCLI/Commands/WorkerRun.swift",
         "Sources/ReeveCLI/Configuration/Setting.swift",
-        "Sources/ReeveCLI/Dev/DevCommand.swift",
-        "Sources/ReeveCLI/Dev/DevFleet.swift",
         "Sources/WorkerEngine/Claimer.swift",
         "Sources/WorkerEngine/Executor.swift",
         "Sources/WorkerEngine/Housekeeper.swift",
@@ -34,10 +32,9 @@ struct FormatTests {
         "Tests/FaultTests/FaultTests.swift",
         "Tests/FaultWorker/FaultWorker.swift",
         "Tests/QueueTests/ClaimTests.swift",
+        "Tests/QueueTests/LockOrderTests.swift",
         "Tests/SimulationTests/SimulatedDatabase.swift",
         "Tests/SimulationTests/SimulatedProcess.swift",
-        "Tests/Support/TestServer.swift",
-        "Tests/TenancyTests/CircuitTests.swift",
     ]
 
     @Test(

@@ -119,7 +119,8 @@ final class Control {
     func stopClock() throws {
         let now = try value("SELECT clock_timestamp()") ?? ""
         try connection.executeScript(
-            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT timestamptz '\(now)' $$")
+            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT timestamptz '\(now)' $$"
+        )
     }
 
     /// Counters that differ from what they count; must be empty.

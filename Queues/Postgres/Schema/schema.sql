@@ -292,7 +292,9 @@ CREATE TABLE reeve.queue_block (
     refuse boolean DEFAULT false NOT NULL,
     expires_at timestamp with time zone,
     done_at timestamp with time zone,
+    pause jsonb,
     CONSTRAINT queue_block_check CHECK (((mode = 'drain'::text) OR (NOT (refuse OR (expires_at IS NOT NULL) OR (done_at IS NOT NULL))))),
+    CONSTRAINT queue_block_check1 CHECK (((pause IS NULL) OR (mode = 'drain'::text))),
     CONSTRAINT queue_block_mode_check CHECK ((mode = ANY (ARRAY['pause'::text, 'drain'::text]))),
     CONSTRAINT queue_block_pattern_check CHECK ((pattern ~ '^(\*|[a-z0-9][a-z0-9-]*)\.(\*|[a-z0-9][a-z0-9-]*)$'::text)),
     CONSTRAINT queue_block_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 2000)))
@@ -429,9 +431,17 @@ CREATE TABLE reeve.tenant_store (
     login text NOT NULL,
     secret bytea NOT NULL,
     ready boolean DEFAULT false NOT NULL,
+    adopted boolean DEFAULT false NOT NULL,
+    setting_name text DEFAULT 'app.current_tenant'::text NOT NULL,
+    setting_value text,
+    tenant_column text DEFAULT 'tenant_id'::text NOT NULL,
+    enabled_rls text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT tenant_store_database_check CHECK (((octet_length(database) >= 1) AND (octet_length(database) <= 63))),
     CONSTRAINT tenant_store_login_check CHECK (((octet_length(login) >= 1) AND (octet_length(login) <= 63))),
-    CONSTRAINT tenant_store_schemas_check CHECK ((cardinality(schemas) >= 1))
+    CONSTRAINT tenant_store_schemas_check CHECK ((cardinality(schemas) >= 1)),
+    CONSTRAINT tenant_store_setting_name_check CHECK (((setting_name ~ '^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$'::text) AND (octet_length(setting_name) <= 63))),
+    CONSTRAINT tenant_store_setting_value_check CHECK (((length(setting_value) >= 1) AND (length(setting_value) <= 200))),
+    CONSTRAINT tenant_store_tenant_column_check CHECK (((octet_length(tenant_column) >= 1) AND (octet_length(tenant_column) <= 63)))
 );
 
 ALTER TABLE reeve.tenant_store OWNER TO reeve_owner;
@@ -472,6 +482,12 @@ CREATE TABLE reeve.tier_change (
 );
 
 ALTER TABLE reeve.tier_change OWNER TO reeve_owner;
+
+CREATE TABLE reeve.turn (
+    task text NOT NULL
+);
+
+ALTER TABLE reeve.turn OWNER TO reeve_owner;
 
 CREATE TABLE reeve.worker (
     id uuid NOT NULL,
@@ -634,6 +650,9 @@ ALTER TABLE ONLY reeve.tier
 ALTER TABLE ONLY reeve.tier_change
     ADD CONSTRAINT tier_change_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.turn
+    ADD CONSTRAINT turn_pkey PRIMARY KEY (task);
+
 ALTER TABLE ONLY reeve.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
@@ -656,6 +675,8 @@ CREATE INDEX job_held ON reeve.job USING btree (tenant_id, hold_reason, id) WHER
 CREATE INDEX job_ready ON reeve.job USING btree (pool, tenant_id, queue, priority, id) WHERE (state = 'available'::reeve.job_state);
 
 CREATE INDEX job_running ON reeve.job USING btree (worker_id) WHERE (state = 'running'::reeve.job_state);
+
+CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = 'scheduled'::reeve.job_state);
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
@@ -884,7 +905,14 @@ ALTER TABLE reeve.worker_list OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.actor() RETURNS text
     LANGUAGE sql STABLE
-    AS $$ SELECT left(coalesce(nullif(current_setting('reeve.actor', true), ''), session_user), 200) $$;
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT left(CASE
+      WHEN s.said IS NULL THEN session_user::text
+      WHEN EXISTS (SELECT FROM unnest(ARRAY['reeve_operator', 'reeve_approver', 'reeve_worker', 'reeve_owner']) r WHERE pg_has_role(session_user, r, 'MEMBER')) THEN s.said
+      ELSE session_user || ' for ' || s.said END, 200)
+  FROM (SELECT nullif(btrim(regexp_replace(current_setting('reeve.actor', true), '[[:cntrl:]]+', ' ', 'g')), '') AS said) s
+$$;
 
 ALTER FUNCTION reeve.actor() OWNER TO reeve_owner;
 
@@ -1005,16 +1033,31 @@ $$;
 
 ALTER FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.audit_registry() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_new jsonb := to_jsonb(NEW); v_old jsonb := to_jsonb(OLD); v_row jsonb := coalesce(v_new, v_old);
+BEGIN
+  IF v_new IS NOT DISTINCT FROM v_old THEN RETURN NULL; END IF;
+  PERFORM reeve.audit((v_row ->> 'tenant_id')::uuid, 'registry.' || lower(TG_OP), format('%s %s', replace(TG_TABLE_NAME, '_', ' '), coalesce(v_row ->> 'login', v_row ->> 'name')), NULL,
+    jsonb_build_object('columns', (SELECT coalesce(jsonb_agg(k ORDER BY k), '[]') FROM jsonb_object_keys(v_row) k WHERE v_new -> k IS DISTINCT FROM v_old -> k)));
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v record;
+DECLARE v record; v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
 BEGIN
-  SELECT j.tenant_id, j.kind, j.queue, j.created_by INTO v FROM reeve.job j WHERE j.id = cancel.id;
+  SELECT j.tenant_id, j.kind, j.queue, j.created_by INTO v FROM reeve.job j WHERE j.id = cancel.id AND (v_owner IS NULL OR j.tenant_id = v_owner);
   IF NOT FOUND THEN
-    IF EXISTS (SELECT FROM reeve.job_history h WHERE h.id = cancel.id) OR EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = cancel.id) THEN
+    IF EXISTS (SELECT FROM reeve.job_history h WHERE h.id = cancel.id AND (v_owner IS NULL OR h.tenant_id = v_owner))
+       OR EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = cancel.id AND (v_owner IS NULL OR d.tenant_id = v_owner)) THEN
       RAISE EXCEPTION 'job % has ended', cancel.id USING ERRCODE = 'RV012', HINT = 'What has ended cannot be cancelled; see: reeve jobs show ' || cancel.id;
     END IF;
     RAISE EXCEPTION 'there is no job %', cancel.id USING ERRCODE = 'RV011';
@@ -1256,7 +1299,8 @@ BEGIN
   IF expires <= interval '0' THEN RAISE EXCEPTION 'a drain must expire later than now' USING ERRCODE = 'RV010'; END IF;
   INSERT INTO reeve.queue_block AS b (pattern, mode, reason, refuse, expires_at) VALUES (pattern, 'drain', reason, coalesce(refuse, false), v_now + expires)
   ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET mode = 'drain', reason = excluded.reason, actor = excluded.actor, since = excluded.since,
-    refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL
+    refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL,
+    pause = CASE WHEN b.mode = 'pause' THEN jsonb_build_object('reason', b.reason, 'actor', b.actor, 'since', b.since) ELSE b.pause END
   RETURNING b.id INTO v_id;
   PERFORM reeve.touch_counters(pattern);
   PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.drain', 'queue ' || pattern, reason,
@@ -1361,13 +1405,16 @@ CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
 DECLARE
   v_now timestamptz := reeve.clock();
   v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
-  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint;
+  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint; v_size int;
   v_ids bigint[] := '{}'; v_at text; v_last_code text := ''; v_last_queue text := ''; v_last_kind text := '';
   n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
   n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
 BEGIN
   IF jsonb_typeof(jobs) IS DISTINCT FROM 'array' THEN
     RAISE EXCEPTION 'jobs must be an array' USING ERRCODE = 'RV010', HINT = 'Pass [{"queue": "acme.reports", "kind": "report", "args": {}}].';
+  END IF;
+  IF jsonb_array_length(jobs) > 10000 THEN
+    RAISE EXCEPTION 'more than 10000 jobs in one call' USING ERRCODE = 'RV010', HINT = 'Enqueue them in several calls, in one transaction or more.';
   END IF;
   FOR v IN SELECT e.item AS item, e.n AS n, x.* FROM jsonb_array_elements(jobs) WITH ORDINALITY e (item, n),
       LATERAL jsonb_to_record(CASE WHEN jsonb_typeof(e.item) = 'object' THEN e.item END) AS x (queue text, kind text, args jsonb, run_at timestamptz, priority int,
@@ -1387,12 +1434,22 @@ BEGIN
       v_last_code := v_code;
       SELECT t.id, t.code, t.tier, t.status, b.is_full INTO v_tenant
       FROM reeve.tenant t LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id WHERE t.code = v_code COLLATE "C";
-      IF NOT FOUND THEN
+      IF NOT FOUND AND v_owner IS NULL THEN
         RAISE EXCEPTION 'tenant "%" is unknown%', left(v_code, 80), v_at USING ERRCODE = 'RV001', HINT = 'Create it with: reeve tenant create <code> --tier <tier> --isolation <isolation>';
       END IF;
     END IF;
-    IF (v.tenant IS NOT NULL AND v.tenant <> v_tenant.id) OR (v_owner IS NOT NULL AND v_owner <> v_tenant.id) THEN
+    IF (v.tenant IS NOT NULL AND v.tenant IS DISTINCT FROM v_tenant.id) OR (v_owner IS NOT NULL AND v_owner IS DISTINCT FROM v_tenant.id) THEN
       RAISE EXCEPTION 'queue "%" belongs to another tenant%', v.queue, v_at USING ERRCODE = 'RV003', HINT = 'The queue''s prefix must be the code of the tenant that is named or that the login belongs to.';
+    END IF;
+    IF v.idempotency_key IS NOT NULL THEN
+      IF length(v.idempotency_key) NOT BETWEEN 1 AND 500 THEN RAISE EXCEPTION 'idempotency_key must have 1 to 500 characters%', v_at USING ERRCODE = 'RV010'; END IF;
+      v_hash := sha256(convert_to(jsonb_build_array(v_tenant.id, 'sql', v.idempotency_key)::text, 'UTF8'));
+      v_digest := sha256(convert_to(jsonb_build_array(v.queue, v.kind, coalesce(v.args, '{}'))::text, 'UTF8'));
+      SELECT i.job_id, i.digest INTO v_known FROM reeve.idempotency_key i WHERE i.hash = v_hash;
+      IF FOUND AND v_known.digest = v_digest THEN
+        v_ids := v_ids || v_known.job_id;
+        CONTINUE;
+      END IF;
     END IF;
     IF v_tenant.status = 'archived' THEN
       RAISE EXCEPTION 'tenant "%" is archived%', v_code, v_at USING ERRCODE = 'RV009', HINT = 'Its data is purged; nothing can run for it any more.';
@@ -1408,7 +1465,7 @@ BEGIN
           HINT = 'Enqueue again when it is open; see: reeve queue list';
       END IF;
     END IF;
-    IF v.kind IS DISTINCT FROM v_last_kind THEN
+    IF v.n = 1 OR v.kind IS DISTINCT FROM v_last_kind THEN
       v_last_kind := v.kind;
       SELECT k.name, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
       IF NOT FOUND THEN
@@ -1416,8 +1473,12 @@ BEGIN
           HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
       END IF;
     END IF;
-    IF octet_length(v.args::text) > 1048576 THEN
+    v_size := octet_length(v.args::text);
+    IF v_size > 1048576 THEN
       RAISE EXCEPTION 'the arguments are over 1 MiB%', v_at USING ERRCODE = 'RV006', HINT = 'Store the data and pass its key.';
+    END IF;
+    IF v_size > 130 AND jsonb_path_exists(v.args, '$.**{65}') THEN             -- 65 levels take two characters each
+      RAISE EXCEPTION 'the arguments are nested deeper than 64 levels%', v_at USING ERRCODE = 'RV006', HINT = 'Store the data and pass its key.';
     END IF;
     v_problem := reeve.args_problem(v_kind.schema, coalesce(v.args, '{}'));
     IF v_problem IS NOT NULL THEN
@@ -1425,13 +1486,13 @@ BEGIN
     END IF;
     IF v.priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000%', v_at USING ERRCODE = 'RV010'; END IF;
     IF v.max_attempts NOT BETWEEN 1 AND 1000 THEN RAISE EXCEPTION 'max_attempts must be from 1 to 1000%', v_at USING ERRCODE = 'RV010'; END IF;
-    IF length(v.traceparent) > 128 THEN RAISE EXCEPTION 'traceparent is longer than 128 characters%', v_at USING ERRCODE = 'RV010'; END IF;
+    IF v.traceparent !~ '^[!-~]{0,128}$' THEN RAISE EXCEPTION 'traceparent must be at most 128 printable characters of ASCII%', v_at USING ERRCODE = 'RV010'; END IF;
+    IF v.run_at NOT BETWEEN v_now - interval '10 years' AND v_now + interval '10 years' THEN
+      RAISE EXCEPTION 'run_at must be within ten years%', v_at USING ERRCODE = 'RV010';
+    END IF;
 
     v_id := nextval('reeve.job_id');
     IF v.idempotency_key IS NOT NULL THEN
-      IF length(v.idempotency_key) NOT BETWEEN 1 AND 500 THEN RAISE EXCEPTION 'idempotency_key must have 1 to 500 characters%', v_at USING ERRCODE = 'RV010'; END IF;
-      v_hash := sha256(convert_to(jsonb_build_array(v_tenant.id, 'sql', v.idempotency_key)::text, 'UTF8'));
-      v_digest := sha256(convert_to(jsonb_build_array(v.queue, v.kind, coalesce(v.args, '{}'))::text, 'UTF8'));
       INSERT INTO reeve.idempotency_key (hash, job_id, digest) VALUES (v_hash, v_id, v_digest) ON CONFLICT (hash) DO NOTHING;
       IF NOT FOUND THEN
         SELECT i.job_id, i.digest INTO v_known FROM reeve.idempotency_key i WHERE i.hash = v_hash;
@@ -1486,9 +1547,7 @@ BEGIN
     RETURN format('job %s %s at %s%s', explain.id, CASE v_job ->> 'state' WHEN 'dead' THEN 'died' WHEN 'cancelled' THEN 'was cancelled' ELSE 'succeeded' END,
       v_job ->> 'finished_at', coalesce(': ' || coalesce(v_job ->> 'reason', v_job ->> 'error'), ''));
   END IF;
-  IF EXISTS (SELECT FROM reeve.tenant_login l WHERE l.login = session_user AND l.tenant_id <> v.tenant_id) THEN
-    RAISE EXCEPTION 'there is no job %', explain.id USING ERRCODE = 'RV011';
-  END IF;
+  IF NOT reeve.may_see(v.tenant_id, v.created_by) THEN RAISE EXCEPTION 'there is no job %', explain.id USING ERRCODE = 'RV011'; END IF;
   SELECT t.code, t.status, t.tier INTO v_tenant FROM reeve.tenant t WHERE t.id = v.tenant_id;
   IF v.state = 'running' THEN
     RETURN format('it is running: attempt %s, since %s, on %s', v.attempt, to_char(v.started_at, 'HH24:MI:SS'),
@@ -1496,7 +1555,7 @@ BEGIN
   END IF;
   IF v.hold_reason IS NOT NULL THEN
     IF v.hold_reason = 'circuit_open' THEN
-      SELECT format(': database %s on %s does not answer (%s)', c.database, c.server, c.error) INTO v_why
+      SELECT format(': database %s on %s does not answer%s', c.database, c.server, CASE WHEN reeve.is_operator() THEN ' (' || c.error || ')' ELSE '' END) INTO v_why
       FROM reeve.tenant_store s JOIN reeve.circuit c ON c.server = s.server AND c.database = s.database WHERE s.tenant_id = v.tenant_id LIMIT 1;
     END IF;
     RETURN format('it is held: %s%s%s', replace(v.hold_reason, '_', ' '), coalesce(v_why, ''),
@@ -1533,6 +1592,15 @@ END $$;
 
 ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT value IS NULL OR CASE WHEN jsonb_typeof(value) = 'number' THEN value::numeric BETWEEN 0 AND 1e15 AND value::numeric = trunc(value::numeric) ELSE false END
+$$;
+
+ALTER FUNCTION reeve.is_count(value jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.is_operator() RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1552,20 +1620,19 @@ CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
       'artifacts', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'entity', a.entity, 'key', a.key, 'bytes', a.bytes, 'sha256', a.sha256,
           'created_at', a.created_at, 'expires_at', a.expires_at) ORDER BY a.created_at), '[]') FROM reeve.artifact a WHERE a.job_id = j.id))
   FROM (
-    SELECT j.id, j.tenant_id, j.queue, j.kind, j.state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.created_at, j.started_at, NULL::timestamptz AS finished_at,
+    SELECT j.id, j.tenant_id, j.created_by, j.queue, j.kind, j.state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.created_at, j.started_at, NULL::timestamptz AS finished_at,
            j.worker_id, j.lease_id, j.retried_from, NULL::bigint AS retried_as, j.progress, j.last_error AS error, NULL::text AS reason, NULL::jsonb AS result
     FROM reeve.job j WHERE j.id = job.id
     UNION ALL
-    SELECT h.id, h.tenant_id, h.queue, h.kind, h.state, NULL, h.attempt, h.max_attempts, h.priority, h.run_at, h.created_at, h.started_at, h.finished_at,
+    SELECT h.id, h.tenant_id, h.created_by, h.queue, h.kind, h.state, NULL, h.attempt, h.max_attempts, h.priority, h.run_at, h.created_at, h.started_at, h.finished_at,
            h.worker_id, h.lease_id, h.retried_from, NULL, NULL, h.last_error, NULL, h.result
     FROM reeve.job_history h WHERE h.id = job.id
     UNION ALL
-    SELECT d.id, d.tenant_id, d.queue, d.kind, d.state, NULL, d.attempt, d.max_attempts, d.priority, d.run_at, d.created_at, d.started_at, d.finished_at,
+    SELECT d.id, d.tenant_id, d.created_by, d.queue, d.kind, d.state, NULL, d.attempt, d.max_attempts, d.priority, d.run_at, d.created_at, d.started_at, d.finished_at,
            d.worker_id, d.lease_id, d.retried_from, d.redriven_as, NULL, d.last_error, d.reason, NULL
     FROM reeve.dead_letter d WHERE d.id = job.id) j
   LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
-  WHERE reeve.is_operator() OR pg_has_role(session_user, 'reeve_viewer', 'MEMBER') OR pg_has_role(session_user, 'reeve_worker', 'MEMBER')
-     OR NOT EXISTS (SELECT FROM reeve.tenant_login l WHERE l.login = session_user AND l.tenant_id <> j.tenant_id)
+  WHERE reeve.may_see(j.tenant_id, j.created_by)
 $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
@@ -1598,6 +1665,25 @@ CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) 
 $$;
 
 ALTER FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) $$;
+
+ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.is_operator() OR EXISTS (SELECT FROM unnest(ARRAY['reeve_viewer', 'reeve_worker', 'reeve_approver']) r WHERE pg_has_role(session_user, r, 'MEMBER'))
+    OR CASE WHEN EXISTS (SELECT FROM reeve.tenant_login l WHERE l.login = session_user)
+            THEN EXISTS (SELECT FROM reeve.tenant_login l WHERE l.login = session_user AND l.tenant_id = p_tenant)
+            ELSE p_created_by = session_user END
+$$;
+
+ALTER FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.move_pools(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1661,10 +1747,10 @@ CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     AS $$
-DECLARE v_pools text[]; v_count int;
+DECLARE v_pools text[]; v_count int; v_now timestamptz := reeve.clock();
 BEGIN
   WITH due AS MATERIALIZED (
-    SELECT j.id FROM reeve.job j WHERE j.state = 'scheduled' AND j.run_at <= reeve.clock() ORDER BY j.run_at, j.id LIMIT p_limit FOR UPDATE SKIP LOCKED),
+    SELECT j.id FROM reeve.job j WHERE j.state = 'scheduled' AND j.run_at <= v_now ORDER BY j.run_at, j.id LIMIT p_limit FOR UPDATE SKIP LOCKED),
   up AS (
     UPDATE reeve.job j SET state = 'available', hold_reason = NULL, pool = coalesce((SELECT t.tier FROM reeve.tenant t WHERE t.id = j.tenant_id), j.pool)
     FROM due d WHERE j.id = d.id AND j.state = 'scheduled' RETURNING j.pool)
@@ -1847,14 +1933,14 @@ CREATE FUNCTION reeve.rescue_expired() RETURNS TABLE(worker_id uuid, jobs intege
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_column
-DECLARE v_id uuid; v_jobs int; v_now timestamptz := reeve.clock();
+DECLARE v_now timestamptz := reeve.clock();
 BEGIN
-  FOR v_id IN SELECT w.id FROM reeve.worker w
-      WHERE w.state IN ('alive', 'stopping') AND w.lease_until < v_now AND pg_postmaster_start_time() + w.lease < v_now
-      ORDER BY w.id FOR UPDATE SKIP LOCKED LOOP
-    v_jobs := reeve.rescue(v_id);
-    IF v_jobs IS NOT NULL THEN worker_id := v_id; jobs := v_jobs; RETURN NEXT; END IF;
-  END LOOP;
+  SELECT w.id INTO worker_id FROM reeve.worker w
+  WHERE w.state IN ('alive', 'stopping') AND w.lease_until < v_now AND pg_postmaster_start_time() + w.lease < v_now
+  ORDER BY w.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN; END IF;
+  jobs := reeve.rescue(worker_id);
+  RETURN NEXT;
 END $$;
 
 ALTER FUNCTION reeve.rescue_expired() OWNER TO reeve_owner;
@@ -1987,7 +2073,16 @@ BEGIN
   FOR v_key, v_value IN SELECT * FROM jsonb_each(schema) LOOP
     CASE
       WHEN v_key IN ('title', 'description', '$schema', '$id', 'default', 'examples', 'enum', 'minimum', 'maximum', 'minLength',
-                     'maxLength', 'maxItems', 'required', 'pattern') THEN NULL;
+                     'maxLength', 'maxItems', 'required') THEN NULL;
+      WHEN v_key = 'pattern' THEN
+        IF jsonb_typeof(v_value) <> 'string' OR length(v_value #>> '{}') > 500 THEN RETURN path || '.pattern must be a text of at most 500 characters'; END IF;
+        IF v_value #>> '{}' ~ '\\[1-9]' OR v_value #>> '{}' ~ '^\*\*\*|^\(\?[a-z]' THEN
+          RETURN path || '.pattern has a back reference or an option, which are not taken';
+        END IF;
+        BEGIN
+          PERFORM '' ~ (v_value #>> '{}');
+        EXCEPTION WHEN invalid_regular_expression THEN RETURN path || '.pattern is no regular expression';
+        END;
       WHEN v_key = 'type' THEN
         IF v_value #>> '{}' NOT IN ('object', 'array', 'string', 'integer', 'number', 'boolean', 'null') THEN
           RETURN format('%s.type %s is unknown', path, v_value);
@@ -2068,6 +2163,7 @@ CREATE FUNCTION reeve.settle(p_items jsonb) RETURNS TABLE(id bigint, verdict tex
     AS $$
 #variable_conflict use_column
 DECLARE
+  v_refused jsonb := '[]';
   v record; v_job record; v_tenants uuid[] := '{}'; v_now timestamptz := reeve.clock(); v_run_at timestamptz; v_status reeve.tenant_status;
 BEGIN
   FOR v IN SELECT x.* FROM jsonb_to_recordset(p_items) AS x (id bigint, lease uuid, outcome text, delay_ms bigint, reason text, error text,
@@ -2084,10 +2180,7 @@ BEGIN
     END IF;
     v_tenants := v_tenants || v_job.tenant_id;
     v_run_at := v_now + coalesce(v.delay_ms, 0) * interval '1 ms';
-    IF v.refused THEN
-      INSERT INTO reeve.refusal AS r (tenant_id, kind, reason, minute) VALUES (v_job.tenant_id, v_job.kind, left(v.reason, 200), date_trunc('minute', v_now))
-      ON CONFLICT (minute, tenant_id, kind, reason) DO UPDATE SET count = r.count + 1;
-    END IF;
+    IF v.refused THEN v_refused := v_refused || jsonb_build_object('tenant_id', v_job.tenant_id, 'kind', v_job.kind, 'reason', left(v.reason, 200)); END IF;
     CASE v.outcome
       WHEN 'finish' THEN
         INSERT INTO reeve.artifact (id, job_id, tenant_id, entity, key, bytes, sha256, manifest, expires_at)
@@ -2122,6 +2215,12 @@ BEGIN
     END CASE;
   END LOOP;
   IF cardinality(v_tenants) > 0 THEN PERFORM reeve.count_down(v_tenants); END IF;
+  IF v_refused <> '[]' THEN
+    INSERT INTO reeve.refusal AS r (tenant_id, kind, reason, minute, count)
+    SELECT x.tenant_id, x.kind, x.reason, date_trunc('minute', v_now), count(*) FROM jsonb_to_recordset(v_refused) AS x (tenant_id uuid, kind text, reason text)
+    GROUP BY x.tenant_id, x.kind, x.reason ORDER BY x.tenant_id, x.kind, x.reason
+    ON CONFLICT (minute, tenant_id, kind, reason) DO UPDATE SET count = r.count + excluded.count;
+  END IF;
 END $$;
 
 ALTER FUNCTION reeve.settle(p_items jsonb) OWNER TO reeve_owner;
@@ -2203,7 +2302,11 @@ BEGIN
   FOR v IN SELECT b.tenant_id, b.waiting, b.is_full, t.tier, coalesce((t.overrides ->> 'backlog_limit')::bigint, r.backlog_limit) AS most
       FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id JOIN reeve.tier r ON r.name = t.tier
       ORDER BY b.counted_at LIMIT 200 FOR UPDATE OF b SKIP LOCKED LOOP
-    SELECT count(*) INTO v_n FROM (SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.tier AND j.tenant_id = v.tenant_id LIMIT v.most) n;
+    SELECT count(*) INTO v_n FROM (
+      SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.tier AND j.tenant_id = v.tenant_id
+      UNION ALL
+      SELECT 1 FROM reeve.job j WHERE j.state = 'scheduled' AND j.tenant_id = v.tenant_id
+      LIMIT v.most) n;
     UPDATE reeve.tenant_backlog b SET waiting = v_n, is_full = (v_n >= v.most), counted_at = reeve.clock() WHERE b.tenant_id = v.tenant_id;
     v_count := v_count + 1;
     EXIT WHEN reeve.clock() > v_until;
@@ -2229,6 +2332,23 @@ END $$;
 
 ALTER FUNCTION reeve.tend_cancellations() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_caps() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  UPDATE reeve.tenant_counter c SET cap = l.cap
+  FROM (SELECT k.tenant_id, coalesce((t.overrides ->> 'concurrency')::int, r.concurrency) AS cap
+        FROM reeve.tenant_counter k JOIN reeve.tenant t ON t.id = k.tenant_id JOIN reeve.tier r ON r.name = t.tier
+        WHERE k.cap <> coalesce((t.overrides ->> 'concurrency')::int, r.concurrency) ORDER BY k.tenant_id FOR UPDATE OF k) l
+  WHERE c.tenant_id = l.tenant_id AND c.cap <> l.cap;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_caps() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_drains() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2238,7 +2358,9 @@ BEGIN
   FOR v IN SELECT b.id, b.pattern, b.expires_at <= reeve.clock() AS is_over FROM reeve.queue_block b
       WHERE b.mode = 'drain' AND (b.done_at IS NULL OR b.expires_at <= reeve.clock()) ORDER BY b.pattern FOR UPDATE SKIP LOCKED LOOP
     IF v.is_over THEN
-      DELETE FROM reeve.queue_block b WHERE b.id = v.id;
+      DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
+      UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
+        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
       PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
         NULL, jsonb_build_object('drain', v.id));
       PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
@@ -2260,15 +2382,20 @@ CREATE FUNCTION reeve.tend_history(p_keep interval DEFAULT '30 days'::interval) 
     AS $_$
 DECLARE v_day timestamptz; v_name text; v_count int := 0; v_today timestamptz := date_trunc('day', reeve.clock());
 BEGIN
-  IF NOT pg_try_advisory_xact_lock(7364501) THEN RETURN 0; END IF;
+  PERFORM FROM reeve.turn t WHERE t.task = 'history' FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN 0; END IF;
   FOR v_day IN SELECT generate_series(v_today, v_today + interval '14 days', '1 day') LOOP
     v_name := 'job_history_' || to_char(v_day, 'YYYYMMDD');
     IF to_regclass('reeve.' || v_name) IS NULL THEN
       BEGIN
         EXECUTE format('CREATE TABLE reeve.%I (LIKE reeve.job_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name);
+        -- Rows of that day that went to the default partition, since this one was missing, move along. Nobody adds one meanwhile.
+        LOCK TABLE reeve.job_history_default IN ACCESS EXCLUSIVE MODE;
+        EXECUTE format('WITH gone AS (DELETE FROM reeve.job_history_default WHERE finished_at >= %L AND finished_at < %L RETURNING *) INSERT INTO reeve.%I SELECT * FROM gone',
+          v_day, v_day + interval '1 day', v_name);
         EXECUTE format('ALTER TABLE reeve.job_history ATTACH PARTITION reeve.%I FOR VALUES FROM (%L) TO (%L)', v_name, v_day, v_day + interval '1 day');
         v_count := v_count + 1;
-      EXCEPTION WHEN lock_not_available OR check_violation THEN NULL;  -- check_violation: the default partition has rows of that day
+      EXCEPTION WHEN lock_not_available THEN NULL;                       -- the next time
       END;
     END IF;
   END LOOP;
@@ -2281,6 +2408,7 @@ BEGIN
     EXCEPTION WHEN lock_not_available THEN NULL;
     END;
   END LOOP;
+  DELETE FROM reeve.job_history_default h WHERE h.ctid IN (SELECT o.ctid FROM reeve.job_history_default o WHERE o.finished_at < v_today - p_keep LIMIT 10000);
   RETURN v_count;
 END $_$;
 
@@ -2328,19 +2456,22 @@ CREATE FUNCTION reeve.tend_tier_changes() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v record; v_count int := 0;
+DECLARE v record; v_was text;
 BEGIN
-  FOR v IN SELECT c.id, c.tenant_id, c.tier, c.reason, c.actor, t.code FROM reeve.tier_change c JOIN reeve.tenant t ON t.id = c.tenant_id
+  FOR v IN SELECT c.id, c.tenant_id, c.tier, c.reason, c.actor FROM reeve.tier_change c
       WHERE c.applied_at IS NULL AND c.withdrawn_at IS NULL AND c.due_at <= reeve.clock() ORDER BY c.id LIMIT 100 LOOP
-    CONTINUE WHEN NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.id = v.tenant_id FOR NO KEY UPDATE SKIP LOCKED);
+    SELECT t.tier INTO v_was FROM reeve.tenant t WHERE t.id = v.tenant_id FOR NO KEY UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
     UPDATE reeve.tier_change c SET applied_at = reeve.clock() WHERE c.id = v.id AND c.applied_at IS NULL AND c.withdrawn_at IS NULL;
     CONTINUE WHEN NOT FOUND;
     PERFORM set_config('reeve.actor', v.actor, true);
-    PERFORM reeve.set_tenant_tier(v.code, v.tier, v.reason);
+    UPDATE reeve.tenant t SET tier = v.tier WHERE t.id = v.tenant_id;
+    PERFORM reeve.audit(v.tenant_id, 'tenant.tier', 'tenant ' || (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id), v.reason,
+      jsonb_build_object('was', v_was, 'became', v.tier, 'planned', true));
     PERFORM set_config('reeve.actor', '', true);
-    v_count := v_count + 1;
+    RETURN 1;
   END LOOP;
-  RETURN v_count;
+  RETURN 0;
 END $$;
 
 ALTER FUNCTION reeve.tend_tier_changes() OWNER TO reeve_owner;
@@ -2395,12 +2526,9 @@ CREATE FUNCTION reeve.tier_follow() RETURNS trigger
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 BEGIN
-  UPDATE reeve.tenant_counter c SET cap = l.cap
-  FROM (SELECT k.tenant_id, reeve.effective_cap(t.tier, t.overrides) AS cap
-        FROM reeve.tenant_counter k JOIN reeve.tenant t ON t.id = k.tenant_id
-        WHERE t.tier = NEW.name ORDER BY k.tenant_id FOR UPDATE OF k) l
-  WHERE c.tenant_id = l.tenant_id AND c.cap <> l.cap;
+  PERFORM 1 FROM reeve.tenant t WHERE t.tier = NEW.name ORDER BY t.id FOR NO KEY UPDATE;
   UPDATE reeve.tenant t SET version = t.version WHERE t.tier = NEW.name;  -- features are part of what a claim knows
+  PERFORM reeve.tend_caps();
   RETURN NULL;
 END $$;
 
@@ -2457,7 +2585,11 @@ ALTER FUNCTION reeve.withdraw_tenant_tier(code text) OWNER TO reeve_owner;
 
 CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_fixed;
+
 CREATE TRIGGER audit_entry_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_kept;
 
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -2467,6 +2599,10 @@ CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
 
+CREATE TRIGGER tenant_login_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tenant_login FOR EACH ROW EXECUTE FUNCTION reeve.audit_registry();
+
+CREATE TRIGGER tenant_server_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tenant_server FOR EACH ROW EXECUTE FUNCTION reeve.audit_registry();
+
 CREATE TRIGGER tier_follow AFTER UPDATE ON reeve.tier FOR EACH ROW EXECUTE FUNCTION reeve.tier_follow();
 
 COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never personal data (ISO-A-001, ISO-A-002).';
@@ -2474,6 +2610,32 @@ COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never per
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
+
+GRANT UPDATE(contacts) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(currency) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(external_code) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(first_weekday) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(fiscal_year_start) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(flags) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(locale) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(name) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(overrides) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(parent_id) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(timezone) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(trial_ends_at) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT SELECT(adopted) ON TABLE reeve.tenant_store TO reeve_viewer;
 
 GRANT SELECT(database) ON TABLE reeve.tenant_store TO reeve_viewer;
 
@@ -2486,6 +2648,12 @@ GRANT SELECT(reference_schemas) ON TABLE reeve.tenant_store TO reeve_viewer;
 GRANT SELECT(schemas) ON TABLE reeve.tenant_store TO reeve_viewer;
 
 GRANT SELECT(server) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(setting_name) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(setting_value) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(tenant_column) ON TABLE reeve.tenant_store TO reeve_viewer;
 
 GRANT SELECT(tenant_id) ON TABLE reeve.tenant_store TO reeve_viewer;
 
@@ -2504,6 +2672,8 @@ REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) 
 REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.cancel(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
@@ -2560,6 +2730,9 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.is_operator() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_enqueuer;
@@ -2575,6 +2748,11 @@ GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
@@ -2664,6 +2842,9 @@ GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_cancellations() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_cancellations() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_caps() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_caps() TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_drains() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_worker;
@@ -2745,7 +2926,7 @@ GRANT SELECT ON TABLE reeve.schema_migration TO reeve_approver;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_viewer;
 
 GRANT SELECT ON TABLE reeve.tenant TO reeve_viewer;
-GRANT SELECT,INSERT,UPDATE ON TABLE reeve.tenant TO reeve_operator;
+GRANT SELECT,INSERT ON TABLE reeve.tenant TO reeve_operator;
 GRANT SELECT ON TABLE reeve.tenant TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.tenant_checkpoint TO reeve_worker;
@@ -2779,3 +2960,6 @@ GRANT SELECT ON TABLE reeve.worker_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.worker_list TO reeve_worker;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE reeve_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
+
+ALTER TABLE reeve.tenant
+    ADD CONSTRAINT tenant_overrides_are_counts CHECK ((reeve.is_count((overrides -> 'concurrency'::text)) AND reeve.is_count((overrides -> 'backlog_limit'::text)) AND reeve.is_count((overrides -> 'backup_retention_days'::text)) AND reeve.is_count((overrides -> 'audit_retention_years'::text)) AND reeve.is_count((overrides -> 'scheduled_reports'::text)))) NOT VALID;
