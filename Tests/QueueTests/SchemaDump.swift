@@ -73,7 +73,8 @@ struct SchemaDump {
         /// Unknown sorts come last, so that a new one is seen.
         var rank: Int {
             let order = [
-                "SCHEMA", "TYPE", "TABLE", "SEQUENCE", "TABLE ATTACH", "DEFAULT", "CONSTRAINT", "INDEX", "INDEX ATTACH",
+                "SCHEMA", "TYPE", "TABLE", "SEQUENCE", "TABLE ATTACH", "DEFAULT", "CONSTRAINT", "CHECK CONSTRAINT",
+                "INDEX", "INDEX ATTACH",
                 "FK CONSTRAINT",
                 "VIEW", "FUNCTION", "TRIGGER", "ROW SECURITY", "POLICY", "COMMENT", "ACL", "DEFAULT ACL",
             ]

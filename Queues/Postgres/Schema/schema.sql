@@ -656,6 +656,9 @@ ALTER TABLE ONLY reeve.turn
 ALTER TABLE ONLY reeve.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
+ALTER TABLE reeve.tenant
+    ADD CONSTRAINT tenant_overrides_are_counts CHECK ((reeve.is_count((overrides -> 'concurrency'::text)) AND reeve.is_count((overrides -> 'backlog_limit'::text)) AND reeve.is_count((overrides -> 'backup_retention_days'::text)) AND reeve.is_count((overrides -> 'audit_retention_years'::text)) AND reeve.is_count((overrides -> 'scheduled_reports'::text)))) NOT VALID;
+
 CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
 
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
@@ -2960,6 +2963,3 @@ GRANT SELECT ON TABLE reeve.worker_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.worker_list TO reeve_worker;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE reeve_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
-
-ALTER TABLE reeve.tenant
-    ADD CONSTRAINT tenant_overrides_are_counts CHECK ((reeve.is_count((overrides -> 'concurrency'::text)) AND reeve.is_count((overrides -> 'backlog_limit'::text)) AND reeve.is_count((overrides -> 'backup_retention_days'::text)) AND reeve.is_count((overrides -> 'audit_retention_years'::text)) AND reeve.is_count((overrides -> 'scheduled_reports'::text)))) NOT VALID;
