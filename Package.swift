@@ -45,7 +45,7 @@ let package = Package(
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
         // The queue.
-        .target(name: "CSchema", path: "Queues/Postgres/Schema", exclude: ["sql"]),
+        .target(name: "CSchema", path: "Queues/Postgres/Schema", exclude: ["sql", "schema.sql"]),
         library(
             "PostgresQueue", "Queues/Postgres/Source", ["CSchema", "Postgres", "WorkerEngine", "JobKit"]),
 
@@ -86,7 +86,9 @@ let package = Package(
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
-        tests("QueueTests", ["PostgresQueue", "Postgres", "JobKit", "WorkerEngine"]),
+        tests(
+            "QueueTests",
+            ["PostgresQueue", "Postgres", "JobKit", "WorkerEngine", "Processes", "EmbeddedPostgres", "supervise-fixture"]),
         tests("SimulationTests", ["WorkerEngine", "JobKit"], isOptimized: true),
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.

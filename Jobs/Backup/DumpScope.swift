@@ -124,7 +124,8 @@ struct DumpScope {
             if try store.isAdopted && secured && !table.bool(8) {
                 throw refusal(
                     "policy_closed",
-                    "no policy of table \(name) lets login \(store.login) through, so a dump would hold none of its rows")
+                    "no policy of table \(name) lets login \(store.login) through, so a dump would hold none of its rows"
+                )
             }
             if try !table.bool(7) {
                 throw refusal("table_unreadable", "login \(store.login) may not SELECT from \(name); grant it")

@@ -35,7 +35,9 @@ final class BenchLedger: Sendable {
     init(jobs: Int, keepsStarts: Bool = false) {
         self.keepsStarts = keepsStarts
         state = Mutex(
-            State(runs: [UInt8](repeating: 0, count: jobs), starts: keepsStarts ? Array(repeating: nil, count: jobs) : []))
+            State(
+                runs: [UInt8](repeating: 0, count: jobs), starts: keepsStarts ? Array(repeating: nil, count: jobs) : [])
+        )
     }
 
     func record(_ n: Int) {

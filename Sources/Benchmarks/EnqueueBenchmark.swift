@@ -24,12 +24,15 @@ public struct EnqueueBenchmark {
         for n in 0..<single {
             _ = try fleet.control.execute(
                 "SELECT reeve.enqueue($1::text, 'bench', $2::jsonb)",
-                [fleet.tenants[n % fleet.tenants.count] + ".bench", JSON.object(["n": .int(Int64(n))])], name: "enqueue_one")
+                [fleet.tenants[n % fleet.tenants.count] + ".bench", JSON.object(["n": .int(Int64(n))])],
+                name: "enqueue_one")
         }
         let singly = ContinuousClock.now - start
         let bulk = try fleet.enqueue(single..<single + jobs)
         let accepted = try fleet.control.execute("SELECT count(*) FROM reeve.job")[0].int(0)
-        guard accepted == single + jobs else { throw BenchFailure("of \(single + jobs) jobs \(accepted) were accepted") }
+        guard accepted == single + jobs else {
+            throw BenchFailure("of \(single + jobs) jobs \(accepted) were accepted")
+        }
         return [
             "jobs": .int(Int64(jobs)), "tenants": .int(Int64(tenants)),
             "single_per_second": .double((Double(single) / seconds(singly)).rounded()),

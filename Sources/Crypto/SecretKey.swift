@@ -29,13 +29,16 @@ public final class SecretKey: Sendable, CustomStringConvertible {
             self.init(bytes: bytes)
             return
         }
-        throw CryptoError("the key is not 32 bytes, 64 hex digits or their base64; make one with: reeve key generate FILE")
+        throw CryptoError(
+            "the key is not 32 bytes, 64 hex digits or their base64; make one with: reeve key generate FILE")
     }
 
     /// Reads a key file. Refuses one that others may read.
     public convenience init(file path: String) throws {
         var status = stat()
-        guard stat(path, &status) == 0 else { throw CryptoError("the key file \(path) cannot be read: \(String(cString: strerror(errno)))") }
+        guard stat(path, &status) == 0 else {
+            throw CryptoError("the key file \(path) cannot be read: \(String(cString: strerror(errno)))")
+        }
         guard status.st_mode & 0o077 == 0 else {
             throw CryptoError("the key file \(path) can be read by others; run: chmod 600 \(path)")
         }
@@ -58,7 +61,9 @@ public final class SecretKey: Sendable, CustomStringConvertible {
         defer { close(descriptor) }
         var line = hex(bytes) + "\n"
         let written = line.withUTF8 { write(descriptor, $0.baseAddress, $0.count) }
-        guard written == 65, fsync(descriptor) == 0 else { throw CryptoError("the key file \(path) could not be written") }
+        guard written == 65, fsync(descriptor) == 0 else {
+            throw CryptoError("the key file \(path) could not be written")
+        }
         return SecretKey(bytes: bytes)
     }
 

@@ -100,7 +100,8 @@ public final class EmbeddedPostgres: Sendable {
             throw EmbeddedPostgresError(
                 description: "a server (pid \(pid)) already runs in \(directory); stop it, or name another directory")
         }
-        let arguments = ["-D", dataDirectory] + settings.sorted { $0.key < $1.key }.flatMap { ["-c", "\($0.key)=\($0.value)"] }
+        let arguments =
+            ["-D", dataDirectory] + settings.sorted { $0.key < $1.key }.flatMap { ["-c", "\($0.key)=\($0.value)"] }
         // SIGINT is PostgreSQL's fast shutdown; SIGTERM would wait for clients.
         let child = try run(binaries + "/postgres", arguments, firstSignal: SIGINT, grace: .seconds(20))
         server.withLock { $0 = ServerBox(child) }
@@ -156,16 +157,23 @@ public final class EmbeddedPostgres: Sendable {
         try ServerFolder.writePrivate("*:*:*:\(EmbeddedPostgres.superuser):\(password)\n", to: passwordFile, for: nil)
         let child = try run(
             binaries + "/initdb",
-            ["-D", dataDirectory, "-U", EmbeddedPostgres.superuser, "--auth=scram-sha-256", "--pwfile=\(handover)", "-E", "UTF8",
-                "--locale=C.UTF-8", "--no-sync", "--no-instructions"], firstSignal: SIGTERM, grace: .seconds(2))
+            [
+                "-D", dataDirectory, "-U", EmbeddedPostgres.superuser, "--auth=scram-sha-256", "--pwfile=\(handover)",
+                "-E", "UTF8",
+                "--locale=C.UTF-8", "--no-sync", "--no-instructions",
+            ], firstSignal: SIGTERM, grace: .seconds(2))
         guard child.wait(until: .now + .seconds(60)) == .exited(0) else {
             throw EmbeddedPostgresError(description: "initdb failed: \(child.standardErrorTail)")
         }
     }
 
-    private func run(_ program: String, _ arguments: [String], firstSignal: Int32, grace: Duration) throws -> ChildProcess {
+    private func run(_ program: String, _ arguments: [String], firstSignal: Int32, grace: Duration) throws
+        -> ChildProcess
+    {
         var command = [program] + arguments
-        if let user { command = ["setpriv", "--reuid=\(user.uid)", "--regid=\(user.gid)", "--clear-groups", "--"] + command }
+        if let user {
+            command = ["setpriv", "--reuid=\(user.uid)", "--regid=\(user.gid)", "--clear-groups", "--"] + command
+        }
         return try ChildProcess(
             program: command[0], arguments: Array(command.dropFirst()),
             environment: ["PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"], supervisor: supervisor,

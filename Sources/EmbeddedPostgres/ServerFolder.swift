@@ -11,7 +11,8 @@ struct ServerUser {
         for name in ["postgres", "nobody"] {
             if let entry = getpwnam(name) { return ServerUser(uid: entry.pointee.pw_uid, gid: entry.pointee.pw_gid) }
         }
-        throw EmbeddedPostgresError(description: "no unprivileged user to run PostgreSQL as; run as another user than root")
+        throw EmbeddedPostgresError(
+            description: "no unprivileged user to run PostgreSQL as; run as another user than root")
     }
 }
 
@@ -22,7 +23,8 @@ enum ServerFolder {
         var absolute = path.hasPrefix("/") ? path : FileManager.default.currentDirectoryPath + "/" + path
         if user != nil, !parentsAreOpen(absolute) { absolute = "/var/tmp/reeve" + absolute.replacing("/", with: "-") }
         do { try FileManager.default.createDirectory(atPath: absolute, withIntermediateDirectories: true) } catch {
-            throw EmbeddedPostgresError(description: "the folder \(absolute) cannot be made: \(String(cString: strerror(errno)))")
+            throw EmbeddedPostgresError(
+                description: "the folder \(absolute) cannot be made: \(String(cString: strerror(errno)))")
         }
         if let user { chown(absolute, user.uid, user.gid) }
         chmod(absolute, 0o711)
@@ -34,7 +36,9 @@ enum ServerFolder {
         let inside = "\(directory)/run"
         if inside.utf8.count <= 85 { return try make(inside, for: user) }
         var template = Array("/tmp/reeve-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw EmbeddedPostgresError(description: "no folder can be made in /tmp") }
+        guard mkdtemp(&template) != nil else {
+            throw EmbeddedPostgresError(description: "no folder can be made in /tmp")
+        }
         return try make(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self), for: user)
     }
 

@@ -97,7 +97,8 @@ public final class JobContext: Sendable {
     public var log: Log {
         baseLog.with([
             "tenant": .string(tenant.code), "tenant_id": .string(tenant.id.description), "job": .int(attempt.jobID),
-            "kind": .string(attempt.kind.rawValue), "queue": .string(attempt.queue), "attempt": .int(Int64(attempt.number)),
+            "kind": .string(attempt.kind.rawValue), "queue": .string(attempt.queue),
+            "attempt": .int(Int64(attempt.number)),
             "lease": .string(attempt.leaseID.uuidString.lowercased()),
         ])
     }

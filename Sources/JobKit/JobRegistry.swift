@@ -51,6 +51,8 @@ public struct JobRegistry: Sendable {
     public private(set) var jobs: [JobKind: AnyJob] = [:]
     /// Kinds whose jobs stand for ones that are put together later.
     private var placeholders: Set<JobKind> = []
+    /// Kinds that had a placeholder and got a job of their own instead: a platform's, in the place of a built-in one.
+    public private(set) var overridden: Set<JobKind> = []
     private var finder: (@Sendable (JobKind) throws -> AnyJob?)?
 
     /// No kinds.
@@ -72,13 +74,17 @@ public struct JobRegistry: Sendable {
         var registry = self
         for job in more {
             registry.jobs[job.kind] = job
-            registry.placeholders.remove(job.kind)
+            if registry.placeholders.remove(job.kind) != nil { registry.overridden.insert(job.kind) }
         }
         return registry
     }
 
     /// The same kinds with these jobs in their placeholders' place. A kind that was added since keeps the job it was added with.
-    public func assembling(_ assembled: [AnyJob]) -> JobRegistry { adding(assembled.filter { placeholders.contains($0.kind) }) }
+    public func assembling(_ assembled: [AnyJob]) -> JobRegistry {
+        var registry = self
+        for job in assembled where registry.placeholders.remove(job.kind) != nil { registry.jobs[job.kind] = job }
+        return registry
+    }
 
     /// These kinds, and others that come and go while a worker runs: `finder` is asked each time a job is run whose kind this
     /// program does not bring, and may block.

@@ -1,7 +1,6 @@
 import FoundationEssentials
 import Glibc
 
-
 /// How serious a log line is.
 public enum LogLevel: Int, Sendable, Comparable {
     case debug, info, warning, error
@@ -90,7 +89,8 @@ public struct Log: Sendable {
     /// The text with control characters replaced, so that no value can forge a line or drive a terminal.
     public static func printable(_ text: String) -> String {
         guard text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) else { return text }
-        return String(String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7f ? " " : $0 }))
+        return String(
+            String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7f ? " " : $0 }))
     }
 
     private static func timestamp() -> String {

@@ -58,7 +58,8 @@ public final class ChildProcess {
         let pipes = [try DescriptorPair(), try DescriptorPair(), try DescriptorPair(), try DescriptorPair()]
         defer { for pipe in pipes { close(pipe.theirs) } }
         let milliseconds = Int(grace / .milliseconds(1))
-        let command = supervisor.command + ["\(milliseconds)", "\(firstSignal)", limits.word, directory, path] + arguments
+        let command =
+            supervisor.command + ["\(milliseconds)", "\(firstSignal)", limits.word, directory, path] + arguments
         var descriptors: [(Int32, Int32)] = document.map { [(Int32(0), $0.descriptor)] } ?? []
         for (number, pipe) in pipes.enumerated() { descriptors.append((Int32(number + 1), pipe.theirs)) }
         do {
@@ -110,7 +111,8 @@ public final class ChildProcess {
     public static func run(
         program: String, arguments: [String], environment: [String: String], supervisor: Supervisor = .current(),
         stop: StopSignal? = nil, deadline: ContinuousClock.Instant? = nil, grace: Duration = .seconds(2),
-        longGrace: Duration? = nil, directory: String = "/", input: String? = nil, limits: ResourceLimits = ResourceLimits(),
+        longGrace: Duration? = nil, directory: String = "/", input: String? = nil,
+        limits: ResourceLimits = ResourceLimits(),
         standardOutput: (UnsafeRawBufferPointer) throws -> Void = { _ in }
     ) throws -> Output {
         let child = try ChildProcess(
@@ -173,7 +175,9 @@ public final class ChildProcess {
                 if count > 0 {
                     ended.bytes += Int64(count)
                     if let sink, ended.error == nil, ended.stopped == nil {
-                        do { try buffer.withUnsafeBytes { try sink(UnsafeRawBufferPointer(rebasing: $0[..<count])) } } catch {
+                        do {
+                            try buffer.withUnsafeBytes { try sink(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
+                        } catch {
                             ended.error = error
                         }
                     }
@@ -200,9 +204,11 @@ public final class ChildProcess {
         while waitpid(pid, &code, 0) < 0, errno == EINTR {}
         ended.exit = exitStatus
         if case .some(.failedToStart(let number)) = report {
-            ended.error = number == ENOENT
+            ended.error =
+                number == ENOENT
                 ? ChildProcessError.missing(program)
-                : ChildProcessError(code: "program_failed", message: "\(program) could not be started: \(errorText(number))")
+                : ChildProcessError(
+                    code: "program_failed", message: "\(program) could not be started: \(errorText(number))")
         }
         return ended
     }

@@ -10,7 +10,8 @@ struct DescriptorPair {
         var pair: [Int32] = [-1, -1]
         let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
         guard socketpair(AF_UNIX, type, 0, &pair) == 0 else {
-            throw ChildProcessError(code: "no_descriptors", message: "no descriptor is left: \(errorText(errno)); raise ulimit -n")
+            throw ChildProcessError(
+                code: "no_descriptors", message: "no descriptor is left: \(errorText(errno)); raise ulimit -n")
         }
         // Above the numbers that the child expects, so that one dup2 cannot overwrite the source of the next.
         ours = pair[0]

@@ -22,13 +22,17 @@ public struct Supervisor: Sendable {
     /// Becomes the supervisor when the arguments say so, and then never returns. To be called first thing in `main`.
     public static func runIfAsked(arguments: [String] = CommandLine.arguments) {
         ResourceLimits.becomeProgramIfAsked(arguments)
-        guard arguments.count >= 7, arguments[1] == role, let grace = Int32(arguments[2]), let signal = Int32(arguments[3]) else {
+        guard arguments.count >= 7, arguments[1] == role, let grace = Int32(arguments[2]),
+            let signal = Int32(arguments[3])
+        else {
             return
         }
         // A program with limits is started by this executable in a third role, which sets them on itself: here they would
         // bind the supervisor as well.
         let direct = Array(arguments[6...])
-        let command = arguments[4] == ResourceLimits.none ? direct : ["/proc/self/exe", ResourceLimits.role, arguments[4]] + direct
+        let command =
+            arguments[4] == ResourceLimits.none
+            ? direct : ["/proc/self/exe", ResourceLimits.role, arguments[4]] + direct
         supervise(program: command[0], arguments: command, grace: grace, firstSignal: signal, directory: arguments[5])
     }
 }
@@ -44,7 +48,9 @@ private func childEnded(_ signal: Int32) {
     errno = saved
 }
 
-private func supervise(program: String, arguments: [String], grace: Int32, firstSignal: Int32, directory: String) -> Never {
+private func supervise(program: String, arguments: [String], grace: Int32, firstSignal: Int32, directory: String)
+    -> Never
+{
     // Signals to the whole session are for the program; the supervisor stays until it has cleaned up.
     for number in [SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT] { signal(number, SIG_IGN) }
     // What the worker itself inherited without close-on-exec came along: none of it is the program's business.
@@ -52,7 +58,9 @@ private func supervise(program: String, arguments: [String], grace: Int32, first
         if let descriptor = Int32(entry), descriptor > statusPipe { close(descriptor) }
     }
     var wake: [Int32] = [-1, -1]
-    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &wake) == 0 else { exit(70) }
+    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &wake) == 0 else {
+        exit(70)
+    }
     wakeWriter = wake[1]
     signal(SIGCHLD, childEnded)
     adoptOrphans()
@@ -87,7 +95,10 @@ private func supervise(program: String, arguments: [String], grace: Int32, first
             report(ending & 0x7f == 0 ? "E\((ending >> 8) & 0xff)" : "S\(ending & 0x7f)")
             exit(0)
         }
-        var polled = [pollfd(fd: isOrphaned ? -1 : lifeline, events: Int16(POLLIN), revents: 0), pollfd(fd: wake[0], events: Int16(POLLIN), revents: 0)]
+        var polled = [
+            pollfd(fd: isOrphaned ? -1 : lifeline, events: Int16(POLLIN), revents: 0),
+            pollfd(fd: wake[0], events: Int16(POLLIN), revents: 0),
+        ]
         _ = poll(&polled, 2, killAt == nil ? -1 : 20)
         if polled[0].revents != 0 {
             isOrphaned = true

@@ -38,7 +38,8 @@ extension Configuration {
     func programFolders() throws -> ProgramFolders {
         let environment = Environment.current
         let home = environment["HOME"] ?? "/nonexistent"
-        let variables = Setting.all.filter(\.isSecret).map { $0.variable + "_FILE" } + ["PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"]
+        let variables =
+            Setting.all.filter(\.isSecret).map { $0.variable + "_FILE" } + ["PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"]
         let secrets =
             [self[.keyFile], self[.storage], file] + variables.map { environment[$0] }
             + [".pgpass", ".pg_service.conf", ".postgresql"].map { "\(home)/\($0)" }
@@ -46,7 +47,8 @@ extension Configuration {
         let hidden = secrets.compactMap { $0 }.map { $0.hasPrefix("/") ? $0 : "\(here)/\($0)" }
         do { return try ProgramFolders(list: self[.programs] ?? "", hidden: hidden) } catch let failure as JobFailure {
             throw CommandError(
-                .usage, "\(entry(.programs)?.source ?? ""): \(failure.message)", hint: "for example REEVE_PROGRAMS=/opt/jobs")
+                .usage, "\(entry(.programs)?.source ?? ""): \(failure.message)",
+                hint: "for example REEVE_PROGRAMS=/opt/jobs")
         }
     }
 }
@@ -60,7 +62,9 @@ enum BuiltInKinds {
                 BackupJob(
                     storage: storage,
                     policy: BackupPolicy { tenant in
-                        guard let control else { throw JobFailure("not_assembled", "this program does not run jobs", .giveUp) }
+                        guard let control else {
+                            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+                        }
                         return try retention(of: tenant, control)
                     }))
         ]

@@ -10,7 +10,9 @@ public struct NoStore: ObjectStore {
     public var description: String { "no storage" }
 
     private var missing: StorageError {
-        StorageError(.failed, "no storage is configured; set REEVE_STORAGE to a folder and start the worker again", .retryAfter(.seconds(300)))
+        StorageError(
+            .failed, "no storage is configured; set REEVE_STORAGE to a folder and start the worker again",
+            .retryAfter(.seconds(300)))
     }
 
     /// Throws.

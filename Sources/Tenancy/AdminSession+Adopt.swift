@@ -175,7 +175,8 @@ extension AdminSession {
                 throw TenancyError(
                     .conflict,
                     "login \(store.login) sees \(seen) of \(there) rows of \(table.quoted): its policies read another "
-                        + "setting or value than \(store.settingName) = \(store.settingValue); undo, and adopt with --setting or --value")
+                        + "setting or value than \(store.settingName) = \(store.settingValue); undo, and adopt with --setting or --value"
+                )
             }
         }
     }

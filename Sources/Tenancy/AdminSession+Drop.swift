@@ -14,7 +14,9 @@ extension AdminSession {
             // Without policies the login never saw or wrote a row.
             guard try tables.contains(where: { try hasPolicy(store.login, $0, connection) }) else { return }
             let session = try Connection(
-                store.settings(applicationName: "reeve admin \(code)", readOnly: false).with(["password": try password()]))
+                store.settings(applicationName: "reeve admin \(code)", readOnly: false).with([
+                    "password": try password()
+                ]))
             defer { session.close() }
             try session.transaction { try deleteRows(of: tables, session) }
             for table in tables {

@@ -41,7 +41,8 @@ public struct CandidatePattern: Sendable {
                 } else if first == "-" {
                     expression += "-"
                 } else {
-                    throw TenancyError(.invalid, "\(text.debugDescription) holds \(first); use a-z, 0-9, _, -, *, <code>, <uuid>")
+                    throw TenancyError(
+                        .invalid, "\(text.debugDescription) holds \(first); use a-z, 0-9, _, -, *, <code>, <uuid>")
                 }
                 rest = rest.dropFirst()
             }
@@ -55,7 +56,8 @@ public struct CandidatePattern: Sendable {
 
 extension TenantProvisioner {
     /// The schemas of a database that fit the pattern, grouped by what stands for the tenant. Changes nothing. Blocks.
-    public func candidates(_ pattern: CandidatePattern, server name: String, database: String?) throws -> [AdoptCandidate]
+    public func candidates(_ pattern: CandidatePattern, server name: String, database: String?) throws
+        -> [AdoptCandidate]
     {
         let database = try database ?? server(name).sharedDatabase
         let taken = try directory.control.withConnection { control in

@@ -104,7 +104,8 @@ public struct AdoptPlan: Sendable {
         ]
         if !isShared { lines.append("grant \(login) the same on tables that their owners will make in these schemas") }
         lines.append(
-            "mark schemas that have no comment; sessions set \(request.setting) = \(request.value ?? "the tenant's id")")
+            "mark schemas that have no comment; sessions set \(request.setting) = \(request.value ?? "the tenant's id")"
+        )
         for table in tables where needsPolicies(table) {
             var kinds = ["RESTRICTIVE"]
             if !table.isOpenToAll { kinds.append("PERMISSIVE") }

@@ -63,7 +63,8 @@ struct AdoptSurvey {
                     "SELECT EXISTS (SELECT FROM \(table.quoted) WHERE \(column) = \(quoteLiteral(value)))")
             } catch {
                 guard error.sqlState?.hasPrefix("22") == true else { throw error }
-                throw TenancyError(.invalid, "--value is none that column \(request.column) of \(table.quoted) can hold")
+                throw TenancyError(
+                    .invalid, "--value is none that column \(request.column) of \(table.quoted) can hold")
             }
             if try found[0].bool(0) { return }
         }
@@ -105,7 +106,8 @@ struct AdoptSurvey {
             GROUP BY 1 ORDER BY 1
             """, [table.quoted])
         if rows.isEmpty { return [] }
-        let count = try connection.execute("SELECT count(*) FROM (SELECT FROM \(table.quoted) LIMIT 1000000) t")[0].int(0)
+        let count = try connection.execute("SELECT count(*) FROM (SELECT FROM \(table.quoted) LIMIT 1000000) t")[0].int(
+            0)
         return try rows.map {
             AdoptPlan.Loser(table: "\(table.schema).\(table.name)", role: try $0.text(0), rows: Int(count))
         }
@@ -153,7 +155,8 @@ struct AdoptSurvey {
         {
             add(
                 "open_policy", "\(try row.text(0)) on \(try row.text(1))",
-                "lets PUBLIC through without reading \(request.setting); the login's RESTRICTIVE policy binds the login alone")
+                "lets PUBLIC through without reading \(request.setting); the login's RESTRICTIVE policy binds the login alone"
+            )
         }
         try objects(add)
         return found
@@ -189,7 +192,8 @@ struct AdoptSurvey {
         {
             add(
                 "definer_function", try row.text(0),
-                "SECURITY DEFINER and open to PUBLIC: the login can call it and sees what its owner sees; REVOKE EXECUTE FROM PUBLIC")
+                "SECURITY DEFINER and open to PUBLIC: the login can call it and sees what its owner sees; REVOKE EXECUTE FROM PUBLIC"
+            )
         }
         for row in try connection.execute(
             """
@@ -200,7 +204,9 @@ struct AdoptSurvey {
             ORDER BY 1
             """, [request.schemas])
         {
-            add("public_grant", try row.text(0), "is granted to PUBLIC, and so to the login and to every other tenant's")
+            add(
+                "public_grant", try row.text(0), "is granted to PUBLIC, and so to the login and to every other tenant's"
+            )
         }
         if try connection.execute(
             """
@@ -208,7 +214,9 @@ struct AdoptSurvey {
                            WHERE d.datname = current_database() AND a.grantee = 0 AND a.privilege_type = 'CONNECT')
             """)[0].bool(0)
         {
-            add("public_connect", database, "every login of the server may connect to the database; adopting leaves that as it is")
+            add(
+                "public_connect", database,
+                "every login of the server may connect to the database; adopting leaves that as it is")
         }
     }
 }

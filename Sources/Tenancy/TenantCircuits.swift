@@ -75,7 +75,10 @@ extension PostgresError {
     var isServerDown: Bool {
         if sqlState == "57P03" || sqlState?.hasPrefix("53") == true { return true }
         guard isConnectionLost else { return false }
-        return !["authentication failed", "does not exist", "pg_hba.conf", "permission denied", "not permitted to log in", "for role"].contains {
+        return ![
+            "authentication failed", "does not exist", "pg_hba.conf", "permission denied", "not permitted to log in",
+            "for role",
+        ].contains {
             message.contains($0)
         }
     }

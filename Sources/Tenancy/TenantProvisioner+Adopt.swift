@@ -77,7 +77,8 @@ extension TenantProvisioner {
         guard server.region == details.region else {
             throw TenancyError(
                 .refused,
-                "server \(request.server) is in region \(server.region), the tenant's data must stay in \(details.region)")
+                "server \(request.server) is in region \(server.region), the tenant's data must stay in \(details.region)"
+            )
         }
         return try registry.change { connection in
             let rows = try connection.execute(
@@ -118,7 +119,8 @@ extension TenantProvisioner {
     }
 
     /// What the registry says is another tenant's is never adopted.
-    private func refuseTaken(_ request: AdoptRequest, _ plan: AdoptPlan, _ id: TenantID, _ connection: Connection) throws
+    private func refuseTaken(_ request: AdoptRequest, _ plan: AdoptPlan, _ id: TenantID, _ connection: Connection)
+        throws
     {
         let rows = try connection.execute(
             """
@@ -134,7 +136,8 @@ extension TenantProvisioner {
                 request.value ?? id.description,
             ])
         if let row = rows.first {
-            throw TenancyError(.conflict, "the registry says that these schemas or rows are tenant \(try row.text(0))'s")
+            throw TenancyError(
+                .conflict, "the registry says that these schemas or rows are tenant \(try row.text(0))'s")
         }
     }
 

@@ -21,7 +21,9 @@ final class Gate: Sendable {
     @discardableResult
     func wait(_ limit: Duration) -> Bool {
         let nanoseconds = max(0, limit / .nanoseconds(1))
-        guard semaphore.wait(timeout: .now() + .nanoseconds(Int(min(nanoseconds, 9e18)))) == .success else { return false }
+        guard semaphore.wait(timeout: .now() + .nanoseconds(Int(min(nanoseconds, 9e18)))) == .success else {
+            return false
+        }
         isOpen.withLock { $0 = false }
         return true
     }

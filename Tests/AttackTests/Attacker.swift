@@ -87,10 +87,12 @@ final class Target {
         }
         for (attacker, code) in [(Attacker.bound, "acme"), (.rival, "globex")] {
             try admin.execute(
-                "INSERT INTO reeve.tenant_login SELECT $1::text, id FROM reeve.tenant WHERE code = $2::text", [attacker.login, code])
+                "INSERT INTO reeve.tenant_login SELECT $1::text, id FROM reeve.tenant WHERE code = $2::text",
+                [attacker.login, code])
         }
         try admin.execute(
-            "INSERT INTO reeve.tenant_server (name, conninfo, region, shared_database, admin_secret) VALUES ('main', 'host=x', 'local', 'shop', 'CANARY')")
+            "INSERT INTO reeve.tenant_server (name, conninfo, region, shared_database, admin_secret) VALUES ('main', 'host=x', 'local', 'shop', 'CANARY')"
+        )
         try admin.execute(
             """
             INSERT INTO reeve.tenant_store (tenant_id, server, database, schemas, login, secret)
@@ -120,21 +122,29 @@ final class Target {
     func fingerprint() throws -> [String: String] {
         var found: [String: String] = [:]
         let tables = try admin.execute(
-            "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'reeve'::regnamespace AND relkind = 'r' ORDER BY 1")
+            "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'reeve'::regnamespace AND relkind = 'r' ORDER BY 1"
+        )
         for row in tables {
             let table = try row.text(0)
-            found[table] = try value("SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM \(table) t")
+            found[table] = try value(
+                "SELECT md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM \(table) t")
         }
         let rest = [
-            "relations": "SELECT concat_ws(' ', c.oid::regclass, c.relkind, c.relacl, c.relowner) FROM pg_class c WHERE c.relnamespace::regnamespace::text !~ '^pg_'",
-            "functions": "SELECT concat_ws(' ', p.oid::regprocedure, p.proacl, p.proowner, p.prosecdef, p.prosrc) FROM pg_proc p WHERE p.pronamespace::regnamespace::text <> 'pg_catalog'",
-            "schemas": "SELECT concat_ws(' ', nspname, nspacl, nspowner) FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'",
+            "relations":
+                "SELECT concat_ws(' ', c.oid::regclass, c.relkind, c.relacl, c.relowner) FROM pg_class c WHERE c.relnamespace::regnamespace::text !~ '^pg_'",
+            "functions":
+                "SELECT concat_ws(' ', p.oid::regprocedure, p.proacl, p.proowner, p.prosecdef, p.prosrc) FROM pg_proc p WHERE p.pronamespace::regnamespace::text <> 'pg_catalog'",
+            "schemas":
+                "SELECT concat_ws(' ', nspname, nspacl, nspowner) FROM pg_namespace WHERE nspname !~ '^pg_(toast_)?temp'",
             "triggers": "SELECT concat_ws(' ', tgname, tgenabled, tgrelid) FROM pg_trigger",
             "extensions": "SELECT extname FROM pg_extension", "event triggers": "SELECT evtname FROM pg_event_trigger",
-            "large objects": "SELECT oid::text FROM pg_largeobject_metadata", "policies": "SELECT polname::text FROM pg_policy",
+            "large objects": "SELECT oid::text FROM pg_largeobject_metadata",
+            "policies": "SELECT polname::text FROM pg_policy",
             "default rights": "SELECT defaclacl::text FROM pg_default_acl WHERE defaclrole::regrole::text ~ '^reeve_'",
-            "roles": "SELECT concat_ws(' ', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit, rolconfig) FROM pg_roles WHERE rolname ~ '^(reeve|attack)_'",
-            "members": "SELECT concat_ws(' ', m.roleid::regrole, m.member::regrole, m.admin_option) FROM pg_auth_members m WHERE m.member::regrole::text ~ '^(reeve|attack)_'",
+            "roles":
+                "SELECT concat_ws(' ', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit, rolconfig) FROM pg_roles WHERE rolname ~ '^(reeve|attack)_'",
+            "members":
+                "SELECT concat_ws(' ', m.roleid::regrole, m.member::regrole, m.admin_option) FROM pg_auth_members m WHERE m.member::regrole::text ~ '^(reeve|attack)_'",
         ]
         for (name, sql) in rest {
             found[name] = try value("SELECT md5(coalesce(string_agg(t, '|' ORDER BY t), '')) FROM (\(sql)) AS s (t)")
@@ -158,7 +168,9 @@ struct Attempt {
             rows = try found.map { row throws(PostgresError) in try row.optionalText(0) ?? "NULL" }
             (state, message) = (nil, "accepted")
         } catch {
-            (state, message, rows) = (error.sqlState ?? "connection", error.message + (error.detail.map { " | \($0)" } ?? ""), [])
+            (state, message, rows) = (
+                error.sqlState ?? "connection", error.message + (error.detail.map { " | \($0)" } ?? ""), []
+            )
         }
     }
 }

@@ -9,7 +9,8 @@ struct AuditAttackTests {
         let target = try Target()
         try target.admin.execute("SELECT reeve.audit(NULL, 'test.entry', 'thing')")
         let statements = [
-            "UPDATE reeve.audit_entry SET actor = 'x'", "UPDATE reeve.audit_entry SET id = DEFAULT", "DELETE FROM reeve.audit_entry", "TRUNCATE reeve.audit_entry",
+            "UPDATE reeve.audit_entry SET actor = 'x'", "UPDATE reeve.audit_entry SET id = DEFAULT",
+            "DELETE FROM reeve.audit_entry", "TRUNCATE reeve.audit_entry",
             "MERGE INTO reeve.audit_entry a USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
             "INSERT INTO reeve.audit_entry (id, actor, login, action, object) OVERRIDING SYSTEM VALUE SELECT id, 'x', 'x', 'a.b', 'x' FROM reeve.audit_entry ON CONFLICT (id) DO UPDATE SET actor = 'x'",
         ]
@@ -23,7 +24,9 @@ struct AuditAttackTests {
             for sql in statements { #expect(try Attempt(sql, on: target.admin).state == "42501", "\(mode): \(sql)") }
         }
         try target.admin.execute("RESET session_replication_role")
-        #expect(try target.value("SELECT string_agg(actor, ',') FROM reeve.audit_entry WHERE action = 'test.entry'") == "reeve_admin")
+        #expect(
+            try target.value("SELECT string_agg(actor, ',') FROM reeve.audit_entry WHERE action = 'test.entry'")
+                == "reeve_admin")
     }
 
     @Test("an entry names the login that made it, whatever it says of itself", arguments: [Attacker.worker, .operator])
@@ -34,7 +37,9 @@ struct AuditAttackTests {
         try session.execute("SET reeve.actor = 'somebody else'")
         try session.execute("SET ROLE \(attacker.role ?? "")")
         try session.execute("SELECT reeve.audit(NULL, 'test.forged', 'thing', started => '2001-01-01')")
-        let row = try target.admin.execute("SELECT login, actor, at > now() - interval '1 hour' FROM reeve.audit_entry WHERE action = 'test.forged'")[0]
+        let row = try target.admin.execute(
+            "SELECT login, actor, at > now() - interval '1 hour' FROM reeve.audit_entry WHERE action = 'test.forged'")[
+                0]
         #expect(try row.text(0) == attacker.login)
         #expect(try row.text(1) == "somebody else")
         #expect(try row.bool(2))
@@ -49,12 +54,18 @@ struct AuditAttackTests {
             try session.execute("SELECT set_config('reeve.actor', $1::text, false)", [name])
             let id = try Attempt(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}')"#, on: session).rows.first
             #expect(try Attempt("SELECT reeve.cancel($1::bigint)", [id], on: session).rows == ["cancelled"])
-            for sql in ["SELECT actor FROM reeve.audit_entry WHERE action = 'job.cancel' ORDER BY id DESC", "SELECT replace(last_error, 'cancelled by ', '') FROM reeve.job_history ORDER BY id DESC"] {
+            for sql in [
+                "SELECT actor FROM reeve.audit_entry WHERE action = 'job.cancel' ORDER BY id DESC",
+                "SELECT replace(last_error, 'cancelled by ', '') FROM reeve.job_history ORDER BY id DESC",
+            ] {
                 let actor = try target.value(sql) ?? ""
                 #expect(actor.hasPrefix("attack_bound for ") && actor.count <= 200, "\(actor)")
                 #expect(!actor.unicodeScalars.contains { $0.value < 0x20 })
             }
-            #expect(try target.value("SELECT string_agg(DISTINCT login, ',') FROM reeve.audit_entry WHERE action = 'job.cancel'") == "attack_bound")
+            #expect(
+                try target.value(
+                    "SELECT string_agg(DISTINCT login, ',') FROM reeve.audit_entry WHERE action = 'job.cancel'")
+                    == "attack_bound")
         }
     }
 
@@ -65,7 +76,8 @@ struct AuditAttackTests {
             let session = try target.session(attacker)
             defer { session.close() }
             for sql in [
-                "SELECT reeve.audit(NULL, 'tenant.archived', 'tenant globex')", "INSERT INTO reeve.audit_entry (actor, login, action, object) VALUES ('x', 'x', 'a.b', 'x')",
+                "SELECT reeve.audit(NULL, 'tenant.archived', 'tenant globex')",
+                "INSERT INTO reeve.audit_entry (actor, login, action, object) VALUES ('x', 'x', 'a.b', 'x')",
                 "SELECT reeve.audit_registry()", "COPY reeve.audit_entry FROM STDIN",
             ] { #expect(try ["42501", "0A000"].contains(Attempt(sql, on: session).state), "\(sql)") }
             #expect(try target.value("SELECT count(*) FROM reeve.audit_entry WHERE login <> 'reeve_admin'") == "0")
@@ -79,7 +91,8 @@ struct AuditAttackTests {
         for role in ["reeve_owner", "reeve_admin"] {
             try target.admin.execute("SET ROLE \(role)")
             for sql in [
-                "UPDATE reeve.job SET tenant_id = gen_random_uuid()", "UPDATE reeve.job SET id = id + 1", "UPDATE reeve.tenant SET code = 'other' WHERE code = 'acme'",
+                "UPDATE reeve.job SET tenant_id = gen_random_uuid()", "UPDATE reeve.job SET id = id + 1",
+                "UPDATE reeve.tenant SET code = 'other' WHERE code = 'acme'",
                 "UPDATE reeve.tenant SET id = gen_random_uuid() WHERE code = 'acme'",
             ] { #expect(try Attempt(sql, on: target.admin).state == "42501", "\(role): \(sql)") }
         }

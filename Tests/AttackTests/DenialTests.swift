@@ -18,16 +18,21 @@ struct DenialTests {
             try victim.execute("SELECT 'CANARY query'")
             for function in ["pg_terminate_backend", "pg_cancel_backend"] {
                 for pid in [victim.backendPID, target.admin.backendPID] {
-                    #expect(try Attempt("SELECT \(function)($1::int)", [pid], on: session).state == "42501", "\(function)")
+                    #expect(
+                        try Attempt("SELECT \(function)($1::int)", [pid], on: session).state == "42501", "\(function)")
                 }
             }
-            let seen = try Attempt("SELECT query FROM pg_stat_activity WHERE pid = $1::int", [victim.backendPID], on: session).rows
+            let seen = try Attempt(
+                "SELECT query FROM pg_stat_activity WHERE pid = $1::int", [victim.backendPID], on: session
+            ).rows
             #expect(seen == ["<insufficient privilege>"])
             #expect(try Attempt("SELECT 1", on: victim).rows == ["1"])
         }
     }
 
-    @Test("row counts and columns' values of the queue's tables are in no statistics that a role may read", arguments: Attacker.insiders)
+    @Test(
+        "row counts and columns' values of the queue's tables are in no statistics that a role may read",
+        arguments: Attacker.insiders)
     func statistics(_ attacker: Attacker) throws {
         let target = try Target()
         for _ in 0..<5 { _ = try target.enqueue() }
@@ -35,9 +40,17 @@ struct DenialTests {
         try target.admin.execute("ANALYZE reeve.tenant_store")
         let session = try target.session(attacker)
         defer { session.close() }
-        #expect(try Attempt("SELECT count(*) FROM pg_stats WHERE schemaname = 'reeve' AND tablename IN ('job', 'tenant_login', 'idempotency_key')", on: session).rows == ["0"])
+        #expect(
+            try Attempt(
+                "SELECT count(*) FROM pg_stats WHERE schemaname = 'reeve' AND tablename IN ('job', 'tenant_login', 'idempotency_key')",
+                on: session
+            ).rows == ["0"])
         if attacker != .worker, attacker != .operator {
-            #expect(try Attempt("SELECT count(*) FROM pg_stats WHERE schemaname = 'reeve' AND attname IN ('secret', 'admin_secret')", on: session).rows == ["0"])
+            #expect(
+                try Attempt(
+                    "SELECT count(*) FROM pg_stats WHERE schemaname = 'reeve' AND attname IN ('secret', 'admin_secret')",
+                    on: session
+                ).rows == ["0"])
         }
     }
 
@@ -49,11 +62,16 @@ struct DenialTests {
         defer { for one in [session, worker] { one.close() } }
         // The numbers are in the source, which is public.
         try session.execute("SELECT pg_advisory_lock(7364500), pg_advisory_lock(7364501)")
-        try session.execute("SELECT count(*) FROM (SELECT pg_advisory_lock_shared(i) FROM generate_series(7364490, 7364510) i) l")
+        try session.execute(
+            "SELECT count(*) FROM (SELECT pg_advisory_lock_shared(i) FROM generate_series(7364490, 7364510) i) l")
         try worker.execute("SET lock_timeout = '2s'")
-        for (task, least) in [("tend_history()", 15), ("tend_leftovers()", 0), ("promote()", 0), ("rescue_orphans()", 0), ("tend_refusals()", 0), ("tend_drains()", 0), ("tend_tier_changes()", 0), ("move_pools()", 0)] {
+        for (task, least) in [
+            ("tend_history()", 15), ("tend_leftovers()", 0), ("promote()", 0), ("rescue_orphans()", 0),
+            ("tend_refusals()", 0), ("tend_drains()", 0), ("tend_tier_changes()", 0), ("move_pools()", 0),
+        ] {
             let attempt = try Attempt("SELECT reeve.\(task)", on: worker)
-            #expect(attempt.state == nil && (attempt.rows.first.flatMap { Int($0) } ?? -1) >= least, "\(task): \(attempt)")
+            #expect(
+                attempt.state == nil && (attempt.rows.first.flatMap { Int($0) } ?? -1) >= least, "\(task): \(attempt)")
         }
     }
 
@@ -64,7 +82,9 @@ struct DenialTests {
         defer { session.close() }
         try session.execute("SELECT pg_advisory_lock(7364500)")
         let error = #expect(throws: SchemaError.self) { try Migrator(target.admin, lockWait: .milliseconds(100)).up() }
-        #expect(error?.description.contains("attack_bound (pid \(session.backendPID))") == true, "\(String(describing: error))")
+        #expect(
+            error?.description.contains("attack_bound (pid \(session.backendPID))") == true,
+            "\(String(describing: error))")
         session.close()
         _ = try Migrator(target.admin, lockWait: .seconds(60)).up()
     }
@@ -91,17 +111,24 @@ struct DenialTests {
         let id = try target.enqueue("acme.work")
         let session = try target.session(.bound)
         defer { session.close() }
-        let source = PostgresJobSource(target.settings.with(["user": Attacker.worker.login, "password": "attack", "passfile": "/dev/null"]), registry: JobRegistry(), version: "test")
+        let source = PostgresJobSource(
+            target.settings.with(["user": Attacker.worker.login, "password": "attack", "passfile": "/dev/null"]),
+            registry: JobRegistry(), version: "test")
         let stop = StopSignal()
         _ = try source.signals(waiting: .milliseconds(1), stop: stop)
         let before = try target.fingerprint()
-        let payloads = ["", "starter", "no such pool", "\(id)", "'; DROP TABLE reeve.job; --", String(repeating: "x", count: 7999), "{\"job\": 1}", "💣\n"]
+        let payloads = [
+            "", "starter", "no such pool", "\(id)", "'; DROP TABLE reeve.job; --", String(repeating: "x", count: 7999),
+            "{\"job\": 1}", "💣\n",
+        ]
         for channel in ["reeve_work", "reeve_cancel", "reeve_drain"] {
             for payload in payloads { try session.execute("SELECT pg_notify($1::text, $2::text)", [channel, payload]) }
         }
         var signals: [SourceSignal] = []
         let limit = ContinuousClock.now + .seconds(30)
-        while signals.count < 2 * payloads.count, limit > .now { signals += try source.signals(waiting: .seconds(5), stop: stop) }
+        while signals.count < 2 * payloads.count, limit > .now {
+            signals += try source.signals(waiting: .seconds(5), stop: stop)
+        }
         #expect(signals.count == 2 * payloads.count)
         #expect(try target.fingerprint() == before)
     }
@@ -121,21 +148,31 @@ struct DenialTests {
         try session.execute("SELECT reeve.job($1::bigint), reeve.explain($1::bigint) IS NULL", [waiting])
         try worker.execute("SET lock_timeout = '2s'")
         try rival.execute("SET lock_timeout = '2s'")
-        #expect(try Attempt(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}', idempotency_key => 'k')"#, on: rival).state == nil)
+        #expect(
+            try Attempt(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}', idempotency_key => 'k')"#, on: rival)
+                .state == nil)
         let id = "6a3b1c52-0000-4000-8000-000000000001"
-        try worker.execute("SELECT reeve.register_worker($1::uuid, 'n', 1, 't', 'local', '{\"starter\": 9}', NULL, '1 min')", [id])
+        try worker.execute(
+            "SELECT reeve.register_worker($1::uuid, 'n', 1, 't', 'local', '{\"starter\": 9}', NULL, '1 min')", [id])
         // A claim that runs out of time on a busy machine says so with fewer jobs.
         var completed = 0
         let limit = ContinuousClock.now + .seconds(30)
         while completed < 2, ContinuousClock.now < limit {
-            for row in try worker.execute("SELECT id, lease_id::text FROM reeve.claim($1::uuid, 'starter', 9, 9) WHERE id IS NOT NULL", [id]) {
-                let refused = try worker.execute("SELECT verdict FROM reeve.complete(ARRAY[$1::bigint], ARRAY[$2::uuid], NULL)", [try row.int(0), try row.text(1)])
+            for row in try worker.execute(
+                "SELECT id, lease_id::text FROM reeve.claim($1::uuid, 'starter', 9, 9) WHERE id IS NOT NULL", [id])
+            {
+                let refused = try worker.execute(
+                    "SELECT verdict FROM reeve.complete(ARRAY[$1::bigint], ARRAY[$2::uuid], NULL)",
+                    [try row.int(0), try row.text(1)])
                 #expect(refused.isEmpty)
                 completed += 1
             }
         }
         #expect(completed == 2)
-        for task in ["promote()", "rescue_expired()", "rescue_orphans()", "tend_cancellations()", "tend_leftovers()", "tend_backlog()", "tend_refusals()", "tend_history()", "release_held()", "move_pools()"] {
+        for task in [
+            "promote()", "rescue_expired()", "rescue_orphans()", "tend_cancellations()", "tend_leftovers()",
+            "tend_backlog()", "tend_refusals()", "tend_history()", "release_held()", "move_pools()",
+        ] {
             #expect(try Attempt("SELECT reeve.\(task)", on: worker).state == nil, "\(task)")
         }
         try session.execute("ROLLBACK")

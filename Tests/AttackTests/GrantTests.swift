@@ -7,15 +7,15 @@ struct GrantTests {
     static let functions: [String: String] = [
         "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain cancel",
         "reeve_worker": """
-            actor is_operator enqueue enqueue_many job explain cancel register_kinds claim complete settle record_progress record_step step_result
-            register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
-            tend_leftovers tend_backlog tend_refusals tend_history tend_drains tend_sessions tend_tier_changes tenant_facts audit open_circuit close_circuit drain_status
-            return_lost_claims tend_caps lease_is_current exec_kind_facts
-            """,
+        actor is_operator enqueue enqueue_many job explain cancel register_kinds claim complete settle record_progress record_step step_result
+        register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
+        tend_leftovers tend_backlog tend_refusals tend_history tend_sessions tend_drains tend_tier_changes tenant_facts audit open_circuit close_circuit drain_status
+        return_lost_claims tend_caps lease_is_current exec_kind_facts
+        """,
         "reeve_operator": """
-            actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
-            is_count tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
-            """,
+        actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
+        is_count tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
+        """,
         "reeve_approver": "actor is_operator", "reeve_viewer": "actor is_operator",
     ]
 
@@ -25,14 +25,20 @@ struct GrantTests {
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
         "reeve_approver": ["schema_migration": "r"],
-        "reeve_viewer": granted("\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind", "r")
-            .merging(["tenant_store": "c"]) { $1 },
+        "reeve_viewer": granted(
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind",
+            "r"
+        )
+        .merging(["tenant_store": "c"]) { $1 },
         "reeve_worker": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind", "r"),
+            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
+            "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind", "r"
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind",
+            "r"
         ).merging([
-            "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd", "tenant_login": "awd",
+            "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
+            "tenant_login": "awd",
         ]) { $1 },
     ]
 
@@ -60,13 +66,17 @@ struct GrantTests {
     }
 
     private var allowed: Set<String> {
-        let words: [Character: String] = ["r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "c": "some SELECT", "u": "some UPDATE"]
+        let words: [Character: String] = [
+            "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE", "c": "some SELECT", "u": "some UPDATE",
+        ]
         var all: Set<String> = []
         for (role, names) in Self.functions {
             for name in names.split(whereSeparator: \.isWhitespace) { all.insert("\(role): \(name)()") }
         }
         for (role, names) in Self.tables {
-            for (table, rights) in names { for right in rights { all.insert("\(role): \(table) \(words[right] ?? "?")") } }
+            for (table, rights) in names {
+                for right in rights { all.insert("\(role): \(table) \(words[right] ?? "?")") }
+            }
         }
         return all
     }
@@ -78,7 +88,10 @@ struct GrantTests {
         #expect(extra.isEmpty, "\(extra.sorted())")
         try target.admin.execute("GRANT EXECUTE ON FUNCTION reeve.count_down(uuid[]) TO reeve_enqueuer")
         try target.admin.execute("GRANT SELECT (args) ON reeve.job TO reeve_viewer")
-        #expect(try actual(target).subtracting(allowed) == ["reeve_enqueuer: count_down()", "reeve_viewer: job some SELECT"])
+        #expect(
+            try actual(target).subtracting(allowed) == [
+                "reeve_enqueuer: count_down()", "reeve_viewer: job some SELECT",
+            ])
     }
 
     @Test("a call or a statement that is not on the list is refused, and changes nothing", arguments: Attacker.insiders)
@@ -114,8 +127,10 @@ struct GrantTests {
             let (table, column, isView) = (try row.text(0), try row.text(1), try row.bool(2))
             let rights = mayTouch[table] ?? ""
             let statements: [(Character, String)] = [
-                ("r", "SELECT * FROM reeve.\(table)"), ("r", "COPY reeve.\(table) TO STDOUT"), ("d", "DELETE FROM reeve.\(table)"),
-                ("w", "UPDATE reeve.\(table) SET \(column) = \(column)"), ("a", "INSERT INTO reeve.\(table) DEFAULT VALUES"),
+                ("r", "SELECT * FROM reeve.\(table)"), ("r", "COPY reeve.\(table) TO STDOUT"),
+                ("d", "DELETE FROM reeve.\(table)"),
+                ("w", "UPDATE reeve.\(table) SET \(column) = \(column)"),
+                ("a", "INSERT INTO reeve.\(table) DEFAULT VALUES"),
                 ("t", "TRUNCATE reeve.\(table)"), ("t", "SELECT * FROM reeve.\(table) FOR UPDATE"),
             ]
             for (right, sql) in statements where !rights.contains(right) && !(isView && right != "r") {
@@ -127,37 +142,51 @@ struct GrantTests {
         #expect(try target.fingerprint() == before)
     }
 
-    @Test("secrets of the registry are for the worker and the operator, who open them with a key: nobody else reads them")
+    @Test(
+        "secrets of the registry are for the worker and the operator, who open them with a key: nobody else reads them")
     func secrets() throws {
         let target = try Target()
         for attacker in Attacker.insiders {
             let session = try target.session(attacker)
             defer { session.close() }
             let may = attacker == .worker || attacker == .operator
-            for sql in ["SELECT secret FROM reeve.tenant_store", "SELECT admin_secret FROM reeve.tenant_server", "SELECT to_jsonb(s) FROM reeve.tenant_store s"] {
+            for sql in [
+                "SELECT secret FROM reeve.tenant_store", "SELECT admin_secret FROM reeve.tenant_server",
+                "SELECT to_jsonb(s) FROM reeve.tenant_store s",
+            ] {
                 let isAllowed = try Attempt(sql, on: session).state == nil
                 #expect(isAllowed == may, "\(attacker): \(sql)")
             }
         }
     }
 
-    @Test("an operator changes a tenant's status, tier, code or region by the functions or not at all; bindings and servers never unseen")
+    @Test(
+        "an operator changes a tenant's status, tier, code or region by the functions or not at all; bindings and servers never unseen"
+    )
     func operatorsBypass() throws {
         let target = try Target()
         let session = try target.session(.operator)
         defer { session.close() }
-        for column in ["status = 'archived'", "tier = 'enterprise'", "code = 'other'", "region = 'us'", "isolation = 'shared'", "id = gen_random_uuid()", "version = 1"] {
+        for column in [
+            "status = 'archived'", "tier = 'enterprise'", "code = 'other'", "region = 'us'", "isolation = 'shared'",
+            "id = gen_random_uuid()", "version = 1",
+        ] {
             #expect(try Attempt("UPDATE reeve.tenant SET \(column)", on: session).state == "42501", "\(column)")
         }
         #expect(try Attempt("UPDATE reeve.tenant SET name = 'New'", on: session).state == nil)
         #expect(try Attempt("SELECT reeve.set_tenant_status('acme', 'archived')", on: session).state == "RV012")
-        _ = try Attempt("INSERT INTO reeve.tenant_login SELECT 'attack_viewer', id FROM reeve.tenant WHERE code = 'acme'", on: session)
+        _ = try Attempt(
+            "INSERT INTO reeve.tenant_login SELECT 'attack_viewer', id FROM reeve.tenant WHERE code = 'acme'",
+            on: session)
         _ = try Attempt("UPDATE reeve.tenant_server SET conninfo = 'host=evil'", on: session)
-        let audited = try target.admin.execute("SELECT action || ' ' || object || ' by ' || login || ' ' || (detail ->> 'columns') FROM reeve.audit_entry WHERE login = 'attack_operator' ORDER BY id")
+        let audited = try target.admin.execute(
+            "SELECT action || ' ' || object || ' by ' || login || ' ' || (detail ->> 'columns') FROM reeve.audit_entry WHERE login = 'attack_operator' ORDER BY id"
+        )
         let found = try audited.map { try $0.text(0) }
-        #expect(found == [
-            #"registry.insert tenant login attack_viewer by attack_operator ["login", "tenant_id"]"#,
-            #"registry.update tenant server main by attack_operator ["conninfo"]"#,
-        ])
+        #expect(
+            found == [
+                #"registry.insert tenant login attack_viewer by attack_operator ["login", "tenant_id"]"#,
+                #"registry.update tenant server main by attack_operator ["conninfo"]"#,
+            ])
     }
 }

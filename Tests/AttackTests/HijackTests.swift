@@ -4,7 +4,9 @@ import Testing
 /// Names that lie: functions, operators, tables and types put where another's SQL might look for its own.
 @Suite("Hijacked names")
 struct HijackTests {
-    @Test("temporary objects and search_path lead no function of Reeve's astray, even for a login that may make temporary tables")
+    @Test(
+        "temporary objects and search_path lead no function of Reeve's astray, even for a login that may make temporary tables"
+    )
     func temporaryObjects() throws {
         let target = try Target()
         // Beside what the migrations close: an administrator may have granted it.
@@ -31,14 +33,25 @@ struct HijackTests {
             CREATE OPERATOR public.~ (LEFTARG = text, RIGHTARG = text, FUNCTION = public.evil);
             CREATE TYPE pg_temp.text AS (x int); CREATE DOMAIN pg_temp.jsonb AS pg_catalog.text;
             """)
-        for path in ["pg_temp, public, pg_catalog, reeve", "public, pg_catalog", "pg_temp", "public, reeve, pg_catalog"] {
+        for path in [
+            "pg_temp, public, pg_catalog, reeve", "public, pg_catalog", "pg_temp", "public, reeve, pg_catalog",
+        ] {
             try session.execute("SET search_path = \(path)")
-            #expect(try Attempt("SELECT reeve.cancel($1::pg_catalog.int8)", [globex], on: session).state == "RV011", "\(path)")
-            #expect(try Attempt("SELECT reeve.explain($1::pg_catalog.int8)", [globex], on: session).state == "RV011", "\(path)")
-            #expect(try Attempt("SELECT reeve.job($1::pg_catalog.int8)", [globex], on: session).rows == ["NULL"], "\(path)")
-            let spoof = try Attempt(#"SELECT reeve.enqueue('globex.work'::pg_catalog.text, 'work'::pg_catalog.text, '{"n": 1}'::pg_catalog.jsonb)"#, on: session)
+            #expect(
+                try Attempt("SELECT reeve.cancel($1::pg_catalog.int8)", [globex], on: session).state == "RV011",
+                "\(path)")
+            #expect(
+                try Attempt("SELECT reeve.explain($1::pg_catalog.int8)", [globex], on: session).state == "RV011",
+                "\(path)")
+            #expect(
+                try Attempt("SELECT reeve.job($1::pg_catalog.int8)", [globex], on: session).rows == ["NULL"], "\(path)")
+            let spoof = try Attempt(
+                #"SELECT reeve.enqueue('globex.work'::pg_catalog.text, 'work'::pg_catalog.text, '{"n": 1}'::pg_catalog.jsonb)"#,
+                on: session)
             #expect(spoof.state == "RV003", "\(path): \(spoof)")
-            let own = try Attempt(#"SELECT reeve.enqueue('acme.work'::pg_catalog.text, 'work'::pg_catalog.text, '{"n": 1}'::pg_catalog.jsonb)"#, on: session)
+            let own = try Attempt(
+                #"SELECT reeve.enqueue('acme.work'::pg_catalog.text, 'work'::pg_catalog.text, '{"n": 1}'::pg_catalog.jsonb)"#,
+                on: session)
             #expect(own.state == nil, "\(path): \(own)")
             #expect(try Attempt("SELECT reeve.is_operator()", on: session).rows == ["f"], "\(path)")
         }
@@ -89,6 +102,8 @@ struct HijackTests {
         try session.execute("SELECT count(*) FROM reeve.circuit_list WHERE pg_temp.peek(error)")
         let seen = session.takeNotices().joined()
         #expect(seen.contains("SHOWN") && !seen.contains("HIDDEN"))
-        #expect(try Attempt("CREATE FUNCTION pg_temp.f() RETURNS int LEAKPROOF LANGUAGE sql AS 'SELECT 1'", on: session).state == "42501")
+        #expect(
+            try Attempt("CREATE FUNCTION pg_temp.f() RETURNS int LEAKPROOF LANGUAGE sql AS 'SELECT 1'", on: session)
+                .state == "42501")
     }
 }

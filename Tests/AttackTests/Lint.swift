@@ -26,20 +26,25 @@ struct Lint: CustomTestStringConvertible {
 
     static let all = [
         Lint(
-            name: "a SECURITY DEFINER function has a search_path that ends in pg_temp and names no schema where others create",
+            name:
+                "a SECURITY DEFINER function has a search_path that ends in pg_temp and names no schema where others create",
             query: """
                 SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                 WHERE n.nspname \(ours) AND p.prosecdef
                   AND NOT EXISTS (SELECT FROM unnest(p.proconfig) c WHERE c ~ '^search_path=.+, ?pg_temp$' AND c !~ '(public|\\$user)')
                 """,
-            plant: "CREATE FUNCTION reeve.planted() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS 'SELECT 1'"),
+            plant:
+                "CREATE FUNCTION reeve.planted() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS 'SELECT 1'"
+        ),
         Lint(
             name: "a SECURITY DEFINER function belongs to no superuser",
             query: """
                 SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_roles r ON r.oid = p.proowner
                 WHERE n.nspname \(ours) AND p.prosecdef AND r.rolsuper
                 """,
-            plant: "CREATE FUNCTION reeve.planted() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = reeve, pg_temp AS 'SELECT 1'"),
+            plant:
+                "CREATE FUNCTION reeve.planted() RETURNS int LANGUAGE sql SECURITY DEFINER SET search_path = reeve, pg_temp AS 'SELECT 1'"
+        ),
         Lint(
             name: "a view reads with its reader's rights",
             query: """
@@ -48,9 +53,12 @@ struct Lint: CustomTestStringConvertible {
                 """,
             allowed: [
                 "reeve.job_list": "shows every job without its arguments, which readers of the view may not see",
-                "reeve.queue_stats": "counts jobs that its readers may not read", "reeve.tenant_stats": "counts jobs that its readers may not read",
-                "reeve.worker_list": "counts jobs that its readers may not read", "reeve.autoscale": "counts jobs that its readers may not read",
-                "reeve.counter_fault": "compares counters that its readers may not read", "reeve.circuit_list": "counts jobs that its readers may not read",
+                "reeve.queue_stats": "counts jobs that its readers may not read",
+                "reeve.tenant_stats": "counts jobs that its readers may not read",
+                "reeve.worker_list": "counts jobs that its readers may not read",
+                "reeve.autoscale": "counts jobs that its readers may not read",
+                "reeve.counter_fault": "compares counters that its readers may not read",
+                "reeve.circuit_list": "counts jobs that its readers may not read",
             ],
             plant: "CREATE VIEW reeve.planted AS SELECT * FROM reeve.job"),
         Lint(
@@ -63,7 +71,8 @@ struct Lint: CustomTestStringConvertible {
             plant: "CREATE VIEW reeve.planted AS SELECT * FROM reeve.job"),
         Lint(
             name: "there is no materialized view, which row-level security does not reach",
-            query: "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname \(ours) AND c.relkind = 'm'",
+            query:
+                "SELECT c.oid::regclass::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname \(ours) AND c.relkind = 'm'",
             plant: "CREATE MATERIALIZED VIEW reeve.planted AS SELECT 1 AS x"),
         Lint(
             name: "PUBLIC executes nothing but the clock",
@@ -102,7 +111,9 @@ struct Lint: CustomTestStringConvertible {
                   AND (SELECT count(*) FILTER (WHERE p.polpermissive) <> 1 OR count(*) FILTER (WHERE NOT p.polpermissive) <> 1
                        FROM pg_policy p WHERE p.polrelid = c.oid AND p.polroles = ARRAY[r.oid])
                 """,
-            plant: "CREATE SCHEMA shared; CREATE TABLE shared.planted (tenant_id uuid); ALTER TABLE shared.planted ENABLE ROW LEVEL SECURITY"),
+            plant:
+                "CREATE SCHEMA shared; CREATE TABLE shared.planted (tenant_id uuid); ALTER TABLE shared.planted ENABLE ROW LEVEL SECURITY"
+        ),
         Lint(
             name: "no policy is for PUBLIC",
             query: "SELECT p.polname || ' on ' || p.polrelid::regclass FROM pg_policy p WHERE p.polroles = '{0}'",
@@ -118,7 +129,8 @@ struct Lint: CustomTestStringConvertible {
             query: "SELECT rolname::text FROM (\(roles)) r WHERE rolcanlogin AND rolname ~ '^reeve_'",
             plant: "CREATE ROLE reeve_planted LOGIN"),
         Lint(
-            name: "Reeve's roles and tenants' are members of nothing, and nobody is a tenant's login or, but for the migrator, the owner",
+            name:
+                "Reeve's roles and tenants' are members of nothing, and nobody is a tenant's login or, but for the migrator, the owner",
             query: """
                 SELECT m.member::regrole || ' is ' || m.roleid::regrole FROM pg_auth_members m
                 WHERE m.member IN (SELECT r.oid FROM (\(roles)) r)
@@ -159,7 +171,8 @@ struct Lint: CustomTestStringConvertible {
                 """),
         Lint(
             name: "no function claims to be leakproof",
-            query: "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname \(ours) AND p.proleakproof",
+            query:
+                "SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname \(ours) AND p.proleakproof",
             plant: "CREATE FUNCTION reeve.planted() RETURNS int LEAKPROOF LANGUAGE sql AS 'SELECT 1'"),
         Lint(
             name: "no extension, foreign server, untrusted language or event trigger is there",
@@ -169,6 +182,8 @@ struct Lint: CustomTestStringConvertible {
                 UNION ALL SELECT 'event trigger ' || evtname FROM pg_event_trigger
                 UNION ALL SELECT 'language ' || lanname FROM pg_language WHERE NOT lanpltrusted AND lanname NOT IN ('internal', 'c')
                 """,
-            plant: "CREATE FUNCTION reeve.f() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN END $f$; CREATE EVENT TRIGGER planted ON ddl_command_start EXECUTE FUNCTION reeve.f()"),
+            plant:
+                "CREATE FUNCTION reeve.f() RETURNS event_trigger LANGUAGE plpgsql AS $f$ BEGIN END $f$; CREATE EVENT TRIGGER planted ON ddl_command_start EXECUTE FUNCTION reeve.f()"
+        ),
     ]
 }

@@ -15,7 +15,10 @@ struct LintTests {
     func tenants(isolation: Isolation) throws {
         let admin = try TenantField.shared.admin("acme", isolation)
         defer { admin.close() }
-        #expect(try admin.execute("SELECT count(*) FROM pg_roles WHERE shobj_description(oid, 'pg_authid') ~ '^reeve tenant '")[0].int(0) >= 6)
+        #expect(
+            try admin.execute(
+                "SELECT count(*) FROM pg_roles WHERE shobj_description(oid, 'pg_authid') ~ '^reeve tenant '")[0].int(0)
+                >= 6)
         for lint in Lint.all {
             let faults = try lint.faults(admin)
             #expect(faults == [], "\(lint.name)")
@@ -52,6 +55,8 @@ struct LintedDatabase: Sendable {
 
 extension Target {
     static let linted: LintedDatabase = {
-        do { return LintedDatabase(settings: try Target().settings) } catch { fatalError("no database to lint: \(error)") }
+        do { return LintedDatabase(settings: try Target().settings) } catch {
+            fatalError("no database to lint: \(error)")
+        }
     }()
 }

@@ -29,25 +29,31 @@ final class TenantField: Sendable {
 
     private init() throws {
         let settings = try TestServer.freshControl(Attacker.server)
-        directory = TenantDirectory(control: Pool(settings, bound: 4, name: "control"), sealer: Sealer(key: SecretKey.random()))
+        directory = TenantDirectory(
+            control: Pool(settings, bound: 4, name: "control"), sealer: Sealer(key: SecretKey.random()))
         let registry = TenantRegistry(directory: directory, actor: "tester")
         try registry.addServer(
-            "main", conninfo: Attacker.server.conninfo(database: "postgres"), region: "eu", sharedDatabase: "attack_shop")
+            "main", conninfo: Attacker.server.conninfo(database: "postgres"), region: "eu",
+            sharedDatabase: "attack_shop")
         var members: [String: Member] = [:]
         for isolation in Isolation.allCases {
             for name in ["acme", "globex"] {
                 let code = "\(name)-\(isolation.rawValue)"
                 let id = try TenantProvisioner(registry: registry).create(
                     TenantRequest(
-                        details: TenantDetails(code: code, name: name, tier: "starter", isolation: isolation, region: "eu"), server: "main",
+                        details: TenantDetails(
+                            code: code, name: name, tier: "starter", isolation: isolation, region: "eu"),
+                        server: "main",
                         template: Self.template))
                 let store = try directory.stores(of: id)[0]
                 let tenant = Tenant(
-                    id: id, code: code, tier: "starter", status: .trial, isolation: isolation, region: "eu", timezone: "UTC", features: [], version: 1)
+                    id: id, code: code, tier: "starter", status: .trial, isolation: isolation, region: "eu",
+                    timezone: "UTC", features: [], version: 1)
                 members[code] = Member(
                     id: id, store: store,
                     attempt: JobAttempt(
-                        jobID: 1, tenant: tenant, queue: "\(code).backups", kind: "backup", number: 1, leaseID: UUID(), traceparent: nil),
+                        jobID: 1, tenant: tenant, queue: "\(code).backups", kind: "backup", number: 1, leaseID: UUID(),
+                        traceparent: nil),
                     password: try directory.password(of: store, tenant: id))
             }
         }
@@ -72,7 +78,9 @@ final class TenantField: Sendable {
     /// A session of a tenant's own login, as a handler with an injected statement has it.
     func login(_ name: String, _ isolation: Isolation, database: String? = nil) throws -> Connection {
         let member = member(name, isolation)
-        var settings = member.store.settings(applicationName: "attack").with(["password": member.password, "passfile": "/dev/null"])
+        var settings = member.store.settings(applicationName: "attack").with([
+            "password": member.password, "passfile": "/dev/null",
+        ])
         if let database { settings = settings.with(["dbname": database]) }
         let connection = try Connection(settings)
         // Sessions start read-only; a statement that is injected turns that off first.

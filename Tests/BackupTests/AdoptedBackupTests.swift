@@ -121,7 +121,9 @@ struct AdoptedBackupTests {
         let backup = try backUp(wayne)
         #expect(backup.rows.values.map { $0 } == [250])
         #expect(backup.text.contains("WAYNE-00250"))
-        for other in ["STRAY-1", "HOOLI-", "UMBRELLA-", "ORG1-", "reeve_fence"] { #expect(!backup.text.contains(other)) }
+        for other in ["STRAY-1", "HOOLI-", "UMBRELLA-", "ORG1-", "reeve_fence"] {
+            #expect(!backup.text.contains(other))
+        }
         // Without the platform's policy it would hold nothing.
         try fixture.adminScript("DROP POLICY tenant ON \"tenant_\(Self.uuid)\".orders")
         let failure = #expect(throws: JobFailure.self) { try backUp(wayne) }

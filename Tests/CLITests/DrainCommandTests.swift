@@ -32,13 +32,16 @@ struct DrainCommandTests {
         #expect(try control.run("queue", "drain", "acme.*").code == 2, "a drain needs a reason")
     }
 
-    @Test("a downgrade lists what no longer fits and needs --yes; a date is kept in the tenant's time zone and can be withdrawn")
+    @Test(
+        "a downgrade lists what no longer fits and needs --yes; a date is kept in the tenant's time zone and can be withdrawn"
+    )
     func setTier() throws {
         let control = try ControlFixture()
         #expect(try control.run("tenant", "set-tier", "acme", "professional").code == 0, "everything fits")
         #expect(try control.run("tenant", "update", "acme", "--timezone", "Europe/Berlin").code == 0)
         let refused = try control.run("tenant", "set-tier", "acme", "starter")
-        #expect(refused.code == 4 && refused.err.contains("custom_reports") && refused.err.contains("--yes"), "\(refused)")
+        #expect(
+            refused.code == 4 && refused.err.contains("custom_reports") && refused.err.contains("--yes"), "\(refused)")
         #expect(try control.run("tenant", "show", "acme", "--json").json["tier"] == "professional")
         let preview = try control.run("tenant", "set-tier", "acme", "starter", "--preview", "--json")
         let what = try preview.json.array?.compactMap { $0["what"]?.string }

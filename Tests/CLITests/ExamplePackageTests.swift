@@ -37,7 +37,8 @@ struct ExamplePackageTests {
         let code = "invoicing-cli"
         #expect(try run("migrate", "up").code == 0)
         #expect(try run("tenant", "create", code).code == 0)
-        defer { _ = try? run("tenant", "create", code, "--undo", "--yes") }  // the server ends with the tests in any case
+        // The server ends with the tests in any case.
+        defer { _ = try? run("tenant", "create", code, "--undo", "--yes") }
         try fixture.insert(invoice: 7, total: "120.50", schema: "tenant_invoicing_cli")
         let kinds = try run("kinds", "list", "--json").json.array?.compactMap { $0["name"]?.string } ?? []
         #expect(kinds.contains("send-invoice") && kinds.contains("backup"))
@@ -49,10 +50,12 @@ struct ExamplePackageTests {
             program: program, arguments: ["worker"], environment: words, supervisor: BuiltProducts.supervisor)
         defer { worker.stop() }
         let done = try run(
-            "enqueue", "\(code).invoices", "send-invoice", "--args", #"{"invoice": 7}"#, "--wait", "--timeout", "40s", "--json")
+            "enqueue", "\(code).invoices", "send-invoice", "--args", #"{"invoice": 7}"#, "--wait", "--timeout", "40s",
+            "--json")
         #expect(done.code == 0, "\(done)")
         #expect(try done.json["result"]?["total"] == "120.50")
-        let missing = try run("enqueue", "\(code).invoices", "send-invoice", "--args", #"{"invoice": 8}"#, "--wait", "--timeout", "40s")
+        let missing = try run(
+            "enqueue", "\(code).invoices", "send-invoice", "--args", #"{"invoice": 8}"#, "--wait", "--timeout", "40s")
         #expect(missing.code == 1 && missing.all.contains("there is no invoice 8"), "\(missing)")
     }
 

@@ -1,3 +1,4 @@
+import EmbeddedPostgres
 import Glibc
 import JobKit
 import Postgres
@@ -77,8 +78,8 @@ struct ControlFixture {
     let conninfo: String
     let settings: ConnectionSettings
 
-    init() throws {
-        settings = try TestServer.freshControl()
+    init(_ server: EmbeddedPostgres = TestServer.shared) throws {
+        settings = try TestServer.freshControl(server)
         conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
         let connection = try Connection(settings)
         defer { connection.close() }

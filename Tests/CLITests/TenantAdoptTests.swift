@@ -25,7 +25,8 @@ import Testing
         platform = "platform_of_\(name)"
         let maintenance = control.settings.with(["dbname": "postgres"])
         let conninfo = maintenance.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
-        #expect(try ReeveRun(["server", "add", "main", conninfo, "--shared-database", platform], environment).code == 0)
+        #expect(
+            try ReeveRun(["server", "add", "main", conninfo, "--shared-database", platform], environment).code == 0)
         let admin = try Connection(maintenance)
         defer { admin.close() }
         try admin.execute("CREATE DATABASE \(quoteIdentifier(platform))")
@@ -33,7 +34,8 @@ import Testing
         let inside = try database()
         defer { inside.close() }
         try inside.executeScript(ReeveRun.read("\(root)/deploy/templates/steel/platform.sql"))
-        try inside.executeScript("CREATE TABLE public.notes (org int, note text); INSERT INTO notes VALUES (1, 'a'), (2, 'b')")
+        try inside.executeScript(
+            "CREATE TABLE public.notes (org int, note text); INSERT INTO notes VALUES (1, 'a'), (2, 'b')")
     }
 
     private func database() throws -> Connection { try Connection(control.settings.with(["dbname": platform])) }
@@ -69,7 +71,9 @@ import Testing
         #expect(try done.code == 0 && done.json["plan"]?["tables"]?.array?.count == 1, "\(done)")
         let shown = try run("tenant", "show", "umbrella-cli", "--json").json
         #expect(shown["status"]?.string == "active" && shown["stores"]?.array?.first?["ready"] == true)
-        #expect(try run("tenant", "adopt", "--pattern", "org_<code>", "--json").json.array?.first?["tenant"]?.string == "umbrella-cli")
+        #expect(
+            try run("tenant", "adopt", "--pattern", "org_<code>", "--json").json.array?.first?["tenant"]?.string
+                == "umbrella-cli")
         #expect(try run("tenant", "repair").code == 0)
         #expect(try run("tenant", "adopt", "umbrella-cli", "--undo").code == 4)
         #expect(try run("tenant", "adopt", "umbrella-cli", "--undo", "--yes").code == 0)

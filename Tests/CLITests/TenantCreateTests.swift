@@ -45,9 +45,13 @@ import Testing
     func refused() throws {
         defer { cleanUp() }
         try addServer()
-        for code in ["a\"b", "a|b", "A", "..", String(repeating: "a", count: 64), "аcme", "-acme", "ab"] {
+        for code in ["a\"b", "a|b", "A", "..", String(repeating: "a", count: 64), "аcme", "ａcme", "-acme", "ab"] {
             let run = try run("tenant", "create", "--", code)
             #expect(run.code == 2 && run.out == "", "\(code) \(run)")
+            let undo = try self.run("tenant", "create", "--undo", "--yes", "--force", "--", code)
+            #expect(undo.code == 3 && undo.out == "" && undo.err.contains("no tenant"), "\(code) \(undo)")
+            let backup = try self.run("enqueue", "\(code).backups", "backup")
+            #expect([2, 3].contains(backup.code) && backup.out == "", "\(code) \(backup)")
         }
         #expect(try run("tenant", "create", "quarry-two", "--tier", "startr").code == 3)
         #expect(

@@ -18,7 +18,9 @@ struct TenantFixture {
             "REEVE_DATABASE_URL": control.conninfo, "REEVE_KEY_FILE": "\(folder)/key", "REEVE_REGION": "eu",
             "REEVE_TEMPLATE": "\(root)/deploy/templates/steel",
         ]
-        guard try ReeveRun(["key", "generate", "\(folder)/key"]).code == 0 else { throw ReeveRun.Failure(what: "key generate") }
+        guard try ReeveRun(["key", "generate", "\(folder)/key"]).code == 0 else {
+            throw ReeveRun.Failure(what: "key generate")
+        }
     }
 
     func cleanUp() {

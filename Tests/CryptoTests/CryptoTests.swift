@@ -12,7 +12,9 @@ struct CryptoTests {
         let opened = try AES256GCM.open(sealed, key: key, associatedData: Array("acme".utf8))
         #expect(String(decoding: opened, as: UTF8.self) == "s3cret")
         #expect(throws: CryptoError.self) { try AES256GCM.open(sealed, key: key, associatedData: Array("globex".utf8)) }
-        #expect(throws: CryptoError.self) { try AES256GCM.open(sealed, key: .random(), associatedData: Array("acme".utf8)) }
+        #expect(throws: CryptoError.self) {
+            try AES256GCM.open(sealed, key: .random(), associatedData: Array("acme".utf8))
+        }
     }
 
     @Test("a sealed value with any byte changed or cut does not open")
@@ -24,7 +26,9 @@ struct CryptoTests {
             #expect(throws: CryptoError.self) { try AES256GCM.open(changed, key: key, associatedData: []) }
         }
         for length in 0..<sealed.count {
-            #expect(throws: CryptoError.self) { try AES256GCM.open(Array(sealed.prefix(length)), key: key, associatedData: []) }
+            #expect(throws: CryptoError.self) {
+                try AES256GCM.open(Array(sealed.prefix(length)), key: key, associatedData: [])
+            }
         }
     }
 
@@ -78,6 +82,9 @@ struct CryptoTests {
     func passwords() {
         let passwords = Set((0..<100).map { _ in generatePassword() })
         #expect(passwords.count == 100)
-        #expect(passwords.allSatisfy { $0.count == 32 && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_".contains($0)) } })
+        #expect(
+            passwords.allSatisfy {
+                $0.count == 32 && $0.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "-_".contains($0)) }
+            })
     }
 }

@@ -17,7 +17,8 @@ struct ChildProcessTests {
         sink: (UnsafeRawBufferPointer) throws -> Void = { _ in }
     ) throws -> ChildProcess.Output {
         try ChildProcess.run(
-            program: "/bin/sh", arguments: ["-c", script], environment: environment, supervisor: BuiltProducts.supervisor,
+            program: "/bin/sh", arguments: ["-c", script], environment: environment,
+            supervisor: BuiltProducts.supervisor,
             stop: stop, deadline: deadline, grace: grace, standardOutput: sink)
     }
 
@@ -30,7 +31,9 @@ struct ChildProcessTests {
     /// The processes whose command line holds this mark.
     private func living(_ mark: String) -> Int {
         ((try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []).count { entry in
-            guard Int(entry) != nil, let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else { return false }
+            guard Int(entry) != nil, let line = FileManager.default.contents(atPath: "/proc/\(entry)/cmdline") else {
+                return false
+            }
             return String(decoding: line, as: UTF8.self).contains(mark)
         }
     }
@@ -131,7 +134,9 @@ struct ChildProcessTests {
     @Test("a missing program names the package to install")
     func missing() throws {
         let error = #expect(throws: ChildProcessError.self) {
-            try ChildProcess.run(program: "rclone-that-is-not-here", arguments: [], environment: path, supervisor: BuiltProducts.supervisor)
+            try ChildProcess.run(
+                program: "rclone-that-is-not-here", arguments: [], environment: path,
+                supervisor: BuiltProducts.supervisor)
         }
         #expect(error?.message.contains("apt-get install") == true)
     }

@@ -90,7 +90,9 @@ struct ProgramFoldersTests {
             refusal(fixture, "\(fixture.folder)/e\u{301}/program", folders: ["\(fixture.folder)/\u{e9}"])
                 .contains("none of the folders"))
         let nested = try fixture.install("#!/bin/sh\n", as: "\u{e9}/sub/sub/program")
-        guard case .finished = try fixture.run(nested, folders: ["\(fixture.folder)/\u{e9}"]) else { Issue.record("refused"); return }
+        guard case .finished = try fixture.run(nested, folders: ["\(fixture.folder)/\u{e9}"]) else {
+            Issue.record("refused"); return
+        }
         chmod("\(fixture.folder)/\u{e9}/sub", 0o777)
         #expect(refusal(fixture, nested, folders: ["\(fixture.folder)/\u{e9}"]).contains("chmod go-w"))
     }

@@ -21,7 +21,8 @@ final class Control {
             """)
         for (code, tier) in [("acme", "starter"), ("globex", "starter"), ("initech", "professional")] {
             _ = try connection.execute(
-                "INSERT INTO reeve.tenant (code, name, tier, isolation, region) VALUES ($1::text, 'Test', $2::text, 'schema', 'local')", [code, tier])
+                "INSERT INTO reeve.tenant (code, name, tier, isolation, region) VALUES ($1::text, 'Test', $2::text, 'schema', 'local')",
+                [code, tier])
         }
     }
 
@@ -39,14 +40,17 @@ final class Control {
     /// Enqueues a job of kind `work`.
     @discardableResult
     func enqueue(_ queue: String = "acme.work", n: Int = 1, more: String = "") throws -> Int64 {
-        try connection.execute("SELECT reeve.enqueue($1::text, 'work', $2::jsonb\(more))", [queue, JSON.object(["n": .int(Int64(n))])])[0].int(0)
+        try connection.execute(
+            "SELECT reeve.enqueue($1::text, 'work', $2::jsonb\(more))", [queue, JSON.object(["n": .int(Int64(n))])])[0]
+            .int(0)
     }
 
     /// Registers a worker that lives for a minute.
     func worker() throws -> UUID {
         let id = UUID()
         _ = try connection.execute(
-            "SELECT reeve.register_worker($1::uuid, 'node', 1, 'test', 'local', '{\"starter\": 10, \"professional\": 10}', NULL, '1 min')", [id])
+            "SELECT reeve.register_worker($1::uuid, 'node', 1, 'test', 'local', '{\"starter\": 10, \"professional\": 10}', NULL, '1 min')",
+            [id])
         return id
     }
 
@@ -60,7 +64,8 @@ final class Control {
     /// Claims as a worker does: again at once while a walk ran out of time.
     @discardableResult
     func claim(
-        _ worker: UUID, _ pool: String = "starter", general: Int = 100, reserved: Int = 0, after cursor: UUID? = nil, queues: [String]? = nil,
+        _ worker: UUID, _ pool: String = "starter", general: Int = 100, reserved: Int = 0, after cursor: UUID? = nil,
+        queues: [String]? = nil,
         on other: Connection? = nil
     ) throws -> [Claimed] {
         var cursor = cursor
@@ -80,39 +85,53 @@ final class Control {
     @discardableResult
     func complete(_ jobs: [Claimed], on other: Connection? = nil) throws -> [Int64: String] {
         let rows = try (other ?? connection).execute(
-            "SELECT id, verdict FROM reeve.complete($1::bigint[], $2::uuid[], NULL)", [jobs.map(\.id), jobs.map(\.lease)])
+            "SELECT id, verdict FROM reeve.complete($1::bigint[], $2::uuid[], NULL)",
+            [jobs.map(\.id), jobs.map(\.lease)])
         return Dictionary(uniqueKeysWithValues: try rows.map { (try $0.int(0), try $0.text(1)) })
     }
 
     /// Ends one attempt in another way than success.
     func settle(_ job: Claimed, _ outcome: String, _ more: [String: JSON] = [:]) throws -> [String] {
-        let item = JSON.object(more.merging(["id": .int(job.id), "lease": .string(job.lease.uuidString), "outcome": .string(outcome)]) { a, _ in a })
-        return try connection.execute("SELECT verdict FROM reeve.settle($1::jsonb)", [JSON.array([item])]).map { try $0.text(0) }
+        let item = JSON.object(
+            more.merging(["id": .int(job.id), "lease": .string(job.lease.uuidString), "outcome": .string(outcome)]) {
+                a, _ in a
+            })
+        return try connection.execute("SELECT verdict FROM reeve.settle($1::jsonb)", [JSON.array([item])]).map {
+            try $0.text(0)
+        }
     }
 
     /// The state of a job as `reeve.job` tells it.
-    func job(_ id: Int64) throws -> JSON { try #require(try connection.execute("SELECT reeve.job($1::bigint)", [id])[0].optionalJSON(0)) }
+    func job(_ id: Int64) throws -> JSON {
+        try #require(try connection.execute("SELECT reeve.job($1::bigint)", [id])[0].optionalJSON(0))
+    }
 
     func state(_ id: Int64) throws -> String? { try job(id)["state"]?.string }
 
     /// Lets this database's clock run ahead: what only a test's own server may do.
     func advanceClock(by interval: String) throws {
         try connection.executeScript(
-            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() + interval '\(interval)' $$")
+            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() + interval '\(interval)' $$"
+        )
     }
 
     /// Stops this database's clock, so that no claim runs out of its 10 ms, however busy the machine is.
     func stopClock() throws {
         let now = try value("SELECT clock_timestamp()") ?? ""
         try connection.executeScript(
-            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT timestamptz '\(now)' $$")
+            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT timestamptz '\(now)' $$"
+        )
     }
 
     /// Counters that differ from what they count; must be empty.
-    func counterFaults() throws -> Int64 { try connection.execute("SELECT count(*) FROM reeve.counter_fault")[0].int(0) }
+    func counterFaults() throws -> Int64 {
+        try connection.execute("SELECT count(*) FROM reeve.counter_fault")[0].int(0)
+    }
 
     /// The SQLSTATE and message with which a statement is refused.
-    func refusal(_ sql: String, _ parameters: [(any PostgresEncodable)?] = [], on other: Connection? = nil) throws -> (String?, String) {
+    func refusal(_ sql: String, _ parameters: [(any PostgresEncodable)?] = [], on other: Connection? = nil) throws -> (
+        String?, String
+    ) {
         do throws(PostgresError) {
             _ = try (other ?? connection).execute(sql, parameters)
             return (nil, "accepted")

@@ -29,7 +29,9 @@ struct DrainTests {
         now = try status(control, id)
         #expect(now["state"] == "drained" && now["done_at"]?.string != nil)
         #expect(try control.claim(worker).isEmpty, "drained is still blocking")
-        #expect(try control.value("SELECT count(*) FROM reeve.audit_entry WHERE action IN ('queue.drain', 'queue.drained')") == "2")
+        #expect(
+            try control.value("SELECT count(*) FROM reeve.audit_entry WHERE action IN ('queue.drain', 'queue.drained')")
+                == "2")
         try control.value("SELECT reeve.resume('acme.*')")
         #expect(try status(control, id)["state"] == "ended")
         #expect(try control.claim(worker).map(\.id) == [waiting], "nothing was deleted")

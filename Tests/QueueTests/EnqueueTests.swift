@@ -10,20 +10,27 @@ struct EnqueueTests {
     @Test(
         "bad input is refused where it enters, with a code and the remedy, and nothing is kept",
         arguments: [
-            ("nobody.work", "work", #"{"n": 1}"#, "RV001", "unknown"), ("work", "work", #"{"n": 1}"#, "RV002", "<tenant code>.<name>"),
-            ("acme.events", "work", #"{"n": 1}"#, "RV002", "<tenant code>.<name>"), ("acme.a.b", "work", #"{"n": 1}"#, "RV002", "<tenant"),
-            ("ACME.work", "work", #"{"n": 1}"#, "RV002", "<tenant"), (#"a"b.work"#, "work", #"{"n": 1}"#, "RV002", "<tenant"),
-            ("acme.work", "nothing", #"{"n": 1}"#, "RV004", "not registered"), ("acme.work", "work", #"{}"#, "RV005", "args.n is missing"),
+            ("nobody.work", "work", #"{"n": 1}"#, "RV001", "unknown"),
+            ("work", "work", #"{"n": 1}"#, "RV002", "<tenant code>.<name>"),
+            ("acme.events", "work", #"{"n": 1}"#, "RV002", "<tenant code>.<name>"),
+            ("acme.a.b", "work", #"{"n": 1}"#, "RV002", "<tenant"),
+            ("ACME.work", "work", #"{"n": 1}"#, "RV002", "<tenant"),
+            (#"a"b.work"#, "work", #"{"n": 1}"#, "RV002", "<tenant"),
+            ("acme.work", "nothing", #"{"n": 1}"#, "RV004", "not registered"),
+            ("acme.work", "work", #"{}"#, "RV005", "args.n is missing"),
             ("acme.work", "work", #"{"n": "1"}"#, "RV005", "args.n must be integer, not string"),
-            ("acme.work", "work", #"{"n": 1.5}"#, "RV005", "integer"), ("acme.work", "work", #"{"n": -1}"#, "RV005", "at least 0"),
-            ("acme.work", "work", #"{"n": 1, "x": 2}"#, "RV005", "args.x is unknown"), ("acme.work", "work", "[]", "RV005", "object"),
+            ("acme.work", "work", #"{"n": 1.5}"#, "RV005", "integer"),
+            ("acme.work", "work", #"{"n": -1}"#, "RV005", "at least 0"),
+            ("acme.work", "work", #"{"n": 1, "x": 2}"#, "RV005", "args.x is unknown"),
+            ("acme.work", "work", "[]", "RV005", "object"),
             ("acme.work", "work", #"{"n": 1, "day": "2026-02-30"}"#, "RV005", "date"),
             ("acme.work", "work", #"{"n": 1, "tags": ["toolong"]}"#, "RV005", "args.tags[0]"),
             ("acme.work", "work", #"{"n": 1, "tags": ["a", "b", "c"]}"#, "RV005", "more than 2 items"),
         ])
     func refusals(_ queue: String, _ kind: String, _ args: String, _ code: String, _ words: String) throws {
         let control = try Control()
-        let (state, message) = try control.refusal("SELECT reeve.enqueue($1::text, $2::text, $3::jsonb)", [queue, kind, args])
+        let (state, message) = try control.refusal(
+            "SELECT reeve.enqueue($1::text, $2::text, $3::jsonb)", [queue, kind, args])
         #expect(state == code)
         #expect(message.contains(words), "\(message)")
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "0")
@@ -34,9 +41,14 @@ struct EnqueueTests {
         let control = try Control()
         let large = JSON.object(["n": .int(1), "tags": .array([.string(String(repeating: "x", count: 1 << 20))])])
         #expect(try control.refusal("SELECT reeve.enqueue('acme.work', 'work', $1::jsonb)", [large]).0 == "RV006")
-        #expect(try control.refusal(#"SELECT reeve.enqueue_many('[{"queue": "acme.work", "kind": "work", "args": {"n": 1}, "que": 1}]')"#).0 == "RV010")
+        #expect(
+            try control.refusal(
+                #"SELECT reeve.enqueue_many('[{"queue": "acme.work", "kind": "work", "args": {"n": 1}, "que": 1}]')"#
+            ).0 == "RV010")
         #expect(try control.refusal(#"SELECT reeve.enqueue_many('{"queue": "acme.work"}')"#).0 == "RV010")
-        #expect(try control.refusal(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', priority => 2000000)"#).0 == "RV010")
+        #expect(
+            try control.refusal(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', priority => 2000000)"#).0
+                == "RV010")
         try control.value("UPDATE reeve.tenant SET status = 'churned' WHERE code = 'globex'")
         try control.value("UPDATE reeve.tenant SET status = 'archived' WHERE code = 'globex'")
         #expect(try control.refusal(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}')"#).0 == "RV009")
@@ -46,7 +58,8 @@ struct EnqueueTests {
     func allOrNone() throws {
         let control = try Control()
         let (state, message) = try control.refusal(
-            #"SELECT reeve.enqueue_many('[{"queue": "acme.work", "kind": "work", "args": {"n": 1}}, {"queue": "acme.work", "kind": "work", "args": {}}]')"#)
+            #"SELECT reeve.enqueue_many('[{"queue": "acme.work", "kind": "work", "args": {"n": 1}}, {"queue": "acme.work", "kind": "work", "args": {}}]')"#
+        )
         #expect(state == "RV005" && message.contains("job 2 of the array"))
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "0")
     }
@@ -55,7 +68,9 @@ struct EnqueueTests {
     func spoof() throws {
         let control = try Control()
         let globex = try control.value("SELECT id FROM reeve.tenant WHERE code = 'globex'")
-        #expect(try control.refusal(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', tenant => $1::uuid)"#, [globex]).0 == "RV003")
+        #expect(
+            try control.refusal(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', tenant => $1::uuid)"#, [globex])
+                .0 == "RV003")
         let login = "login_\(UUID().uuidString.lowercased().prefix(8))"
         try control.connection.executeScript(
             """
@@ -65,7 +80,9 @@ struct EnqueueTests {
         defer { try? control.connection.executeScript("DROP OWNED BY \(login); DROP ROLE \(login)") }
         let theirs = try Connection(control.settings.with(["user": login, "password": "x"]))
         #expect(try control.refusal(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}')"#, on: theirs).0 == "RV003")
-        #expect(try control.refusal(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}')"#, on: theirs).1 == "accepted")
+        #expect(
+            try control.refusal(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}')"#, on: theirs).1 == "accepted"
+        )
         theirs.close()
     }
 
@@ -82,7 +99,9 @@ struct EnqueueTests {
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "0")
     }
 
-    @Test("the same idempotency key gives the first job's id, also to callers that come at once, and other arguments are refused")
+    @Test(
+        "the same idempotency key gives the first job's id, also to callers that come at once, and other arguments are refused"
+    )
     func idempotency() throws {
         let control = try Control()
         let ids = Mutex<[Int64]>([])
@@ -91,7 +110,9 @@ struct EnqueueTests {
             let connection = SendableConnection(try control.another())
             DispatchQueue(label: "caller \(number)").async(group: group) {
                 for _ in 0..<5 {
-                    guard let id = try? connection.value.execute(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', idempotency_key => 'k')"#)[0].int(0)
+                    guard
+                        let id = try? connection.value.execute(
+                            #"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}', idempotency_key => 'k')"#)[0].int(0)
                     else { continue }  // shows as a missing id
                     ids.withLock { $0.append(id) }
                 }
@@ -101,9 +122,13 @@ struct EnqueueTests {
         #expect(ids.withLock { $0.count } == 40)
         #expect(Set(ids.withLock { $0 }).count == 1)
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "1")
-        #expect(try control.refusal(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 2}', idempotency_key => 'k')"#).0 == "RV008")
+        #expect(
+            try control.refusal(#"SELECT reeve.enqueue('acme.work', 'work', '{"n": 2}', idempotency_key => 'k')"#).0
+                == "RV008")
         // Another tenant's key is another key.
-        #expect(try control.refusal(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 2}', idempotency_key => 'k')"#).1 == "accepted")
+        #expect(
+            try control.refusal(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 2}', idempotency_key => 'k')"#).1
+                == "accepted")
     }
 
     @Test("a key whose first transaction rolled back is free")
@@ -175,7 +200,8 @@ struct EnqueueTests {
     func schemas() throws {
         let control = try Control()
         let (_, message) = try control.refusal(
-            #"SELECT reeve.register_kinds('[{"name": "odd", "queue": "odd", "time_limit_ms": 1, "max_attempts": 1, "statuses": [], "schema": {"oneOf": []}}]')"#)
+            #"SELECT reeve.register_kinds('[{"name": "odd", "queue": "odd", "time_limit_ms": 1, "max_attempts": 1, "statuses": [], "schema": {"oneOf": []}}]')"#
+        )
         #expect(message.contains("refused") || message.contains("oneOf"), "\(message)")
         #expect(try control.value("SELECT count(*) FROM reeve.kind WHERE name = 'odd'") == "0")
     }

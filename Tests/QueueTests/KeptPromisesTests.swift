@@ -16,7 +16,9 @@ struct KeptPromisesTests {
         #expect(try control.value(call) == id)
         try control.value("DELETE FROM reeve.kind WHERE name = 'work'")
         #expect(try control.value(call) == id)
-        #expect(try control.refusal(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}', idempotency_key => 'k')"#).0 == "RV007")
+        #expect(
+            try control.refusal(#"SELECT reeve.enqueue('globex.work', 'work', '{"n": 1}', idempotency_key => 'k')"#).0
+                == "RV007")
     }
 
     @Test("a day whose history went to the default partition gets its own partition later, with all its rows")

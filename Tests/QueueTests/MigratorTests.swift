@@ -50,7 +50,10 @@ struct MigratorTests {
             """)
         for row in bodies {
             let text = try row.text(0).lowercased()
-            for clock in ["now()", "clock_timestamp", "current_timestamp", "statement_timestamp", "transaction_timestamp", "localtime", "current_date", "current_time"] {
+            for clock in [
+                "now()", "clock_timestamp", "current_timestamp", "statement_timestamp", "transaction_timestamp",
+                "localtime", "current_date", "current_time",
+            ] {
                 #expect(!text.contains(clock), "\(text.prefix(80)) uses \(clock)")
             }
         }

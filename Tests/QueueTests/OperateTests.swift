@@ -56,7 +56,9 @@ struct OperateTests {
     @Test("explain says why a job does not run")
     func explain() throws {
         let control = try Control()
-        func explain(_ id: Int64) throws -> String { try #require(try control.value("SELECT reeve.explain($1::bigint)", [id])) }
+        func explain(_ id: Int64) throws -> String {
+            try #require(try control.value("SELECT reeve.explain($1::bigint)", [id]))
+        }
         let first = try control.enqueue()
         #expect(try explain(first).contains("no running worker serves the tier \"starter\""))
         let worker = try control.worker()
@@ -95,7 +97,9 @@ struct OperateTests {
         #expect(try control.value("SELECT count(*) FROM reeve.job WHERE state = 'running'") == "1", "its lease lasts")
         try control.value("UPDATE reeve.worker SET lease_until = reeve.clock() - interval '1 s', lease = '10 min'")
         try control.value("SELECT * FROM reeve.rescue_expired()")
-        #expect(try control.value("SELECT count(*) FROM reeve.job WHERE state = 'running'") == "1", "the server started a moment ago")
+        #expect(
+            try control.value("SELECT count(*) FROM reeve.job WHERE state = 'running'") == "1",
+            "the server started a moment ago")
         try control.advanceClock(by: "11 min")
         #expect(try control.value("SELECT jobs FROM reeve.rescue_expired()") == "1")
         #expect(try control.value("SELECT state::text FROM reeve.job") == "available")
@@ -112,13 +116,21 @@ struct OperateTests {
         try control.value("SELECT reeve.cancel($1::bigint)", [id])
         try control.value("SELECT reeve.set_tenant_status('acme', 'suspended', 'unpaid')")
         try control.value("SELECT reeve.set_tenant_tier('acme', 'enterprise', 'sales')")
-        let rows = try control.connection.execute("SELECT action, actor, coalesce(reason, '') FROM reeve.audit_entry ORDER BY id")
-        #expect(try rows.map { try $0.text(0) } == ["queue.pause", "queue.resume", "job.cancel", "tenant.status", "tenant.tier"])
+        let rows = try control.connection.execute(
+            "SELECT action, actor, coalesce(reason, '') FROM reeve.audit_entry ORDER BY id")
+        #expect(
+            try rows.map { try $0.text(0) } == [
+                "queue.pause", "queue.resume", "job.cancel", "tenant.status", "tenant.tier",
+            ])
         #expect(try rows.allSatisfy { try $0.text(1) == "ann@ops" })
         #expect(try rows[0].text(2) == "incident 7" && rows[3].text(2) == "unpaid")
     }
 
-    @Test("nobody edits the audit: not its owner, not a superuser", arguments: ["UPDATE reeve.audit_entry SET actor = 'x'", "DELETE FROM reeve.audit_entry", "TRUNCATE reeve.audit_entry"])
+    @Test(
+        "nobody edits the audit: not its owner, not a superuser",
+        arguments: [
+            "UPDATE reeve.audit_entry SET actor = 'x'", "DELETE FROM reeve.audit_entry", "TRUNCATE reeve.audit_entry",
+        ])
     func auditFixed(_ sql: String) throws {
         let control = try Control()
         try control.value("SELECT reeve.audit(NULL, 'test.entry', 'thing')")
@@ -145,33 +157,42 @@ struct OperateTests {
         try control.advanceClock(by: "40 days")
         try control.value("SELECT reeve.tend_history('30 days')")
         #expect(try control.value("SELECT count(*) FROM reeve.job_history") == "0")
-        #expect(try control.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'reeve.job_history'::regclass").flatMap { Int($0) } ?? 0 < 30)
+        #expect(
+            try control.value("SELECT count(*) FROM pg_inherits WHERE inhparent = 'reeve.job_history'::regclass")
+                .flatMap { Int($0) } ?? 0 < 30)
     }
 
     @Test("roles may call what section 9 of the design gives them and nothing else")
     func roles() throws {
         let control = try Control()
         let allowed: [String: Set<String>] = [
-            "reeve_enqueuer": ["enqueue", "job"], "reeve_viewer": ["list"], "reeve_operator": ["enqueue", "pause", "list", "job"],
+            "reeve_enqueuer": ["enqueue", "job"], "reeve_viewer": ["list"],
+            "reeve_operator": ["enqueue", "pause", "list", "job"],
             "reeve_worker": ["enqueue", "claim", "list", "job"], "reeve_approver": [],
         ]
         let calls = [
-            "enqueue": #"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}')"#, "claim": "SELECT reeve.rescue_orphans()",
-            "pause": "SELECT reeve.check_pattern('a.b'), reeve.pause('initech.*', 'test')", "list": "SELECT count(*) FROM reeve.job_list",
-            "job": "SELECT reeve.job(1)", "table": "SELECT count(*) FROM reeve.job", "forge": "INSERT INTO reeve.audit_entry (actor, login, action, object) VALUES ('x', 'x', 'x', 'x')",
+            "enqueue": #"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}')"#,
+            "claim": "SELECT reeve.rescue_orphans()",
+            "pause": "SELECT reeve.check_pattern('a.b'), reeve.pause('initech.*', 'test')",
+            "list": "SELECT count(*) FROM reeve.job_list",
+            "job": "SELECT reeve.job(1)", "table": "SELECT count(*) FROM reeve.job",
+            "forge": "INSERT INTO reeve.audit_entry (actor, login, action, object) VALUES ('x', 'x', 'x', 'x')",
         ]
         for (role, permitted) in allowed {
             for (name, sql) in calls {
                 let session = try control.another()
                 try session.executeScript("SET ROLE \(role)")
-                let isAllowed = try control.refusal(sql.replacing("reeve.check_pattern('a.b'), ", with: ""), on: session).0 != "42501"
+                let isAllowed =
+                    try control.refusal(sql.replacing("reeve.check_pattern('a.b'), ", with: ""), on: session).0
+                    != "42501"
                 #expect(isAllowed == permitted.contains(name), "\(role) and \(name)")
                 session.close()
             }
         }
     }
 
-    @Test("every SECURITY DEFINER function has a search_path that ends in pg_temp, and PUBLIC may execute only the clock")
+    @Test(
+        "every SECURITY DEFINER function has a search_path that ends in pg_temp, and PUBLIC may execute only the clock")
     func definers() throws {
         let control = try Control()
         let open = try control.connection.execute(
@@ -181,7 +202,8 @@ struct OperateTests {
             """)
         #expect(open.isEmpty)
         let executable = try control.connection.execute(
-            "SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'reeve' AND has_function_privilege('public', p.oid, 'EXECUTE')")
+            "SELECT p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'reeve' AND has_function_privilege('public', p.oid, 'EXECUTE')"
+        )
         #expect(try executable.map { try $0.text(0) } == ["clock"])
     }
 
@@ -189,16 +211,25 @@ struct OperateTests {
     func views() throws {
         let control = try Control()
         let contract = [
-            "job_list": "id,tenant_code,queue,kind,state,hold_reason,attempt,priority,run_at,started_at,finished_at,lease_id,worker_id,progress,error",
-            "tenant_stats": "tenant_code,tier,status,cap,running,available,scheduled,dead", "autoscale": "tier,ready,running,desired_slots",
+            "job_list":
+                "id,tenant_code,queue,kind,state,hold_reason,attempt,priority,run_at,started_at,finished_at,lease_id,worker_id,progress,error",
+            "tenant_stats": "tenant_code,tier,status,cap,running,available,scheduled,dead",
+            "autoscale": "tier,ready,running,desired_slots",
         ]
         for (view, columns) in contract {
-            let actual = try #require(try control.value(
-                "SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = ('reeve.' || $1::text)::regclass AND attnum > 0", [view]))
+            let actual = try #require(
+                try control.value(
+                    "SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = ('reeve.' || $1::text)::regclass AND attnum > 0",
+                    [view]))
             #expect(actual.hasPrefix(columns), "\(view): \(actual)")
         }
         try control.enqueue()
-        #expect(try control.value("SELECT available || ',' || paused || ',' || draining FROM reeve.queue_stats WHERE queue = 'acme.work' AND tier = 'starter'") == "1,false,false")
-        #expect(try control.value("SELECT ready || ',' || desired_slots FROM reeve.autoscale WHERE tier = 'starter'") == "1,1")
+        #expect(
+            try control.value(
+                "SELECT available || ',' || paused || ',' || draining FROM reeve.queue_stats WHERE queue = 'acme.work' AND tier = 'starter'"
+            ) == "1,false,false")
+        #expect(
+            try control.value("SELECT ready || ',' || desired_slots FROM reeve.autoscale WHERE tier = 'starter'")
+                == "1,1")
     }
 }

@@ -5,7 +5,9 @@ import Testing
 
 @Suite("Settle")
 struct SettleTests {
-    @Test("a completion with an old lease changes nothing, one with the current lease moves the job to history, and sending it again is fine")
+    @Test(
+        "a completion with an old lease changes nothing, one with the current lease moves the job to history, and sending it again is fine"
+    )
     func fencing() throws {
         let control = try Control()
         let id = try control.enqueue()
@@ -15,8 +17,10 @@ struct SettleTests {
         #expect(try control.complete(old) == [id: "lost"])
         #expect(try control.state(id) == "running")
         #expect(try control.settle(old[0], "dead", ["reason": "x"]) == ["lost"])
-        #expect(try control.value("SELECT reeve.record_progress($1::bigint, $2::uuid, '{}')", [id, old[0].lease]) == "f")
-        #expect(try control.value("SELECT reeve.record_step($1::bigint, $2::uuid, 's', '{}')", [id, old[0].lease]) == "f")
+        #expect(
+            try control.value("SELECT reeve.record_progress($1::bigint, $2::uuid, '{}')", [id, old[0].lease]) == "f")
+        #expect(
+            try control.value("SELECT reeve.record_step($1::bigint, $2::uuid, 's', '{}')", [id, old[0].lease]) == "f")
         #expect(try control.complete(current).isEmpty)
         #expect(try control.state(id) == "succeeded")
         #expect(try control.complete(current).isEmpty, "a lost acknowledgement is sent again")
@@ -48,7 +52,8 @@ struct SettleTests {
             let claimed = try control.claim(try control.worker())
             #expect(claimed.count == 1)
             #expect(try control.job(id)["attempt"]?.int == Int64(attempt))
-            #expect(try control.settle(claimed[0], "retry", ["delay_ms": 0, "error": .string("boom \(attempt)")]).isEmpty)
+            #expect(
+                try control.settle(claimed[0], "retry", ["delay_ms": 0, "error": .string("boom \(attempt)")]).isEmpty)
             if attempt < 3 {
                 #expect(try control.state(id) == "scheduled")
                 try control.value("SELECT reeve.promote()")
@@ -93,14 +98,16 @@ struct SettleTests {
         func artifact(_ owner: String) -> JSON {
             .array([
                 [
-                    "id": .string(UUID().uuidString), "entity": "backups", "key": .string("\(owner)/backups/2026/11/x"), "bytes": 5,
+                    "id": .string(UUID().uuidString), "entity": "backups", "key": .string("\(owner)/backups/2026/11/x"),
+                    "bytes": 5,
                     "sha256": .string(String(repeating: "a", count: 64)), "manifest": .object([:]), "kept_ms": 1000,
                 ]
             ])
         }
         #expect(throws: PostgresError.self) { try control.settle(claimed[0], "finish", ["artifacts": artifact(other)]) }
         #expect(try control.state(id) == "running")
-        #expect(try control.settle(claimed[0], "finish", ["artifacts": artifact(tenant), "result": ["rows": 3]]).isEmpty)
+        #expect(
+            try control.settle(claimed[0], "finish", ["artifacts": artifact(tenant), "result": ["rows": 3]]).isEmpty)
         #expect(try control.job(id)["artifacts"]?.array?.count == 1)
         #expect(try control.job(id)["result"]?["rows"]?.int == 3)
     }
@@ -110,10 +117,17 @@ struct SettleTests {
         let control = try Control()
         let id = try control.enqueue()
         let claimed = try control.claim(try control.worker())
-        #expect(try control.value("SELECT reeve.record_step($1::bigint, $2::uuid, 'dump', '{\"value\": 1}')", [id, claimed[0].lease]) == "t")
-        #expect(try control.value("SELECT reeve.record_step($1::bigint, $2::uuid, 'dump', '{\"value\": 2}')", [id, claimed[0].lease]) == "t")
+        #expect(
+            try control.value(
+                "SELECT reeve.record_step($1::bigint, $2::uuid, 'dump', '{\"value\": 1}')", [id, claimed[0].lease])
+                == "t")
+        #expect(
+            try control.value(
+                "SELECT reeve.record_step($1::bigint, $2::uuid, 'dump', '{\"value\": 2}')", [id, claimed[0].lease])
+                == "t")
         #expect(try control.value("SELECT reeve.step_result($1::bigint, 'dump') ->> 'value'", [id]) == "1")
-        try control.value("SELECT reeve.record_progress($1::bigint, $2::uuid, '{\"done\": 4}')", [id, claimed[0].lease])
+        try control.value(
+            "SELECT reeve.record_progress($1::bigint, $2::uuid, '{\"done\": 4}')", [id, claimed[0].lease])
         #expect(try control.job(id)["progress"]?["done"]?.int == 4)
     }
 
@@ -126,7 +140,10 @@ struct SettleTests {
         }
         try control.advanceClock(by: "2 min")
         try control.value("SELECT reeve.tend_refusals()")
-        #expect(try control.value("SELECT string_agg(detail ->> 'count', ',') FROM reeve.audit_entry WHERE action = 'job.refused'") == "3")
+        #expect(
+            try control.value(
+                "SELECT string_agg(detail ->> 'count', ',') FROM reeve.audit_entry WHERE action = 'job.refused'") == "3"
+        )
     }
 
     @Test("a suspended tenant's held jobs run again once it is active")

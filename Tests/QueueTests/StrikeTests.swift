@@ -14,7 +14,8 @@ struct StrikeTests {
             session = try control.another()
             id = UUID()
             _ = try session.execute(
-                "SELECT reeve.register_worker($1::uuid, 'node', 1, 'test', 'local', '{\"starter\": 10}', NULL, '1 min')", [id])
+                "SELECT reeve.register_worker($1::uuid, 'node', 1, 'test', 'local', '{\"starter\": 10}', NULL, '1 min')",
+                [id])
         }
 
         /// Ends without a word; the server has noticed when this returns.
@@ -27,7 +28,8 @@ struct StrikeTests {
     }
 
     private func strikes(_ control: Control, _ id: Int64) throws -> String? {
-        try control.value("SELECT strikes || ' ' || (suspect_of IS NOT NULL) FROM reeve.job WHERE id = $1::bigint", [id])
+        try control.value(
+            "SELECT strikes || ' ' || (suspect_of IS NOT NULL) FROM reeve.job WHERE id = $1::bigint", [id])
     }
 
     @Test("a job that was the only suspect in three crashes is dead, and the jobs beside it are not struck")
@@ -75,7 +77,9 @@ struct StrikeTests {
         try control.claim(process.id)
         try process.crash(control)
         #expect(
-            try control.value("SELECT suspect FROM reeve.claim($1::uuid, 'starter', 1, 0) WHERE id IS NOT NULL", [try control.worker()]) == "t")
+            try control.value(
+                "SELECT suspect FROM reeve.claim($1::uuid, 'starter', 1, 0) WHERE id IS NOT NULL",
+                [try control.worker()]) == "t")
     }
 
     @Test("a lease that is lost with the process alive is no strike, nor is a release")

@@ -37,13 +37,17 @@ final class Simulation {
     func number(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &random) }
 
     func backoff(_ attempt: Int) -> Duration {
-        Backoff.exponentialJitter(base: .milliseconds(50), cap: .seconds(2)).delay(afterAttempt: attempt, using: &random)
+        Backoff.exponentialJitter(base: .milliseconds(50), cap: .seconds(2)).delay(
+            afterAttempt: attempt, using: &random)
     }
 
     func newID() -> UUID {
         nextID += 1
         let bytes = withUnsafeBytes(of: nextID.bigEndian) { Array($0) }
-        return UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]))
+        return UUID(
+            uuid: (
+                0, 0, 0, 0, 0, 0, 0, 0, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]
+            ))
     }
 
     func schedule(after delay: Duration, _ action: @escaping () -> Void) {
@@ -57,7 +61,8 @@ final class Simulation {
 
     /// A transaction whose answer may never come, whether it was committed or not.
     func call<T>(
-        from process: SimulatedProcess, _ body: @escaping (inout SimulatedDatabase, Duration) -> T, answer: @escaping (T?) -> Void
+        from process: SimulatedProcess, _ body: @escaping (inout SimulatedDatabase, Duration) -> T,
+        answer: @escaping (T?) -> Void
     ) {
         let dice = isQuiet ? 99 : number(0...99)
         let isCut = process.isPartitioned || dice < 4

@@ -10,7 +10,9 @@ struct SimulationTests {
         return (environment["REEVE_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 1...1_000_000_000), minutes * 60)
     }()
 
-    @Test("killed, stopped, partitioned and stalled workers on a database that goes away lose nothing, double nothing and pass no cap")
+    @Test(
+        "killed, stopped, partitioned and stalled workers on a database that goes away lose nothing, double nothing and pass no cap"
+    )
     func promises() {
         let until = ContinuousClock.now + .seconds(Self.runs.seconds)
         var (seed, events, count) = (Self.runs.first, 0, 0)

@@ -13,7 +13,9 @@ private func run() {
     let words = CommandLine.arguments
     guard words.count > 2, words[1] == "hold" else { exit(2) }
     do {
-        let output = try ChildProcess.run(program: words[2], arguments: Array(words[3...]), environment: ["PATH": "/usr/bin:/bin"]) {
+        let output = try ChildProcess.run(
+            program: words[2], arguments: Array(words[3...]), environment: ["PATH": "/usr/bin:/bin"]
+        ) {
             _ = write(1, $0.baseAddress, $0.count)
         }
         print(output.exit)

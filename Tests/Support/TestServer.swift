@@ -12,18 +12,24 @@ public enum TestServer {
     }()
 
     /// Another server, for tests that crash it or need settings of their own. Its folder goes with `remove`.
-    public static func make(_ name: String, isDurable: Bool = false, settings: [String: String] = [:]) throws -> EmbeddedPostgres {
+    public static func make(_ name: String, isDurable: Bool = false, settings: [String: String] = [:]) throws
+        -> EmbeddedPostgres
+    {
         let directory = "/tmp/reeve-test-\(getpid())-\(name)"
         try removeLeftovers()
         return try EmbeddedPostgres.start(
-            .init(directory: directory, isDurable: isDurable, settings: settings.merging(["shared_buffers": "64MB"]) { a, _ in a }),
+            .init(
+                directory: directory, isDurable: isDurable,
+                settings: settings.merging(["shared_buffers": "64MB"]) { a, _ in a }),
             supervisor: BuiltProducts.supervisor)
     }
 
     private static let counter = Mutex(0)
 
     /// A new database on the shared server: empty, or a copy of another to which nobody is connected.
-    public static func freshDatabase(_ server: EmbeddedPostgres = shared, template: String? = nil) throws -> ConnectionSettings {
+    public static func freshDatabase(_ server: EmbeddedPostgres = shared, template: String? = nil) throws
+        -> ConnectionSettings
+    {
         let name = counter.withLock { counter -> String in
             counter += 1
             return "test_\(counter)"

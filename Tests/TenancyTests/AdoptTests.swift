@@ -72,7 +72,9 @@ struct AdoptTests {
         try sessions.withSession(hooli.store, of: hooli.attempt, stop: StopSignal()) { session in
             try session.write("INSERT INTO products (code, name) VALUES ('HOOLI-new', 'x')")
             #expect(try session.query("SELECT count(*) FROM products JOIN prices ON product_id = id")[0].int(0) == 300)
-            for sql in ["TABLE org_umbrella.invoices", "TABLE \"tenant_\(Platform.uuid)\".orders", "TABLE crm.accounts"] {
+            for sql in [
+                "TABLE org_umbrella.invoices", "TABLE \"tenant_\(Platform.uuid)\".orders", "TABLE crm.accounts",
+            ] {
                 #expect(throws: PostgresError.self) { try session.query(sql) }
             }
         }
@@ -132,7 +134,9 @@ struct AdoptTests {
                 try session.query("SET row_security = on")
                 try session.write("INSERT INTO contacts (org, name) VALUES (\(number), 'mine')")
                 try session.write("DELETE FROM contacts WHERE name = 'mine'")
-                #expect(throws: PostgresError.self) { try session.write("INSERT INTO contacts (org, name) VALUES (0, 'x')") }
+                #expect(throws: PostgresError.self) {
+                    try session.write("INSERT INTO contacts (org, name) VALUES (0, 'x')")
+                }
                 #expect(throws: PostgresError.self) { try session.query("TABLE all_accounts") }
                 #expect(throws: PostgresError.self) { try session.query("TABLE countries") }
             }
@@ -174,7 +178,8 @@ struct AdoptTests {
         let platform = try Platform()
         for number in [1, 2] { try platform.adopt(platform.org(number)) }
         func isSecured() throws -> Bool {
-            try platform.admin.execute("SELECT relrowsecurity FROM pg_class WHERE oid = 'crm.contacts'::regclass")[0].bool(0)
+            try platform.admin.execute("SELECT relrowsecurity FROM pg_class WHERE oid = 'crm.contacts'::regclass")[0]
+                .bool(0)
         }
         let order = firstGoesFirst ? [1, 2] : [2, 1]
         try platform.fleet.provisioner.undo(platform.org(order[0]).details.code, force: true)
@@ -224,10 +229,13 @@ struct AdoptTests {
         thief.details.code = platform.fleet.code("thief")
         #expect(throws: TenancyError.self) { try platform.adopt(thief) }
         // Nor what is marked as a tenant's that this registry does not know.
-        try platform.admin.execute("COMMENT ON SCHEMA tenant_hooli_product IS 'reeve tenant 00000000-0000-4000-8000-000000000000'")
+        try platform.admin.execute(
+            "COMMENT ON SCHEMA tenant_hooli_product IS 'reeve tenant 00000000-0000-4000-8000-000000000000'")
         #expect(throws: TenancyError.self) { try platform.adopt(platform.hooli) }
         for schema in ["pg_catalog", "information_schema", "reeve_fence", "nowhere"] {
-            #expect(throws: TenancyError.self) { try platform.fleet.provisioner.plan(platform.request("x", .schema, [schema])) }
+            #expect(throws: TenancyError.self) {
+                try platform.fleet.provisioner.plan(platform.request("x", .schema, [schema]))
+            }
         }
     }
 
@@ -255,6 +263,8 @@ struct AdoptTests {
         try platform.admin.execute("CREATE ROLE \(login)")
         let failure = #expect(throws: TenancyError.self) { try platform.adopt(hooli) }
         #expect(failure?.kind == .conflict)
-        #expect(try !platform.admin.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = $1::text", [login])[0].bool(0))
+        #expect(
+            try !platform.admin.execute("SELECT rolcanlogin FROM pg_roles WHERE rolname = $1::text", [login])[0].bool(0)
+        )
     }
 }

@@ -12,7 +12,9 @@ struct CircuitTests {
     private static let down = PostgresError(
         sqlState: nil, message: "connection refused", operation: "connect", isConnectionLost: true)
 
-    @Test("three failures in a row open the circuit, one caller tries after the wait, and each failed try doubles it up to five minutes")
+    @Test(
+        "three failures in a row open the circuit, one caller tries after the wait, and each failed try doubles it up to five minutes"
+    )
     func breaker() {
         var breaker = CircuitBreaker()
         var now = ContinuousClock.now
@@ -34,7 +36,9 @@ struct CircuitTests {
         #expect(first == nil, "the count starts again")
     }
 
-    @Test("whatever order of answers, an open circuit lets at most one caller through at a time and closes on an answer", arguments: 0..<200)
+    @Test(
+        "whatever order of answers, an open circuit lets at most one caller through at a time and closes on an answer",
+        arguments: 0..<200)
     func breakerUnderAnyOrder(seed: UInt64) {
         var generator = SeededGenerator(seed: seed)
         var breaker = CircuitBreaker()
@@ -77,7 +81,9 @@ struct CircuitTests {
         #expect(refusal { throw Self.down } == .hold(reason: "circuit_open", .seconds(5)))
         #expect(refusal { Issue.record("an open circuit asks nobody") } == .hold(reason: "circuit_open", .seconds(5)))
         func listed() throws -> Int64 {
-            try fleet.control.withConnection { try $0.execute("SELECT count(*) FROM reeve.circuit_list WHERE error = 'connection refused'")[0].int(0) }
+            try fleet.control.withConnection {
+                try $0.execute("SELECT count(*) FROM reeve.circuit_list WHERE error = 'connection refused'")[0].int(0)
+            }
         }
         #expect(try listed() == 1)
         clock.withLock { $0 += .seconds(5) }
@@ -93,7 +99,9 @@ struct CircuitTests {
         defer { sessions.close() }
         func attempt() throws -> (any Error)? {
             let stores = try fleet.directory.stores(of: tenant.id)
-            do { try sessions.withSession(stores[0], of: tenant.attempt, stop: StopSignal()) { _ in } } catch { return error }
+            do { try sessions.withSession(stores[0], of: tenant.attempt, stop: StopSignal()) { _ in } } catch {
+                return error
+            }
             return nil
         }
         #expect(try attempt() == nil)

@@ -44,7 +44,9 @@ struct FenceTests {
         #expect(try fence.customers() == ["NEW-1", "NEW-2", "OLD-1"])
     }
 
-    @Test("an attempt that enters late stops before it writes, and the rightful one goes on", arguments: Isolation.allCases)
+    @Test(
+        "an attempt that enters late stops before it writes, and the rightful one goes on",
+        arguments: Isolation.allCases)
     func late(isolation: Isolation) throws {
         let fence = try FenceFixture(isolation)
         let first = try fence.claim()

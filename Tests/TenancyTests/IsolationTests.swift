@@ -40,7 +40,8 @@ struct IsolationTests {
                     "UPDATE \(table) SET company = 'taken' RETURNING account_code",
                     "DELETE FROM \(table) RETURNING account_code",
                 ] {
-                    let rows = (try? session.transaction { try session.query(sql) })?.map { (try? $0.text(0)) ?? "" } ?? []
+                    let rows =
+                        (try? session.transaction { try session.query(sql) })?.map { (try? $0.text(0)) ?? "" } ?? []
                     #expect(!rows.contains("SECRET"), "\(entry); \(sql)")
                 }
             }

@@ -13,7 +13,8 @@ struct RegistryTests {
             ("A", "character 1 is \"A\", which must be lower"),
             ("..", "character 1 is \".\""), ("", "0 characters"), ("ab", "2 characters"),
             (String(repeating: "a", count: 64), "64 characters"), (String(repeating: "a", count: 41), "41 characters"),
-            ("аcme", "character 1 is U+0430"), ("acme\u{200B}", "character 5 is U+200B"),
+            ("аcme", "character 1 is U+0430"), ("ａcme", "character 1 is U+FF41"),
+            ("acme\u{200B}", "character 5 is U+200B"),
             ("acme\0", "character 5 is U+0000"),
             ("-acme", "starts or ends with -"), ("acme-", "starts or ends with -"), ("a b", "character 2 is U+0020"),
         ])
@@ -26,7 +27,7 @@ struct RegistryTests {
     @Test("a bad code reaches neither the registry nor the server")
     func badCodeCreatesNothing() throws {
         let fleet = try Fleet()
-        for code in ["a\"b", "a|b", "A", "..", "аcme", String(repeating: "a", count: 64), "acme-owner"] {
+        for code in ["a\"b", "a|b", "A", "..", "аcme", "ａcme", String(repeating: "a", count: 64), "acme-owner"] {
             var request = fleet.request("x", .schema)
             request.details.code = code
             #expect(throws: TenancyError.self) { try fleet.provisioner.create(request) }

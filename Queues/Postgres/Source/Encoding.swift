@@ -75,7 +75,8 @@ extension AnyJob {
 extension Tenant {
     /// A row of `reeve.tenant_facts`.
     init(facts row: Row) throws {
-        guard let status = TenantStatus(rawValue: try row.text(3)), let isolation = Isolation(rawValue: try row.text(4)) else {
+        guard let status = TenantStatus(rawValue: try row.text(3)), let isolation = Isolation(rawValue: try row.text(4))
+        else {
             throw SchemaError(description: "the database knows a tenant status or isolation that this binary does not")
         }
         self.init(

@@ -22,7 +22,8 @@ public struct Command: Sendable {
 
     /// Describes a command.
     public init(
-        _ name: String, _ summary: String, aliases: [String] = [], details: String? = nil, arguments: [CommandArgument] = [],
+        _ name: String, _ summary: String, aliases: [String] = [], details: String? = nil,
+        arguments: [CommandArgument] = [],
         options: [CommandOption] = [], examples: [String] = [], subcommands: [Command] = [],
         run: (@Sendable (Invocation) throws -> ExitCode)? = nil
     ) {

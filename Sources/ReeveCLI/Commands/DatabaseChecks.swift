@@ -155,7 +155,8 @@ struct DatabaseChecks: Sendable {
         for row in kinds {
             do { _ = try folders.check(row.text(1), sha256: row.optionalText(2)) } catch let failure as JobFailure {
                 isWell = false
-                doctor.report("programs", .warn, "\(try row.text(0)): \(failure.message)", "its jobs are held until then")
+                doctor.report(
+                    "programs", .warn, "\(try row.text(0)): \(failure.message)", "its jobs are held until then")
             }
         }
         if !Confinement.isSupported {

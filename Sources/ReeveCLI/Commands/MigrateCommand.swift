@@ -16,6 +16,9 @@ extension Command {
                     try invocation.databaseSettings(), registry: invocation.registry, version: reeveVersion)
                 defer { source.close() }
                 try source.registerKinds()
+                for kind in invocation.registry.overridden.map(\.rawValue).sorted() {
+                    invocation.output.message("note: this program's own kind '\(kind)' takes the built-in one's place")
+                }
                 let numbers = applied.map { JSON.int(Int64($0)) }
                 invocation.output.result(
                     ["applied": .array(numbers)],

@@ -27,7 +27,8 @@ extension Command {
                     Column("QUEUE", "queue"), Column("TIER", "tier"), Column("AVAILABLE", "available", .number),
                     Column("RUNNING", "running", .number), Column("SCHEDULED", "scheduled", .number),
                     Column("HELD", "held", .number), Column("OLDEST", "oldest_available_at", .age),
-                    Column("PAUSED", "paused"), Column("DRAINING", "draining"), Column("REFUSES", "refuse"), Column("BY", "actor"),
+                    Column("PAUSED", "paused"), Column("DRAINING", "draining"), Column("REFUSES", "refuse"),
+                    Column("BY", "actor"),
                     Column("REASON", "reason"),
                 ]
                 invocation.output.list(queues, columns, empty: "no queue has unfinished jobs, and none is paused")
@@ -51,7 +52,8 @@ extension Command {
             },
             queueDrain,
             Command(
-                "resume", "let queues run again", arguments: [CommandArgument("PATTERN", "as it was paused or drained")],
+                "resume", "let queues run again",
+                arguments: [CommandArgument("PATTERN", "as it was paused or drained")],
                 examples: ["reeve queue resume 'acme.*'"]
             ) { invocation in
                 let pattern = invocation.argument("PATTERN")

@@ -22,7 +22,8 @@ extension Command {
             CommandOption("server", "SERVER", "see: reeve server list (the only one)"),
             CommandOption("database", "NAME", "the platform's database (the server's shared one)"),
             CommandOption("tier", "TIER", "see: reeve tiers list (starter)"),
-            CommandOption("status", "STATUS", "its status on the platform (active)", .choice(["trial", "active", "suspended"])),
+            CommandOption(
+                "status", "STATUS", "its status on the platform (active)", .choice(["trial", "active", "suspended"])),
             CommandOption("name", "NAME", "the organisation's name (the code)"),
             CommandOption("external-code", "CODE", "another spelling that the platform uses"),
             CommandOption("timezone", "ZONE", "Europe/Berlin (UTC)"),
@@ -50,7 +51,8 @@ extension Command {
             let plan = try provisioner.plan(request)
             if !invocation.output.isJSON || !invocation.flag("yes") { show(plan, invocation) }
             guard invocation.flag("yes") else {
-                throw CommandError(.refused, "this is the plan; nothing was done", hint: "do it with --yes" + hint(plan))
+                throw CommandError(
+                    .refused, "this is the plan; nothing was done", hint: "do it with --yes" + hint(plan))
             }
             let id = try provisioner.adopt(request, confirmation: invocation.string("confirm-rls"))
             invocation.output.result(
@@ -127,7 +129,8 @@ extension Command {
         let tenant = try registry.show(code)
         guard tenant.document["stores"]?.array?.allSatisfy({ $0["adopted"] == true }) == true else {
             throw CommandError(
-                .refused, "tenant \(code) was not adopted", hint: "reeve tenant create \(code) --undo removes it with its data")
+                .refused, "tenant \(code) was not adopted",
+                hint: "reeve tenant create \(code) --undo removes it with its data")
         }
         try invocation.confirm("Let go of tenant \(code)? The platform's schemas and rows stay.")
         try TenantProvisioner(registry: registry).undo(tenant.code, force: true)

@@ -17,8 +17,8 @@ extension Command {
             let codes = try given.map { [try registry.show($0).code] } ?? registry.list().filter(\.isReady).map(\.code)
             for code in codes { try TenantProvisioner(registry: registry).repair(code) }
             invocation.output.result(
-                ["repaired": .array(codes.map(JSON.string))], codes.isEmpty ? "no tenant has a database" :
-                    "repaired: \(codes.joined(separator: ", "))")
+                ["repaired": .array(codes.map(JSON.string))],
+                codes.isEmpty ? "no tenant has a database" : "repaired: \(codes.joined(separator: ", "))")
             return .done
         }
     }

@@ -34,8 +34,9 @@ extension Command {
         guard let tier = invocation.optionalArgument("TIER") else {
             throw CommandError(.usage, "TIER is missing", hint: "see: reeve tiers list")
         }
-        let unfit = try invocation.connect().execute(
-            "SELECT reeve.tier_change_preview($1::text, $2::text)", [code, tier])[0].json(0).array ?? []
+        let unfit =
+            try invocation.connect().execute(
+                "SELECT reeve.tier_change_preview($1::text, $2::text)", [code, tier])[0].json(0).array ?? []
         if invocation.flag("preview") {
             invocation.output.list(unfit, unfitColumns, empty: "everything of \(code) fits in \(tier)")
             return .done

@@ -15,7 +15,8 @@ extension Command {
         ],
         subcommands: [
             Command(
-                "list", "list the workers", options: [.flag("all", "those that ended, too")], examples: ["reeve worker list"]
+                "list", "list the workers", options: [.flag("all", "those that ended, too")],
+                examples: ["reeve worker list"]
             ) { invocation in
                 let workers = try invocation.objects(
                     """

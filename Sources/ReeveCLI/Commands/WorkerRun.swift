@@ -40,6 +40,9 @@ enum WorkerRun {
         } else {
             log.info("kinds in other languages", ["folders": .array(assembly.programs.paths.map(JSON.string))])
         }
+        for kind in assembly.registry.overridden.map(\.rawValue).sorted() {
+            log.info("this program's own kind takes the built-in one's place", ["kind": .string(kind)])
+        }
         let source = PostgresJobSource(settings, registry: assembly.registry, version: reeveVersion)
         defer { source.close() }
         let worker = Worker(

@@ -29,7 +29,9 @@ struct DemoSeedJob: Job {
         try context.withSession { session in
             try session.transaction {
                 guard try session.query("SELECT NOT EXISTS (SELECT FROM customers)")[0].bool(0) else { return }
-                for (name, value) in [("seed", "\(payload.seed)"), ("marker", payload.marker), ("customers", "\(payload.customers)")] {
+                for (name, value) in [
+                    ("seed", "\(payload.seed)"), ("marker", payload.marker), ("customers", "\(payload.customers)"),
+                ] {
                     try session.query("SELECT set_config('demo.' || $1::text, $2::text, true)", [name, value])
                 }
                 for (index, statement) in statements.enumerated() {

@@ -16,15 +16,19 @@ extension Command {
             """,
         options: [
             CommandOption("directory", "DIR", "where everything lives (.reeve)"),
-            CommandOption("customers", "N", "customers of each demo tenant (400, about 21,000 rows)", .integer(1...100_000)),
-            .flag("no-tenants", "no demo tenants"), .flag("no-worker", "no worker"), .setting(.template), .setting(.log), .setting(.logLevel),
+            CommandOption(
+                "customers", "N", "customers of each demo tenant (400, about 21,000 rows)", .integer(1...100_000)),
+            .flag("no-tenants", "no demo tenants"), .flag("no-worker", "no worker"), .setting(.template),
+            .setting(.log), .setting(.logLevel),
         ], examples: ["reeve dev", "reeve dev --no-tenants --directory /tmp/reeve"]
     ) { invocation in
         let here = FileManager.default.currentDirectoryPath
         let named = invocation.string("directory") ?? ".reeve"
         let directory = named.hasPrefix("/") ? named : "\(here)/\(named)"
         let template = try devTemplate(invocation)
-        let script = FileManager.default.contents(atPath: "\(template)/demo-data.sql").map { String(decoding: $0, as: UTF8.self) }
+        let script = FileManager.default.contents(atPath: "\(template)/demo-data.sql").map {
+            String(decoding: $0, as: UTF8.self)
+        }
         let registry = invocation.registry.adding(script.map { [AnyJob(DemoSeedJob(script: $0))] } ?? [])
         // Before the server: a signal while it starts must stop it, not orphan it.
         let signals = StopSignals()
@@ -60,12 +64,14 @@ extension Command {
         if let named = invocation.configuration[.template] { return named }
         var directory = FileManager.default.currentDirectoryPath
         var candidates = ["\(directory)/deploy/templates/steel"]
-        directory = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/"  // no /proc: not found
+        // Without /proc it is not found.
+        directory = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/"
         while let slash = directory.lastIndex(of: "/"), slash > directory.startIndex {
             directory = String(directory[..<slash])
             candidates.append("\(directory)/deploy/templates/steel")
         }
         if let found = candidates.first(where: { access($0 + "/tenant.sql", R_OK) == 0 }) { return found }
-        throw CommandError(.usage, "the demo's template is not found", hint: "name a folder: --template deploy/templates/steel")
+        throw CommandError(
+            .usage, "the demo's template is not found", hint: "name a folder: --template deploy/templates/steel")
     }
 }

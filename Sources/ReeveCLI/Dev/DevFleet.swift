@@ -21,7 +21,8 @@ struct DevFleet {
     static let tenants = [
         Demo(code: "acme", name: "Acme Stahl GmbH", tier: "starter", isolation: .schema, marker: "ACME"),
         Demo(code: "globex", name: "Globex Steel B.V.", tier: "professional", isolation: .shared, marker: "GLOBEX"),
-        Demo(code: "initech", name: "Initech Metals S.r.l.", tier: "enterprise", isolation: .database, marker: "INITECH"),
+        Demo(
+            code: "initech", name: "Initech Metals S.r.l.", tier: "enterprise", isolation: .database, marker: "INITECH"),
     ]
 
     /// A demo tenant that a platform made before Reeve.
@@ -34,7 +35,9 @@ struct DevFleet {
 
     /// The three ways of naming schemas in `platform.sql`.
     static let adopted = [
-        Adopted(code: "hooli", name: "Hooli Werke AG", schemas: ["tenant_hooli_product", "tenant_hooli_pricing"], value: nil),
+        Adopted(
+            code: "hooli", name: "Hooli Werke AG", schemas: ["tenant_hooli_product", "tenant_hooli_pricing"], value: nil
+        ),
         Adopted(code: "umbrella", name: "Umbrella Tubes Ltd", schemas: ["org_umbrella"], value: nil),
         Adopted(
             code: "wayne", name: "Wayne Alloys Inc", schemas: ["tenant_7d0f4a52-93c1-4f0e-9a55-1c6b9e0d4f10"],
@@ -72,8 +75,11 @@ struct DevFleet {
             ("REEVE_DATABASE_URL", server.conninfo(database: "reeve")), ("REEVE_KEY_FILE", "\(directory)/key"),
             ("REEVE_STORAGE", storage), ("REEVE_REGION", "local"),
             // How another service of the platform connects: it may enqueue and nothing else.
-            ("REEVE_SERVICE_URL", server.conninfo(database: "reeve", user: DevFleet.service)
-                .replacing("passfile=\(server.passwordFile)", with: "passfile=\(directory)/service.pgpass")),
+            (
+                "REEVE_SERVICE_URL",
+                server.conninfo(database: "reeve", user: DevFleet.service)
+                    .replacing("passfile=\(server.passwordFile)", with: "passfile=\(directory)/service.pgpass")
+            ),
         ]
     }
 
@@ -85,7 +91,8 @@ struct DevFleet {
     private static func createDatabase(_ name: String, _ server: EmbeddedPostgres) throws {
         let admin = try Connection(ConnectionSettings(server.conninfo(database: "postgres")))
         defer { admin.close() }
-        if try admin.execute("SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = $1::text)", [name])[0].bool(0) {
+        if try admin.execute("SELECT NOT EXISTS (SELECT FROM pg_database WHERE datname = $1::text)", [name])[0].bool(0)
+        {
             _ = try admin.execute("CREATE DATABASE \(quoteIdentifier(name))")
         }
     }
@@ -106,8 +113,10 @@ struct DevFleet {
                 try provisioner.repair(demo.code)
                 continue
             }
-            let details = TenantDetails(code: demo.code, name: demo.name, tier: demo.tier, isolation: demo.isolation, region: "local")
-            let request = TenantRequest(details: details, server: "local", template: TenantTemplate(directory: template))
+            let details = TenantDetails(
+                code: demo.code, name: demo.name, tier: demo.tier, isolation: demo.isolation, region: "local")
+            let request = TenantRequest(
+                details: details, server: "local", template: TenantTemplate(directory: template))
             try provisioner.create(request) { progress(demo.code, $0) }
         }
         return try made + adoptTenants(provisioner, template: template, except: ready, progress)
@@ -127,7 +136,8 @@ struct DevFleet {
         }
         for demo in DevFleet.adopted where !ready.contains(demo.code) {
             var request = AdoptRequest(
-                details: TenantDetails(code: demo.code, name: demo.name, tier: "professional", isolation: .schema, region: "local"),
+                details: TenantDetails(
+                    code: demo.code, name: demo.name, tier: "professional", isolation: .schema, region: "local"),
                 server: "local", schemas: demo.schemas)
             request.database = DevFleet.platform
             request.value = demo.value
@@ -141,9 +151,12 @@ struct DevFleet {
         let connection = try Connection(settings)
         defer { connection.close() }
         for (index, demo) in DevFleet.tenants.enumerated() {
-            let args: JSON = ["seed": .int(Int64(index + 1)), "marker": .string(demo.marker), "customers": .int(Int64(customers))]
+            let args: JSON = [
+                "seed": .int(Int64(index + 1)), "marker": .string(demo.marker), "customers": .int(Int64(customers)),
+            ]
             _ = try connection.execute(
-                "SELECT reeve.enqueue($1::text, 'demo-seed', $2::jsonb, idempotency_key => 'demo-seed')", ["\(demo.code).demo", args])
+                "SELECT reeve.enqueue($1::text, 'demo-seed', $2::jsonb, idempotency_key => 'demo-seed')",
+                ["\(demo.code).demo", args])
         }
     }
 
@@ -155,7 +168,8 @@ struct DevFleet {
 
     private func makeServiceLogin(_ connection: Connection) throws {
         let file = "\(directory)/service.pgpass"
-        let exists = try connection.execute("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text)", [DevFleet.service])[0].bool(0)
+        let exists = try connection.execute(
+            "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::text)", [DevFleet.service])[0].bool(0)
         if exists, access(file, F_OK) == 0 { return }
         let password = generatePassword()
         let verb = exists ? "ALTER" : "CREATE"

@@ -75,7 +75,8 @@ enum Durations {
     static func parseBytes(_ text: String) -> Int64? {
         let units: [Character: Int64] = ["K": 1 << 10, "M": 1 << 20, "G": 1 << 30]
         let unit = text.last.flatMap { units[$0] }
-        guard let number = Int64(unit == nil ? text : String(text.dropLast())), number > 0, number <= 1 << 50 / (unit ?? 1)
+        guard let number = Int64(unit == nil ? text : String(text.dropLast())), number > 0,
+            number <= 1 << 50 / (unit ?? 1)
         else { return nil }
         return number * (unit ?? 1)
     }

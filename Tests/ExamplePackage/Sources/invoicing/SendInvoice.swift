@@ -9,7 +9,8 @@ struct SendInvoice: Job {
 
     func run(_ payload: Payload, in context: JobContext) throws -> JobOutcome {
         let total = try context.withSession { session in
-            try session.query("SELECT gross_amount::text FROM invoices WHERE id = $1::bigint", [payload.invoice]).first?.text(0)
+            try session.query("SELECT gross_amount::text FROM invoices WHERE id = $1::bigint", [payload.invoice]).first?
+                .text(0)
         }
         guard let total else { return .discarded("there is no invoice \(payload.invoice)") }
         try context.step("sent") { context.log.info("invoice sent", ["total": .string(total)]) }

@@ -1,0 +1,2965 @@
+CREATE ROLE reeve_approver NOLOGIN;
+CREATE ROLE reeve_enqueuer NOLOGIN;
+CREATE ROLE reeve_operator NOLOGIN;
+CREATE ROLE reeve_owner NOLOGIN;
+CREATE ROLE reeve_viewer NOLOGIN;
+CREATE ROLE reeve_worker NOLOGIN;
+
+CREATE SCHEMA reeve;
+
+ALTER SCHEMA reeve OWNER TO reeve_owner;
+
+CREATE TYPE reeve.isolation AS ENUM (
+    'shared',
+    'schema',
+    'database'
+);
+
+ALTER TYPE reeve.isolation OWNER TO reeve_owner;
+
+CREATE TYPE reeve.job_state AS ENUM (
+    'scheduled',
+    'available',
+    'running',
+    'succeeded',
+    'cancelled',
+    'dead'
+);
+
+ALTER TYPE reeve.job_state OWNER TO reeve_owner;
+
+CREATE TYPE reeve.tenant_status AS ENUM (
+    'trial',
+    'active',
+    'suspended',
+    'churned',
+    'archived'
+);
+
+ALTER TYPE reeve.tenant_status OWNER TO reeve_owner;
+
+CREATE TABLE reeve.artifact (
+    id uuid NOT NULL,
+    job_id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    entity text NOT NULL,
+    key text NOT NULL,
+    bytes bigint NOT NULL,
+    sha256 text NOT NULL,
+    manifest jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    expires_at timestamp with time zone,
+    CONSTRAINT artifact_bytes_check CHECK ((bytes >= 0)),
+    CONSTRAINT artifact_check CHECK (((key ~~ ((tenant_id)::text || '/%'::text)) AND (key !~~ '%..%'::text))),
+    CONSTRAINT artifact_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text))
+);
+
+ALTER TABLE reeve.artifact OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_entry (
+    id bigint NOT NULL,
+    tenant_id uuid,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    actor text NOT NULL,
+    login text NOT NULL,
+    action text NOT NULL,
+    object text NOT NULL,
+    reason text,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT audit_entry_action_check CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
+    CONSTRAINT audit_entry_detail_check CHECK ((jsonb_typeof(detail) = 'object'::text)),
+    CONSTRAINT audit_entry_object_check CHECK ((length(object) <= 400)),
+    CONSTRAINT audit_entry_reason_check CHECK ((length(reason) <= 2000))
+);
+
+ALTER TABLE reeve.audit_entry OWNER TO reeve_owner;
+
+CREATE TABLE reeve.cancel_request (
+    job_id bigint NOT NULL,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.cancel_request OWNER TO reeve_owner;
+
+CREATE TABLE reeve.circuit (
+    server text NOT NULL,
+    database text NOT NULL,
+    failures integer NOT NULL,
+    error text NOT NULL,
+    opened_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    retry_at timestamp with time zone NOT NULL,
+    CONSTRAINT circuit_failures_check CHECK ((failures >= 1))
+);
+
+ALTER TABLE reeve.circuit OWNER TO reeve_owner;
+
+CREATE TABLE reeve.dead_letter (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    pool text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL,
+    state reeve.job_state DEFAULT 'dead'::reeve.job_state NOT NULL,
+    priority integer NOT NULL,
+    attempt integer NOT NULL,
+    max_attempts integer NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    worker_id uuid,
+    lease_id uuid,
+    retried_from bigint,
+    created_by text NOT NULL,
+    traceparent text,
+    last_error text,
+    args jsonb NOT NULL,
+    reason text NOT NULL,
+    redriven_as bigint,
+    CONSTRAINT dead_letter_state_check CHECK ((state = 'dead'::reeve.job_state))
+);
+
+ALTER TABLE reeve.dead_letter OWNER TO reeve_owner;
+
+CREATE TABLE reeve.exec_kind (
+    name text NOT NULL,
+    program text NOT NULL,
+    sha256 text,
+    memory_limit bigint NOT NULL,
+    output_limit bigint NOT NULL,
+    environment text[] DEFAULT '{}'::text[] NOT NULL,
+    added_by text DEFAULT reeve.actor() NOT NULL,
+    added_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT exec_kind_environment_check CHECK (((array_position(environment, NULL::text) IS NULL) AND (array_to_string(environment, ','::text) ~ '^([A-Za-z_][A-Za-z0-9_]{0,99}(,|$))*$'::text))),
+    CONSTRAINT exec_kind_memory_limit_check CHECK ((memory_limit >= 16777216)),
+    CONSTRAINT exec_kind_output_limit_check CHECK (((output_limit >= 1024) AND (output_limit <= '17179869184'::bigint))),
+    CONSTRAINT exec_kind_program_check CHECK (((program ~ '^/'::text) AND (length(program) <= 1000) AND (program !~ '[[:cntrl:]]'::text))),
+    CONSTRAINT exec_kind_sha256_check CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text))
+);
+
+ALTER TABLE reeve.exec_kind OWNER TO reeve_owner;
+
+CREATE TABLE reeve.idempotency_key (
+    hash bytea NOT NULL,
+    job_id bigint NOT NULL,
+    digest bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT idempotency_key_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT idempotency_key_hash_check CHECK ((octet_length(hash) = 32))
+);
+
+ALTER TABLE reeve.idempotency_key OWNER TO reeve_owner;
+
+CREATE TABLE reeve.idle_pool (
+    pool text NOT NULL,
+    worker_id uuid NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.idle_pool OWNER TO reeve_owner;
+
+CREATE TABLE reeve.job (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    pool text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL,
+    state reeve.job_state NOT NULL,
+    priority integer DEFAULT 0 NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    rescued integer DEFAULT 0 NOT NULL,
+    max_attempts integer NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    started_at timestamp with time zone,
+    worker_id uuid,
+    lease_id uuid,
+    retried_from bigint,
+    created_by text NOT NULL,
+    hold_reason text,
+    traceparent text,
+    last_error text,
+    progress jsonb,
+    args jsonb NOT NULL,
+    suspect_of uuid,
+    strikes smallint DEFAULT 0 NOT NULL,
+    struck_by uuid,
+    CONSTRAINT job_attempt_check CHECK ((attempt >= 0)),
+    CONSTRAINT job_check CHECK (((state = 'running'::reeve.job_state) = (lease_id IS NOT NULL))),
+    CONSTRAINT job_check1 CHECK (((lease_id IS NULL) = (worker_id IS NULL))),
+    CONSTRAINT job_check2 CHECK (((hold_reason IS NULL) OR (state = 'scheduled'::reeve.job_state))),
+    CONSTRAINT job_max_attempts_check CHECK ((max_attempts >= 1)),
+    CONSTRAINT job_state_check CHECK ((state = ANY (ARRAY['scheduled'::reeve.job_state, 'available'::reeve.job_state, 'running'::reeve.job_state])))
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.5', autovacuum_vacuum_insert_threshold='-1');
+
+ALTER TABLE reeve.job OWNER TO reeve_owner;
+
+CREATE TABLE reeve.job_history (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    pool text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL,
+    state reeve.job_state NOT NULL,
+    priority integer NOT NULL,
+    attempt integer NOT NULL,
+    max_attempts integer NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    worker_id uuid,
+    lease_id uuid,
+    retried_from bigint,
+    created_by text NOT NULL,
+    traceparent text,
+    last_error text,
+    args jsonb NOT NULL,
+    result jsonb,
+    CONSTRAINT job_history_state_check CHECK ((state = ANY (ARRAY['succeeded'::reeve.job_state, 'cancelled'::reeve.job_state])))
+)
+PARTITION BY RANGE (finished_at);
+
+ALTER TABLE reeve.job_history OWNER TO reeve_owner;
+
+CREATE TABLE reeve.job_history_default (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    pool text NOT NULL COLLATE pg_catalog."C",
+    queue text NOT NULL COLLATE pg_catalog."C",
+    kind text NOT NULL,
+    state reeve.job_state NOT NULL,
+    priority integer NOT NULL,
+    attempt integer NOT NULL,
+    max_attempts integer NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    worker_id uuid,
+    lease_id uuid,
+    retried_from bigint,
+    created_by text NOT NULL,
+    traceparent text,
+    last_error text,
+    args jsonb NOT NULL,
+    result jsonb,
+    CONSTRAINT job_history_state_check CHECK ((state = ANY (ARRAY['succeeded'::reeve.job_state, 'cancelled'::reeve.job_state])))
+);
+
+ALTER TABLE reeve.job_history_default OWNER TO reeve_owner;
+
+CREATE TABLE reeve.job_step (
+    job_id bigint NOT NULL,
+    name text NOT NULL,
+    result jsonb NOT NULL,
+    lease_id uuid NOT NULL,
+    finished_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT job_step_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+ALTER TABLE reeve.job_step OWNER TO reeve_owner;
+
+CREATE TABLE reeve.kind (
+    name text NOT NULL,
+    queue text NOT NULL COLLATE pg_catalog."C",
+    schema jsonb NOT NULL,
+    time_limit interval NOT NULL,
+    max_attempts integer NOT NULL,
+    statuses reeve.tenant_status[] NOT NULL,
+    feature text,
+    registered_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT kind_max_attempts_check CHECK (((max_attempts >= 1) AND (max_attempts <= 1000))),
+    CONSTRAINT kind_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,59}$'::text)),
+    CONSTRAINT kind_queue_check CHECK (((queue ~ '^[a-z0-9][a-z0-9-]{0,60}$'::text) AND (queue <> ALL (ARRAY['events'::text, 'audit'::text, 'jobs'::text])))),
+    CONSTRAINT kind_time_limit_check CHECK ((time_limit > '00:00:00'::interval))
+);
+
+ALTER TABLE reeve.kind OWNER TO reeve_owner;
+
+CREATE TABLE reeve.queue_block (
+    pattern text NOT NULL,
+    like_pattern text GENERATED ALWAYS AS (replace(pattern, '*'::text, '%'::text)) STORED NOT NULL,
+    mode text NOT NULL,
+    reason text NOT NULL,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    id bigint NOT NULL,
+    refuse boolean DEFAULT false NOT NULL,
+    expires_at timestamp with time zone,
+    done_at timestamp with time zone,
+    pause jsonb,
+    CONSTRAINT queue_block_check CHECK (((mode = 'drain'::text) OR (NOT (refuse OR (expires_at IS NOT NULL) OR (done_at IS NOT NULL))))),
+    CONSTRAINT queue_block_check1 CHECK (((pause IS NULL) OR (mode = 'drain'::text))),
+    CONSTRAINT queue_block_mode_check CHECK ((mode = ANY (ARRAY['pause'::text, 'drain'::text]))),
+    CONSTRAINT queue_block_pattern_check CHECK ((pattern ~ '^(\*|[a-z0-9][a-z0-9-]*)\.(\*|[a-z0-9][a-z0-9-]*)$'::text)),
+    CONSTRAINT queue_block_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 2000)))
+);
+
+ALTER TABLE reeve.queue_block OWNER TO reeve_owner;
+
+CREATE TABLE reeve.refusal (
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    reason text NOT NULL,
+    minute timestamp with time zone NOT NULL,
+    count bigint DEFAULT 1 NOT NULL
+);
+
+ALTER TABLE reeve.refusal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.schema_migration (
+    number integer NOT NULL,
+    name text NOT NULL,
+    applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+ALTER TABLE reeve.schema_migration OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    code text NOT NULL COLLATE pg_catalog."C",
+    external_code text,
+    name text NOT NULL,
+    tier text NOT NULL,
+    status reeve.tenant_status DEFAULT 'trial'::reeve.tenant_status NOT NULL,
+    status_changed_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    isolation reeve.isolation NOT NULL,
+    region text NOT NULL,
+    timezone text DEFAULT 'UTC'::text NOT NULL,
+    locale text DEFAULT 'en'::text NOT NULL,
+    currency text DEFAULT 'EUR'::text NOT NULL,
+    fiscal_year_start smallint DEFAULT 1 NOT NULL,
+    first_weekday smallint DEFAULT 1 NOT NULL,
+    parent_id uuid,
+    contacts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    flags jsonb DEFAULT '{}'::jsonb NOT NULL,
+    overrides jsonb DEFAULT '{}'::jsonb NOT NULL,
+    trial_ends_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT tenant_check CHECK ((parent_id <> id)),
+    CONSTRAINT tenant_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$'::text)),
+    CONSTRAINT tenant_contacts_check CHECK (((jsonb_typeof(contacts) = 'object'::text) AND ((contacts - ARRAY['primary'::text, 'billing'::text, 'technical'::text, 'owner'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT tenant_external_code_check CHECK (((length(external_code) >= 1) AND (length(external_code) <= 200))),
+    CONSTRAINT tenant_first_weekday_check CHECK (((first_weekday >= 0) AND (first_weekday <= 6))),
+    CONSTRAINT tenant_fiscal_year_start_check CHECK (((fiscal_year_start >= 1) AND (fiscal_year_start <= 12))),
+    CONSTRAINT tenant_flags_check CHECK ((jsonb_typeof(flags) = 'object'::text)),
+    CONSTRAINT tenant_locale_check CHECK ((locale ~ '^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$'::text)),
+    CONSTRAINT tenant_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_overrides_check1 CHECK ((((overrides -> 'concurrency'::text) IS NULL) OR ((jsonb_typeof((overrides -> 'concurrency'::text)) = 'number'::text) AND ((((overrides ->> 'concurrency'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'concurrency'::text))::numeric <= (10000)::numeric))))),
+    CONSTRAINT tenant_region_check CHECK ((region ~ '^[a-z0-9][a-z0-9-]{0,39}$'::text))
+);
+
+ALTER TABLE reeve.tenant OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_backlog (
+    tenant_id uuid NOT NULL,
+    waiting bigint DEFAULT 0 NOT NULL,
+    is_full boolean DEFAULT false NOT NULL,
+    counted_at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.tenant_backlog OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_checkpoint (
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.tenant_checkpoint OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_counter (
+    tenant_id uuid NOT NULL,
+    cap integer NOT NULL,
+    running integer DEFAULT 0 NOT NULL,
+    block_version bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT tenant_counter_cap_check CHECK ((cap >= 1)),
+    CONSTRAINT tenant_counter_running_check CHECK ((running >= 0))
+)
+WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
+
+ALTER TABLE reeve.tenant_counter OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_login (
+    login text NOT NULL,
+    tenant_id uuid NOT NULL
+);
+
+ALTER TABLE reeve.tenant_login OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_server (
+    name text NOT NULL,
+    conninfo text NOT NULL,
+    region text NOT NULL,
+    shared_database text NOT NULL,
+    dump_limit integer DEFAULT 2 NOT NULL,
+    admin_secret bytea,
+    CONSTRAINT tenant_server_conninfo_check CHECK ((conninfo !~* 'password'::text)),
+    CONSTRAINT tenant_server_dump_limit_check CHECK ((dump_limit >= 1)),
+    CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text))
+);
+
+ALTER TABLE reeve.tenant_server OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_status_change (
+    tenant_id uuid NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    was reeve.tenant_status,
+    became reeve.tenant_status NOT NULL,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    reason text,
+    id bigint NOT NULL
+);
+
+ALTER TABLE reeve.tenant_status_change OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_store (
+    tenant_id uuid NOT NULL,
+    server text NOT NULL,
+    database text NOT NULL,
+    schemas text[] NOT NULL,
+    reference_schemas text[] DEFAULT '{}'::text[] NOT NULL,
+    login text NOT NULL,
+    secret bytea NOT NULL,
+    ready boolean DEFAULT false NOT NULL,
+    adopted boolean DEFAULT false NOT NULL,
+    setting_name text DEFAULT 'app.current_tenant'::text NOT NULL,
+    setting_value text,
+    tenant_column text DEFAULT 'tenant_id'::text NOT NULL,
+    enabled_rls text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT tenant_store_database_check CHECK (((octet_length(database) >= 1) AND (octet_length(database) <= 63))),
+    CONSTRAINT tenant_store_login_check CHECK (((octet_length(login) >= 1) AND (octet_length(login) <= 63))),
+    CONSTRAINT tenant_store_schemas_check CHECK ((cardinality(schemas) >= 1)),
+    CONSTRAINT tenant_store_setting_name_check CHECK (((setting_name ~ '^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$'::text) AND (octet_length(setting_name) <= 63))),
+    CONSTRAINT tenant_store_setting_value_check CHECK (((length(setting_value) >= 1) AND (length(setting_value) <= 200))),
+    CONSTRAINT tenant_store_tenant_column_check CHECK (((octet_length(tenant_column) >= 1) AND (octet_length(tenant_column) <= 63)))
+);
+
+ALTER TABLE reeve.tenant_store OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tier (
+    name text NOT NULL,
+    concurrency integer NOT NULL,
+    backlog_limit bigint NOT NULL,
+    backup_retention_days integer NOT NULL,
+    audit_retention_years integer NOT NULL,
+    scheduled_reports integer,
+    trial_days integer DEFAULT 14 NOT NULL,
+    features text[] DEFAULT '{}'::text[] NOT NULL,
+    version bigint DEFAULT 1 NOT NULL,
+    CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
+    CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
+    CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
+    CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
+    CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
+    CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650)))
+);
+
+ALTER TABLE reeve.tier OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tier_change (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    tier text NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    reason text,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    applied_at timestamp with time zone,
+    withdrawn_at timestamp with time zone,
+    CONSTRAINT tier_change_check CHECK (((applied_at IS NULL) OR (withdrawn_at IS NULL))),
+    CONSTRAINT tier_change_reason_check CHECK ((length(reason) <= 2000))
+);
+
+ALTER TABLE reeve.tier_change OWNER TO reeve_owner;
+
+CREATE TABLE reeve.turn (
+    task text NOT NULL
+);
+
+ALTER TABLE reeve.turn OWNER TO reeve_owner;
+
+CREATE TABLE reeve.worker (
+    id uuid NOT NULL,
+    node text NOT NULL,
+    pid integer NOT NULL,
+    version text NOT NULL,
+    region text NOT NULL,
+    pools jsonb DEFAULT '{}'::jsonb NOT NULL,
+    queues text[],
+    started_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    lease interval NOT NULL,
+    lease_until timestamp with time zone NOT NULL,
+    state text DEFAULT 'alive'::text NOT NULL,
+    ended_at timestamp with time zone,
+    backend_pid integer,
+    CONSTRAINT worker_lease_check CHECK (((lease >= '00:00:01'::interval) AND (lease <= '00:10:00'::interval))),
+    CONSTRAINT worker_state_check CHECK ((state = ANY (ARRAY['alive'::text, 'stopping'::text, 'stopped'::text, 'dead'::text])))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.worker OWNER TO reeve_owner;
+
+ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.audit_entry_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE SEQUENCE reeve.job_id
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER TABLE reeve.job_id OWNER TO reeve_owner;
+
+ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.queue_block_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.tenant_status_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.tenant_status_change_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.tier_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.tier_change_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE ONLY reeve.job_history ATTACH PARTITION reeve.job_history_default DEFAULT;
+
+ALTER TABLE ONLY reeve.artifact
+    ADD CONSTRAINT artifact_key_key UNIQUE (key);
+
+ALTER TABLE ONLY reeve.artifact
+    ADD CONSTRAINT artifact_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.audit_entry
+    ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.cancel_request
+    ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY reeve.circuit
+    ADD CONSTRAINT circuit_pkey PRIMARY KEY (server, database);
+
+ALTER TABLE ONLY reeve.dead_letter
+    ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.exec_kind
+    ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.idempotency_key
+    ADD CONSTRAINT idempotency_key_pkey PRIMARY KEY (hash);
+
+ALTER TABLE ONLY reeve.idle_pool
+    ADD CONSTRAINT idle_pool_pkey PRIMARY KEY (pool, worker_id);
+
+ALTER TABLE ONLY reeve.job
+    ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.job_history
+    ADD CONSTRAINT job_history_pkey PRIMARY KEY (id, finished_at);
+
+ALTER TABLE ONLY reeve.job_history_default
+    ADD CONSTRAINT job_history_default_pkey PRIMARY KEY (id, finished_at);
+
+ALTER TABLE ONLY reeve.job_step
+    ADD CONSTRAINT job_step_pkey PRIMARY KEY (job_id, name);
+
+ALTER TABLE ONLY reeve.kind
+    ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.queue_block
+    ADD CONSTRAINT queue_block_id_key UNIQUE (id);
+
+ALTER TABLE ONLY reeve.queue_block
+    ADD CONSTRAINT queue_block_pkey PRIMARY KEY (pattern);
+
+ALTER TABLE ONLY reeve.refusal
+    ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
+
+ALTER TABLE ONLY reeve.schema_migration
+    ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY reeve.tenant
+    ADD CONSTRAINT tenant_code_key UNIQUE (code);
+
+ALTER TABLE ONLY reeve.tenant
+    ADD CONSTRAINT tenant_external_code_key UNIQUE (external_code);
+
+ALTER TABLE ONLY reeve.tenant
+    ADD CONSTRAINT tenant_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.tenant_backlog
+    ADD CONSTRAINT tenant_backlog_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY reeve.tenant_checkpoint
+    ADD CONSTRAINT tenant_checkpoint_pkey PRIMARY KEY (tenant_id, name);
+
+ALTER TABLE ONLY reeve.tenant_counter
+    ADD CONSTRAINT tenant_counter_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY reeve.tenant_login
+    ADD CONSTRAINT tenant_login_pkey PRIMARY KEY (login);
+
+ALTER TABLE ONLY reeve.tenant_server
+    ADD CONSTRAINT tenant_server_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.tenant_status_change
+    ADD CONSTRAINT tenant_status_change_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.tenant_store
+    ADD CONSTRAINT tenant_store_pkey PRIMARY KEY (tenant_id, server, database);
+
+ALTER TABLE ONLY reeve.tenant_store
+    ADD CONSTRAINT tenant_store_server_login_database_key UNIQUE (server, login, database);
+
+ALTER TABLE ONLY reeve.tier
+    ADD CONSTRAINT tier_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.tier_change
+    ADD CONSTRAINT tier_change_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.turn
+    ADD CONSTRAINT turn_pkey PRIMARY KEY (task);
+
+ALTER TABLE ONLY reeve.worker
+    ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
+
+ALTER TABLE reeve.tenant
+    ADD CONSTRAINT tenant_overrides_are_counts CHECK ((reeve.is_count((overrides -> 'concurrency'::text)) AND reeve.is_count((overrides -> 'backlog_limit'::text)) AND reeve.is_count((overrides -> 'backup_retention_days'::text)) AND reeve.is_count((overrides -> 'audit_retention_years'::text)) AND reeve.is_count((overrides -> 'scheduled_reports'::text)))) NOT VALID;
+
+CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
+
+CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
+
+CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
+
+CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
+
+CREATE INDEX dead_letter_tenant ON reeve.dead_letter USING btree (tenant_id, id);
+
+CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
+
+CREATE INDEX job_due ON reeve.job USING btree (run_at, id) WHERE (state = 'scheduled'::reeve.job_state);
+
+CREATE INDEX job_held ON reeve.job USING btree (tenant_id, hold_reason, id) WHERE ((state = 'scheduled'::reeve.job_state) AND (hold_reason IS NOT NULL));
+
+CREATE INDEX job_ready ON reeve.job USING btree (pool, tenant_id, queue, priority, id) WHERE (state = 'available'::reeve.job_state);
+
+CREATE INDEX job_running ON reeve.job USING btree (worker_id) WHERE (state = 'running'::reeve.job_state);
+
+CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = 'scheduled'::reeve.job_state);
+
+CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
+
+CREATE INDEX tenant_status_change_tenant ON reeve.tenant_status_change USING btree (tenant_id, at);
+
+CREATE INDEX tenant_tier ON reeve.tenant USING btree (tier);
+
+CREATE INDEX tier_change_due ON reeve.tier_change USING btree (due_at) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
+
+CREATE UNIQUE INDEX tier_change_pending ON reeve.tier_change USING btree (tenant_id) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
+
+ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
+
+ALTER TABLE ONLY reeve.exec_kind
+    ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
+
+ALTER TABLE ONLY reeve.tenant
+    ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tenant
+    ADD CONSTRAINT tenant_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE;
+
+ALTER TABLE ONLY reeve.tenant_checkpoint
+    ADD CONSTRAINT tenant_checkpoint_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tenant_login
+    ADD CONSTRAINT tenant_login_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tenant_status_change
+    ADD CONSTRAINT tenant_status_change_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tenant_store
+    ADD CONSTRAINT tenant_store_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name);
+
+ALTER TABLE ONLY reeve.tenant_store
+    ADD CONSTRAINT tenant_store_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tier_change
+    ADD CONSTRAINT tier_change_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tier_change
+    ADD CONSTRAINT tier_change_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE;
+
+CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
+ SELECT r.name AS tier,
+    COALESCE(s.ready, (0)::bigint) AS ready,
+    COALESCE(s.running, (0)::bigint) AS running,
+    COALESCE(s.desired, (0)::bigint) AS desired_slots
+   FROM (reeve.tier r
+     LEFT JOIN ( SELECT t.tier,
+            (sum(COALESCE(j.ready, (0)::bigint)))::bigint AS ready,
+            sum(c.running) AS running,
+            (sum(LEAST((c.cap)::bigint, (c.running + COALESCE(j.ready, (0)::bigint)))))::bigint AS desired
+           FROM ((reeve.tenant t
+             JOIN reeve.tenant_counter c ON ((c.tenant_id = t.id)))
+             LEFT JOIN ( SELECT job.tenant_id,
+                    count(*) AS ready
+                   FROM reeve.job
+                  WHERE (job.state = 'available'::reeve.job_state)
+                  GROUP BY job.tenant_id) j ON ((j.tenant_id = t.id)))
+          GROUP BY t.tier) s ON ((s.tier = r.name)));
+
+ALTER TABLE reeve.autoscale OWNER TO reeve_owner;
+
+CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
+ SELECT c.server,
+    c.database,
+    c.failures,
+    c.error,
+    c.opened_at,
+    c.retry_at,
+    ( SELECT count(*) AS count
+           FROM (reeve.tenant_store s
+             JOIN reeve.job j ON (((j.tenant_id = s.tenant_id) AND (j.state = 'scheduled'::reeve.job_state) AND (j.hold_reason = 'circuit_open'::text))))
+          WHERE ((s.server = c.server) AND (s.database = c.database))) AS held
+   FROM reeve.circuit c
+  WHERE (c.retry_at > (reeve.clock() - '00:10:00'::interval));
+
+ALTER TABLE reeve.circuit_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.counter_fault WITH (security_barrier='true') AS
+ SELECT c.tenant_id,
+    c.running AS counted,
+    COALESCE(j.n, 0) AS actual,
+    c.cap
+   FROM (reeve.tenant_counter c
+     LEFT JOIN ( SELECT job.tenant_id,
+            (count(*))::integer AS n
+           FROM reeve.job
+          WHERE (job.state = 'running'::reeve.job_state)
+          GROUP BY job.tenant_id) j ON ((j.tenant_id = c.tenant_id)))
+  WHERE (c.running <> COALESCE(j.n, 0));
+
+ALTER TABLE reeve.counter_fault OWNER TO reeve_owner;
+
+CREATE VIEW reeve.job_list WITH (security_barrier='true') AS
+ SELECT j.id,
+    t.code AS tenant_code,
+    j.queue,
+    j.kind,
+    (j.state)::text AS state,
+    j.hold_reason,
+    j.attempt,
+    j.priority,
+    j.run_at,
+    j.started_at,
+    NULL::timestamp with time zone AS finished_at,
+    j.lease_id,
+    j.worker_id,
+    j.progress,
+    j.last_error AS error,
+    j.created_at
+   FROM (reeve.job j
+     LEFT JOIN reeve.tenant t ON ((t.id = j.tenant_id)))
+UNION ALL
+ SELECT h.id,
+    t.code AS tenant_code,
+    h.queue,
+    h.kind,
+    (h.state)::text AS state,
+    NULL::text AS hold_reason,
+    h.attempt,
+    h.priority,
+    h.run_at,
+    h.started_at,
+    h.finished_at,
+    h.lease_id,
+    h.worker_id,
+    NULL::jsonb AS progress,
+    h.last_error AS error,
+    h.created_at
+   FROM (reeve.job_history h
+     LEFT JOIN reeve.tenant t ON ((t.id = h.tenant_id)))
+UNION ALL
+ SELECT d.id,
+    t.code AS tenant_code,
+    d.queue,
+    d.kind,
+    (d.state)::text AS state,
+    NULL::text AS hold_reason,
+    d.attempt,
+    d.priority,
+    d.run_at,
+    d.started_at,
+    d.finished_at,
+    d.lease_id,
+    d.worker_id,
+    NULL::jsonb AS progress,
+    COALESCE(((d.reason || ': '::text) || d.last_error), d.reason) AS error,
+    d.created_at
+   FROM (reeve.dead_letter d
+     LEFT JOIN reeve.tenant t ON ((t.id = d.tenant_id)));
+
+ALTER TABLE reeve.job_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
+ SELECT q.queue,
+    t.code AS tenant_code,
+    t.tier,
+    q.available,
+    q.scheduled,
+    q.running,
+    q.held,
+    q.oldest_available_at,
+    (EXISTS ( SELECT
+           FROM reeve.queue_block b
+          WHERE ((b.mode = 'pause'::text) AND (q.queue ~~ b.like_pattern)))) AS paused,
+    (EXISTS ( SELECT
+           FROM reeve.queue_block b
+          WHERE ((b.mode = 'drain'::text) AND (q.queue ~~ b.like_pattern)))) AS draining
+   FROM (( SELECT j.queue,
+            j.tenant_id,
+            count(*) FILTER (WHERE (j.state = 'available'::reeve.job_state)) AS available,
+            count(*) FILTER (WHERE ((j.state = 'scheduled'::reeve.job_state) AND (j.hold_reason IS NULL))) AS scheduled,
+            count(*) FILTER (WHERE (j.state = 'running'::reeve.job_state)) AS running,
+            count(*) FILTER (WHERE (j.hold_reason IS NOT NULL)) AS held,
+            min(j.run_at) FILTER (WHERE (j.state = 'available'::reeve.job_state)) AS oldest_available_at
+           FROM reeve.job j
+          GROUP BY j.queue, j.tenant_id) q
+     LEFT JOIN reeve.tenant t ON ((t.id = q.tenant_id)));
+
+ALTER TABLE reeve.queue_stats OWNER TO reeve_owner;
+
+CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
+ SELECT t.code AS tenant_code,
+    t.tier,
+    (t.status)::text AS status,
+    c.cap,
+    c.running,
+    COALESCE(j.available, (0)::bigint) AS available,
+    COALESCE(j.scheduled, (0)::bigint) AS scheduled,
+    COALESCE(d.dead, (0)::bigint) AS dead
+   FROM (((reeve.tenant t
+     JOIN reeve.tenant_counter c ON ((c.tenant_id = t.id)))
+     LEFT JOIN ( SELECT job.tenant_id,
+            count(*) FILTER (WHERE (job.state = 'available'::reeve.job_state)) AS available,
+            count(*) FILTER (WHERE (job.state = 'scheduled'::reeve.job_state)) AS scheduled
+           FROM reeve.job
+          GROUP BY job.tenant_id) j ON ((j.tenant_id = t.id)))
+     LEFT JOIN ( SELECT dead_letter.tenant_id,
+            count(*) AS dead
+           FROM reeve.dead_letter
+          WHERE (dead_letter.redriven_as IS NULL)
+          GROUP BY dead_letter.tenant_id) d ON ((d.tenant_id = t.id)));
+
+ALTER TABLE reeve.tenant_stats OWNER TO reeve_owner;
+
+CREATE VIEW reeve.worker_list WITH (security_barrier='true') AS
+ SELECT w.id,
+    w.node,
+    w.pid,
+    w.version,
+    w.region,
+    w.pools,
+    w.queues,
+    w.state,
+    w.started_at,
+    w.lease_until,
+    w.ended_at,
+    ( SELECT count(*) AS count
+           FROM reeve.job j
+          WHERE ((j.worker_id = w.id) AND (j.state = 'running'::reeve.job_state))) AS running
+   FROM reeve.worker w;
+
+ALTER TABLE reeve.worker_list OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.actor() RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT left(CASE
+      WHEN s.said IS NULL THEN session_user::text
+      WHEN EXISTS (SELECT FROM unnest(ARRAY['reeve_operator', 'reeve_approver', 'reeve_worker', 'reeve_owner']) r WHERE pg_has_role(session_user, r, 'MEMBER')) THEN s.said
+      ELSE session_user || ' for ' || s.said END, 200)
+  FROM (SELECT nullif(btrim(regexp_replace(current_setting('reeve.actor', true), '[[:cntrl:]]+', ' ', 'g')), '') AS said) s
+$$;
+
+ALTER FUNCTION reeve.actor() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text DEFAULT NULL::text, p_memory_limit bigint DEFAULT 536870912, p_output_limit bigint DEFAULT 16777216, p_environment text[] DEFAULT '{}'::text[], p_replace boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_name text := p_kind ->> 'name'; v_was jsonb; v_problem text; v_variable text; v_is_new boolean;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may add kinds' USING ERRCODE = '42501'; END IF;
+  IF v_name IS NULL OR v_name !~ '^[a-z][a-z0-9-]{0,59}$' THEN
+    RAISE EXCEPTION '"%" is not the name of a kind', left(coalesce(v_name, ''), 80) USING ERRCODE = 'RV010', HINT = 'Use a-z, 0-9 and -, for example send-invoice.';
+  END IF;
+  IF p_program IS NULL OR p_program !~ '^/' THEN
+    RAISE EXCEPTION 'the program must be an absolute path' USING ERRCODE = 'RV010', HINT = 'The path on the workers'' hosts, in one of their REEVE_PROGRAMS folders.';
+  END IF;
+  v_problem := reeve.schema_problem(p_kind -> 'schema');
+  IF v_problem IS NOT NULL THEN RAISE EXCEPTION 'the schema of kind "%" is refused: %', v_name, v_problem USING ERRCODE = '22023'; END IF;
+  FOREACH v_variable IN ARRAY p_environment LOOP
+    IF v_variable ~ '^(REEVE_|PG|LD_)' OR v_variable IN ('PATH', 'HOME', 'TMPDIR', 'LANG') THEN
+      RAISE EXCEPTION 'variable % is not for programs to be given', v_variable USING ERRCODE = 'RV010',
+        HINT = 'REEVE_*, PG*, LD_*, PATH, HOME, TMPDIR and LANG are set by the worker or kept from programs.';
+    END IF;
+  END LOOP;
+  -- Two that add the same kind at once wait for each other.
+  LOCK TABLE reeve.exec_kind IN SHARE ROW EXCLUSIVE MODE;
+  SELECT to_jsonb(e) - 'added_by' - 'added_at' INTO v_was FROM reeve.exec_kind e WHERE e.name = v_name;
+  IF FOUND AND NOT p_replace THEN
+    RAISE EXCEPTION 'kind "%" is there already', v_name USING ERRCODE = 'RV012', HINT = 'Change it with: reeve kind add ' || v_name || ' … --replace';
+  END IF;
+  v_is_new := v_was IS NULL;
+  DELETE FROM reeve.exec_kind e WHERE e.name = v_name;
+  INSERT INTO reeve.kind AS k (name, queue, schema, time_limit, max_attempts, statuses, feature)
+  SELECT x.name, x.queue, x.schema, x.time_limit_ms * interval '1 ms', coalesce(x.max_attempts, 5),
+    coalesce(x.statuses, '{trial,active}')::reeve.tenant_status[], x.feature
+  FROM jsonb_to_record(p_kind) AS x (name text, queue text, schema jsonb, time_limit_ms bigint, max_attempts int, statuses text[], feature text)
+  ON CONFLICT (name) DO UPDATE SET queue = excluded.queue, schema = excluded.schema, time_limit = excluded.time_limit, max_attempts = excluded.max_attempts,
+    statuses = excluded.statuses, feature = excluded.feature, registered_at = reeve.clock() WHERE NOT v_is_new;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'kind "%" is one that a binary brings; a program cannot replace it', v_name USING ERRCODE = 'RV012', HINT = 'Choose another name.';
+  END IF;
+  INSERT INTO reeve.exec_kind (name, program, sha256, memory_limit, output_limit, environment)
+  VALUES (v_name, p_program, p_sha256, p_memory_limit, p_output_limit, p_environment);
+  PERFORM reeve.audit(NULL, 'kind.add', 'kind ' || v_name, NULL,
+    jsonb_strip_nulls(jsonb_build_object('program', p_program, 'sha256', p_sha256, 'queue', p_kind ->> 'queue', 'environment', p_environment, 'was', v_was)));
+END $_$;
+
+ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text DEFAULT 'args'::text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+#variable_conflict use_variable
+DECLARE
+  v_type text := schema ->> 'type'; v_is text := jsonb_typeof(value); v_key text; v_item jsonb; v_text text; v_problem text;
+BEGIN
+  IF v_type IS NOT NULL AND v_is <> v_type AND NOT (v_type = 'integer' AND v_is = 'number' AND (value #>> '{}')::numeric % 1 = 0) THEN
+    RETURN format('%s must be %s, not %s', path, v_type, v_is);
+  END IF;
+  IF schema ? 'enum' AND NOT schema -> 'enum' @> jsonb_build_array(value) THEN
+    RETURN format('%s must be one of %s', path, schema ->> 'enum');
+  END IF;
+  CASE v_is
+    WHEN 'object' THEN
+      FOR v_key IN SELECT r FROM jsonb_array_elements_text(schema -> 'required') r WHERE NOT value ? r LIMIT 1 LOOP
+        RETURN format('%s.%s is missing', path, v_key);
+      END LOOP;
+      FOR v_key, v_item IN SELECT * FROM jsonb_each(value) LOOP
+        IF schema -> 'properties' ? v_key THEN
+          v_problem := reeve.args_problem(schema -> 'properties' -> v_key, v_item, path || '.' || v_key);
+          IF v_problem IS NOT NULL THEN RETURN v_problem; END IF;
+        ELSIF schema -> 'additionalProperties' = 'false' THEN
+          RETURN format('%s.%s is unknown; allowed: %s', path, left(v_key, 60),
+            coalesce((SELECT string_agg(k, ', ' ORDER BY k) FROM jsonb_object_keys(schema -> 'properties') k), 'nothing'));
+        END IF;
+      END LOOP;
+    WHEN 'array' THEN
+      IF jsonb_array_length(value) > (schema ->> 'maxItems')::int THEN RETURN format('%s has more than %s items', path, schema ->> 'maxItems'); END IF;
+      IF schema ? 'items' THEN
+        SELECT p INTO v_problem FROM jsonb_array_elements(value) WITH ORDINALITY e (item, n),
+          LATERAL reeve.args_problem(schema -> 'items', e.item, format('%s[%s]', path, e.n - 1)) p WHERE p IS NOT NULL LIMIT 1;
+        RETURN v_problem;
+      END IF;
+    WHEN 'string' THEN
+      v_text := value #>> '{}';
+      IF length(v_text) < (schema ->> 'minLength')::int THEN RETURN format('%s must have at least %s characters', path, schema ->> 'minLength'); END IF;
+      IF length(v_text) > (schema ->> 'maxLength')::int THEN RETURN format('%s must have at most %s characters', path, schema ->> 'maxLength'); END IF;
+      IF schema ? 'pattern' AND v_text !~ (schema ->> 'pattern') THEN RETURN format('%s must match %s', path, schema ->> 'pattern'); END IF;
+      IF schema ->> 'format' = 'uuid' AND v_text !~* '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' THEN RETURN path || ' must be a uuid'; END IF;
+      IF schema ->> 'format' IN ('date', 'date-time') THEN
+        BEGIN
+          IF v_text !~ (CASE schema ->> 'format' WHEN 'date' THEN '^\d{4}-\d\d-\d\d$' ELSE '^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$' END)
+             OR v_text::timestamptz IS NULL THEN RETURN format('%s must be a %s (RFC 3339)', path, schema ->> 'format'); END IF;
+        EXCEPTION WHEN datetime_field_overflow OR invalid_datetime_format THEN
+          RETURN format('%s must be a %s (RFC 3339)', path, schema ->> 'format');
+        END;
+      END IF;
+    WHEN 'number' THEN
+      IF (value #>> '{}')::numeric < (schema ->> 'minimum')::numeric THEN RETURN format('%s must be at least %s', path, schema ->> 'minimum'); END IF;
+      IF (value #>> '{}')::numeric > (schema ->> 'maximum')::numeric THEN RETURN format('%s must be at most %s', path, schema ->> 'maximum'); END IF;
+    ELSE NULL;
+  END CASE;
+  RETURN NULL;
+END $_$;
+
+ALTER FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  INSERT INTO reeve.audit_entry (tenant_id, actor, login, action, object, reason, detail, started_at, ended_at)
+  VALUES (tenant, reeve.actor(), session_user, action, left(object, 400), left(reason, 2000), detail, started,
+          CASE WHEN started IS NULL THEN NULL ELSE reeve.clock() END)
+  RETURNING id
+$$;
+
+ALTER FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_registry() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_new jsonb := to_jsonb(NEW); v_old jsonb := to_jsonb(OLD); v_row jsonb := coalesce(v_new, v_old);
+BEGIN
+  IF v_new IS NOT DISTINCT FROM v_old THEN RETURN NULL; END IF;
+  PERFORM reeve.audit((v_row ->> 'tenant_id')::uuid, 'registry.' || lower(TG_OP), format('%s %s', replace(TG_TABLE_NAME, '_', ' '), coalesce(v_row ->> 'login', v_row ->> 'name')), NULL,
+    jsonb_build_object('columns', (SELECT coalesce(jsonb_agg(k ORDER BY k), '[]') FROM jsonb_object_keys(v_row) k WHERE v_new -> k IS DISTINCT FROM v_old -> k)));
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v record; v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
+BEGIN
+  SELECT j.tenant_id, j.kind, j.queue, j.created_by INTO v FROM reeve.job j WHERE j.id = cancel.id AND (v_owner IS NULL OR j.tenant_id = v_owner);
+  IF NOT FOUND THEN
+    IF EXISTS (SELECT FROM reeve.job_history h WHERE h.id = cancel.id AND (v_owner IS NULL OR h.tenant_id = v_owner))
+       OR EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = cancel.id AND (v_owner IS NULL OR d.tenant_id = v_owner)) THEN
+      RAISE EXCEPTION 'job % has ended', cancel.id USING ERRCODE = 'RV012', HINT = 'What has ended cannot be cancelled; see: reeve jobs show ' || cancel.id;
+    END IF;
+    RAISE EXCEPTION 'there is no job %', cancel.id USING ERRCODE = 'RV011';
+  END IF;
+  IF v.created_by <> session_user AND NOT reeve.is_operator() THEN
+    RAISE EXCEPTION 'job % was enqueued by another login', cancel.id USING ERRCODE = '42501', HINT = 'Ask an operator (role reeve_operator).';
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'job.cancel', 'job ' || cancel.id, NULL, jsonb_build_object('kind', v.kind, 'queue', v.queue));
+  PERFORM 1 FROM reeve.job j WHERE j.id = cancel.id AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    PERFORM reeve.end_cancelled(cancel.id, 'cancelled by ' || reeve.actor());
+    RETURN 'cancelled';
+  END IF;
+  INSERT INTO reeve.cancel_request (job_id) VALUES (cancel.id) ON CONFLICT DO NOTHING;
+  PERFORM pg_notify('reeve_cancel', '');
+  RETURN 'requested';
+END $$;
+
+ALTER FUNCTION reeve.cancel(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cancellations(p_id uuid) RETURNS bigint[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(array_agg(c.job_id), '{}') FROM reeve.cancel_request c JOIN reeve.job j ON j.id = c.job_id AND j.worker_id = p_id AND j.state = 'running'
+$$;
+
+ALTER FUNCTION reeve.cancellations(p_id uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.check_pattern(pattern text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+BEGIN
+  IF pattern IS NULL OR pattern !~ '^(\*|[a-z0-9][a-z0-9-]*)\.(\*|[a-z0-9][a-z0-9-]*)$' THEN
+    RAISE EXCEPTION '"%" is not a queue pattern', left(coalesce(pattern, ''), 120) USING ERRCODE = 'RV002', HINT = 'Use acme.reports, acme.*, *.backups or *.*';
+  END IF;
+END $_$;
+
+ALTER FUNCTION reeve.check_pattern(pattern text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid DEFAULT NULL::uuid, p_queues text[] DEFAULT NULL::text[]) RETURNS TABLE(id bigint, tenant_id uuid, tenant_version bigint, queue text, kind text, attempt integer, first boolean, lease_id uuid, args text, traceparent text, next_cursor uuid, stopped_early boolean, suspect boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  v_lease uuid := gen_random_uuid();
+  v_now timestamptz := reeve.clock();
+  v_until timestamptz := v_now + interval '10 ms';
+  v_want int := p_general + p_reserved;
+  v_enough int := least(p_general + p_reserved, 64);                   -- lanes that one claim looks at for jobs
+  v_after uuid := coalesce(p_cursor, '00000000-0000-0000-0000-000000000000');
+  v_upto uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  v_filtered boolean; v_free int := 0; v_early boolean := false; v_last uuid; v_next uuid;
+  v_lanes uuid[] := '{}'; v_load int[] := '{}'; v_part_lanes uuid[]; v_part_load int[]; v_part_free int;
+  v_tenants uuid[]; v_running int[]; v_room int[]; v_share int;
+BEGIN
+  IF v_want < 1 THEN RETURN; END IF;
+  PERFORM 1 FROM reeve.worker w WHERE w.id = p_worker AND w.state IN ('alive', 'stopping') AND w.lease_until > v_now FOR KEY SHARE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'worker % is dead or its lease has ended', p_worker USING ERRCODE = '55000'; END IF;
+  v_filtered := p_queues IS NOT NULL OR EXISTS (SELECT FROM reeve.queue_block);
+
+  -- The ring: distinct ready tenants from the cursor, by loose index scan, then from the beginning up to the cursor. It ends when
+  -- as many tenants with nothing running are found as there are permits (at most 64): those go before any that has one running.
+  FOR v_round IN 1..2 LOOP
+    WITH RECURSIVE ring AS (
+      SELECT n.tenant_id, l.running, l.runnable, (l.runnable AND l.running = 0)::int AS free, 1 AS place
+      FROM (SELECT j.tenant_id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id > v_after AND j.tenant_id <= v_upto
+            ORDER BY j.tenant_id LIMIT 1) n
+      LEFT JOIN LATERAL (SELECT c.running, c.running < c.cap AND (p_general > 0 OR c.running = 0)
+          AND (NOT v_filtered OR reeve.lane_is_open(p_pool, n.tenant_id, p_queues)) AS runnable
+        FROM reeve.tenant_counter c WHERE c.tenant_id = n.tenant_id) l ON true
+      UNION ALL
+      SELECT n.tenant_id, l.running, l.runnable, r.free + (l.runnable AND l.running = 0)::int, r.place + 1
+      FROM ring r
+      CROSS JOIN LATERAL (SELECT j.tenant_id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool
+          AND j.tenant_id > r.tenant_id AND j.tenant_id <= v_upto ORDER BY j.tenant_id LIMIT 1) n
+      LEFT JOIN LATERAL (SELECT c.running, c.running < c.cap AND (p_general > 0 OR c.running = 0)
+          AND (NOT v_filtered OR reeve.lane_is_open(p_pool, n.tenant_id, p_queues)) AS runnable
+        FROM reeve.tenant_counter c WHERE c.tenant_id = n.tenant_id) l ON true
+      WHERE r.free + v_free < v_enough AND reeve.clock() < v_until)
+    SELECT coalesce(array_agg(r.tenant_id ORDER BY r.place) FILTER (WHERE r.runnable), '{}'),
+           coalesce(array_agg(r.running ORDER BY r.place) FILTER (WHERE r.runnable), '{}'),
+           coalesce(max(r.free), 0), coalesce((array_agg(r.tenant_id ORDER BY r.place DESC))[1], v_last)
+    INTO v_part_lanes, v_part_load, v_part_free, v_last FROM ring r;
+    v_lanes := v_lanes || v_part_lanes;
+    v_load := v_load || v_part_load;
+    v_free := v_free + v_part_free;
+    EXIT WHEN v_free >= v_enough;
+    v_early := reeve.clock() >= v_until;
+    EXIT WHEN v_early OR p_cursor IS NULL;
+    v_upto := p_cursor;
+    v_after := '00000000-0000-0000-0000-000000000000';
+  END LOOP;
+
+  v_next := v_last;
+  IF cardinality(v_lanes) > 0 THEN
+    -- The least loaded lanes; in a full lap the next claim starts behind the last of them, so that equals take turns.
+    SELECT array_agg(l.tenant_id), CASE WHEN v_free >= v_enough OR v_early THEN v_last ELSE (array_agg(l.tenant_id ORDER BY l.place DESC))[1] END
+    INTO v_lanes, v_next
+    FROM (SELECT u.tenant_id, u.place FROM unnest(v_lanes, v_load) WITH ORDINALITY AS u (tenant_id, load, place) ORDER BY u.load, u.place LIMIT 64) l;
+
+    SELECT coalesce(array_agg(l.tenant_id), '{}'), array_agg(l.running), array_agg(l.room), ceil(v_want::numeric / greatest(count(*), 1))::int
+    INTO v_tenants, v_running, v_room, v_share
+    FROM (SELECT c.tenant_id, c.running, c.cap - c.running AS room FROM reeve.tenant_counter c
+          WHERE c.tenant_id = ANY (v_lanes) ORDER BY c.tenant_id FOR UPDATE) l
+    WHERE l.room > 0;
+    v_now := reeve.clock();
+
+    -- A statement of its own, so that it sees every pause that was committed before the counters were locked.
+    RETURN QUERY
+    WITH RECURSIVE lane AS MATERIALIZED (SELECT r.* FROM unnest(v_tenants, v_running, v_room) AS r (tenant_id, running, room)),
+    open_queue AS (
+      SELECT l.tenant_id, n.queue, 1 AS i FROM lane l CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
+        WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = l.tenant_id ORDER BY j.queue LIMIT 1) n
+      UNION ALL
+      SELECT q.tenant_id, n.queue, q.i + 1 FROM open_queue q CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
+        WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = q.tenant_id AND j.queue > q.queue ORDER BY j.queue LIMIT 1) n),
+    candidate AS (
+      SELECT j.id, l.room, l.running, row_number() OVER (PARTITION BY l.tenant_id ORDER BY j.place, q.queue) AS nth
+      FROM open_queue q JOIN lane l USING (tenant_id) CROSS JOIN LATERAL (
+        SELECT y.id, row_number() OVER () AS place FROM (
+          SELECT j.id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = l.tenant_id AND j.queue = q.queue
+          ORDER BY j.priority, j.id LIMIT least(l.room, v_share) FOR UPDATE SKIP LOCKED) y) j
+      WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
+        AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)),
+    ranked AS (
+      SELECT c.id, c.running + c.nth AS rank, count(*) FILTER (WHERE c.running + c.nth > 1) OVER (ORDER BY c.running + c.nth, c.id) AS busy
+      FROM candidate c WHERE c.nth <= c.room),
+    pick AS MATERIALIZED (SELECT k.id, k.rank FROM ranked k WHERE k.rank = 1 OR k.busy <= p_general ORDER BY k.rank, k.id LIMIT v_want),
+    claimed AS (
+      UPDATE reeve.job j SET state = 'running', attempt = j.attempt + 1, worker_id = p_worker, lease_id = v_lease, started_at = v_now, progress = NULL
+      FROM pick k WHERE j.id = k.id AND j.state = 'available'
+      RETURNING j.id, j.tenant_id, j.queue, j.kind, j.attempt, k.rank = 1 AS first, j.args::text AS args, j.traceparent, j.suspect_of IS NOT NULL AS suspect),
+    bump AS (
+      UPDATE reeve.tenant_counter c SET running = c.running + n.n FROM (SELECT d.tenant_id, count(*)::int AS n FROM claimed d GROUP BY 1) n
+      WHERE c.tenant_id = n.tenant_id)
+    SELECT d.id, d.tenant_id, t.version, d.queue, d.kind, d.attempt, d.first, v_lease, d.args, d.traceparent, v_next, v_early, d.suspect
+    FROM claimed d JOIN reeve.tenant t ON t.id = d.tenant_id;
+    IF FOUND THEN RETURN; END IF;
+  END IF;
+  IF v_early THEN
+    RETURN QUERY SELECT NULL::bigint, NULL::uuid, NULL::bigint, NULL::text, NULL::text, NULL::int, NULL::boolean, NULL::uuid, NULL::text, NULL::text, v_next, true, false;
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.clock() RETURNS timestamp with time zone
+    LANGUAGE sql PARALLEL SAFE
+    AS $$SELECT clock_timestamp()$$;
+
+ALTER FUNCTION reeve.clock() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.close_circuit(p_server text, p_database text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  DELETE FROM reeve.circuit c WHERE c.server = p_server AND c.database = p_database;
+  UPDATE reeve.job j SET run_at = reeve.clock()
+  FROM (SELECT h.id FROM reeve.tenant_store s JOIN reeve.job h ON h.tenant_id = s.tenant_id
+        WHERE s.server = p_server AND s.database = p_database AND h.state = 'scheduled' AND h.hold_reason = 'circuit_open'
+        ORDER BY h.id FOR UPDATE OF h SKIP LOCKED) f
+  WHERE j.id = f.id AND j.state = 'scheduled';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.close_circuit(p_server text, p_database text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) RETURNS TABLE(id bigint, verdict text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE v_tenants uuid[]; v_done bigint[];
+BEGIN
+  -- With hash and merge joins off, the join is a walk over the primary key (a hash join over the whole table halved the rate).
+  WITH mine AS MATERIALIZED (
+    SELECT j.id, u.result FROM unnest(p_ids, p_leases, p_results) AS u (id, lease_id, result)
+    JOIN reeve.job j ON j.id = u.id AND j.lease_id = u.lease_id                              -- a lease id means running (CHECK)
+    ORDER BY j.id FOR UPDATE OF j SKIP LOCKED),
+  gone AS (DELETE FROM reeve.job j USING mine m WHERE j.id = m.id RETURNING j.*, m.result),
+  kept AS (
+    INSERT INTO reeve.job_history (id, tenant_id, pool, queue, kind, state, priority, attempt, max_attempts, run_at, created_at, started_at,
+                                   worker_id, lease_id, retried_from, created_by, traceparent, last_error, args, result)
+    SELECT g.id, g.tenant_id, g.pool, g.queue, g.kind, 'succeeded', g.priority, g.attempt, g.max_attempts, g.run_at, g.created_at, g.started_at,
+           g.worker_id, g.lease_id, g.retried_from, g.created_by, g.traceparent, g.last_error, g.args, g.result
+    FROM gone g)
+  SELECT array_agg(g.tenant_id), array_agg(g.id) INTO v_tenants, v_done FROM gone g;
+  IF v_done IS NOT NULL THEN PERFORM reeve.count_down(v_tenants); END IF;
+  IF coalesce(cardinality(v_done), 0) < cardinality(p_ids) THEN
+    RETURN QUERY
+    SELECT u.id, CASE WHEN EXISTS (SELECT FROM reeve.job j WHERE j.id = u.id AND j.lease_id = u.lease_id) THEN 'busy' ELSE 'lost' END
+    FROM unnest(p_ids, p_leases) AS u (id, lease_id)
+    WHERE u.id <> ALL (coalesce(v_done, '{}')) AND NOT reeve.ended_by(u.id, u.lease_id);
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.count_down(p_tenants uuid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+BEGIN
+  UPDATE reeve.tenant_counter c SET running = c.running - l.n
+  FROM (SELECT k.tenant_id, n.n FROM (SELECT u AS tenant_id, count(*)::int AS n FROM unnest(p_tenants) u GROUP BY 1) n
+        JOIN reeve.tenant_counter k ON k.tenant_id = n.tenant_id ORDER BY k.tenant_id FOR UPDATE OF k) l
+  WHERE c.tenant_id = l.tenant_id;
+END $$;
+
+ALTER FUNCTION reeve.count_down(p_tenants uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.drain(pattern text, reason text, refuse boolean DEFAULT false, expires interval DEFAULT NULL::interval) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_id bigint; v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM reeve.check_pattern(pattern);
+  IF reason IS NULL OR btrim(reason) = '' THEN RAISE EXCEPTION 'a drain needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for those who find the queue standing.'; END IF;
+  IF expires <= interval '0' THEN RAISE EXCEPTION 'a drain must expire later than now' USING ERRCODE = 'RV010'; END IF;
+  INSERT INTO reeve.queue_block AS b (pattern, mode, reason, refuse, expires_at) VALUES (pattern, 'drain', reason, coalesce(refuse, false), v_now + expires)
+  ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET mode = 'drain', reason = excluded.reason, actor = excluded.actor, since = excluded.since,
+    refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL,
+    pause = CASE WHEN b.mode = 'pause' THEN jsonb_build_object('reason', b.reason, 'actor', b.actor, 'since', b.since) ELSE b.pause END
+  RETURNING b.id INTO v_id;
+  PERFORM reeve.touch_counters(pattern);
+  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.drain', 'queue ' || pattern, reason,
+    jsonb_build_object('drain', v_id, 'refuse', coalesce(refuse, false), 'expires_at', v_now + expires));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.drain_status(id bigint) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v record; v_running bigint; v_oldest timestamptz; v_jobs jsonb; v_waiting bigint;
+BEGIN
+  SELECT b.* INTO v FROM reeve.queue_block b WHERE b.id = drain_status.id AND b.mode = 'drain';
+  IF NOT FOUND THEN RETURN jsonb_build_object('id', drain_status.id, 'state', 'ended'); END IF;
+  SELECT count(*), min(j.started_at), coalesce(jsonb_agg(j.id ORDER BY j.started_at) FILTER (WHERE j.nth <= 20), '[]') INTO v_running, v_oldest, v_jobs
+  FROM (SELECT r.id, r.started_at, row_number() OVER (ORDER BY r.started_at) AS nth FROM reeve.job r WHERE r.state = 'running' AND r.queue LIKE v.like_pattern) j;
+  IF v_running = 0 AND v.done_at IS NULL THEN
+    UPDATE reeve.queue_block b SET done_at = reeve.clock() WHERE b.id = v.id AND b.done_at IS NULL AND b.mode = 'drain' RETURNING b.done_at INTO v.done_at;
+    IF FOUND THEN
+      PERFORM pg_notify('reeve_drain', v.id::text);
+      PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drained', 'queue ' || v.pattern, v.reason,
+        jsonb_build_object('drain', v.id), v.since);
+    END IF;
+  END IF;
+  SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.queue LIKE v.like_pattern LIMIT 10000) n;
+  RETURN jsonb_build_object('id', v.id, 'pattern', v.pattern, 'state', CASE WHEN v_running = 0 THEN 'drained' ELSE 'draining' END, 'running', v_running,
+    'oldest_started_at', v_oldest, 'jobs', v_jobs, 'waiting', v_waiting, 'waiting_is_exact', v_waiting < 10000, 'refuse', v.refuse, 'since', v.since,
+    'expires_at', v.expires_at, 'done_at', v.done_at, 'actor', v.actor, 'reason', v.reason);
+END $$;
+
+ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT coalesce((overrides ->> 'concurrency')::int, t.concurrency) FROM reeve.tier t WHERE t.name = tier $$;
+
+ALTER FUNCTION reeve.effective_cap(tier text, overrides jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  WITH gone AS (DELETE FROM reeve.job j WHERE j.id = p_id RETURNING j.*)
+  INSERT INTO reeve.job_history (id, tenant_id, pool, queue, kind, state, priority, attempt, max_attempts, run_at, created_at, started_at,
+                                 worker_id, lease_id, retried_from, created_by, traceparent, last_error, args, result)
+  SELECT g.id, g.tenant_id, g.pool, g.queue, g.kind, 'cancelled', g.priority, g.attempt, g.max_attempts, g.run_at, g.created_at, g.started_at,
+         g.worker_id, g.lease_id, g.retried_from, g.created_by, g.traceparent, coalesce(left(p_reason, 2000), g.last_error), g.args, NULL
+  FROM gone g;
+  DELETE FROM reeve.cancel_request c WHERE c.job_id = p_id;
+END $$;
+
+ALTER FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  WITH gone AS (DELETE FROM reeve.job j WHERE j.id = p_id RETURNING j.*)
+  INSERT INTO reeve.dead_letter (id, tenant_id, pool, queue, kind, priority, attempt, max_attempts, run_at, created_at, started_at,
+                                 worker_id, lease_id, retried_from, created_by, traceparent, last_error, args, reason)
+  SELECT g.id, g.tenant_id, g.pool, g.queue, g.kind, g.priority, g.attempt, g.max_attempts, g.run_at, g.created_at, g.started_at,
+         g.worker_id, g.lease_id, g.retried_from, g.created_by, g.traceparent, coalesce(left(p_error, 2000), g.last_error), g.args, left(p_reason, 200)
+  FROM gone g;
+  DELETE FROM reeve.cancel_request c WHERE c.job_id = p_id;
+END $$;
+
+ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = p_id AND h.lease_id = p_lease)
+      OR EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = p_id AND d.lease_id = p_lease)
+$$;
+
+ALTER FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.enqueue(queue text, kind text, args jsonb DEFAULT '{}'::jsonb, run_at timestamp with time zone DEFAULT reeve.clock(), priority integer DEFAULT 0, idempotency_key text DEFAULT NULL::text, max_attempts integer DEFAULT NULL::integer, traceparent text DEFAULT NULL::text, tenant uuid DEFAULT NULL::uuid) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT (reeve.enqueue_many(jsonb_build_array(jsonb_strip_nulls(jsonb_build_object('queue', queue, 'kind', kind, 'run_at', run_at,
+    'priority', priority, 'idempotency_key', idempotency_key, 'max_attempts', max_attempts, 'traceparent', traceparent, 'tenant', tenant))
+    || jsonb_build_object('args', coalesce(args, '{}')))))[1]
+$$;
+
+ALTER FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+#variable_conflict use_variable
+DECLARE
+  v_now timestamptz := reeve.clock();
+  v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
+  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint; v_size int;
+  v_ids bigint[] := '{}'; v_at text; v_last_code text := ''; v_last_queue text := ''; v_last_kind text := '';
+  n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
+  n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
+BEGIN
+  IF jsonb_typeof(jobs) IS DISTINCT FROM 'array' THEN
+    RAISE EXCEPTION 'jobs must be an array' USING ERRCODE = 'RV010', HINT = 'Pass [{"queue": "acme.reports", "kind": "report", "args": {}}].';
+  END IF;
+  IF jsonb_array_length(jobs) > 10000 THEN
+    RAISE EXCEPTION 'more than 10000 jobs in one call' USING ERRCODE = 'RV010', HINT = 'Enqueue them in several calls, in one transaction or more.';
+  END IF;
+  FOR v IN SELECT e.item AS item, e.n AS n, x.* FROM jsonb_array_elements(jobs) WITH ORDINALITY e (item, n),
+      LATERAL jsonb_to_record(CASE WHEN jsonb_typeof(e.item) = 'object' THEN e.item END) AS x (queue text, kind text, args jsonb, run_at timestamptz, priority int,
+        idempotency_key text, max_attempts int, traceparent text, tenant uuid) ORDER BY e.n LOOP
+    v_at := CASE WHEN jsonb_array_length(jobs) > 1 THEN format(' (job %s of the array)', v.n) ELSE '' END;
+    IF jsonb_typeof(v.item) <> 'object' THEN RAISE EXCEPTION 'a job must be an object%', v_at USING ERRCODE = 'RV010'; END IF;
+    IF v.item - ARRAY['queue', 'kind', 'args', 'run_at', 'priority', 'idempotency_key', 'max_attempts', 'traceparent', 'tenant'] <> '{}' THEN
+      RAISE EXCEPTION 'a job has an unknown field%', v_at USING ERRCODE = 'RV010',
+        HINT = 'Known: queue, kind, args, run_at, priority, idempotency_key, max_attempts, traceparent, tenant.';
+    END IF;
+    IF v.queue IS NULL OR v.queue !~ '^[a-z0-9][a-z0-9-]*\.[a-z0-9][a-z0-9-]{0,60}$' OR split_part(v.queue, '.', 2) IN ('events', 'audit', 'jobs') THEN
+      RAISE EXCEPTION 'queue "%" is not <tenant code>.<name>%', left(coalesce(v.queue, ''), 120), v_at USING ERRCODE = 'RV002',
+        HINT = 'For example acme.reports: lower case, digits and -; the names events, audit and jobs are taken.';
+    END IF;
+    v_code := split_part(v.queue, '.', 1);
+    IF v_code <> v_last_code THEN
+      v_last_code := v_code;
+      SELECT t.id, t.code, t.tier, t.status, b.is_full INTO v_tenant
+      FROM reeve.tenant t LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id WHERE t.code = v_code COLLATE "C";
+      IF NOT FOUND AND v_owner IS NULL THEN
+        RAISE EXCEPTION 'tenant "%" is unknown%', left(v_code, 80), v_at USING ERRCODE = 'RV001', HINT = 'Create it with: reeve tenant create <code> --tier <tier> --isolation <isolation>';
+      END IF;
+    END IF;
+    IF (v.tenant IS NOT NULL AND v.tenant IS DISTINCT FROM v_tenant.id) OR (v_owner IS NOT NULL AND v_owner IS DISTINCT FROM v_tenant.id) THEN
+      RAISE EXCEPTION 'queue "%" belongs to another tenant%', v.queue, v_at USING ERRCODE = 'RV003', HINT = 'The queue''s prefix must be the code of the tenant that is named or that the login belongs to.';
+    END IF;
+    IF v.idempotency_key IS NOT NULL THEN
+      IF length(v.idempotency_key) NOT BETWEEN 1 AND 500 THEN RAISE EXCEPTION 'idempotency_key must have 1 to 500 characters%', v_at USING ERRCODE = 'RV010'; END IF;
+      v_hash := sha256(convert_to(jsonb_build_array(v_tenant.id, 'sql', v.idempotency_key)::text, 'UTF8'));
+      v_digest := sha256(convert_to(jsonb_build_array(v.queue, v.kind, coalesce(v.args, '{}'))::text, 'UTF8'));
+      SELECT i.job_id, i.digest INTO v_known FROM reeve.idempotency_key i WHERE i.hash = v_hash;
+      IF FOUND AND v_known.digest = v_digest THEN
+        v_ids := v_ids || v_known.job_id;
+        CONTINUE;
+      END IF;
+    END IF;
+    IF v_tenant.status = 'archived' THEN
+      RAISE EXCEPTION 'tenant "%" is archived%', v_code, v_at USING ERRCODE = 'RV009', HINT = 'Its data is purged; nothing can run for it any more.';
+    END IF;
+    IF v_tenant.is_full THEN
+      RAISE EXCEPTION 'the backlog of tenant "%" is full%', v_code, v_at USING ERRCODE = 'RV007', HINT = 'Wait for its jobs to run, or raise backlog_limit of its tier.';
+    END IF;
+    IF v.queue <> v_last_queue THEN
+      v_last_queue := v.queue;
+      SELECT b.pattern, b.reason INTO v_block FROM reeve.queue_block b WHERE b.refuse AND v.queue LIKE b.like_pattern LIMIT 1;
+      IF FOUND THEN
+        RAISE EXCEPTION 'queue "%" is draining and refuses new jobs (%): %', v.queue, v_block.pattern, left(v_block.reason, 200) || v_at USING ERRCODE = 'RV013',
+          HINT = 'Enqueue again when it is open; see: reeve queue list';
+      END IF;
+    END IF;
+    IF v.n = 1 OR v.kind IS DISTINCT FROM v_last_kind THEN
+      v_last_kind := v.kind;
+      SELECT k.name, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
+      IF NOT FOUND THEN
+        RAISE EXCEPTION 'kind "%" is not registered%', left(coalesce(v.kind, ''), 80), v_at USING ERRCODE = 'RV004',
+          HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
+      END IF;
+    END IF;
+    v_size := octet_length(v.args::text);
+    IF v_size > 1048576 THEN
+      RAISE EXCEPTION 'the arguments are over 1 MiB%', v_at USING ERRCODE = 'RV006', HINT = 'Store the data and pass its key.';
+    END IF;
+    IF v_size > 130 AND jsonb_path_exists(v.args, '$.**{65}') THEN             -- 65 levels take two characters each
+      RAISE EXCEPTION 'the arguments are nested deeper than 64 levels%', v_at USING ERRCODE = 'RV006', HINT = 'Store the data and pass its key.';
+    END IF;
+    v_problem := reeve.args_problem(v_kind.schema, coalesce(v.args, '{}'));
+    IF v_problem IS NOT NULL THEN
+      RAISE EXCEPTION 'the arguments do not match kind "%": %', v.kind, v_problem || v_at USING ERRCODE = 'RV005', HINT = 'See: reeve kinds show ' || v.kind;
+    END IF;
+    IF v.priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000%', v_at USING ERRCODE = 'RV010'; END IF;
+    IF v.max_attempts NOT BETWEEN 1 AND 1000 THEN RAISE EXCEPTION 'max_attempts must be from 1 to 1000%', v_at USING ERRCODE = 'RV010'; END IF;
+    IF v.traceparent !~ '^[!-~]{0,128}$' THEN RAISE EXCEPTION 'traceparent must be at most 128 printable characters of ASCII%', v_at USING ERRCODE = 'RV010'; END IF;
+    IF v.run_at NOT BETWEEN v_now - interval '10 years' AND v_now + interval '10 years' THEN
+      RAISE EXCEPTION 'run_at must be within ten years%', v_at USING ERRCODE = 'RV010';
+    END IF;
+
+    v_id := nextval('reeve.job_id');
+    IF v.idempotency_key IS NOT NULL THEN
+      INSERT INTO reeve.idempotency_key (hash, job_id, digest) VALUES (v_hash, v_id, v_digest) ON CONFLICT (hash) DO NOTHING;
+      IF NOT FOUND THEN
+        SELECT i.job_id, i.digest INTO v_known FROM reeve.idempotency_key i WHERE i.hash = v_hash;
+        IF NOT FOUND THEN RAISE EXCEPTION 'the first use of this idempotency key is not visible to this transaction%', v_at USING ERRCODE = '40001'; END IF;
+        IF v_known.digest <> v_digest THEN
+          RAISE EXCEPTION 'the idempotency key was used for job % with other arguments%', v_known.job_id, v_at USING ERRCODE = 'RV008', HINT = 'Use a new key for a different job.';
+        END IF;
+        v_ids := v_ids || v_known.job_id;
+        CONTINUE;
+      END IF;
+    END IF;
+    v_ids := v_ids || v_id;
+    n_ids := n_ids || v_id; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || v_tenant.tier; n_queues := n_queues || v.queue;
+    n_kinds := n_kinds || v.kind; n_args := n_args || coalesce(v.args, '{}'); n_run_at := n_run_at || coalesce(v.run_at, v_now);
+    n_priority := n_priority || coalesce(v.priority, 0); n_max := n_max || coalesce(v.max_attempts, v_kind.max_attempts); n_trace := n_trace || v.traceparent;
+  END LOOP;
+
+  INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args)
+  SELECT j.id, j.tenant_id, j.pool, j.queue, j.kind, CASE WHEN j.run_at > v_now THEN 'scheduled' ELSE 'available' END::reeve.job_state,
+         j.priority, j.max, j.run_at, session_user, j.trace, j.args
+  FROM unnest(n_ids, n_tenants, n_pools, n_queues, n_kinds, n_args, n_run_at, n_priority, n_max, n_trace)
+    AS j (id, tenant_id, pool, queue, kind, args, run_at, priority, max, trace);
+  PERFORM reeve.wake(ARRAY(SELECT DISTINCT p FROM unnest(n_pools, n_run_at) AS u (p, r) WHERE r <= v_now));
+  RETURN v_ids;
+END $_$;
+
+ALTER FUNCTION reeve.enqueue_many(jobs jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('name', e.name, 'program', e.program, 'sha256', e.sha256, 'memory_limit', e.memory_limit, 'output_limit', e.output_limit,
+    'environment', e.environment, 'queue', k.queue, 'time_limit_ms', (extract(epoch FROM k.time_limit) * 1000)::bigint, 'max_attempts', k.max_attempts,
+    'statuses', k.statuses, 'feature', k.feature, 'schema', k.schema)
+  FROM reeve.exec_kind e JOIN reeve.kind k USING (name) WHERE e.name = p_name
+$$;
+
+ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.explain(id bigint) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v record; v_tenant record; v_block record; v_count record; v_ahead bigint; v_job jsonb; v_why text;
+BEGIN
+  SELECT j.* INTO v FROM reeve.job j WHERE j.id = explain.id;
+  IF NOT FOUND THEN
+    v_job := reeve.job(explain.id);
+    IF v_job IS NULL THEN RAISE EXCEPTION 'there is no job %', explain.id USING ERRCODE = 'RV011'; END IF;
+    RETURN format('job %s %s at %s%s', explain.id, CASE v_job ->> 'state' WHEN 'dead' THEN 'died' WHEN 'cancelled' THEN 'was cancelled' ELSE 'succeeded' END,
+      v_job ->> 'finished_at', coalesce(': ' || coalesce(v_job ->> 'reason', v_job ->> 'error'), ''));
+  END IF;
+  IF NOT reeve.may_see(v.tenant_id, v.created_by) THEN RAISE EXCEPTION 'there is no job %', explain.id USING ERRCODE = 'RV011'; END IF;
+  SELECT t.code, t.status, t.tier INTO v_tenant FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v.state = 'running' THEN
+    RETURN format('it is running: attempt %s, since %s, on %s', v.attempt, to_char(v.started_at, 'HH24:MI:SS'),
+      coalesce((SELECT format('%s (pid %s)', w.node, w.pid) FROM reeve.worker w WHERE w.id = v.worker_id), 'a worker that is gone'));
+  END IF;
+  IF v.hold_reason IS NOT NULL THEN
+    IF v.hold_reason = 'circuit_open' THEN
+      SELECT format(': database %s on %s does not answer%s', c.database, c.server, CASE WHEN reeve.is_operator() THEN ' (' || c.error || ')' ELSE '' END) INTO v_why
+      FROM reeve.tenant_store s JOIN reeve.circuit c ON c.server = s.server AND c.database = s.database WHERE s.tenant_id = v.tenant_id LIMIT 1;
+    END IF;
+    RETURN format('it is held: %s%s%s', replace(v.hold_reason, '_', ' '), coalesce(v_why, ''),
+      CASE WHEN v.run_at = 'infinity' THEN '' ELSE ' until ' || to_char(v.run_at, 'YYYY-MM-DD HH24:MI:SS') END);
+  END IF;
+  IF v.suspect_of IS NOT NULL AND v.state = 'scheduled' THEN
+    RETURN 'its worker crashed while it ran; such jobs run one at a time in each worker, and it waits for its turn';
+  END IF;
+  IF v.state = 'scheduled' THEN
+    RETURN format('it is scheduled for %s%s', to_char(v.run_at, 'YYYY-MM-DD HH24:MI:SS'),
+      CASE WHEN v.attempt > 0 THEN format(', attempt %s of %s, after: %s', v.attempt + 1, v.max_attempts + v.rescued, coalesce(v.last_error, 'a lost attempt')) ELSE '' END);
+  END IF;
+  SELECT b.pattern, b.mode, b.reason, b.actor INTO v_block FROM reeve.queue_block b WHERE v.queue LIKE b.like_pattern ORDER BY length(b.pattern) DESC LIMIT 1;
+  IF FOUND THEN
+    RETURN format('%s is %s by %s (%s): %s', v.queue, CASE v_block.mode WHEN 'pause' THEN 'paused' ELSE 'draining' END, v_block.actor, v_block.pattern, v_block.reason);
+  END IF;
+  IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool) THEN
+    RETURN format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool);
+  END IF;
+  IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool
+                 AND (w.queues IS NULL OR v.queue LIKE ANY (SELECT replace(q, '*', '%') FROM unnest(w.queues) q))) THEN
+    RETURN format('no running worker serves the queue "%s"; start one with: reeve worker --queues %s', v.queue, v.queue);
+  END IF;
+  SELECT c.running, c.cap INTO v_count FROM reeve.tenant_counter c WHERE c.tenant_id = v.tenant_id;
+  IF v_count.running >= v_count.cap THEN
+    RETURN format('%s has %s of %s jobs running; the oldest started %s', v_tenant.code, v_count.running, v_count.cap,
+      (SELECT to_char(min(j.started_at), 'HH24:MI') FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v.tenant_id));
+  END IF;
+  SELECT count(*) INTO v_ahead FROM (SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.pool AND j.tenant_id = v.tenant_id AND j.queue = v.queue
+    AND (j.priority, j.id) < (v.priority, v.id) LIMIT 10000) n;
+  RETURN format('it waits for a free slot of the tier "%s": %s%s jobs of %s are before it, %s has %s of %s running',
+    v.pool, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
+END $$;
+
+ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT value IS NULL OR CASE WHEN jsonb_typeof(value) = 'number' THEN value::numeric BETWEEN 0 AND 1e15 AND value::numeric = trunc(value::numeric) ELSE false END
+$$;
+
+ALTER FUNCTION reeve.is_count(value jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.is_operator() RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT pg_has_role(session_user, 'reeve_operator', 'MEMBER') OR pg_has_role(session_user, 'reeve_owner', 'MEMBER') $$;
+
+ALTER FUNCTION reeve.is_operator() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('id', j.id, 'tenant', t.code, 'queue', j.queue, 'kind', j.kind, 'state', j.state, 'hold_reason', j.hold_reason,
+      'attempt', j.attempt, 'max_attempts', j.max_attempts, 'priority', j.priority, 'run_at', j.run_at, 'created_at', j.created_at, 'started_at', j.started_at,
+      'finished_at', j.finished_at, 'worker_id', j.worker_id, 'lease_id', j.lease_id, 'retried_from', j.retried_from, 'retried_as', j.retried_as,
+      'progress', j.progress, 'error', j.error, 'reason', j.reason, 'result', j.result,
+      'steps', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', s.name, 'finished_at', s.finished_at) ORDER BY s.finished_at), '[]') FROM reeve.job_step s WHERE s.job_id = j.id),
+      'artifacts', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'entity', a.entity, 'key', a.key, 'bytes', a.bytes, 'sha256', a.sha256,
+          'created_at', a.created_at, 'expires_at', a.expires_at) ORDER BY a.created_at), '[]') FROM reeve.artifact a WHERE a.job_id = j.id))
+  FROM (
+    SELECT j.id, j.tenant_id, j.created_by, j.queue, j.kind, j.state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.created_at, j.started_at, NULL::timestamptz AS finished_at,
+           j.worker_id, j.lease_id, j.retried_from, NULL::bigint AS retried_as, j.progress, j.last_error AS error, NULL::text AS reason, NULL::jsonb AS result
+    FROM reeve.job j WHERE j.id = job.id
+    UNION ALL
+    SELECT h.id, h.tenant_id, h.created_by, h.queue, h.kind, h.state, NULL, h.attempt, h.max_attempts, h.priority, h.run_at, h.created_at, h.started_at, h.finished_at,
+           h.worker_id, h.lease_id, h.retried_from, NULL, NULL, h.last_error, NULL, h.result
+    FROM reeve.job_history h WHERE h.id = job.id
+    UNION ALL
+    SELECT d.id, d.tenant_id, d.created_by, d.queue, d.kind, d.state, NULL, d.attempt, d.max_attempts, d.priority, d.run_at, d.created_at, d.started_at, d.finished_at,
+           d.worker_id, d.lease_id, d.retried_from, d.redriven_as, NULL, d.last_error, d.reason, NULL
+    FROM reeve.dead_letter d WHERE d.id = job.id) j
+  LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
+  WHERE reeve.may_see(j.tenant_id, j.created_by)
+$$;
+
+ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.kind_guard() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF EXISTS (SELECT FROM reeve.exec_kind e WHERE e.name = NEW.name) THEN
+    RAISE EXCEPTION 'kind "%" is a program that an operator added; a binary cannot bring a kind of the same name', NEW.name USING ERRCODE = 'RV012',
+      HINT = 'Remove one of them: reeve kind remove ' || NEW.name;
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.kind_guard() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  WITH RECURSIVE q AS (
+    (SELECT j.queue FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = p_tenant ORDER BY j.queue LIMIT 1)
+    UNION ALL
+    SELECT n.queue FROM q CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
+      WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = p_tenant AND j.queue > q.queue ORDER BY j.queue LIMIT 1) n)
+  SELECT EXISTS (SELECT FROM q WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
+                   AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern))
+$$;
+
+ALTER FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) $$;
+
+ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.is_operator() OR EXISTS (SELECT FROM unnest(ARRAY['reeve_viewer', 'reeve_worker', 'reeve_approver']) r WHERE pg_has_role(session_user, r, 'MEMBER'))
+    OR CASE WHEN EXISTS (SELECT FROM reeve.tenant_login l WHERE l.login = session_user)
+            THEN EXISTS (SELECT FROM reeve.tenant_login l WHERE l.login = session_user AND l.tenant_id = p_tenant)
+            ELSE p_created_by = session_user END
+$$;
+
+ALTER FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.move_pools(p_limit integer DEFAULT 1000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+DECLARE v_count int; v_pools text[];
+BEGIN
+  WITH RECURSIVE pair AS (
+    (SELECT j.pool, j.tenant_id FROM reeve.job j WHERE j.state = 'available' ORDER BY j.pool, j.tenant_id LIMIT 1)
+    UNION ALL
+    SELECT n.pool, n.tenant_id FROM pair p CROSS JOIN LATERAL (SELECT j.pool, j.tenant_id FROM reeve.job j
+      WHERE j.state = 'available' AND (j.pool, j.tenant_id) > (p.pool, p.tenant_id) ORDER BY j.pool, j.tenant_id LIMIT 1) n),
+  stray AS MATERIALIZED (
+    SELECT s.id, t.tier FROM pair p JOIN reeve.tenant t ON t.id = p.tenant_id AND t.tier <> p.pool
+    CROSS JOIN LATERAL (SELECT j.id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p.pool AND j.tenant_id = p.tenant_id
+                        LIMIT p_limit FOR UPDATE SKIP LOCKED) s LIMIT p_limit),
+  moved AS (UPDATE reeve.job j SET pool = s.tier FROM stray s WHERE j.id = s.id AND j.state = 'available' RETURNING j.pool)
+  SELECT count(*), array_agg(DISTINCT m.pool) INTO v_count, v_pools FROM moved m;
+  IF v_count > 0 THEN PERFORM reeve.wake(v_pools); END IF;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.move_pools(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  INSERT INTO reeve.circuit AS c (server, database, failures, error, retry_at)
+  VALUES (left(p_server, 63), left(p_database, 63), p_failures, left(p_error, 500), v_now + p_retry_ms * interval '1 ms')
+  ON CONFLICT (server, database) DO UPDATE SET failures = excluded.failures, error = excluded.error, retry_at = greatest(c.retry_at, excluded.retry_at),
+    opened_at = CASE WHEN c.retry_at < v_now - interval '10 min' THEN v_now ELSE c.opened_at END;
+END $$;
+
+ALTER FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM reeve.check_pattern(pattern);
+  IF reason IS NULL OR btrim(reason) = '' THEN RAISE EXCEPTION 'a pause needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for those who find the queue standing.'; END IF;
+  INSERT INTO reeve.queue_block AS b (pattern, mode, reason) VALUES (pattern, 'pause', reason)
+  ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET reason = excluded.reason, actor = excluded.actor, since = excluded.since WHERE b.mode = 'pause';
+  IF NOT FOUND THEN RAISE EXCEPTION '"%" is draining', pattern USING ERRCODE = 'RV012', HINT = 'Resume it first.'; END IF;
+  PERFORM reeve.touch_counters(pattern);
+  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.pause', 'queue ' || pattern, reason);
+END $$;
+
+ALTER FUNCTION reeve.pause(pattern text, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    AS $$
+DECLARE v_pools text[]; v_count int; v_now timestamptz := reeve.clock();
+BEGIN
+  WITH due AS MATERIALIZED (
+    SELECT j.id FROM reeve.job j WHERE j.state = 'scheduled' AND j.run_at <= v_now ORDER BY j.run_at, j.id LIMIT p_limit FOR UPDATE SKIP LOCKED),
+  up AS (
+    UPDATE reeve.job j SET state = 'available', hold_reason = NULL, pool = coalesce((SELECT t.tier FROM reeve.tenant t WHERE t.id = j.tenant_id), j.pool)
+    FROM due d WHERE j.id = d.id AND j.state = 'scheduled' RETURNING j.pool)
+  SELECT array_agg(DISTINCT u.pool), count(*) INTO v_pools, v_count FROM up u;
+  IF v_count > 0 THEN PERFORM reeve.wake(v_pools); END IF;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.promote(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.job j SET progress = p_progress WHERE j.id = p_id AND j.state = 'running' AND j.lease_id = p_lease;
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM 1 FROM reeve.job j WHERE j.id = p_id AND j.state = 'running' AND j.lease_id = p_lease FOR SHARE;
+  IF NOT FOUND THEN RETURN false; END IF;
+  INSERT INTO reeve.job_step (job_id, name, result, lease_id) VALUES (p_id, p_name, p_result, p_lease)
+  ON CONFLICT (job_id, name) DO NOTHING;
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.refuse_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  RAISE EXCEPTION '% of % is never allowed', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
+END $$;
+
+ALTER FUNCTION reeve.refuse_change() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.register_kinds(kinds jsonb) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_problem text; v_count int;
+BEGIN
+  FOR v IN SELECT e ->> 'name' AS name, e -> 'schema' AS schema FROM jsonb_array_elements(kinds) e LOOP
+    v_problem := reeve.schema_problem(v.schema);
+    IF v_problem IS NOT NULL THEN RAISE EXCEPTION 'the schema of kind "%" is refused: %', v.name, v_problem USING ERRCODE = '22023'; END IF;
+  END LOOP;
+  INSERT INTO reeve.kind AS k (name, queue, schema, time_limit, max_attempts, statuses, feature)
+  SELECT x.name, x.queue, x.schema, x.time_limit_ms * interval '1 ms', x.max_attempts, x.statuses::reeve.tenant_status[], x.feature
+  FROM jsonb_to_recordset(kinds) AS x (name text, queue text, schema jsonb, time_limit_ms bigint, max_attempts int, statuses text[], feature text)
+  ORDER BY x.name
+  ON CONFLICT (name) DO UPDATE SET queue = excluded.queue, schema = excluded.schema, time_limit = excluded.time_limit,
+    max_attempts = excluded.max_attempts, statuses = excluded.statuses, feature = excluded.feature, registered_at = reeve.clock()
+    WHERE (k.queue, k.schema, k.time_limit, k.max_attempts, k.statuses, coalesce(k.feature, ''))
+      IS DISTINCT FROM (excluded.queue, excluded.schema, excluded.time_limit, excluded.max_attempts, excluded.statuses, coalesce(excluded.feature, ''));
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.register_kinds(kinds jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  INSERT INTO reeve.worker (id, node, pid, version, region, pools, queues, lease, lease_until, backend_pid)
+  VALUES (p_id, p_node, p_pid, p_version, p_region, p_pools, p_queues, p_lease, reeve.clock() + p_lease, pg_backend_pid())
+$$;
+
+ALTER FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.release_held(p_limit integer DEFAULT 1000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  WITH free AS MATERIALIZED (
+    SELECT j.id FROM reeve.job j JOIN reeve.tenant t ON t.id = j.tenant_id
+    WHERE j.state = 'scheduled' AND j.hold_reason = 'tenant_suspended' AND t.status <> 'suspended' LIMIT p_limit FOR UPDATE OF j SKIP LOCKED)
+  UPDATE reeve.job j SET run_at = reeve.clock() FROM free f WHERE j.id = f.id;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean DEFAULT false) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int; v_program text;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may remove kinds' USING ERRCODE = '42501'; END IF;
+  LOCK TABLE reeve.exec_kind IN SHARE ROW EXCLUSIVE MODE;
+  DELETE FROM reeve.exec_kind e WHERE e.name = p_name RETURNING e.program INTO v_program;
+  IF NOT FOUND THEN
+    IF EXISTS (SELECT FROM reeve.kind k WHERE k.name = p_name) THEN
+      RAISE EXCEPTION 'kind "%" is one that a binary brings; only programs are removed', p_name USING ERRCODE = 'RV012';
+    END IF;
+    RAISE EXCEPTION 'kind "%" is not registered', left(p_name, 80) USING ERRCODE = 'RV004', HINT = 'See: reeve kind list';
+  END IF;
+  DELETE FROM reeve.kind k WHERE k.name = p_name;
+  -- After the kind is gone from this transaction's sight, and with a new snapshot.
+  SELECT count(*) INTO v_count FROM (SELECT FROM reeve.job j WHERE j.kind = p_name LIMIT 10000) n;
+  IF v_count > 0 AND NOT p_force THEN
+    RAISE EXCEPTION 'kind "%" is in use: % wait or run', p_name, CASE v_count WHEN 1 THEN 'one job' WHEN 10000 THEN '10000 jobs or more' ELSE v_count || ' jobs' END
+      USING ERRCODE = 'RV012',
+      HINT = 'Cancel them, let them end, or leave them waiting with: reeve kind remove ' || p_name || ' --force';
+  END IF;
+  PERFORM reeve.audit(NULL, 'kind.remove', 'kind ' || p_name, NULL, jsonb_build_object('program', v_program, 'jobs', v_count, 'forced', p_force));
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) RETURNS bigint[]
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.worker w SET lease_until = reeve.clock() + w.lease, pools = p_pools, backend_pid = pg_backend_pid(),
+    state = CASE WHEN p_stopping THEN 'stopping' ELSE w.state END
+  WHERE w.id = p_id AND w.state IN ('alive', 'stopping');
+  IF NOT FOUND THEN
+    UPDATE reeve.job j SET suspect_of = NULL, strikes = j.strikes - (j.struck_by IS NOT DISTINCT FROM p_id)::int, struck_by = NULL
+    FROM (SELECT s.id FROM reeve.job s WHERE s.suspect_of = p_id ORDER BY s.id FOR UPDATE SKIP LOCKED) s WHERE j.id = s.id;
+    RETURN NULL;
+  END IF;
+  RETURN reeve.cancellations(p_id);
+END $$;
+
+ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenants uuid[]; v_pools text[]; v_backend int; v_crashed boolean; v_only bigint;
+BEGIN
+  SELECT w.backend_pid INTO v_backend FROM reeve.worker w WHERE w.id = p_id AND w.state IN ('alive', 'stopping') FOR UPDATE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  v_crashed := p_state = 'dead' AND v_backend IS NOT NULL AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.pid = v_backend);
+  UPDATE reeve.worker w SET state = p_state, ended_at = reeve.clock() WHERE w.id = p_id;
+  DELETE FROM reeve.idle_pool i WHERE i.worker_id = p_id;
+  IF v_crashed THEN
+    -- Locks the jobs by id. The only suspect: the only job there was, or the only one that was a suspect before.
+    SELECT CASE WHEN count(*) = 1 THEN min(m.id) WHEN count(m.suspect_of) = 1 THEN min(m.id) FILTER (WHERE m.suspect_of IS NOT NULL) END INTO v_only
+    FROM (SELECT j.id, j.suspect_of FROM reeve.job j WHERE j.worker_id = p_id AND j.state = 'running' ORDER BY j.id FOR UPDATE) m;
+  END IF;
+  WITH mine AS MATERIALIZED (SELECT j.id FROM reeve.job j WHERE j.worker_id = p_id AND j.state = 'running' ORDER BY j.id FOR UPDATE),
+  back AS (
+    UPDATE reeve.job j SET state = 'available', worker_id = NULL, lease_id = NULL, rescued = j.rescued + 1,
+      suspect_of = CASE WHEN v_crashed THEN p_id ELSE j.suspect_of END, strikes = j.strikes + (j.id IS NOT DISTINCT FROM v_only)::int,
+      struck_by = CASE WHEN j.id = v_only THEN p_id WHEN v_crashed THEN NULL ELSE j.struck_by END,
+      last_error = 'the worker that ran it ended without a word'
+    FROM mine m WHERE j.id = m.id AND j.state = 'running' RETURNING j.tenant_id, j.pool)
+  SELECT array_agg(b.tenant_id), array_agg(DISTINCT b.pool) INTO v_tenants, v_pools FROM back b;
+  IF v_tenants IS NULL THEN RETURN 0; END IF;
+  PERFORM reeve.count_down(v_tenants);
+  IF v_only IS NOT NULL AND (SELECT j.strikes >= 3 FROM reeve.job j WHERE j.id = v_only) THEN
+    PERFORM reeve.end_dead(v_only, 'crashed its worker three times', NULL);
+  END IF;
+  PERFORM reeve.wake(v_pools);
+  RETURN cardinality(v_tenants);
+END $$;
+
+ALTER FUNCTION reeve.rescue(p_id uuid, p_state text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.rescue_expired() RETURNS TABLE(worker_id uuid, jobs integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  SELECT w.id INTO worker_id FROM reeve.worker w
+  WHERE w.state IN ('alive', 'stopping') AND w.lease_until < v_now AND pg_postmaster_start_time() + w.lease < v_now
+  ORDER BY w.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN; END IF;
+  jobs := reeve.rescue(worker_id);
+  RETURN NEXT;
+END $$;
+
+ALTER FUNCTION reeve.rescue_expired() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.rescue_orphans() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenants uuid[];
+BEGIN
+  WITH orphan AS MATERIALIZED (
+    SELECT j.id FROM reeve.job j WHERE j.state = 'running'
+      AND NOT EXISTS (SELECT FROM reeve.worker w WHERE w.id = j.worker_id AND w.state IN ('alive', 'stopping'))
+    ORDER BY j.id FOR UPDATE SKIP LOCKED),
+  back AS (
+    UPDATE reeve.job j SET state = 'available', worker_id = NULL, lease_id = NULL, rescued = j.rescued + 1
+    FROM orphan o WHERE j.id = o.id AND j.state = 'running' RETURNING j.tenant_id)
+  SELECT array_agg(b.tenant_id) INTO v_tenants FROM back b;
+  IF v_tenants IS NULL THEN RETURN 0; END IF;
+  PERFORM reeve.count_down(v_tenants);
+  RETURN cardinality(v_tenants);
+END $$;
+
+ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.resume(pattern text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+BEGIN
+  PERFORM reeve.check_pattern(pattern);
+  DELETE FROM reeve.queue_block b WHERE b.pattern = resume.pattern;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '"%" is not paused', pattern USING ERRCODE = 'RV011', HINT = coalesce('Paused: ' || (SELECT string_agg(b.pattern, ', ' ORDER BY b.pattern) FROM reeve.queue_block b), 'Nothing is paused.');
+  END IF;
+  PERFORM reeve.touch_counters(pattern);
+  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.resume', 'queue ' || pattern);
+  PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+END $$;
+
+ALTER FUNCTION reeve.resume(pattern text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.retry(id bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v record; v_id bigint; v_tenant record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may retry jobs' USING ERRCODE = '42501'; END IF;
+  UPDATE reeve.job j SET run_at = reeve.clock() WHERE j.id = retry.id AND j.state = 'scheduled' AND j.hold_reason IS NULL RETURNING j.tenant_id, j.kind INTO v;
+  IF FOUND THEN
+    PERFORM reeve.audit(v.tenant_id, 'job.retry', 'job ' || retry.id, NULL, jsonb_build_object('kind', v.kind));
+    RETURN retry.id;
+  END IF;
+  IF EXISTS (SELECT FROM reeve.job j WHERE j.id = retry.id) THEN
+    RAISE EXCEPTION 'job % has not ended', retry.id USING ERRCODE = 'RV012', HINT = 'See why it waits: reeve jobs show ' || retry.id;
+  END IF;
+  SELECT d.tenant_id, d.queue, d.kind, d.priority, d.max_attempts, d.traceparent, d.args, d.redriven_as INTO v FROM reeve.dead_letter d WHERE d.id = retry.id FOR UPDATE;
+  IF NOT FOUND THEN
+    SELECT h.tenant_id, h.queue, h.kind, h.priority, h.max_attempts, h.traceparent, h.args, NULL::bigint AS redriven_as INTO v FROM reeve.job_history h WHERE h.id = retry.id LIMIT 1;
+    IF NOT FOUND THEN RAISE EXCEPTION 'there is no job %', retry.id USING ERRCODE = 'RV011'; END IF;
+  END IF;
+  IF v.redriven_as IS NOT NULL THEN
+    RAISE EXCEPTION 'job % was retried as job %', retry.id, v.redriven_as USING ERRCODE = 'RV012', HINT = 'Retry that one, if it failed too.';
+  END IF;
+  SELECT t.tier, t.status INTO v_tenant FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
+  v_id := nextval('reeve.job_id');
+  INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args, retried_from)
+  VALUES (v_id, v.tenant_id, v_tenant.tier, v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
+  UPDATE reeve.dead_letter d SET redriven_as = v_id WHERE d.id = retry.id;
+  PERFORM reeve.audit(v.tenant_id, 'job.retry', 'job ' || retry.id, NULL, jsonb_build_object('kind', v.kind, 'as', v_id));
+  PERFORM reeve.wake(ARRAY[v_tenant.tier]);
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenants uuid[];
+BEGIN
+  WITH lost AS MATERIALIZED (
+    SELECT j.id FROM reeve.job j WHERE j.worker_id = p_worker AND j.state = 'running' AND j.pool = p_pool AND j.lease_id <> ALL (p_known)
+    ORDER BY j.id FOR UPDATE),
+  back AS (
+    UPDATE reeve.job j SET state = 'available', worker_id = NULL, lease_id = NULL, attempt = j.attempt - 1
+    FROM lost l WHERE j.id = l.id AND j.state = 'running' AND j.worker_id = p_worker AND j.lease_id <> ALL (p_known) RETURNING j.tenant_id)
+  SELECT array_agg(b.tenant_id) INTO v_tenants FROM back b;
+  IF v_tenants IS NULL THEN RETURN 0; END IF;
+  PERFORM reeve.count_down(v_tenants);
+  PERFORM reeve.wake(ARRAY[p_pool]);
+  RETURN cardinality(v_tenants);
+END $$;
+
+ALTER FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text DEFAULT NULL::text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid; v_id bigint;
+BEGIN
+  PERFORM reeve.tier_change_preview(code, tier);                           -- refuses unknown tenants and tiers
+  IF due_at IS NULL OR due_at <= reeve.clock() OR due_at > reeve.clock() + interval '10 years' THEN
+    RAISE EXCEPTION 'the date of a tier change must be in the future' USING ERRCODE = 'RV010', HINT = 'Leave it out to change the tier now.';
+  END IF;
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = schedule_tenant_tier.code COLLATE "C" FOR NO KEY UPDATE;
+  UPDATE reeve.tier_change c SET withdrawn_at = reeve.clock() WHERE c.tenant_id = v_tenant AND c.applied_at IS NULL AND c.withdrawn_at IS NULL;
+  INSERT INTO reeve.tier_change (tenant_id, tier, due_at, reason) VALUES (v_tenant, tier, due_at, reason) RETURNING id INTO v_id;
+  PERFORM reeve.audit(v_tenant, 'tenant.tier_planned', 'tenant ' || code, reason, jsonb_build_object('became', tier, 'due_at', due_at));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.schema_problem(schema jsonb, path text DEFAULT '$'::text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+#variable_conflict use_variable
+DECLARE v_key text; v_value jsonb; v_problem text;
+BEGIN
+  IF jsonb_typeof(schema) IS DISTINCT FROM 'object' THEN RETURN path || ' is not an object'; END IF;
+  FOR v_key, v_value IN SELECT * FROM jsonb_each(schema) LOOP
+    CASE
+      WHEN v_key IN ('title', 'description', '$schema', '$id', 'default', 'examples', 'enum', 'minimum', 'maximum', 'minLength',
+                     'maxLength', 'maxItems', 'required') THEN NULL;
+      WHEN v_key = 'pattern' THEN
+        IF jsonb_typeof(v_value) <> 'string' OR length(v_value #>> '{}') > 500 THEN RETURN path || '.pattern must be a text of at most 500 characters'; END IF;
+        IF v_value #>> '{}' ~ '\\[1-9]' OR v_value #>> '{}' ~ '^\*\*\*|^\(\?[a-z]' THEN
+          RETURN path || '.pattern has a back reference or an option, which are not taken';
+        END IF;
+        BEGIN
+          PERFORM '' ~ (v_value #>> '{}');
+        EXCEPTION WHEN invalid_regular_expression THEN RETURN path || '.pattern is no regular expression';
+        END;
+      WHEN v_key = 'type' THEN
+        IF v_value #>> '{}' NOT IN ('object', 'array', 'string', 'integer', 'number', 'boolean', 'null') THEN
+          RETURN format('%s.type %s is unknown', path, v_value);
+        END IF;
+      WHEN v_key = 'format' THEN
+        IF v_value #>> '{}' NOT IN ('uuid', 'date', 'date-time') THEN RETURN format('%s.format %s is not checked here', path, v_value); END IF;
+      WHEN v_key = 'additionalProperties' THEN
+        IF jsonb_typeof(v_value) <> 'boolean' THEN RETURN path || '.additionalProperties must be true or false'; END IF;
+      WHEN v_key = 'items' THEN
+        v_problem := reeve.schema_problem(v_value, path || '.items');
+        IF v_problem IS NOT NULL THEN RETURN v_problem; END IF;
+      WHEN v_key = 'properties' THEN
+        SELECT p INTO v_problem FROM jsonb_each(v_value) e, LATERAL reeve.schema_problem(e.value, path || '.' || e.key) p WHERE p IS NOT NULL LIMIT 1;
+        IF v_problem IS NOT NULL THEN RETURN v_problem; END IF;
+      ELSE RETURN format('%s uses the keyword "%s", which is not checked here', path, v_key);
+    END CASE;
+  END LOOP;
+  RETURN NULL;
+END $_$;
+
+ALTER FUNCTION reeve.schema_problem(schema jsonb, path text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF p_idle THEN
+    INSERT INTO reeve.idle_pool (pool, worker_id) VALUES (p_pool, p_id) ON CONFLICT DO NOTHING;
+  ELSE
+    DELETE FROM reeve.idle_pool i WHERE i.pool = p_pool AND i.worker_id = p_id;
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v record;
+BEGIN
+  SELECT t.id, t.status INTO v FROM reeve.tenant t WHERE t.code = set_tenant_status.code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF v.status = status THEN RETURN; END IF;
+  IF NOT (CASE v.status WHEN 'trial' THEN status IN ('active', 'suspended', 'churned') WHEN 'active' THEN status IN ('suspended', 'churned')
+      WHEN 'suspended' THEN status IN ('trial', 'active', 'churned') WHEN 'churned' THEN status IN ('active', 'archived') ELSE false END) THEN
+    RAISE EXCEPTION 'a tenant cannot go from % to %', v.status, status USING ERRCODE = 'RV012';
+  END IF;
+  PERFORM set_config('reeve.reason', coalesce(reason, ''), true);
+  UPDATE reeve.tenant t SET status = set_tenant_status.status WHERE t.id = v.id;
+  PERFORM reeve.audit(v.id, 'tenant.status', 'tenant ' || code, reason, jsonb_build_object('was', v.status, 'became', status));
+END $$;
+
+ALTER FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.set_tenant_tier(code text, tier text, reason text DEFAULT NULL::text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v record; v_fits jsonb;
+BEGIN
+  v_fits := reeve.tier_change_preview(code, tier);                         -- refuses unknown tenants and tiers
+  SELECT t.id, t.tier INTO v FROM reeve.tenant t WHERE t.code = set_tenant_tier.code COLLATE "C" FOR NO KEY UPDATE;
+  UPDATE reeve.tenant t SET tier = set_tenant_tier.tier WHERE t.id = v.id;
+  UPDATE reeve.tier_change c SET withdrawn_at = reeve.clock() WHERE c.tenant_id = v.id AND c.applied_at IS NULL AND c.withdrawn_at IS NULL AND c.due_at > reeve.clock();
+  PERFORM reeve.audit(v.id, 'tenant.tier', 'tenant ' || code, reason, jsonb_build_object('was', v.tier, 'became', tier, 'no_longer_fits', v_fits));
+  RETURN reeve.move_pools(10000);
+END $$;
+
+ALTER FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.settle(p_items jsonb) RETURNS TABLE(id bigint, verdict text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE
+  v_refused jsonb := '[]';
+  v record; v_job record; v_tenants uuid[] := '{}'; v_now timestamptz := reeve.clock(); v_run_at timestamptz; v_status reeve.tenant_status;
+BEGIN
+  FOR v IN SELECT x.* FROM jsonb_to_recordset(p_items) AS x (id bigint, lease uuid, outcome text, delay_ms bigint, reason text, error text,
+      result jsonb, artifacts jsonb, refused boolean) ORDER BY x.id LOOP
+    SELECT j.tenant_id, j.kind, j.pool, j.attempt, j.rescued, j.max_attempts INTO v_job FROM reeve.job j
+    WHERE j.id = v.id AND j.state = 'running' AND j.lease_id = v.lease FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+      IF NOT reeve.ended_by(v.id, v.lease) THEN
+        id := v.id;
+        verdict := CASE WHEN EXISTS (SELECT FROM reeve.job j WHERE j.id = v.id AND j.lease_id = v.lease) THEN 'busy' ELSE 'lost' END;
+        RETURN NEXT;
+      END IF;
+      CONTINUE;
+    END IF;
+    v_tenants := v_tenants || v_job.tenant_id;
+    v_run_at := v_now + coalesce(v.delay_ms, 0) * interval '1 ms';
+    IF v.refused THEN v_refused := v_refused || jsonb_build_object('tenant_id', v_job.tenant_id, 'kind', v_job.kind, 'reason', left(v.reason, 200)); END IF;
+    CASE v.outcome
+      WHEN 'finish' THEN
+        INSERT INTO reeve.artifact (id, job_id, tenant_id, entity, key, bytes, sha256, manifest, expires_at)
+        SELECT a.id, v.id, v_job.tenant_id, a.entity, a.key, a.bytes, a.sha256, a.manifest, v_now + a.kept_ms * interval '1 ms'
+        FROM jsonb_to_recordset(coalesce(v.artifacts, '[]')) AS a (id uuid, entity text, key text, bytes bigint, sha256 text, manifest jsonb, kept_ms bigint);
+        WITH gone AS (DELETE FROM reeve.job j WHERE j.id = v.id RETURNING j.*)
+        INSERT INTO reeve.job_history (id, tenant_id, pool, queue, kind, state, priority, attempt, max_attempts, run_at, created_at, started_at,
+                                       worker_id, lease_id, retried_from, created_by, traceparent, last_error, args, result)
+        SELECT g.id, g.tenant_id, g.pool, g.queue, g.kind, 'succeeded', g.priority, g.attempt, g.max_attempts, g.run_at, g.created_at, g.started_at,
+               g.worker_id, g.lease_id, g.retried_from, g.created_by, g.traceparent, g.last_error, g.args, v.result FROM gone g;
+      WHEN 'cancel' THEN PERFORM reeve.end_cancelled(v.id, v.reason);
+      WHEN 'dead' THEN PERFORM reeve.end_dead(v.id, v.reason, v.error);
+      WHEN 'retry' THEN
+        IF v_job.attempt - v_job.rescued >= v_job.max_attempts THEN
+          PERFORM reeve.end_dead(v.id, 'attempts exhausted', v.error);
+        ELSE
+          UPDATE reeve.job j SET state = 'scheduled', worker_id = NULL, lease_id = NULL, suspect_of = NULL, strikes = 0, struck_by = NULL, run_at = v_run_at, last_error = left(v.error, 2000) WHERE j.id = v.id;
+        END IF;
+      WHEN 'snooze' THEN
+        UPDATE reeve.job j SET state = 'scheduled', worker_id = NULL, lease_id = NULL, suspect_of = NULL, strikes = 0, struck_by = NULL,
+          attempt = j.attempt - 1, run_at = v_run_at WHERE j.id = v.id;
+      WHEN 'wait' THEN
+        UPDATE reeve.job j SET state = 'scheduled', worker_id = NULL, lease_id = NULL, attempt = j.attempt - 1, run_at = v_run_at WHERE j.id = v.id;
+      WHEN 'hold' THEN
+        UPDATE reeve.job j SET state = 'scheduled', worker_id = NULL, lease_id = NULL, suspect_of = NULL, strikes = 0, struck_by = NULL,
+          attempt = j.attempt - 1, hold_reason = left(v.reason, 200),
+          run_at = CASE WHEN v.delay_ms IS NULL THEN 'infinity' ELSE v_run_at END WHERE j.id = v.id;
+      WHEN 'release' THEN
+        UPDATE reeve.job j SET state = 'available', worker_id = NULL, lease_id = NULL, attempt = j.attempt - 1 WHERE j.id = v.id;
+        PERFORM reeve.wake(ARRAY[v_job.pool]);
+      ELSE RAISE EXCEPTION 'unknown outcome "%"', v.outcome USING ERRCODE = '22023';
+    END CASE;
+  END LOOP;
+  IF cardinality(v_tenants) > 0 THEN PERFORM reeve.count_down(v_tenants); END IF;
+  IF v_refused <> '[]' THEN
+    INSERT INTO reeve.refusal AS r (tenant_id, kind, reason, minute, count)
+    SELECT x.tenant_id, x.kind, x.reason, date_trunc('minute', v_now), count(*) FROM jsonb_to_recordset(v_refused) AS x (tenant_id uuid, kind text, reason text)
+    GROUP BY x.tenant_id, x.kind, x.reason ORDER BY x.tenant_id, x.kind, x.reason
+    ON CONFLICT (minute, tenant_id, kind, reason) DO UPDATE SET count = r.count + excluded.count;
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.settle(p_items jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT s.result FROM reeve.job_step s WHERE s.job_id = p_id AND s.name = p_name $$;
+
+ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT t.id, t.code, t.tier, t.status::text, t.isolation::text, t.region, t.timezone,
+         r.features || ARRAY(SELECT f.key FROM jsonb_each(t.flags) f WHERE f.value = 'true'), t.version
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = ANY (ids)
+$$;
+
+ALTER FUNCTION reeve.tenant_facts(ids uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_follow() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    INSERT INTO reeve.tenant_counter (tenant_id, cap) VALUES (NEW.id, reeve.effective_cap(NEW.tier, NEW.overrides));
+    INSERT INTO reeve.tenant_backlog (tenant_id) VALUES (NEW.id);
+    INSERT INTO reeve.tenant_status_change (tenant_id, became) VALUES (NEW.id, NEW.status);
+    RETURN NULL;
+  END IF;
+  IF NEW.status <> OLD.status THEN
+    INSERT INTO reeve.tenant_status_change (tenant_id, was, became, reason)
+    VALUES (NEW.id, OLD.status, NEW.status, nullif(current_setting('reeve.reason', true), ''));
+  END IF;
+  IF NEW.tier <> OLD.tier OR NEW.overrides <> OLD.overrides THEN
+    UPDATE reeve.tenant_counter c SET cap = reeve.effective_cap(NEW.tier, NEW.overrides) WHERE c.tenant_id = NEW.id;
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tenant_follow() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_guard() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+BEGIN
+  -- The server's zone data decides; the form keeps POSIX strings out, which it would take too.
+  BEGIN
+    IF NEW.timezone !~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)+|UTC|GMT)$' OR (reeve.clock() AT TIME ZONE NEW.timezone) IS NULL THEN
+      RAISE EXCEPTION USING ERRCODE = '22023';
+    END IF;
+  EXCEPTION WHEN invalid_parameter_value THEN
+    RAISE EXCEPTION 'time zone "%" is unknown', left(NEW.timezone, 80) USING ERRCODE = 'RV010', HINT = 'Use an IANA name such as Europe/Berlin.';
+  END;
+  IF TG_OP = 'UPDATE' THEN
+    IF NEW.id <> OLD.id OR NEW.code <> OLD.code THEN
+      RAISE EXCEPTION 'a tenant''s id and code never change' USING ERRCODE = '42501';
+    END IF;
+    NEW.version := OLD.version + 1;
+    IF NEW.status <> OLD.status THEN NEW.status_changed_at := reeve.clock(); END IF;
+  END IF;
+  RETURN NEW;
+END $_$;
+
+ALTER FUNCTION reeve.tenant_guard() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_backlog(p_budget interval DEFAULT '00:00:00.02'::interval) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+DECLARE v record; v_n bigint; v_count int := 0; v_until timestamptz := reeve.clock() + p_budget;
+BEGIN
+  FOR v IN SELECT b.tenant_id, b.waiting, b.is_full, t.tier, coalesce((t.overrides ->> 'backlog_limit')::bigint, r.backlog_limit) AS most
+      FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id JOIN reeve.tier r ON r.name = t.tier
+      ORDER BY b.counted_at LIMIT 200 FOR UPDATE OF b SKIP LOCKED LOOP
+    SELECT count(*) INTO v_n FROM (
+      SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.tier AND j.tenant_id = v.tenant_id
+      UNION ALL
+      SELECT 1 FROM reeve.job j WHERE j.state = 'scheduled' AND j.tenant_id = v.tenant_id
+      LIMIT v.most) n;
+    UPDATE reeve.tenant_backlog b SET waiting = v_n, is_full = (v_n >= v.most), counted_at = reeve.clock() WHERE b.tenant_id = v.tenant_id;
+    v_count := v_count + 1;
+    EXIT WHEN reeve.clock() > v_until;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_backlog(p_budget interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_cancellations() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  FOR v IN SELECT j.id, c.actor FROM reeve.cancel_request c JOIN reeve.job j ON j.id = c.job_id WHERE j.state <> 'running' ORDER BY j.id FOR UPDATE OF j SKIP LOCKED LOOP
+    PERFORM reeve.end_cancelled(v.id, 'cancelled by ' || v.actor);
+    v_count := v_count + 1;
+  END LOOP;
+  DELETE FROM reeve.cancel_request c WHERE NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = c.job_id);
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_cancellations() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_caps() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  UPDATE reeve.tenant_counter c SET cap = l.cap
+  FROM (SELECT k.tenant_id, coalesce((t.overrides ->> 'concurrency')::int, r.concurrency) AS cap
+        FROM reeve.tenant_counter k JOIN reeve.tenant t ON t.id = k.tenant_id JOIN reeve.tier r ON r.name = t.tier
+        WHERE k.cap <> coalesce((t.overrides ->> 'concurrency')::int, r.concurrency) ORDER BY k.tenant_id FOR UPDATE OF k) l
+  WHERE c.tenant_id = l.tenant_id AND c.cap <> l.cap;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_caps() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_drains() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  FOR v IN SELECT b.id, b.pattern, b.expires_at <= reeve.clock() AS is_over FROM reeve.queue_block b
+      WHERE b.mode = 'drain' AND (b.done_at IS NULL OR b.expires_at <= reeve.clock()) ORDER BY b.pattern FOR UPDATE SKIP LOCKED LOOP
+    IF v.is_over THEN
+      DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
+      UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
+        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
+      PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
+        NULL, jsonb_build_object('drain', v.id));
+      PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+      v_count := v_count + 1;
+    ELSIF reeve.drain_status(v.id) ->> 'state' = 'drained' THEN
+      v_count := v_count + 1;
+    END IF;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_drains() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_history(p_keep interval DEFAULT '30 days'::interval) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET lock_timeout TO '100ms'
+    SET "TimeZone" TO 'UTC'
+    AS $_$
+DECLARE v_day timestamptz; v_name text; v_count int := 0; v_today timestamptz := date_trunc('day', reeve.clock());
+BEGIN
+  PERFORM FROM reeve.turn t WHERE t.task = 'history' FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  FOR v_day IN SELECT generate_series(v_today, v_today + interval '14 days', '1 day') LOOP
+    v_name := 'job_history_' || to_char(v_day, 'YYYYMMDD');
+    IF to_regclass('reeve.' || v_name) IS NULL THEN
+      BEGIN
+        EXECUTE format('CREATE TABLE reeve.%I (LIKE reeve.job_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name);
+        -- Rows of that day that went to the default partition, since this one was missing, move along. Nobody adds one meanwhile.
+        LOCK TABLE reeve.job_history_default IN ACCESS EXCLUSIVE MODE;
+        EXECUTE format('WITH gone AS (DELETE FROM reeve.job_history_default WHERE finished_at >= %L AND finished_at < %L RETURNING *) INSERT INTO reeve.%I SELECT * FROM gone',
+          v_day, v_day + interval '1 day', v_name);
+        EXECUTE format('ALTER TABLE reeve.job_history ATTACH PARTITION reeve.%I FOR VALUES FROM (%L) TO (%L)', v_name, v_day, v_day + interval '1 day');
+        v_count := v_count + 1;
+      EXCEPTION WHEN lock_not_available THEN NULL;                       -- the next time
+      END;
+    END IF;
+  END LOOP;
+  FOR v_name IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+      WHERE i.inhparent = 'reeve.job_history'::regclass AND c.relname ~ '^job_history_\d{8}$'
+        AND to_date(right(c.relname, 8), 'YYYYMMDD') + 1 <= v_today - p_keep LOOP
+    BEGIN
+      EXECUTE format('DROP TABLE reeve.%I', v_name);
+      v_count := v_count + 1;
+    EXCEPTION WHEN lock_not_available THEN NULL;
+    END;
+  END LOOP;
+  DELETE FROM reeve.job_history_default h WHERE h.ctid IN (SELECT o.ctid FROM reeve.job_history_default o WHERE o.finished_at < v_today - p_keep LIMIT 10000);
+  RETURN v_count;
+END $_$;
+
+ALTER FUNCTION reeve.tend_history(p_keep interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_leftovers(p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_count int; v_all int := 0;
+BEGIN
+  DELETE FROM reeve.idempotency_key i WHERE i.hash IN (
+    SELECT k.hash FROM reeve.idempotency_key k WHERE k.created_at < v_now - interval '24 h'
+      AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = k.job_id) ORDER BY k.created_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
+  DELETE FROM reeve.job_step s WHERE s.finished_at < v_now - interval '1 h' AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = s.job_id);
+  GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
+  DELETE FROM reeve.idle_pool i WHERE NOT EXISTS (SELECT FROM reeve.worker w WHERE w.id = i.worker_id AND w.state IN ('alive', 'stopping'));
+  DELETE FROM reeve.worker w WHERE w.state IN ('stopped', 'dead') AND w.ended_at < v_now - interval '24 h'
+    AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.worker_id = w.id AND j.state = 'running');
+  GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
+  RETURN v_all;
+END $$;
+
+ALTER FUNCTION reeve.tend_leftovers(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_refusals() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  FOR v IN DELETE FROM reeve.refusal r USING (SELECT f.minute, f.tenant_id, f.kind, f.reason FROM reeve.refusal f
+        WHERE f.minute < date_trunc('minute', reeve.clock()) FOR UPDATE SKIP LOCKED) d
+      WHERE (r.minute, r.tenant_id, r.kind, r.reason) = (d.minute, d.tenant_id, d.kind, d.reason) RETURNING r.* LOOP
+    PERFORM reeve.audit(v.tenant_id, 'job.refused', 'kind ' || v.kind, v.reason, jsonb_build_object('count', v.count, 'minute', v.minute));
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_refusals() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_tier_changes() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_was text;
+BEGIN
+  FOR v IN SELECT c.id, c.tenant_id, c.tier, c.reason, c.actor FROM reeve.tier_change c
+      WHERE c.applied_at IS NULL AND c.withdrawn_at IS NULL AND c.due_at <= reeve.clock() ORDER BY c.id LIMIT 100 LOOP
+    SELECT t.tier INTO v_was FROM reeve.tenant t WHERE t.id = v.tenant_id FOR NO KEY UPDATE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
+    UPDATE reeve.tier_change c SET applied_at = reeve.clock() WHERE c.id = v.id AND c.applied_at IS NULL AND c.withdrawn_at IS NULL;
+    CONTINUE WHEN NOT FOUND;
+    PERFORM set_config('reeve.actor', v.actor, true);
+    UPDATE reeve.tenant t SET tier = v.tier WHERE t.id = v.tenant_id;
+    PERFORM reeve.audit(v.tenant_id, 'tenant.tier', 'tenant ' || (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id), v.reason,
+      jsonb_build_object('was', v_was, 'became', v.tier, 'planned', true));
+    PERFORM set_config('reeve.actor', '', true);
+    RETURN 1;
+  END LOOP;
+  RETURN 0;
+END $$;
+
+ALTER FUNCTION reeve.tend_tier_changes() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tier_change_preview(code text, tier text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v record; v_old record; v_new record; v_all jsonb := '[]'; v_running int; v_cap int; v_waiting bigint; v_limit bigint; v_item record; v_count bigint;
+BEGIN
+  SELECT t.id, t.tier, t.overrides, t.flags INTO v FROM reeve.tenant t WHERE t.code = tier_change_preview.code COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  SELECT r.* INTO v_new FROM reeve.tier r WHERE r.name = tier_change_preview.tier;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'tier "%" is unknown', left(tier, 80) USING ERRCODE = 'RV010', HINT = 'Tiers: ' || (SELECT string_agg(r.name, ', ' ORDER BY r.concurrency) FROM reeve.tier r);
+  END IF;
+  SELECT r.* INTO v_old FROM reeve.tier r WHERE r.name = v.tier;
+  v_cap := reeve.effective_cap(tier, v.overrides);
+  SELECT c.running INTO v_running FROM reeve.tenant_counter c WHERE c.tenant_id = v.id;
+  IF v_running > v_cap THEN
+    v_all := v_all || jsonb_build_object('what', 'running jobs', 'now', v_running, 'then', v_cap, 'effect', 'they finish; no new one starts before fewer run');
+  END IF;
+  v_limit := coalesce((v.overrides ->> 'backlog_limit')::bigint, v_new.backlog_limit);
+  SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.tenant_id = v.id AND j.state = 'available' AND j.pool = v.tier LIMIT v_limit + 1) n;
+  IF v_waiting > v_limit THEN
+    v_all := v_all || jsonb_build_object('what', 'waiting jobs', 'now', v_waiting, 'then', v_limit, 'effect', 'they stay and run; new ones are refused until fewer wait');
+  END IF;
+  FOR v_item IN SELECT f.feature FROM unnest(v_old.features) f (feature) WHERE f.feature <> ALL (v_new.features) AND v.flags -> f.feature IS DISTINCT FROM 'true' ORDER BY 1 LOOP
+    SELECT count(*) INTO v_count FROM reeve.job j JOIN reeve.kind k ON k.name = j.kind WHERE j.tenant_id = v.id AND k.feature = v_item.feature;
+    v_all := v_all || jsonb_build_object('what', 'feature ' || v_item.feature, 'now', true, 'then', false,
+      'effect', CASE WHEN v_count > 0 THEN format('%s unfinished jobs need it and will be refused', v_count) ELSE 'jobs that need it are refused' END);
+  END LOOP;
+  IF v_new.backup_retention_days < v_old.backup_retention_days AND v.overrides -> 'backup_retention_days' IS NULL THEN
+    SELECT count(*) INTO v_count FROM reeve.artifact a WHERE a.tenant_id = v.id AND a.entity = 'backup' AND a.expires_at > reeve.clock();
+    v_all := v_all || jsonb_build_object('what', 'days that backups are kept', 'now', v_old.backup_retention_days, 'then', v_new.backup_retention_days,
+      'effect', format('new backups only; the %s there are keep their dates', v_count));
+  END IF;
+  IF v_new.scheduled_reports IS NOT NULL AND (v_old.scheduled_reports IS NULL OR v_old.scheduled_reports > v_new.scheduled_reports) AND v.overrides -> 'scheduled_reports' IS NULL THEN
+    v_all := v_all || jsonb_build_object('what', 'scheduled reports', 'now', v_old.scheduled_reports, 'then', v_new.scheduled_reports, 'effect', 'no new ones above the number');
+  END IF;
+  IF v_new.audit_retention_years < v_old.audit_retention_years AND v.overrides -> 'audit_retention_years' IS NULL THEN
+    v_all := v_all || jsonb_build_object('what', 'years that audit entries are kept', 'now', v_old.audit_retention_years, 'then', v_new.audit_retention_years, 'effect', 'new entries only');
+  END IF;
+  RETURN v_all;
+END $$;
+
+ALTER FUNCTION reeve.tier_change_preview(code text, tier text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tier_follow() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM 1 FROM reeve.tenant t WHERE t.tier = NEW.name ORDER BY t.id FOR NO KEY UPDATE;
+  UPDATE reeve.tenant t SET version = t.version WHERE t.tier = NEW.name;  -- features are part of what a claim knows
+  PERFORM reeve.tend_caps();
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tier_follow() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.touch_counters(pattern text) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int; v_code text := split_part(pattern, '.', 1);
+BEGIN
+  UPDATE reeve.tenant_counter c SET block_version = c.block_version + 1
+  FROM (SELECT k.tenant_id FROM reeve.tenant_counter k JOIN reeve.tenant t ON t.id = k.tenant_id
+        WHERE v_code = '*' OR t.code = v_code COLLATE "C" ORDER BY k.tenant_id FOR UPDATE OF k) l
+  WHERE c.tenant_id = l.tenant_id;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.touch_counters(pattern text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.wake(pools text[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_pool text;
+BEGIN
+  FOREACH v_pool IN ARRAY pools LOOP
+    IF EXISTS (SELECT FROM reeve.idle_pool i WHERE i.pool = v_pool) THEN
+      PERFORM pg_notify('reeve_work', v_pool);
+    ELSIF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v_pool) THEN
+      RAISE NOTICE 'accepted, but no running worker serves the tier "%"', v_pool USING HINT = 'Start one with: reeve worker --tiers ' || v_pool;
+    END IF;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.wake(pools text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.withdraw_tenant_tier(code text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = withdraw_tenant_tier.code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  UPDATE reeve.tier_change c SET withdrawn_at = reeve.clock() WHERE c.tenant_id = v_tenant AND c.applied_at IS NULL AND c.withdrawn_at IS NULL;
+  IF NOT FOUND THEN RAISE EXCEPTION 'no change of tier waits for tenant "%"', code USING ERRCODE = 'RV011'; END IF;
+  PERFORM reeve.audit(v_tenant, 'tenant.tier_withdrawn', 'tenant ' || code);
+END $$;
+
+ALTER FUNCTION reeve.withdraw_tenant_tier(code text) OWNER TO reeve_owner;
+
+CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_fixed;
+
+CREATE TRIGGER audit_entry_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_kept;
+
+CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXECUTE FUNCTION reeve.kind_guard();
+
+CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
+
+CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
+
+CREATE TRIGGER tenant_login_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tenant_login FOR EACH ROW EXECUTE FUNCTION reeve.audit_registry();
+
+CREATE TRIGGER tenant_server_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tenant_server FOR EACH ROW EXECUTE FUNCTION reeve.audit_registry();
+
+CREATE TRIGGER tier_follow AFTER UPDATE ON reeve.tier FOR EACH ROW EXECUTE FUNCTION reeve.tier_follow();
+
+COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never personal data (ISO-A-001, ISO-A-002).';
+
+COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
+
+COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
+
+GRANT UPDATE(contacts) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(currency) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(external_code) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(first_weekday) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(fiscal_year_start) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(flags) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(locale) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(name) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(overrides) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(parent_id) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(timezone) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT UPDATE(trial_ends_at) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT SELECT(adopted) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(database) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(login) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(ready) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(reference_schemas) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(schemas) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(server) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(setting_name) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(setting_value) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(tenant_column) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+GRANT SELECT(tenant_id) ON TABLE reeve.tenant_store TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.actor() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.actor() TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.actor() TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.actor() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.actor() TO reeve_approver;
+GRANT ALL ON FUNCTION reeve.actor() TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.cancel(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.cancellations(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancellations(p_id uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.check_pattern(pattern text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.count_down(p_tenants uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.is_operator() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_approver;
+GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.job(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.register_kinds(kinds jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.rescue_expired() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.settle(p_items jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tenant_follow() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tenant_guard() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_cancellations() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_cancellations() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_caps() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_caps() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_drains() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_history(p_keep interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_history(p_keep interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_tier_changes() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_tier_changes() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tier_change_preview(code text, tier text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tier_change_preview(code text, tier text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tier_follow() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.wake(pools text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) TO reeve_operator;
+
+GRANT USAGE ON SCHEMA reeve TO reeve_worker;
+GRANT USAGE ON SCHEMA reeve TO reeve_enqueuer;
+GRANT USAGE ON SCHEMA reeve TO reeve_operator;
+GRANT USAGE ON SCHEMA reeve TO reeve_approver;
+GRANT USAGE ON SCHEMA reeve TO reeve_viewer;
+
+GRANT SELECT ON TABLE reeve.artifact TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_entry FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry TO reeve_owner;
+GRANT SELECT ON TABLE reeve.audit_entry TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_entry TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.autoscale TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.autoscale TO reeve_operator;
+GRANT SELECT ON TABLE reeve.autoscale TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
+GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
+GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.kind TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.kind TO reeve_operator;
+GRANT SELECT ON TABLE reeve.kind TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.queue_block TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.queue_block TO reeve_operator;
+GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
+GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
+GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;
+GRANT SELECT ON TABLE reeve.schema_migration TO reeve_operator;
+GRANT SELECT ON TABLE reeve.schema_migration TO reeve_approver;
+GRANT SELECT ON TABLE reeve.schema_migration TO reeve_viewer;
+
+GRANT SELECT ON TABLE reeve.tenant TO reeve_viewer;
+GRANT SELECT,INSERT ON TABLE reeve.tenant TO reeve_operator;
+GRANT SELECT ON TABLE reeve.tenant TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.tenant_checkpoint TO reeve_worker;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_operator;
+
+GRANT INSERT,DELETE,UPDATE ON TABLE reeve.tenant_login TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tenant_server TO reeve_worker;
+GRANT SELECT,INSERT,UPDATE ON TABLE reeve.tenant_server TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tenant_stats TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.tenant_stats TO reeve_operator;
+GRANT SELECT ON TABLE reeve.tenant_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.tenant_status_change TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.tenant_status_change TO reeve_operator;
+GRANT SELECT ON TABLE reeve.tenant_status_change TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.tenant_store TO reeve_worker;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_store TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tier TO reeve_viewer;
+GRANT SELECT,INSERT,UPDATE ON TABLE reeve.tier TO reeve_operator;
+GRANT SELECT ON TABLE reeve.tier TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.tier_change TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.tier_change TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.worker_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.worker_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.worker_list TO reeve_worker;
+
+ALTER DEFAULT PRIVILEGES FOR ROLE reeve_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
