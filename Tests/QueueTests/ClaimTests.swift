@@ -41,6 +41,17 @@ struct ClaimTests {
         #expect(reserved.map(\.queue) == ["globex.work"])
     }
 
+    @Test("first jobs take general permits first, so that noisy tenants together leave the reserved ones free")
+    func reserveStaysFree() throws {
+        let control = try Control()
+        let worker = try control.worker()
+        for n in 0..<10 {
+            try control.enqueue("acme.work", n: n)
+            try control.enqueue("globex.work", n: n)
+        }
+        #expect(try control.claim(worker, general: 3, reserved: 2).count == 3)
+    }
+
     @Test("a batch is shared out by turns")
     func turns() throws {
         let control = try Control()

@@ -73,6 +73,9 @@ MIGRATION(V0022) = {
 MIGRATION(V0023) = {
 #embed "sql/V0023__adopt.sql"
     , 0};
+MIGRATION(V0024) = {
+#embed "sql/V0024__tune.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -98,6 +101,7 @@ static const reeve_migration migrations[] = {
     {21, "hardening", V0021},
     {22, "kept_promises", V0022},
     {23, "adopt", V0023},
+    {24, "tune", V0024},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
