@@ -21,14 +21,18 @@ final class SlotPool: Sendable {
         var next = 0
         var idleSlots: [Int]
         var isWaking = false
+        var inside = 0
+        var bell: Gate?
         /// How many jobs of each claim are in the pool.
         var leases: [UUID: Int] = [:]
 
         mutating func enter(_ job: ClaimedJob) {
+            inside += 1
             leases[job.leaseID, default: 0] += 1
         }
 
         mutating func leave(_ job: ClaimedJob) {
+            inside -= 1
             let left = leases[job.leaseID, default: 1] - 1
             leases[job.leaseID] = left == 0 ? nil : left
         }
@@ -95,6 +99,21 @@ final class SlotPool: Sendable {
         for _ in 0..<count { permits.signal() }
     }
 
+    /// Opens this gate once, as soon as a permit is general: at once if one is.
+    func ringWhenFree(_ bell: Gate) {
+        state.withLock { $0.bell = bell }
+        ringIfFree()
+    }
+
+    private func ringIfFree() {
+        let bell = state.withLock { state -> Gate? in
+            guard admission.split(size - state.inside).general > 0 else { return nil }
+            defer { state.bell = nil }
+            return state.bell
+        }
+        bell?.open()
+    }
+
     /// Starts jobs; each already has a permit.
     func start(_ work: [Work]) {
         let slot = state.withLock { state -> Int? in
@@ -149,6 +168,7 @@ final class SlotPool: Sendable {
             run(work)
             state.withLock { $0.leave(work.job) }
             permits.signal()
+            ringIfFree()
         }
     }
 }

@@ -1,4 +1,15 @@
--- As before, but first jobs take general permits first: the last free permits are the reserved ones, however many tenants are noisy.
+-- The tenants below their cap, from p_after on and then from the beginning, with what they run: NULL when there are more than p_limit.
+-- One pass over the counters: a few milliseconds for 20,000 tenants, where a walk past so many in the index of ready jobs takes 200 or more.
+CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit int, OUT tenants uuid[], OUT running int[])
+LANGUAGE sql STABLE SET search_path = reeve, pg_temp SET enable_seqscan = on AS $$
+  SELECT CASE WHEN count(*) <= p_limit THEN array_agg(s.tenant_id ORDER BY s.tenant_id <= p_after, s.tenant_id) END,
+         array_agg(s.running ORDER BY s.tenant_id <= p_after, s.tenant_id)
+  FROM (SELECT c.tenant_id, c.running FROM reeve.tenant_counter c
+        WHERE c.running < c.cap AND (c.running = 0 OR NOT p_idle_only) LIMIT p_limit + 1) s
+$$;
+
+-- As before, with two changes. First jobs take general permits first: the last free permits are the reserved ones, however many tenants are
+-- noisy. And a walk that met 100 tenants that cannot run looks at the tenants with room instead, when those are few.
 -- Claims up to p_general + p_reserved jobs of a pool for a worker. Lock order: worker, counters in key order (waiting), jobs
 -- (skipping locked ones). A tenant's first running job may take either kind of permit, a general one while there is one; every other
 -- job only a general one. Each row carries the cursor for the next claim and whether this one ran out of time before a full lap (then:
@@ -18,6 +29,8 @@ DECLARE
   v_enough int := least(p_general + p_reserved, 64);                   -- lanes that one claim looks at for jobs
   v_after uuid := coalesce(p_cursor, '00000000-0000-0000-0000-000000000000');
   v_upto uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  v_patience int := 100;                                               -- tenants that cannot run, before the walk is given up
+  v_wrapped boolean := false; v_shut int; v_open uuid[]; v_open_load int[];
   v_filtered boolean; v_free int := 0; v_early boolean := false; v_last uuid; v_next uuid;
   v_lanes uuid[] := '{}'; v_load int[] := '{}'; v_part_lanes uuid[]; v_part_load int[]; v_part_free int;
   v_tenants uuid[]; v_running int[]; v_room int[]; v_share int;
@@ -29,33 +42,50 @@ BEGIN
 
   -- The ring: distinct ready tenants from the cursor, by loose index scan, then from the beginning up to the cursor. It ends when
   -- as many tenants with nothing running are found as there are permits (at most 64): those go before any that has one running.
-  FOR v_round IN 1..2 LOOP
+  LOOP
     WITH RECURSIVE ring AS (
-      SELECT n.tenant_id, l.running, l.runnable, (l.runnable AND l.running = 0)::int AS free, 1 AS place
+      SELECT n.tenant_id, l.running, l.runnable, (l.runnable AND l.running = 0)::int AS free, (l.runnable IS NOT TRUE)::int AS shut, 1 AS place
       FROM (SELECT j.tenant_id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id > v_after AND j.tenant_id <= v_upto
             ORDER BY j.tenant_id LIMIT 1) n
       LEFT JOIN LATERAL (SELECT c.running, c.running < c.cap AND (p_general > 0 OR c.running = 0)
           AND (NOT v_filtered OR reeve.lane_is_open(p_pool, n.tenant_id, p_queues)) AS runnable
         FROM reeve.tenant_counter c WHERE c.tenant_id = n.tenant_id) l ON true
       UNION ALL
-      SELECT n.tenant_id, l.running, l.runnable, r.free + (l.runnable AND l.running = 0)::int, r.place + 1
+      SELECT n.tenant_id, l.running, l.runnable, r.free + (l.runnable AND l.running = 0)::int, r.shut + (l.runnable IS NOT TRUE)::int, r.place + 1
       FROM ring r
       CROSS JOIN LATERAL (SELECT j.tenant_id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool
           AND j.tenant_id > r.tenant_id AND j.tenant_id <= v_upto ORDER BY j.tenant_id LIMIT 1) n
       LEFT JOIN LATERAL (SELECT c.running, c.running < c.cap AND (p_general > 0 OR c.running = 0)
           AND (NOT v_filtered OR reeve.lane_is_open(p_pool, n.tenant_id, p_queues)) AS runnable
         FROM reeve.tenant_counter c WHERE c.tenant_id = n.tenant_id) l ON true
-      WHERE r.free + v_free < v_enough AND reeve.clock() < v_until)
+      WHERE r.free + v_free < v_enough AND r.shut < v_patience AND reeve.clock() < v_until)
     SELECT coalesce(array_agg(r.tenant_id ORDER BY r.place) FILTER (WHERE r.runnable), '{}'),
            coalesce(array_agg(r.running ORDER BY r.place) FILTER (WHERE r.runnable), '{}'),
-           coalesce(max(r.free), 0), coalesce((array_agg(r.tenant_id ORDER BY r.place DESC))[1], v_last)
-    INTO v_part_lanes, v_part_load, v_part_free, v_last FROM ring r;
+           coalesce(max(r.free), 0), coalesce((array_agg(r.tenant_id ORDER BY r.place DESC))[1], v_last), max(r.shut)
+    INTO v_part_lanes, v_part_load, v_part_free, v_last, v_shut FROM ring r;
     v_lanes := v_lanes || v_part_lanes;
     v_load := v_load || v_part_load;
     v_free := v_free + v_part_free;
     EXIT WHEN v_free >= v_enough;
+    IF v_shut >= v_patience THEN
+      SELECT w.tenants, w.running INTO v_open, v_open_load
+      FROM reeve.tenants_with_room(coalesce(p_cursor, v_after), p_general = 0, 2000) w;
+      IF v_open IS NOT NULL OR v_open_load IS NULL THEN
+        -- Whoever has room and work: a full lap.
+        SELECT coalesce(array_agg(u.tenant_id ORDER BY u.i), '{}'), coalesce(array_agg(u.running ORDER BY u.i), '{}') INTO v_lanes, v_load
+        FROM unnest(v_open, v_open_load) WITH ORDINALITY AS u (tenant_id, running, i)
+        CROSS JOIN LATERAL (SELECT FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = u.tenant_id LIMIT 1) j
+        WHERE NOT v_filtered OR reeve.lane_is_open(p_pool, u.tenant_id, p_queues);
+        v_free := 0;
+        EXIT;
+      END IF;
+      v_patience := 2147483647;
+      v_after := v_last;
+      CONTINUE;
+    END IF;
     v_early := reeve.clock() >= v_until;
-    EXIT WHEN v_early OR p_cursor IS NULL;
+    EXIT WHEN v_early OR v_wrapped OR p_cursor IS NULL;
+    v_wrapped := true;
     v_upto := p_cursor;
     v_after := '00000000-0000-0000-0000-000000000000';
   END LOOP;
