@@ -27,6 +27,7 @@ struct ClaimPacing {
     private static let busyAfter = 3
 
     private var hits = 0
+    /// Whether it has waited once, without a mark, for a general permit to free.
     private var hasPaused = false
     private var misses = 0
     private var failures = 0
