@@ -71,8 +71,7 @@ import Testing
         for name in ["jobs_per_second", "tenant_snapshot_ratio", "control_snapshot_ratio"] {
             #expect(try BenchTests.number(result, name) > 0)
         }
-        let left = TestServer.shared.conninfo(database: "postgres")
-        let connection = try Connection(ConnectionSettings(left))
+        let connection = try Connection(TestServer.freshDatabase())
         defer { connection.close() }
         #expect(
             try connection.execute("SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'reeve_bench_tenant')")[0].bool(0) == false)
