@@ -17,8 +17,11 @@ struct BenchFleet {
     let control: Connection
     let tenants: [String]
 
-    /// Migrates the database, which must hold no jobs, and creates tenants over the shipped tiers in turn.
-    init(_ settings: ConnectionSettings, tenants count: Int, registry: JobRegistry) throws {
+    /// Migrates the database, which must hold no jobs, and creates tenants over these tiers in turn.
+    init(
+        _ settings: ConnectionSettings, tenants count: Int, tiers: [String] = ["starter", "professional", "enterprise"],
+        registry: JobRegistry
+    ) throws {
         self.settings = settings
         control = try Connection(settings)
         _ = try Migrator(control).up()
@@ -28,15 +31,37 @@ struct BenchFleet {
         let source = PostgresJobSource(settings, registry: registry, version: "bench")
         try source.registerKinds()
         source.close()
+        tenants = try BenchFleet.makeTenants(count, tiers, control)
+        _ = try control.execute("SELECT reeve.tend_history()")
+    }
+
+    private init(_ settings: ConnectionSettings, _ control: Connection, _ tenants: [String]) {
+        self.settings = settings
+        self.control = control
+        self.tenants = tenants
+    }
+
+    /// The same database with this many tenants: the ones that are there, and new ones.
+    func grown(to count: Int) throws -> BenchFleet {
+        let tiers = ["starter", "professional", "enterprise"]
+        return BenchFleet(settings, control, try BenchFleet.makeTenants(count, tiers, control))
+    }
+
+    /// The same database, seen with its first tenants only.
+    func narrowed(to count: Int) -> BenchFleet { picking(Array(tenants.prefix(count))) }
+
+    /// The same database, seen with these of its tenants.
+    func picking(_ tenants: [String]) -> BenchFleet { BenchFleet(settings, control, tenants) }
+
+    private static func makeTenants(_ count: Int, _ tiers: [String], _ control: Connection) throws -> [String] {
         let rows = try control.execute(
             """
             INSERT INTO reeve.tenant (code, name, tier, isolation, region)
-            SELECT 'bench-' || lpad(i::text, 6, '0'), 'Benchmark', (ARRAY['starter', 'professional', 'enterprise'])[1 + i % 3], 'schema', 'local'
+            SELECT 'bench-' || lpad(i::text, 6, '0'), 'Benchmark', ($2::text[])[1 + i % cardinality($2::text[])], 'schema', 'local'
             FROM generate_series(0, $1::int - 1) i
             ON CONFLICT (code) DO UPDATE SET name = excluded.name RETURNING code
-            """, [count])
-        tenants = try rows.map { try $0.text(0) }
-        _ = try control.execute("SELECT reeve.tend_history()")
+            """, [count, tiers])
+        return try rows.map { try $0.text(0) }
     }
 
     /// Enqueues jobs `from ..< to` over the tenants in turn, 1,000 to a call. Returns the time it took.
@@ -45,21 +70,49 @@ struct BenchFleet {
         var next = range.lowerBound
         while next < range.upperBound {
             let end = min(next + 1000, range.upperBound)
-            let jobs = JSON.array(
-                (next..<end).map { n in
-                    [
-                        "queue": .string(tenants[n % tenants.count] + ".bench"), "kind": "bench",
-                        "args": ["n": .int(Int64(n))],
-                    ]
-                })
-            _ = try control.execute("SELECT reeve.enqueue_many($1::jsonb)", [jobs], name: "enqueue")
+            try BenchFleet.enqueue(next..<end, for: tenants, on: control)
             next = end
         }
         let took = ContinuousClock.now - start
-        // What autovacuum would do soon; a fresh bulk load is no state that a fleet runs in.
-        _ = try control.execute("ANALYZE reeve.job")
-        _ = try control.execute("CHECKPOINT")
+        try settleDown()
         return took
+    }
+
+    /// Enqueues jobs over these tenants in turn, in one call.
+    static func enqueue(_ range: Range<Int>, for tenants: [String], on connection: Connection) throws {
+        let jobs = JSON.array(
+            range.map { n in
+                ["queue": .string(tenants[n % tenants.count] + ".bench"), "kind": "bench", "args": ["n": .int(Int64(n))]]
+            })
+        _ = try connection.execute("SELECT reeve.enqueue_many($1::jsonb)", [jobs], name: "enqueue")
+    }
+
+    /// Puts a backlog of jobs into the table, over the tenants in turn. One insert as the owner of the benchmark's own
+    /// database, not `reeve.enqueue_many`: that would take minutes for millions, and seeding is not what is measured.
+    func seed(_ jobs: Int) throws {
+        _ = try control.execute(
+            """
+            INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, max_attempts, run_at, created_by, args)
+            SELECT nextval('reeve.job_id'), t.id, t.tier, t.code || '.bench', 'bench', 'available', 5, reeve.clock(), session_user, jsonb_build_object('n', n)
+            FROM generate_series(0, $1::int - 1) n
+            JOIN (SELECT t.*, row_number() OVER (ORDER BY t.code) - 1 AS i FROM reeve.tenant t WHERE t.code = ANY ($2::text[])) t
+              ON t.i = n % cardinality($2::text[])
+            """, [jobs, tenants])
+        try settleDown()
+    }
+
+    /// Removes every job, as the owner of the benchmark's own database; no worker may run.
+    func clear() throws {
+        _ = try control.execute("TRUNCATE reeve.job, reeve.job_history")
+        try settleDown()
+    }
+
+    /// What autovacuum would do soon; a fresh bulk load is no state that a fleet runs in.
+    func settleDown() throws {
+        _ = try control.execute("VACUUM (ANALYZE) reeve.job")
+        _ = try control.execute("VACUUM (ANALYZE) reeve.tenant")
+        _ = try control.execute("VACUUM (ANALYZE) reeve.tenant_counter")
+        _ = try control.execute("CHECKPOINT")
     }
 
     /// Throws unless every job is in the history once, nothing is left, and the counters equal what they count.

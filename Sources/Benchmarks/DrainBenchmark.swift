@@ -56,35 +56,25 @@ public struct DrainBenchmark {
 
     /// From the start of the first handler until storage holds no unfinished job.
     private func drain(_ fleet: BenchFleet, _ ledger: BenchLedger, _ registry: JobRegistry) throws -> (Double, Int) {
-        let source = PostgresJobSource(settings, registry: registry, version: "bench")
-        defer { source.close() }
-        let worker = Worker(
-            source: source, registry: registry, options: WorkerOptions(pools: pools, region: "local"),
-            resources: JobResources(), log: log)
-        let stop = StopSignal()
-        let ended = DispatchSemaphore(value: 0)
-        let failure = Mutex<(any Error)?>(nil)
-        DispatchQueue(label: "reeve.bench.worker").async {
-            do { try worker.run(until: stop) } catch { failure.withLock { $0 = error } }
-            ended.signal()
+        let options = WorkerOptions(pools: pools, region: "local")
+        return try BenchWorker.during(settings, registry: registry, options: options, log: log) { worker in
+            var samples = 0
+            var over: Int64 = 0
+            while ledger.ran < jobs {
+                try worker.check()
+                sleep(.milliseconds(ledger.ran > jobs * 9 / 10 ? 5 : 100))
+                if samples % 5 == 0 { over += try fleet.tenantsOverCap() }
+                samples += 1
+            }
+            while try fleet.control.execute("SELECT EXISTS (SELECT FROM reeve.job)", name: "left")[0].bool(0) {
+                try worker.check()
+                sleep(.milliseconds(5))
+            }
+            let end = ContinuousClock.now
+            guard over == 0 else { throw BenchFailure("a tenant had more current leases than its cap") }
+            guard let first = ledger.first else { throw BenchFailure("no job ran") }
+            return (Double(jobs) / seconds(end - first), (samples + 4) / 5)
         }
-        var samples = 0
-        var over: Int64 = 0
-        while ledger.ran < jobs, failure.withLock({ $0 }) == nil {
-            sleep(.milliseconds(ledger.ran > jobs * 9 / 10 ? 5 : 100))
-            if samples % 5 == 0 { over += try fleet.tenantsOverCap() }
-            samples += 1
-        }
-        while try fleet.control.execute("SELECT EXISTS (SELECT FROM reeve.job)", name: "left")[0].bool(0),
-            failure.withLock({ $0 }) == nil
-        { sleep(.milliseconds(5)) }
-        let end = ContinuousClock.now
-        stop.stop(.shutdown)
-        ended.wait()
-        if let error = failure.withLock({ $0 }) { throw error }
-        guard over == 0 else { throw BenchFailure("a tenant had more current leases than its cap") }
-        guard let first = ledger.first else { throw BenchFailure("no job ran") }
-        return (Double(jobs) / seconds(end - first), (samples + 4) / 5)
     }
 
     /// Claims and completes everything back to back, on each connection its share of the pools' permits.

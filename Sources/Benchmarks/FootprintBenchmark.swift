@@ -21,11 +21,10 @@ public struct FootprintBenchmark {
     public func run() throws -> JSON {
         let control = try Connection(settings)
         _ = try Migrator(control).up()
-        let pid = try start()
-        defer {
-            kill(pid, SIGTERM)
-            waitpid(pid, nil, 0)
-        }
+        let worker = try ChildProgram(
+            program, ["worker"], ["REEVE_DATABASE_URL": settings.conninfo, "REEVE_LOG_LEVEL": "warning"])
+        defer { worker.stop() }
+        let pid = worker.pid
         // Registered and past its first look at everything: idle from here on.
         let limit = ContinuousClock.now + .seconds(20)
         while try !control.execute("SELECT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.pid = $1::int)", [pid])[0].bool(0) {
@@ -43,21 +42,6 @@ public struct FootprintBenchmark {
             "rss_mb": .double((Double(try residentKilobytes(pid)) / 102.4).rounded() / 10),
             "cpu_percent": .double((used / took * 10000).rounded() / 100), "seconds": .double(took.rounded()), "pools": pools,
         ]
-    }
-
-    private func start() throws -> pid_t {
-        var environment = ProcessInfo.processInfo.environment
-        environment["REEVE_DATABASE_URL"] = settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
-        environment["REEVE_LOG_LEVEL"] = "warning"
-        let words = ["reeve", "worker"]
-        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
-        var variables: [UnsafeMutablePointer<CChar>?] = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
-        defer { for pointer in arguments + variables { free(pointer) } }
-        var pid = pid_t()
-        guard posix_spawn(&pid, program, nil, nil, &arguments, &variables) == 0 else {
-            throw BenchFailure("the worker could not be started")
-        }
-        return pid
     }
 
     /// CPU time in clock ticks (proc(5), stat, fields 14 and 15).

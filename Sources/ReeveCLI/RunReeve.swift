@@ -1,3 +1,4 @@
+import Benchmarks
 import Glibc
 public import JobKit
 import Processes
@@ -10,6 +11,8 @@ public let reeveVersion = "0.1.0"
 public func runReeve(jobs: [AnyJob] = [], arguments: [String] = CommandLine.arguments) -> Never {
     // A worker's child that supervises processes is this program again.
     Supervisor.runIfAsked(arguments: arguments)
+    // So are the worker processes of `reeve bench hot`.
+    HotWorker.runIfAsked(arguments: arguments)
     let code = CommandLineProgram(registry: BuiltInKinds.unassembled.adding(jobs), commands: Command.table)
         .run(arguments, environment: Environment.current)
     exit(code.rawValue)

@@ -1,15 +1,14 @@
 /// Which permits of a pool a claim may use. Pure.
 ///
-/// A quarter of a pool, at least one slot from two up, is reserved for tenants with nothing running (design section 4); a
-/// tenant's further jobs hold general permits only. A reserved permit that such a job's tenant left behind by ending its first
-/// job is not given away: only what runs now counts.
+/// A quarter of a pool, at least one slot from two up, is reserved for tenants with nothing running (design section 4). The
+/// last free permits are the reserved ones, whoever holds the others: were a tenant's first job to count as holding a reserved
+/// one while general ones are free, as many noisy tenants as there are reserved permits would fill the pool (tried: with four
+/// tenants and jobs of 60 s, a quiet tenant's job waited for all of them).
 struct Admission {
     /// The number of slots.
     let size: Int
     /// Permits kept for tenants with nothing running.
     let reserved: Int
-    /// Jobs in the pool that are not their tenant's first.
-    private(set) var others = 0
 
     init(size: Int) {
         precondition(size > 0, "a pool has at least one slot")
@@ -17,15 +16,9 @@ struct Admission {
         reserved = size < 2 ? 0 : max(1, size / 4)
     }
 
-    /// A job entered the pool.
-    mutating func enter(isFirst: Bool) { if !isFirst { others += 1 } }
-
-    /// A job left the pool.
-    mutating func leave(isFirst: Bool) { if !isFirst { others -= 1 } }
-
-    /// How many of these permits are general; the rest are reserved.
+    /// How many of the permits that are free are general; the rest are reserved.
     func split(_ permits: Int) -> (general: Int, reserved: Int) {
-        let general = min(permits, max(0, size - reserved - others))
+        let general = max(0, permits - reserved)
         return (general, permits - general)
     }
 }

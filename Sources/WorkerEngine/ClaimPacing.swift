@@ -7,6 +7,8 @@ struct ClaimPacing {
     enum Outcome {
         case jobs
         case nothing
+        /// The same, but only reserved permits were free: there may be work for the next slot that frees.
+        case nothingForReserved
         /// The walk ran out of time with nothing found.
         case stoppedEarly
         case failed
@@ -25,6 +27,8 @@ struct ClaimPacing {
     private static let busyAfter = 3
 
     private var hits = 0
+    /// Whether it has waited once, without a mark, for a general permit to free.
+    private var hasPaused = false
     private var misses = 0
     private var failures = 0
     /// Whether the idle mark is known to be committed.
@@ -45,12 +49,19 @@ struct ClaimPacing {
         case .jobs:
             failures = 0
             misses = 0
+            hasPaused = false
             hits += 1
             return isMarkedIdle && hits >= Self.busyAfter ? .markBusy : .goOn
         case .stoppedEarly:
             failures = 0
             return .goOn
-        case .nothing:
+        case .nothingForReserved where !isMarkedIdle && !hasPaused:
+            // While slots free every few milliseconds, marking and unmarking would cost a commit each time.
+            failures = 0
+            hits = 0
+            hasPaused = true
+            return .wait(Self.waits[0])
+        case .nothing, .nothingForReserved:
             failures = 0
             hits = 0
             guard isMarkedIdle else { return .markIdle }

@@ -70,7 +70,9 @@ final class Claimer: Sendable {
                 cursor = claim.cursor ?? cursor
                 used = claim.jobs.count
                 if used > 0 { start(claim.jobs, for: worker) }
-                step = pacing.handle(used > 0 ? .jobs : claim.stoppedEarly ? .stoppedEarly : .nothing, using: &generator)
+                let outcome: ClaimPacing.Outcome =
+                    used > 0 ? .jobs : claim.stoppedEarly ? .stoppedEarly : permits.general > 0 ? .nothing : .nothingForReserved
+                step = pacing.handle(outcome, using: &generator)
                 if step == .markIdle || step == .markBusy {
                     try source.setIdle(worker, pool: pool.tier, isIdle: step == .markIdle)
                     pacing.marked(idle: step == .markIdle)
@@ -81,7 +83,10 @@ final class Claimer: Sendable {
                 step = pacing.handle(.failed, using: &generator)
             }
             pool.giveBack(permits.general + permits.reserved - used)
-            if case .wait(let pause) = step, bell.wait(pause) { pacing.woken() }
+            guard case .wait(let pause) = step else { continue }
+            // Work that no reserved permit may take is not looked for before a general one frees.
+            if permits.general == 0 { pool.ringWhenFree(bell) }
+            if bell.wait(pause) { pacing.woken() }
         }
     }
 

@@ -21,17 +21,18 @@ final class SlotPool: Sendable {
         var next = 0
         var idleSlots: [Int]
         var isWaking = false
-        var admission: Admission
+        var inside = 0
+        var bell: Gate?
         /// How many jobs of each claim are in the pool.
         var leases: [UUID: Int] = [:]
 
         mutating func enter(_ job: ClaimedJob) {
-            admission.enter(isFirst: job.isFirst)
+            inside += 1
             leases[job.leaseID, default: 0] += 1
         }
 
         mutating func leave(_ job: ClaimedJob) {
-            admission.leave(isFirst: job.isFirst)
+            inside -= 1
             let left = leases[job.leaseID, default: 1] - 1
             leases[job.leaseID] = left == 0 ? nil : left
         }
@@ -56,6 +57,7 @@ final class SlotPool: Sendable {
     /// The number of slots.
     let size: Int
 
+    private let admission: Admission
     private let slots: [DispatchQueue]
     // Created at 0 and signalled up: a semaphore that dies below its initial value traps.
     private let permits = DispatchSemaphore(value: 0)
@@ -67,20 +69,21 @@ final class SlotPool: Sendable {
     init(tier: String, size: Int, run: @escaping @Sendable (Work) -> Void) {
         self.tier = tier
         self.size = size
+        admission = Admission(size: size)
         self.run = run
         slots = (0..<size).map { DispatchQueue(label: "reeve.\(tier).\($0)") }
-        state = Mutex(State(idleSlots: Array(0..<size), admission: Admission(size: size)))
+        state = Mutex(State(idleSlots: Array(0..<size)))
         for _ in 0..<size { permits.signal() }
     }
 
     /// Waits for a permit, at most this long, then takes what else is free. Returns how many of each kind.
     func takePermits(within limit: Duration) -> (general: Int, reserved: Int) {
         guard permits.wait(timeout: .now() + .milliseconds(Int(limit / .milliseconds(1)))) == .success else { return (0, 0) }
-        return split(1 + takeFree())
+        return admission.split(1 + takeFree())
     }
 
     /// Takes what is free on top of permits already taken.
-    func topUp(_ taken: Int) -> (general: Int, reserved: Int) { split(taken + takeFree()) }
+    func topUp(_ taken: Int) -> (general: Int, reserved: Int) { admission.split(taken + takeFree()) }
 
     private func takeFree() -> Int {
         var taken = 0
@@ -88,14 +91,27 @@ final class SlotPool: Sendable {
         return taken
     }
 
-    private func split(_ taken: Int) -> (general: Int, reserved: Int) { state.withLock { $0.admission.split(taken) } }
-
-    /// The leases of the jobs that wait or run here.
+        /// The leases of the jobs that wait or run here.
     var leases: [UUID] { state.withLock { Array($0.leases.keys) } }
 
     /// Gives back permits that were not used.
     func giveBack(_ count: Int) {
         for _ in 0..<count { permits.signal() }
+    }
+
+    /// Opens this gate once, as soon as a permit is general: at once if one is.
+    func ringWhenFree(_ bell: Gate) {
+        state.withLock { $0.bell = bell }
+        ringIfFree()
+    }
+
+    private func ringIfFree() {
+        let bell = state.withLock { state -> Gate? in
+            guard admission.split(size - state.inside).general > 0 else { return nil }
+            defer { state.bell = nil }
+            return state.bell
+        }
+        bell?.open()
     }
 
     /// Starts jobs; each already has a permit.
@@ -152,6 +168,7 @@ final class SlotPool: Sendable {
             run(work)
             state.withLock { $0.leave(work.job) }
             permits.signal()
+            ringIfFree()
         }
     }
 }

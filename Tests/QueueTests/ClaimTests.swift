@@ -41,6 +41,39 @@ struct ClaimTests {
         #expect(reserved.map(\.queue) == ["globex.work"])
     }
 
+    @Test("first jobs take general permits first, so that noisy tenants together leave the reserved ones free")
+    func reserveStaysFree() throws {
+        let control = try Control()
+        try control.stopClock()
+        let worker = try control.worker()
+        for n in 0..<10 {
+            try control.enqueue("acme.work", n: n)
+            try control.enqueue("globex.work", n: n)
+        }
+        #expect(try control.claim(worker, general: 3, reserved: 2).count == 3)
+    }
+
+    @Test("a claim finds the tenants with room past any number at their cap, and then knows that there is nothing more")
+    func pastTheCapped() throws {
+        let control = try Control()
+        try control.stopClock()
+        let worker = try control.worker()
+        try control.value(
+            """
+            INSERT INTO reeve.tenant (code, name, tier, status, isolation, region)
+            SELECT 'full-' || i, 'Full', 'starter', 'active', 'schema', 'local' FROM generate_series(1, 250) i
+            """)
+        for n in 1...250 { try control.enqueue("full-\(n).work", n: n) }
+        try control.value(
+            "UPDATE reeve.tenant_counter c SET running = c.cap FROM reeve.tenant t WHERE t.id = c.tenant_id AND t.code LIKE 'full-%'")
+        #expect(try control.claim(worker, general: 4).isEmpty)
+        try control.enqueue("acme.work", n: 0)
+        try control.enqueue("globex.work", n: 0)
+        #expect(Set(try control.claim(worker, general: 4).map(\.queue)) == ["acme.work", "globex.work"])
+        // More with room than were asked for: the walk goes on instead.
+        #expect(try control.value("SELECT tenants IS NULL AND running IS NOT NULL FROM reeve.tenants_with_room(gen_random_uuid(), false, 1)") == "t")
+    }
+
     @Test("a batch is shared out by turns")
     func turns() throws {
         let control = try Control()

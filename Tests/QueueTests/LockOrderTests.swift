@@ -43,6 +43,7 @@ struct LockOrderTests {
     @Test("settlements that refuse the same tenants in opposite orders never deadlock, and each refusal is counted")
     func refusals() throws {
         let control = try Control()
+        try control.stopClock()
         try control.value("UPDATE reeve.tier SET concurrency = 1000 WHERE name = 'starter'")
         let worker = try control.worker()
         func batch(_ queues: [String]) throws -> String {

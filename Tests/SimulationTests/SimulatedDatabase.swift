@@ -89,17 +89,13 @@ struct SimulatedDatabase {
         let stamp = nextLease
         nextLease += 1
         var claimed: [Claimed] = []
-        var others = 0
         // The least loaded tenant goes first, and each job counts at once; only a first one may take a reserved permit.
         while claimed.count < general + reserved {
             let next = jobs.indices.filter { jobs[$0].state == .available && hasRoom(jobs[$0].tenant) }
                 .min { (running[jobs[$0].tenant], $0) < (running[jobs[$1].tenant], $1) }
             guard let next else { break }
             let isFirst = running[jobs[next].tenant] == 0
-            if !isFirst {
-                if others == general { break }
-                others += 1
-            }
+            if !isFirst, claimed.count >= general { break }
             jobs[next].state = .running(worker: worker, lease: stamp)
             jobs[next].attempt += 1
             running[jobs[next].tenant] += 1

@@ -15,7 +15,7 @@ final class SimulatedProcess {
     private unowned let simulation: Simulation
     private let size: Int
     private(set) var lease: LeaseState
-    private var admission: Admission
+    private let admission: Admission
     private var freePermits: Int
     private(set) var attempts: [Int: Attempt] = [:]
     private var pending: [(SimulatedDatabase.Claimed, SimulatedDatabase.End)] = []
@@ -159,7 +159,6 @@ final class SimulatedProcess {
         let number = nextAttempt
         nextAttempt += 1
         attempts[number] = Attempt(claimed: claimed, registration: worker)
-        admission.enter(isFirst: claimed.isFirst)
         let isLong = simulation.number(0...20) == 0
         local(after: .milliseconds(simulation.number(isLong ? 500...6000 : 1...300))) { [self] in
             let fails = simulation.number(0...9) == 0
@@ -179,7 +178,6 @@ final class SimulatedProcess {
 
     private func end(_ number: Int, _ end: SimulatedDatabase.End) {
         guard let attempt = attempts.removeValue(forKey: number) else { return }
-        admission.leave(isFirst: attempt.claimed.isFirst)
         freePermits += 1
         // Whatever a handler says, a stopped attempt is only given back.
         settle(attempt.claimed, attempt.isToldToStop ? .release : end)

@@ -76,6 +76,9 @@ MIGRATION(V0023) = {
 MIGRATION(V0024) = {
 #embed "sql/V0024__guard.sql"
     , 0};
+MIGRATION(V0025) = {
+#embed "sql/V0025__tune.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -102,6 +105,7 @@ static const reeve_migration migrations[] = {
     {22, "kept_promises", V0022},
     {23, "adopt", V0023},
     {24, "guard", V0024},
+    {25, "tune", V0025},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -8,7 +8,7 @@ import Processes
 
 extension Command {
     static let bench = Command(
-        "bench", "measure this machine: drain, latency, enqueue, footprint",
+        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.
@@ -20,13 +20,21 @@ extension Command {
                 options: [
                     jobs("100000", 1000...10_000_000), tenants,
                     CommandOption("slots", "N", "slots in each tier's pool (default 150)", .integer(1...2000)),
-                ], examples: ["reeve bench drain --jobs 200000 --tenants 1000 --json"]
+                    .flag("hold-snapshot", "top the backlog up, and hold a snapshot in a tenant's and in the control database"),
+                    CommandOption("seconds", "N", "how long the control database's is held (default 60)", .integer(1...3600)),
+                ],
+                examples: ["reeve bench drain --jobs 200000 --tenants 1000 --json", "reeve bench drain --hold-snapshot"]
             ) { invocation in
+                let (jobs, tenants) = (invocation.int("jobs") ?? 100_000, invocation.int("tenants") ?? 1000)
                 let slots = invocation.int("slots") ?? 150
+                let pools = ["starter": slots, "professional": slots, "enterprise": slots]
                 return try bench(invocation) { settings, log in
-                    try DrainBenchmark(
-                        settings, jobs: invocation.int("jobs") ?? 100_000, tenants: invocation.int("tenants") ?? 1000,
-                        pools: ["starter": slots, "professional": slots, "enterprise": slots], log: log
+                    guard invocation.flag("hold-snapshot") else {
+                        return try DrainBenchmark(settings, jobs: jobs, tenants: tenants, pools: pools, log: log).run()
+                    }
+                    return try HoldBenchmark(
+                        settings, jobs: jobs, tenants: tenants, held: .seconds(invocation.int("seconds") ?? 60), pools: pools,
+                        log: log
                     ).run()
                 }
             },
@@ -48,6 +56,54 @@ extension Command {
                     try EnqueueBenchmark(
                         settings, jobs: invocation.int("jobs") ?? 50_000, tenants: invocation.int("tenants") ?? 1000
                     ).run()
+                }
+            },
+            Command(
+                "fairness", "waits of quiet tenants, alone and beside tenants with large backlogs",
+                options: [
+                    CommandOption("quiet-jobs", "N", "jobs of the quiet tenants, in each part (default 1000)", .integer(10...1_000_000)),
+                    CommandOption("noisy-ms", "MS", "how long a noisy job takes (default 5)", .integer(1...600_000)),
+                ], examples: ["reeve bench fairness --json", "reeve bench fairness --noisy-ms 60000"]
+            ) { invocation in
+                try bench(invocation) { settings, log in
+                    try FairnessBenchmark(
+                        settings, quietJobs: invocation.int("quiet-jobs") ?? 1000,
+                        noisyMilliseconds: invocation.int("noisy-ms") ?? 5, log: log
+                    ).run()
+                }
+            },
+            Command(
+                "growth", "the rate with many tenants and a large backlog, against few and a small one",
+                options: [
+                    CommandOption("tenants", "M", "how many tenants (default 20000)", .integer(2...1_000_000)),
+                    CommandOption("backlog", "N", "how many jobs wait (default 2000000)", .integer(1000...100_000_000)),
+                    CommandOption("seconds", "N", "how long each rate is timed (default 10)", .integer(1...3600)),
+                    CommandOption(
+                        "capped", "SHARE", "time the first start of a free tenant instead, with this share of the others at their cap"),
+                ], examples: ["reeve bench growth --json", "reeve bench growth --capped 0.99"]
+            ) { invocation in
+                let (tenants, backlog) = (invocation.int("tenants") ?? 20_000, invocation.int("backlog") ?? 2_000_000)
+                let share = try invocation.string("capped").map { text in
+                    guard let share = Double(text), share > 0, share < 1 else {
+                        throw CommandError(.usage, "--capped must be a share between 0 and 1", hint: "for example: --capped 0.99")
+                    }
+                    return share
+                }
+                return try bench(invocation) { settings, log in
+                    if let share {
+                        return try CappedBenchmark(settings, tenants: tenants, backlog: backlog, capped: share, log: log).run()
+                    }
+                    return try GrowthBenchmark(
+                        settings, tenants: tenants, backlog: backlog, duration: .seconds(invocation.int("seconds") ?? 10), log: log
+                    ).run()
+                }
+            },
+            Command(
+                "hot", "one tenant's backlog emptied by four worker processes, and by one",
+                options: [jobs("50000", 1000...10_000_000)], examples: ["reeve bench hot --json"]
+            ) { invocation in
+                try bench(invocation) { settings, _ in
+                    try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
             Command(

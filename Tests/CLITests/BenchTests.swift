@@ -1,0 +1,89 @@
+import JobKit
+import Postgres
+import ReeveTesting
+import Testing
+
+/// Each benchmark is run small, on a database of the test's own: what it counts must be right; how fast it was is not a test's
+/// to say.
+@Suite struct BenchTests {
+    private static func run(_ words: String...) throws -> JSON {
+        let settings = try TestServer.freshDatabase()
+        let conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
+        let run = try ReeveRun(["bench"] + words + ["--json"], ["REEVE_BENCH_DATABASE_URL": conninfo])
+        try #require(run.code == 0, "\(run.all)")
+        return try run.json
+    }
+
+    private static func number(_ result: JSON, _ name: String) throws -> Double {
+        switch result[name] {
+        case .int(let value): return Double(value)
+        case .double(let value): return value
+        default: throw ReeveRun.Failure(what: "\(name) is missing in \(result.text)")
+        }
+    }
+
+    @Test("fairness tells the quiet tenants' waits alone and beside noisy ones", arguments: ["5", "60000"])
+    func fairness(noisy: String) throws {
+        let result = try BenchTests.run("fairness", "--quiet-jobs", "12", "--noisy-ms", noisy)
+        #expect(result["quiet_jobs"]?.int == 12 && result["noisy_ms"]?.int == Int64(noisy))
+        for name in ["quiet_p50_ms", "quiet_p50_ms_alone", "quiet_p99_ms", "quiet_p99_ms_alone", "quiet_max_ms", "ratio"] {
+            #expect(try BenchTests.number(result, name) >= 0)
+        }
+        #expect(try BenchTests.number(result, "noisy_backlog") >= 2000)
+        // Nothing that takes a minute has ended within seconds.
+        if noisy == "60000" { #expect(result["noisy_jobs_ended"]?.int == 0) }
+    }
+
+    @Test("growth tells both rates and their ratio")
+    func growth() throws {
+        let result = try BenchTests.run("growth", "--tenants", "120", "--backlog", "2000", "--seconds", "1")
+        #expect(result["tenants"]?.int == 120 && result["small_tenants"]?.int == 100 && result["backlog"]?.int == 2000)
+        for name in ["jobs_per_second", "small_jobs_per_second", "ratio"] { #expect(try BenchTests.number(result, name) > 0) }
+    }
+
+    @Test("growth --capped starts the first job of every free tenant, past those at their cap")
+    func capped() throws {
+        let result = try BenchTests.run("growth", "--tenants", "400", "--backlog", "2000", "--capped", "0.9")
+        #expect(result["capped_tenants"]?.int == 360 && result["starts"]?.int == 100)
+        for name in ["first_start_ms", "first_start_p50_ms", "first_start_p99_ms"] {
+            #expect(try BenchTests.number(result, name) > 0)
+        }
+    }
+
+    @Test("growth refuses a share that is none", arguments: ["0", "1", "much"])
+    func badShare(share: String) throws {
+        let run = try ReeveRun(["bench", "growth", "--capped", share])
+        #expect(run.code == 2 && run.err.contains("between 0 and 1"))
+    }
+
+    @Test("hot tells the rate of one worker process and of four")
+    func hot() throws {
+        let result = try BenchTests.run("hot", "--jobs", "4000")
+        #expect(result["jobs"]?.int == 4000)
+        for name in ["one_jobs_per_second", "four_jobs_per_second", "ratio"] { #expect(try BenchTests.number(result, name) > 0) }
+    }
+
+    @Test("drain --hold-snapshot tells the rates with a snapshot held and leaves no database behind")
+    func holdSnapshot() throws {
+        let result = try BenchTests.run(
+            "drain", "--hold-snapshot", "--jobs", "1000", "--tenants", "20", "--slots", "10", "--seconds", "1")
+        #expect(try BenchTests.number(result, "held_seconds") == 1)
+        for name in ["jobs_per_second", "tenant_snapshot_ratio", "control_snapshot_ratio"] {
+            #expect(try BenchTests.number(result, name) > 0)
+        }
+        let connection = try Connection(TestServer.freshDatabase())
+        defer { connection.close() }
+        #expect(
+            try connection.execute("SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'reeve_bench_tenant')")[0].bool(0) == false)
+    }
+
+    @Test("a database that holds jobs is refused")
+    func notEmpty() throws {
+        let control = try ControlFixture()
+        let connection = try Connection(control.settings)
+        defer { connection.close() }
+        _ = try connection.execute("SELECT reeve.enqueue('acme.reports', 'stocktake')")
+        let run = try ReeveRun(["bench", "growth"], ["REEVE_BENCH_DATABASE_URL": control.conninfo])
+        #expect(run.code == 1 && run.err.contains("holds jobs"))
+    }
+}
