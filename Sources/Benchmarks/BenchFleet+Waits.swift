@@ -6,7 +6,8 @@ extension BenchFleet {
     /// times from each enqueue's commit to the start of its handler, sorted. With `transaction` each is enqueued inside one
     /// that stays open for so long.
     func waits(
-        _ ledger: BenchLedger, _ range: Range<Int>, every pause: Duration = .milliseconds(10), transaction: Duration? = nil
+        _ ledger: BenchLedger, _ range: Range<Int>, every pause: Duration = .milliseconds(10),
+        transaction: Duration? = nil
     ) throws -> [Duration] {
         var commits: [ContinuousClock.Instant] = []
         for n in range {
@@ -28,9 +29,13 @@ extension BenchFleet {
             sleep(pause)
         }
         let until = ContinuousClock.now + .seconds(10)
-        while range.contains(where: { ledger.start(of: $0) == nil }), ContinuousClock.now < until { sleep(.milliseconds(10)) }
+        while range.contains(where: { ledger.start(of: $0) == nil }), ContinuousClock.now < until {
+            sleep(.milliseconds(10))
+        }
         return try range.map { n in
-            guard let start = ledger.start(of: n) else { throw BenchFailure("job \(n) did not start within 10 s of the last enqueue") }
+            guard let start = ledger.start(of: n) else {
+                throw BenchFailure("job \(n) did not start within 10 s of the last enqueue")
+            }
             return max(.zero, start - commits[n - range.lowerBound])
         }.sorted()
     }

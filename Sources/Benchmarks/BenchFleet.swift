@@ -19,7 +19,8 @@ struct BenchFleet {
 
     /// Migrates the database, which must hold no jobs, and creates tenants over these tiers in turn.
     init(
-        _ settings: ConnectionSettings, tenants count: Int, tiers: [String] = ["starter", "professional", "enterprise"],
+        _ settings: ConnectionSettings, tenants count: Int,
+        tiers: [String] = ["starter", "professional", "enterprise"],
         registry: JobRegistry
     ) throws {
         self.settings = settings
@@ -82,7 +83,10 @@ struct BenchFleet {
     static func enqueue(_ range: Range<Int>, for tenants: [String], on connection: Connection) throws {
         let jobs = JSON.array(
             range.map { n in
-                ["queue": .string(tenants[n % tenants.count] + ".bench"), "kind": "bench", "args": ["n": .int(Int64(n))]]
+                [
+                    "queue": .string(tenants[n % tenants.count] + ".bench"), "kind": "bench",
+                    "args": ["n": .int(Int64(n))],
+                ]
             })
         _ = try connection.execute("SELECT reeve.enqueue_many($1::jsonb)", [jobs], name: "enqueue")
     }
@@ -126,7 +130,8 @@ struct BenchFleet {
             try row.int(0), try row.int(1), try row.int(2), try row.int(3), try row.int(4)
         )
         guard history == jobs, distinct == jobs, left == 0, dead == 0 else {
-            throw BenchFailure("of \(jobs) jobs \(history) are in the history (\(distinct) distinct), \(left) are left, \(dead) dead")
+            throw BenchFailure(
+                "of \(jobs) jobs \(history) are in the history (\(distinct) distinct), \(left) are left, \(dead) dead")
         }
         guard wrong == 0 else { throw BenchFailure("\(wrong) counters differ from what they count") }
     }

@@ -18,7 +18,8 @@ public struct CappedBenchmark {
     private let log: Log
 
     /// Measures `starts` first jobs while this share of the tenants is at its cap.
-    public init(_ settings: ConnectionSettings, tenants: Int, backlog: Int, capped: Double, starts: Int = 100, log: Log) {
+    public init(_ settings: ConnectionSettings, tenants: Int, backlog: Int, capped: Double, starts: Int = 100, log: Log)
+    {
         self.settings = settings
         self.tenants = tenants
         self.backlog = backlog

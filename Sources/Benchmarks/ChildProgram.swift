@@ -29,6 +29,7 @@ struct ChildProgram {
 extension ConnectionSettings {
     /// These settings as a connection string.
     var conninfo: String {
-        options.map { "\($0.key)='\($0.value.replacing("\\", with: "\\\\").replacing("'", with: "\\'"))'" }.joined(separator: " ")
+        options.map { "\($0.key)='\($0.value.replacing("\\", with: "\\\\").replacing("'", with: "\\'"))'" }.joined(
+            separator: " ")
     }
 }

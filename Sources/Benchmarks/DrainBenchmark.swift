@@ -34,7 +34,9 @@ public struct DrainBenchmark {
         let enqueued = try fleet.enqueue(0..<jobs)
         let (rate, samples) = try drain(fleet, ledger, registry)
         let faults = ledger.faults
-        guard faults == (0, 0) else { throw BenchFailure("\(faults.missing) jobs never ran, \(faults.doubled) ran twice") }
+        guard faults == (0, 0) else {
+            throw BenchFailure("\(faults.missing) jobs never ran, \(faults.doubled) ran twice")
+        }
         try fleet.verify(jobs: jobs)
 
         let share = max(jobs / 2, 1000)
@@ -45,7 +47,8 @@ public struct DrainBenchmark {
         try fleet.verify(jobs: jobs + 2 * share)
         let best = max(one, two)
         return [
-            "jobs": .int(Int64(jobs)), "tenants": .int(Int64(tenants)), "pools": .object(pools.mapValues { .int(Int64($0)) }),
+            "jobs": .int(Int64(jobs)), "tenants": .int(Int64(tenants)),
+            "pools": .object(pools.mapValues { .int(Int64($0)) }),
             "enqueue_per_second": .double((Double(jobs) / seconds(enqueued)).rounded()),
             "jobs_per_second": .double(rate.rounded()), "ceiling_jobs_per_second": .double(best.rounded()),
             "ceiling_one_connection": .double(one.rounded()), "ceiling_two_connections": .double(two.rounded()),
@@ -101,7 +104,9 @@ public struct DrainBenchmark {
                             guard !claim.jobs.isEmpty else { continue }
                             isEmpty = false
                             _ = try source.settle(
-                                claim.jobs.map { Settlement(jobID: $0.id, leaseID: $0.leaseID, outcome: .succeeded(JobResult())) })
+                                claim.jobs.map {
+                                    Settlement(jobID: $0.id, leaseID: $0.leaseID, outcome: .succeeded(JobResult()))
+                                })
                         }
                     }
                     try source.retire(worker)

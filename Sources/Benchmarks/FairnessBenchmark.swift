@@ -60,7 +60,8 @@ public struct FairnessBenchmark {
         return [
             "quiet_jobs": .int(Int64(quietJobs)), "quiet_tenants": .int(Int64(Self.quietTenants)),
             "noisy_tenants": .int(Int64(Self.noisyTenants)), "noisy_ms": .int(Int64(noisy / .milliseconds(1))),
-            "noisy_backlog": .int(Int64(backlog)), "noisy_jobs_ended": .int(Int64(ended)), "slots": .int(Int64(Self.slots)),
+            "noisy_backlog": .int(Int64(backlog)), "noisy_jobs_ended": .int(Int64(ended)),
+            "slots": .int(Int64(Self.slots)),
             "quiet_p50_ms": .double(milliseconds(percentile(beside, 0.5))),
             "quiet_p50_ms_alone": .double(milliseconds(percentile(alone, 0.5))),
             "quiet_p99_ms": .double(p99), "quiet_p99_ms_alone": .double(p99Alone),

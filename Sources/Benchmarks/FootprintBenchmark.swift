@@ -27,7 +27,9 @@ public struct FootprintBenchmark {
         let pid = worker.pid
         // Registered and past its first look at everything: idle from here on.
         let limit = ContinuousClock.now + .seconds(20)
-        while try !control.execute("SELECT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.pid = $1::int)", [pid])[0].bool(0) {
+        while try !control.execute(
+            "SELECT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.pid = $1::int)", [pid])[0].bool(0)
+        {
             if ContinuousClock.now > limit { throw BenchFailure("the worker did not register within 20 s") }
             sleep(.milliseconds(50))
         }
@@ -40,7 +42,8 @@ public struct FootprintBenchmark {
         let pools = try control.execute("SELECT pools FROM reeve.worker WHERE state = 'alive'")[0].json(0)
         return [
             "rss_mb": .double((Double(try residentKilobytes(pid)) / 102.4).rounded() / 10),
-            "cpu_percent": .double((used / took * 10000).rounded() / 100), "seconds": .double(took.rounded()), "pools": pools,
+            "cpu_percent": .double((used / took * 10000).rounded() / 100), "seconds": .double(took.rounded()),
+            "pools": pools,
         ]
     }
 
@@ -55,7 +58,9 @@ public struct FootprintBenchmark {
 
     private func residentKilobytes(_ pid: pid_t) throws -> Int {
         guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/status"),
-            let line = String(decoding: data, as: UTF8.self).split(separator: "\n").first(where: { $0.hasPrefix("VmRSS:") })
+            let line = String(decoding: data, as: UTF8.self).split(separator: "\n").first(where: {
+                $0.hasPrefix("VmRSS:")
+            })
         else { throw BenchFailure("the worker ended before its time") }
         return line.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Int($0) } ?? 0
     }

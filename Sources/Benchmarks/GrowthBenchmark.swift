@@ -42,7 +42,8 @@ public struct GrowthBenchmark {
             "tenants": .int(Int64(tenants)), "backlog": .int(Int64(backlog)), "seconds": .double(seconds(duration)),
             "small_tenants": .int(Int64(fewTenants)), "small_backlog": .int(Int64(fewJobs)),
             "jobs_per_second": .double(big.rounded()), "small_jobs_per_second": .double(reference.rounded()),
-            "small_jobs_per_second_before": .double(before.rounded()), "small_jobs_per_second_after": .double(after.rounded()),
+            "small_jobs_per_second_before": .double(before.rounded()),
+            "small_jobs_per_second_after": .double(after.rounded()),
             "ratio": .double((big / reference * 1000).rounded() / 1000),
         ]
     }

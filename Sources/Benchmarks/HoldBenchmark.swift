@@ -57,7 +57,8 @@ public struct HoldBenchmark {
         func ratio(_ rate: Double) -> JSON { .double((rate / rates.plain * 1000).rounded() / 1000) }
         return [
             "jobs": .int(Int64(jobs)), "tenants": .int(Int64(tenants)), "held_seconds": .double(seconds(held)),
-            "jobs_per_second": .double(rates.plain.rounded()), "tenant_snapshot_jobs_per_second": .double(rates.tenant.rounded()),
+            "jobs_per_second": .double(rates.plain.rounded()),
+            "tenant_snapshot_jobs_per_second": .double(rates.tenant.rounded()),
             "control_snapshot_jobs_per_second_first": .double(rates.first.rounded()),
             "control_snapshot_jobs_per_second": .double(rates.last.rounded()),
             "tenant_snapshot_ratio": ratio(rates.tenant), "control_snapshot_ratio": ratio(rates.last),
@@ -69,7 +70,10 @@ public struct HoldBenchmark {
     private func holding<T>(_ database: String?, _ body: () throws -> T) throws -> T {
         let limits = "-c idle_in_transaction_session_timeout=0 -c statement_timeout=0"
         let connection = try Connection(
-            settings.with(["application_name": "pg_dump", "options": limits].merging(database.map { ["dbname": $0] } ?? [:]) { $1 }))
+            settings.with(
+                ["application_name": "pg_dump", "options": limits].merging(database.map { ["dbname": $0] } ?? [:]) {
+                    $1
+                }))
         defer { connection.close() }
         do {
             return try connection.transaction(isolation: "repeatable read", readOnly: true) {

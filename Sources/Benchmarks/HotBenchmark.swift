@@ -45,17 +45,23 @@ public struct HotBenchmark {
         defer { for child in children { child.stop() } }
         for _ in 0..<workers {
             children.append(
-                try ChildProgram(program, [HotWorker.word, Self.tier, "\(Self.slots)"], [HotWorker.database: settings.conninfo]))
+                try ChildProgram(
+                    program, [HotWorker.word, Self.tier, "\(Self.slots)"], [HotWorker.database: settings.conninfo]))
         }
         let limit = ContinuousClock.now + .seconds(60 + jobs / 100)
         while try fleet.control.execute("SELECT EXISTS (SELECT FROM reeve.job)", name: "left")[0].bool(0) {
-            if ContinuousClock.now > limit { throw BenchFailure("\(workers) workers did not empty the backlog in time") }
+            if ContinuousClock.now > limit {
+                throw BenchFailure("\(workers) workers did not empty the backlog in time")
+            }
             sleep(.milliseconds(10))
         }
         try fleet.verify(jobs: jobs)
         let row = try fleet.control.execute(
-            "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8, count(DISTINCT worker_id) FROM reeve.job_history")[0]
-        guard try row.int(1) == workers else { throw BenchFailure("only \(try row.int(1)) of \(workers) workers ran a job") }
+            "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8, count(DISTINCT worker_id) FROM reeve.job_history"
+        )[0]
+        guard try row.int(1) == workers else {
+            throw BenchFailure("only \(try row.int(1)) of \(workers) workers ran a job")
+        }
         return Double(jobs) / max(try row.double(0), 0.001)
     }
 }

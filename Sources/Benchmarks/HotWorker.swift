@@ -11,12 +11,14 @@ public enum HotWorker {
 
     /// When the arguments are a bench worker's, runs it until SIGTERM and ends the process.
     public static func runIfAsked(arguments: [String]) {
-        guard arguments.count == 4, arguments[1] == word, let slots = Int(arguments[3]), let conninfo = getenv(database) else {
+        guard arguments.count == 4, arguments[1] == word, let slots = Int(arguments[3]), let conninfo = getenv(database)
+        else {
             return
         }
         let stop = StopSignal()
         signal(SIGTERM, SIG_IGN)
-        let terminate = DispatchSource.makeSignalSource(signal: SIGTERM, queue: DispatchQueue(label: "reeve.bench.signals"))
+        let terminate = DispatchSource.makeSignalSource(
+            signal: SIGTERM, queue: DispatchQueue(label: "reeve.bench.signals"))
         terminate.setEventHandler { @Sendable in stop.stop(.shutdown) }
         terminate.resume()
         let parent = getppid()
@@ -24,7 +26,8 @@ public enum HotWorker {
             let worker = BenchWorker(
                 try ConnectionSettings(String(cString: conninfo)),
                 registry: JobRegistry([AnyJob(BenchJob(ledger: BenchLedger(jobs: 0)))]),
-                options: WorkerOptions(pools: [arguments[2]: slots], otherSlots: nil), log: Log(format: .text, minimum: .warning))
+                options: WorkerOptions(pools: [arguments[2]: slots], otherSlots: nil),
+                log: Log(format: .text, minimum: .warning))
             // A benchmark that was killed must not leave workers behind.
             while stop.reason == nil, getppid() == parent {
                 sleep(.milliseconds(50))

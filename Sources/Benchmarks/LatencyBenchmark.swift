@@ -50,7 +50,9 @@ public struct LatencyBenchmark {
         var times: [Duration] = []
         for _ in 0..<101 {
             let start = ContinuousClock.now
-            _ = try fleet.control.execute("UPDATE reeve.tenant_backlog SET counted_at = reeve.clock() WHERE tenant_id = (SELECT min(tenant_id::text)::uuid FROM reeve.tenant_backlog)")
+            _ = try fleet.control.execute(
+                "UPDATE reeve.tenant_backlog SET counted_at = reeve.clock() WHERE tenant_id = (SELECT min(tenant_id::text)::uuid FROM reeve.tenant_backlog)"
+            )
             times.append(ContinuousClock.now - start)
         }
         times.sort()

@@ -53,7 +53,9 @@ final class SteadyLoad {
 
     /// Jobs that are waiting, running or in the history.
     private func accounted() throws -> Int64 {
-        try fleet.control.execute("SELECT (SELECT count(*) FROM reeve.job) + (SELECT count(*) FROM reeve.job_history)")[0].int(0)
+        try fleet.control.execute("SELECT (SELECT count(*) FROM reeve.job) + (SELECT count(*) FROM reeve.job_history)")[
+            0
+        ].int(0)
     }
 }
 

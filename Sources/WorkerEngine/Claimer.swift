@@ -71,7 +71,8 @@ final class Claimer: Sendable {
                 used = claim.jobs.count
                 if used > 0 { start(claim.jobs, for: worker) }
                 let outcome: ClaimPacing.Outcome =
-                    used > 0 ? .jobs : claim.stoppedEarly ? .stoppedEarly : permits.general > 0 ? .nothing : .nothingForReserved
+                    used > 0
+                    ? .jobs : claim.stoppedEarly ? .stoppedEarly : permits.general > 0 ? .nothing : .nothingForReserved
                 step = pacing.handle(outcome, using: &generator)
                 if step == .markIdle || step == .markBusy {
                     try source.setIdle(worker, pool: pool.tier, isIdle: step == .markIdle)
@@ -99,7 +100,8 @@ final class Claimer: Sendable {
         lost.returned(asked: asked)
         if count > 0 {
             log.warning(
-                "a claim's answer was lost; its jobs went back", ["pool": .string(pool.tier), "jobs": .int(Int64(count))])
+                "a claim's answer was lost; its jobs went back",
+                ["pool": .string(pool.tier), "jobs": .int(Int64(count))])
         }
     }
 

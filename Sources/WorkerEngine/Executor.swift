@@ -30,7 +30,8 @@ struct Executor: Sendable {
         }
         guard let kind = found else {
             // A rolling release: another worker may know it.
-            log.warning("this worker does not know the kind", ["job": .int(job.id), "kind": .string(job.kind.rawValue)])
+            log.warning(
+                "this worker does not know the kind", ["job": .int(job.id), "kind": .string(job.kind.rawValue)])
             return .snooze(.seconds(30))
         }
         guard case .run = check.verdict(queue: job.queue, tenant: tenant, policy: kind.policy), let tenant else {
@@ -98,7 +99,9 @@ struct Executor: Sendable {
     }
 
     /// What an error means for the row. Once the attempt was told to stop, the reason for that decides.
-    static func outcome(of error: any Error, stopped: StopReason?, attempt: Int, policy: JobPolicy) -> Settlement.Outcome {
+    static func outcome(of error: any Error, stopped: StopReason?, attempt: Int, policy: JobPolicy)
+        -> Settlement.Outcome
+    {
         let text = Executor.text(of: error)
         switch stopped {
         case .cancelled: return .cancel(reason: "cancelled", refused: false)

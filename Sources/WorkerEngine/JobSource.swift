@@ -183,7 +183,8 @@ public protocol JobSource: AttemptStore {
     /// Announces a worker; its lease starts.
     func register(_ worker: WorkerIdentity, pools: [String: Int]) throws
     /// Takes at most `general + reserved` jobs of a pool.
-    func claim(_ worker: WorkerIdentity, pool: String, general: Int, reserved: Int, after cursor: TenantID?) throws -> Claim
+    func claim(_ worker: WorkerIdentity, pool: String, general: Int, reserved: Int, after cursor: TenantID?) throws
+        -> Claim
     /// Gives back what runs in this worker's name in a pool under leases that it does not know: claims whose answers never
     /// came. Only between two claims of that pool. Returns how many jobs.
     func returnLostClaims(_ worker: WorkerIdentity, pool: String, known: [UUID]) throws -> Int

@@ -67,7 +67,8 @@ final class LeaseKeeper: Sendable {
     func checkCancellations() {
         guard let worker = current else { return }
         do { running.stop(try source.cancellations(worker), .cancelled) } catch {
-            log.debug("cancellations could not be read", ["error": .string("\(error)")])  // the next renewal brings them
+            // The next renewal brings them.
+            log.debug("cancellations could not be read", ["error": .string("\(error)")])
         }
     }
 

@@ -105,7 +105,9 @@ final class Settler: Sendable {
                 ["jobs": .int(Int64(batch.count)), "error": .string("\(error)")])
             guard batch.count > 1, failures == 1 else { return recoverable(batch, error, failures) }
             return batch.flatMap { settlement -> [Settlement] in
-                do { return keep(settlement, try source.settle([settlement])[settlement.jobID]) ? [settlement] : [] } catch {
+                do {
+                    return keep(settlement, try source.settle([settlement])[settlement.jobID]) ? [settlement] : []
+                } catch {
                     return recoverable([settlement], error, 2)
                 }
             }

@@ -78,7 +78,9 @@ final class SlotPool: Sendable {
 
     /// Waits for a permit, at most this long, then takes what else is free. Returns how many of each kind.
     func takePermits(within limit: Duration) -> (general: Int, reserved: Int) {
-        guard permits.wait(timeout: .now() + .milliseconds(Int(limit / .milliseconds(1)))) == .success else { return (0, 0) }
+        guard permits.wait(timeout: .now() + .milliseconds(Int(limit / .milliseconds(1)))) == .success else {
+            return (0, 0)
+        }
         return admission.split(1 + takeFree())
     }
 
@@ -91,7 +93,7 @@ final class SlotPool: Sendable {
         return taken
     }
 
-        /// The leases of the jobs that wait or run here.
+    /// The leases of the jobs that wait or run here.
     var leases: [UUID] { state.withLock { Array($0.leases.keys) } }
 
     /// Gives back permits that were not used.

@@ -22,7 +22,8 @@ public struct WorkerOptions: Sendable {
     /// The options of a worker that serves every tier.
     public init(
         pools: [String: Int] = ["starter": 4, "professional": 8, "enterprise": 16], otherSlots: Int? = 1,
-        queues: [String]? = nil, region: String = "local", lease: Duration = .seconds(15), grace: Duration = .seconds(30),
+        queues: [String]? = nil, region: String = "local", lease: Duration = .seconds(15),
+        grace: Duration = .seconds(30),
         memoryLimit: Int64? = nil
     ) {
         self.pools = pools
@@ -63,7 +64,8 @@ public final class Worker: Sendable {
     private let hurry = Gate()
 
     /// Creates a worker; nothing starts yet.
-    public init(source: any JobSource, registry: JobRegistry, options: WorkerOptions, resources: JobResources, log: Log) {
+    public init(source: any JobSource, registry: JobRegistry, options: WorkerOptions, resources: JobResources, log: Log)
+    {
         self.source = source
         self.options = options
         self.log = log
@@ -169,10 +171,13 @@ public final class Worker: Sendable {
         if let worker = lease.registered {
             let retiring = EngineThread("reeve-retire") { [source, log] in
                 do { try source.retire(worker) } catch {
-                    log.warning("the worker's row could not be ended; its lease will run out", ["error": .string("\(error)")])
+                    log.warning(
+                        "the worker's row could not be ended; its lease will run out", ["error": .string("\(error)")])
                 }
             }
-            if !retiring.join(within: patience) { log.warning("the database does not answer; the worker's lease will run out") }
+            if !retiring.join(within: patience) {
+                log.warning("the database does not answer; the worker's lease will run out")
+            }
         }
         log.info("stopped", ["stuck": .int(Int64(running.count))])
     }
@@ -187,7 +192,9 @@ public final class Worker: Sendable {
     private func servePools() throws {
         let tiers = try source.tiers()
         for (tier, size) in options.pools where size > 0 {
-            if tiers.contains(tier) { addPool(tier, size) } else {
+            if tiers.contains(tier) {
+                addPool(tier, size)
+            } else {
                 log.warning("there is no such tier; its pool is left out", ["tier": .string(tier)])
             }
         }

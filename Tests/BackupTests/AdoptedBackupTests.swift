@@ -138,4 +138,3 @@ struct AdoptedBackupTests {
         #expect(backup.text.contains("HOOLI-00300") && !backup.text.contains("UMBRELLA-"))
     }
 }
-

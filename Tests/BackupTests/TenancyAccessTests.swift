@@ -72,4 +72,3 @@ struct TenancyAccessTests {
         #expect(fixture.folder.files().count == 8)
     }
 }
-

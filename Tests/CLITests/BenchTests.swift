@@ -26,7 +26,9 @@ import Testing
     func fairness(noisy: String) throws {
         let result = try BenchTests.run("fairness", "--quiet-jobs", "12", "--noisy-ms", noisy)
         #expect(result["quiet_jobs"]?.int == 12 && result["noisy_ms"]?.int == Int64(noisy))
-        for name in ["quiet_p50_ms", "quiet_p50_ms_alone", "quiet_p99_ms", "quiet_p99_ms_alone", "quiet_max_ms", "ratio"] {
+        for name in [
+            "quiet_p50_ms", "quiet_p50_ms_alone", "quiet_p99_ms", "quiet_p99_ms_alone", "quiet_max_ms", "ratio",
+        ] {
             #expect(try BenchTests.number(result, name) >= 0)
         }
         #expect(try BenchTests.number(result, "noisy_backlog") >= 2000)
@@ -38,7 +40,9 @@ import Testing
     func growth() throws {
         let result = try BenchTests.run("growth", "--tenants", "120", "--backlog", "2000", "--seconds", "1")
         #expect(result["tenants"]?.int == 120 && result["small_tenants"]?.int == 100 && result["backlog"]?.int == 2000)
-        for name in ["jobs_per_second", "small_jobs_per_second", "ratio"] { #expect(try BenchTests.number(result, name) > 0) }
+        for name in ["jobs_per_second", "small_jobs_per_second", "ratio"] {
+            #expect(try BenchTests.number(result, name) > 0)
+        }
     }
 
     @Test("growth --capped starts the first job of every free tenant, past those at their cap")
@@ -60,7 +64,9 @@ import Testing
     func hot() throws {
         let result = try BenchTests.run("hot", "--jobs", "4000")
         #expect(result["jobs"]?.int == 4000)
-        for name in ["one_jobs_per_second", "four_jobs_per_second", "ratio"] { #expect(try BenchTests.number(result, name) > 0) }
+        for name in ["one_jobs_per_second", "four_jobs_per_second", "ratio"] {
+            #expect(try BenchTests.number(result, name) > 0)
+        }
     }
 
     @Test("drain --hold-snapshot tells the rates with a snapshot held and leaves no database behind")
@@ -74,7 +80,8 @@ import Testing
         let connection = try Connection(TestServer.freshDatabase())
         defer { connection.close() }
         #expect(
-            try connection.execute("SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'reeve_bench_tenant')")[0].bool(0) == false)
+            try connection.execute("SELECT EXISTS (SELECT FROM pg_database WHERE datname = 'reeve_bench_tenant')")[0]
+                .bool(0) == false)
     }
 
     @Test("a database that holds jobs is refused")

@@ -17,7 +17,8 @@ struct ExamplePackageTests {
             program: toolchain + "/swift", arguments: ["build", "--package-path", package], environment: environment,
             supervisor: BuiltProducts.supervisor, standardOutput: { output = (output + $0).suffix(4000) })
         guard built.exit == .exited(0) else {
-            throw JobFailure("build", "\(built.exit): \(String(decoding: output, as: UTF8.self)) \(built.standardError)")
+            throw JobFailure(
+                "build", "\(built.exit): \(String(decoding: output, as: UTF8.self)) \(built.standardError)")
         }
         return package + "/.build/debug/invoicing"
     }

@@ -50,7 +50,9 @@ extension Faults {
             }
         }
 
-        @Test("the effect checker sees a late completion that was accepted though the job had been given to another worker")
+        @Test(
+            "the effect checker sees a late completion that was accepted though the job had been given to another worker"
+        )
         func brokenLate() throws {
             var random = SeededGenerator(seed: 4)
             let fleet = try FaultFleet("brokenlate")
@@ -62,8 +64,11 @@ extension Faults {
                 let second = try claimAll(control)
                 #expect(first.count == 3 && second.count == 3)
                 for (job, lease) in first {
-                    _ = try control.execute("SELECT reeve.complete(ARRAY[$1::bigint], ARRAY[$2::uuid], NULL)", [job, lease])
-                    _ = try control.execute("INSERT INTO fault_log (job_id, lease_id, event) VALUES ($1::bigint, $2::uuid, 'end')", [job, lease])
+                    _ = try control.execute(
+                        "SELECT reeve.complete(ARRAY[$1::bigint], ARRAY[$2::uuid], NULL)", [job, lease])
+                    _ = try control.execute(
+                        "INSERT INTO fault_log (job_id, lease_id, event) VALUES ($1::bigint, $2::uuid, 'end')",
+                        [job, lease])
                 }
             }
             #expect(try Checkers.effects(fleet).count == 3)
@@ -71,10 +76,13 @@ extension Faults {
 
         private func claimAll(_ control: Connection) throws -> [(Int64, UUID)] {
             let worker = UUID()
-            _ = try control.execute("SELECT reeve.register_worker($1::uuid, 'test', 1, 'test', 'local', '{}', NULL, '1 min')", [worker])
+            _ = try control.execute(
+                "SELECT reeve.register_worker($1::uuid, 'test', 1, 'test', 'local', '{}', NULL, '1 min')", [worker])
             var claimed: [(Int64, UUID)] = []
             for tier in ["starter", "professional"] {
-                for row in try control.execute("SELECT id, lease_id FROM reeve.claim($1::uuid, $2::text, 10, 10)", [worker, tier]) {
+                for row in try control.execute(
+                    "SELECT id, lease_id FROM reeve.claim($1::uuid, $2::text, 10, 10)", [worker, tier])
+                {
                     claimed.append((try row.int(0), try row.uuid(1)))
                 }
             }

@@ -9,7 +9,8 @@ extension Faults {
         func chaos() throws {
             var random = SeededGenerator.fromEnvironment()
             // Few enough connections that a test can take them all quickly.
-            let fleet = try FaultFleet("chaos", isProxied: true, seed: random.next(), settings: ["max_connections": "130"])
+            let fleet = try FaultFleet(
+                "chaos", isProxied: true, seed: random.next(), settings: ["max_connections": "130"])
             let caps = CapSampler()
             for _ in 0..<3 { try fleet.startWorker() }
             try fleet.enqueue(900, using: &random)

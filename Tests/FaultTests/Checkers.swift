@@ -55,7 +55,8 @@ enum Checkers {
     static func backends(_ fleet: FaultFleet) throws -> [String] {
         try list(
             fleet,
-            "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'reeve %'")
+            "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'reeve %'"
+        )
     }
 
     /// For how long two attempts of one job were under way at once, by the unfenced history: how often, and the longest in seconds.
@@ -72,7 +73,9 @@ enum Checkers {
         }
     }
 
-    private static func list(_ fleet: FaultFleet, _ sql: String, _ parameters: [(any PostgresEncodable)?] = []) throws -> [String] {
+    private static func list(_ fleet: FaultFleet, _ sql: String, _ parameters: [(any PostgresEncodable)?] = []) throws
+        -> [String]
+    {
         try fleet.withControl { try $0.execute(sql, parameters).map { try $0.text(0) } }
     }
 }

@@ -18,7 +18,8 @@ extension Faults {
 
         private func claimsInFlight(_ fleet: FaultFleet) throws -> Int64 {
             try fleet.number(
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'reeve claim %' AND wait_event_type = 'Lock' AND query LIKE '%reeve.claim(%'")
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'reeve claim %' AND wait_event_type = 'Lock' AND query LIKE '%reeve.claim(%'"
+            )
         }
 
         /// Runs a statement on a connection of its own, beside the test.
@@ -26,14 +27,17 @@ extension Faults {
             let background = Background()
             let settings = fleet.settings
             DispatchQueue(label: "beside").async {
-                do { background.finish(.success(try Connection(settings).execute(sql)[0].optionalText(0) ?? "")) } catch {
+                do { background.finish(.success(try Connection(settings).execute(sql)[0].optionalText(0) ?? "")) } catch
+                {
                     background.finish(.failure(error))
                 }
             }
             return background
         }
 
-        @Test("a worker that is declared dead while its claim is in flight leaves no job running for nobody, and comes back")
+        @Test(
+            "a worker that is declared dead while its claim is in flight leaves no job running for nobody, and comes back"
+        )
         func declaredDead() throws {
             var random = SeededGenerator.fromEnvironment()
             let fleet = try FaultFleet("condemned")
@@ -43,7 +47,12 @@ extension Faults {
             try fleet.enqueue(120, using: &random)
             #expect(try eventually { try claimsInFlight(fleet) > 0 })
             let rescue = beside(fleet, "SELECT sum(reeve.rescue(id)) FROM reeve.worker WHERE state = 'alive'")
-            #expect(try eventually { try fleet.number("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%reeve.rescue%'") > 0 })
+            #expect(
+                try eventually {
+                    try fleet.number(
+                        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%reeve.rescue%'"
+                    ) > 0
+                })
             #expect(rescue.result == nil, "the rescue did not wait for the claim")
             try holder.executeScript("COMMIT")
             holder.close()
@@ -64,7 +73,10 @@ extension Faults {
             try fleet.enqueue(60, using: &random)
             #expect(try eventually { try claimsInFlight(fleet) > 0 })
             // What a rescue does that looks for jobs before it has the lock: there are none yet.
-            let dead = beside(fleet, "UPDATE reeve.worker SET state = 'dead', ended_at = clock_timestamp() WHERE state = 'alive' RETURNING 'dead'")
+            let dead = beside(
+                fleet,
+                "UPDATE reeve.worker SET state = 'dead', ended_at = clock_timestamp() WHERE state = 'alive' RETURNING 'dead'"
+            )
             #expect(try dead.wait().get() == "dead")
             try holder.executeScript("COMMIT")
             holder.close()
@@ -86,12 +98,23 @@ extension Faults {
             for _ in 0..<2 { try fleet.startWorker() }
             #expect(try eventually { try claimsInFlight(fleet) > 0 })
             let drain = beside(fleet, "SELECT reeve.drain('*.probe', 'test')")
-            #expect(try eventually { try fleet.number("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%reeve.drain%'") > 0 })
+            #expect(
+                try eventually {
+                    try fleet.number(
+                        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%reeve.drain%'"
+                    ) > 0
+                })
             #expect(drain.result == nil, "the drain did not wait for the claims in flight")
             try holder.executeScript("COMMIT")
             holder.close()
             let id = try #require(Int64(try drain.wait().get()))
-            #expect(try eventually { try fleet.withControl { try $0.execute("SELECT reeve.drain_status($1::bigint) ->> 'state'", [id])[0].text(0) == "drained" } })
+            #expect(
+                try eventually {
+                    try fleet.withControl {
+                        try $0.execute("SELECT reeve.drain_status($1::bigint) ->> 'state'", [id])[0].text(0)
+                            == "drained"
+                    }
+                })
             #expect(fleet.terminate(0), "a worker did not end on SIGTERM")
             try fleet.startWorker()
             for _ in 0..<50 {
@@ -119,6 +142,7 @@ private final class Background: Sendable {
 
     func wait() -> Result<String, any Error> {
         _ = done.wait(timeout: .now() + 20)
-        return result ?? .failure(PostgresError(sqlState: "57014", message: "no answer within 20 s", operation: "beside"))
+        return result
+            ?? .failure(PostgresError(sqlState: "57014", message: "no answer within 20 s", operation: "beside"))
     }
 }

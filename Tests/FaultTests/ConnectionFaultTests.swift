@@ -6,13 +6,17 @@ import Testing
 
 extension Faults {
     @Suite struct ConnectionFaultTests {
-        @Test("a claim or completion that was cut off before or after the server carried it out is neither lost nor doubled")
+        @Test(
+            "a claim or completion that was cut off before or after the server carried it out is neither lost nor doubled"
+        )
         func lostAnswers() throws {
             var random = SeededGenerator.fromEnvironment()
             let fleet = try FaultFleet("answers", isProxied: true, seed: random.next())
             for _ in 0..<2 { try fleet.startWorker() }
             let proxy = try #require(fleet.proxy)
-            for (cuts, count) in [(CuttingProxy.Cuts(before: 0.2), { proxy.counts.before }), (.init(after: 0.2), { proxy.counts.after })] {
+            for (cuts, count) in [
+                (CuttingProxy.Cuts(before: 0.2), { proxy.counts.before }), (.init(after: 0.2), { proxy.counts.after }),
+            ] {
                 proxy.set(cuts)
                 try fleet.enqueue(150, using: &random)
                 #expect(eventually(.seconds(20)) { count() > 8 })
@@ -42,19 +46,25 @@ extension Faults {
             #expect(try !eventually(FaultFleet.lease * 3) { try fleet.unfinished() == 0 })
         }
 
-        @Test("while the network passes nothing on for longer than a lease attempts stop by themselves, and SIGTERM still ends the worker")
+        @Test(
+            "while the network passes nothing on for longer than a lease attempts stop by themselves, and SIGTERM still ends the worker"
+        )
         func stall() throws {
             var random = SeededGenerator.fromEnvironment()
             let fleet = try FaultFleet("stall", isProxied: true, seed: random.next())
             for _ in 0..<2 { try fleet.startWorker() }
             let long = try fleet.enqueue("work", ms: 25_000)
             try fleet.enqueue(60, using: &random)
-            #expect(try eventually { try fleet.number("SELECT count(*) FROM fault_log WHERE job_id = $1::bigint", [long]) > 0 })
+            #expect(
+                try eventually {
+                    try fleet.number("SELECT count(*) FROM fault_log WHERE job_id = $1::bigint", [long]) > 0
+                })
             fleet.proxy?.set(.stall)
             // Its own watch stops the attempt before the lease is over: nothing comes through the proxy.
             #expect(
                 try eventually(FaultFleet.lease * 2) {
-                    try fleet.number("SELECT count(*) FROM fault_log WHERE job_id = $1::bigint AND event = 'stop'", [long]) > 0
+                    try fleet.number(
+                        "SELECT count(*) FROM fault_log WHERE job_id = $1::bigint AND event = 'stop'", [long]) > 0
                 }, "a worker that could not renew its lease went on")
             let isStopped = fleet.terminate(0)
             #expect(isStopped, "a worker did not end on SIGTERM while nothing was passed on")

@@ -9,7 +9,8 @@ import Testing
 
 extension Faults {
     @Suite struct DatabaseFaultTests {
-        @Test("a full disk under the control database loses nothing and doubles nothing; work goes on once there is room")
+        @Test(
+            "a full disk under the control database loses nothing and doubles nothing; work goes on once there is room")
         func diskFull() throws {
             var random = SeededGenerator.fromEnvironment()
             let fleet = try FaultFleet("diskfull")
@@ -44,10 +45,17 @@ extension Faults {
             }
             try fleet.enqueue(60, using: &random)
             try fleet.startWorker()
-            #expect(try eventually { try fleet.number("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'reeve claim %' AND wait_event_type = 'Lock'") > 0 })
+            #expect(
+                try eventually {
+                    try fleet.number(
+                        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'reeve claim %' AND wait_event_type = 'Lock'"
+                    ) > 0
+                })
             usleep(400_000)
             let verdicts = try fleet.withControl { control in
-                try control.execute("SELECT pid, verdict, application FROM reeve.tend_sessions('300 ms') ORDER BY verdict").map {
+                try control.execute(
+                    "SELECT pid, verdict, application FROM reeve.tend_sessions('300 ms') ORDER BY verdict"
+                ).map {
                     "\(try $0.int(0) == Int64(own.backendPID) ? "own" : "other") \(try $0.text(1)) \(try $0.text(2))"
                 }
             }
@@ -77,10 +85,14 @@ private final class SmallDisk {
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
         var owner = stat()
         stat("\(fleet.server.directory)/data", &owner)
-        isMounted = try ChildProcess.run(
-            program: "mount", arguments: ["-t", "tmpfs", "-o", "size=48m,mode=0700,uid=\(owner.st_uid),gid=\(owner.st_gid)", "tmpfs", path],
-            environment: [:], supervisor: BuiltProducts.supervisor
-        ).exit == .exited(0)
+        isMounted =
+            try ChildProcess.run(
+                program: "mount",
+                arguments: [
+                    "-t", "tmpfs", "-o", "size=48m,mode=0700,uid=\(owner.st_uid),gid=\(owner.st_gid)", "tmpfs", path,
+                ],
+                environment: [:], supervisor: BuiltProducts.supervisor
+            ).exit == .exited(0)
         guard isMounted else {
             print("NOT A REAL FULL DISK: mounting is refused here; a trigger raises 53100 instead")
             return

@@ -9,7 +9,8 @@ import Testing
 
 extension Faults {
     @Suite struct FailoverTests {
-        @Test("claims and ends that a failover forgot change nothing on the promoted server; those jobs run again, once")
+        @Test(
+            "claims and ends that a failover forgot change nothing on the promoted server; those jobs run again, once")
         func promotion() throws {
             var random = SeededGenerator.fromEnvironment()
             let fleet = try FaultFleet("primary")
@@ -30,7 +31,10 @@ extension Faults {
             let known = try number(standbySettings, "SELECT count(*) FROM claim_log")
             try stopReceiving(standby)
             // From here on the standby misses what the primary commits: claims, ends, leases.
-            #expect(try eventually { try fleet.number("SELECT count(*) FROM claim_log") > known + 20 && fleet.unfinished() > 50 })
+            #expect(
+                try eventually {
+                    try fleet.number("SELECT count(*) FROM claim_log") > known + 20 && fleet.unfinished() > 50
+                })
             #expect(try eventually { try number(history, "SELECT count(*) FROM fault_log WHERE job_id = \(long)") > 0 })
             let forgotten = try claims(fleet.settings)
             fleet.server.stop(immediately: true)
@@ -44,7 +48,9 @@ extension Faults {
             try fleet.startWorker()
             try finishAndExpectPromises(fleet, beforeChecks: { try fleet.adoptHistory(from: history) })
             let ends = try fleet.withControl { control in
-                try control.execute("SELECT lease_id::text FROM reeve.job_history WHERE state = 'succeeded'").map { try $0.text(0) }
+                try control.execute("SELECT lease_id::text FROM reeve.job_history WHERE state = 'succeeded'").map {
+                    try $0.text(0)
+                }
             }
             let doubled = Set(ends).intersection(forgotten.subtracting(try claims(fleet.settings)))
             #expect(doubled.isEmpty, "an end under a lease that the failover forgot was accepted")
@@ -66,18 +72,24 @@ extension Faults {
         private func makeStandby(of primary: EmbeddedPostgres, _ name: String) throws -> EmbeddedPostgres {
             let directory = "/tmp/reeve-test-\(getpid())-\(name)"
             try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-            let passwords = String(decoding: FileManager.default.contents(atPath: primary.passwordFile) ?? Data(), as: UTF8.self)
+            let passwords = String(
+                decoding: FileManager.default.contents(atPath: primary.passwordFile) ?? Data(), as: UTF8.self)
             let password = passwords.split(separator: ":").last.map { String($0.prefix { $0 != "\n" }) } ?? ""
             let copied = try ChildProcess.run(
                 program: "pg_basebackup",
-                arguments: ["-D", "\(directory)/data", "-h", primary.socketDirectory, "-p", "\(primary.port)", "-U", EmbeddedPostgres.superuser, "-R", "-c", "fast", "-X", "stream"],
-                environment: ["PGPASSWORD": password, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"], supervisor: BuiltProducts.supervisor)
+                arguments: [
+                    "-D", "\(directory)/data", "-h", primary.socketDirectory, "-p", "\(primary.port)", "-U",
+                    EmbeddedPostgres.superuser, "-R", "-c", "fast", "-X", "stream",
+                ],
+                environment: ["PGPASSWORD": password, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"],
+                supervisor: BuiltProducts.supervisor)
             guard copied.exit == .exited(0) else { throw JobFailure("basebackup", copied.standardError) }
             try FileManager.default.copyItem(atPath: primary.passwordFile, toPath: "\(directory)/pgpass")
             var owner = stat()
             stat("\(primary.directory)/data", &owner)
             let owned = try ChildProcess.run(
-                program: "chown", arguments: ["-R", "\(owner.st_uid):\(owner.st_gid)", "\(directory)/data"], environment: [:], supervisor: BuiltProducts.supervisor)
+                program: "chown", arguments: ["-R", "\(owner.st_uid):\(owner.st_gid)", "\(directory)/data"],
+                environment: [:], supervisor: BuiltProducts.supervisor)
             guard owned.exit == .exited(0) else { throw JobFailure("chown", owned.standardError) }
             return try TestServer.make(name, isDurable: true)
         }
@@ -92,7 +104,8 @@ extension Faults {
             let position = try source.execute("SELECT pg_current_wal_lsn()::text")[0].text(0)
             #expect(
                 try eventually(.seconds(30)) {
-                    try target.execute("SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)", [position])[0].bool(0)
+                    try target.execute("SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)", [position])[0]
+                        .bool(0)
                 }, "the standby does not follow")
         }
 

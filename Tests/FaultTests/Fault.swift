@@ -7,11 +7,14 @@ import ReeveTesting
 
 /// What the chaos run does to a fleet under load; each leaves the fleet whole again, with as many workers as before.
 enum Fault: String, CaseIterable {
-    case killWorker, stopWorkerPastLease, crashServer, cutAtRandom, cutBeforeStatements, cutAfterStatements, stallPastLease
+    case killWorker, stopWorkerPastLease, crashServer, cutAtRandom, cutBeforeStatements, cutAfterStatements,
+        stallPastLease
     case outage, allConnectionsTaken, holdRows, terminateWorker, declareDead, drain
 
     /// Does it and waits until it is over. Returns what a promise broken on the way would be called.
-    func apply(to fleet: FaultFleet, isLong: Bool, _ caps: CapSampler, using random: inout SeededGenerator) throws -> [String] {
+    func apply(to fleet: FaultFleet, isLong: Bool, _ caps: CapSampler, using random: inout SeededGenerator) throws
+        -> [String]
+    {
         let victim = Int.random(in: 0..<fleet.workers.count, using: &random)
         switch self {
         case .killWorker:
@@ -44,7 +47,8 @@ enum Fault: String, CaseIterable {
             return isClean ? [] : ["a worker did not end on SIGTERM"]
         case .declareDead:
             _ = try fleet.number(
-                "SELECT coalesce(sum(reeve.rescue(id)), 0) FROM (SELECT id FROM reeve.worker WHERE state = 'alive' ORDER BY id LIMIT 1) w")
+                "SELECT coalesce(sum(reeve.rescue(id)), 0) FROM (SELECT id FROM reeve.worker WHERE state = 'alive' ORDER BY id LIMIT 1) w"
+            )
         case .drain: return try drain(fleet)
         }
         return []
@@ -67,9 +71,12 @@ enum Fault: String, CaseIterable {
         let until = ContinuousClock.now + .milliseconds(1000)
         while ContinuousClock.now < until {
             // The error is the point: there is no room left.
-            if let connection = try? Connection(fleet.settings) { taken.append(connection) } else {
+            if let connection = try? Connection(fleet.settings) {
+                taken.append(connection)
+            } else {
                 _ = try control.execute(
-                    "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'reeve %' LIMIT 5) s")
+                    "SELECT count(pg_terminate_backend(pid)) FROM (SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'reeve %' LIMIT 5) s"
+                )
             }
         }
     }
@@ -80,7 +87,8 @@ enum Fault: String, CaseIterable {
         defer { holder.close() }
         try holder.executeScript("BEGIN")
         // In the lock order of everybody: jobs, then counters.
-        _ = try holder.execute("SELECT FROM reeve.job WHERE state = 'running' ORDER BY id LIMIT 5 FOR UPDATE SKIP LOCKED")
+        _ = try holder.execute(
+            "SELECT FROM reeve.job WHERE state = 'running' ORDER BY id LIMIT 5 FOR UPDATE SKIP LOCKED")
         _ = try holder.execute("SELECT FROM reeve.tenant_counter ORDER BY tenant_id LIMIT 3 FOR UPDATE")
         pause(.milliseconds(700))
         try holder.executeScript("COMMIT")
@@ -91,11 +99,18 @@ enum Fault: String, CaseIterable {
         try fleet.withControl { control in
             let id = try control.execute("SELECT reeve.drain('fault-2.*', 'chaos')")[0].int(0)
             var broken: [String] = []
-            if try !eventually(.seconds(20), { try control.execute("SELECT reeve.drain_status($1::bigint) ->> 'state'", [id])[0].text(0) == "drained" }) {
+            if try !eventually(
+                .seconds(20),
+                {
+                    try control.execute("SELECT reeve.drain_status($1::bigint) ->> 'state'", [id])[0].text(0)
+                        == "drained"
+                })
+            {
                 broken.append("a drain did not end")
             }
             for _ in 0..<20 {
-                let running = try control.execute("SELECT count(*) FROM reeve.job WHERE state = 'running' AND queue LIKE 'fault-2.%'")[0].int(0)
+                let running = try control.execute(
+                    "SELECT count(*) FROM reeve.job WHERE state = 'running' AND queue LIKE 'fault-2.%'")[0].int(0)
                 if running > 0 { broken.append("\(running) jobs ran after a drain was done") }
                 pause(.milliseconds(5))
             }

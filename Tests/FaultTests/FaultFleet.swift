@@ -30,7 +30,9 @@ final class FaultFleet {
     private var started = 0
 
     /// A durable server with tenants of two tiers, and a table for the unfenced history.
-    init(_ name: String, isProxied: Bool = false, seed: UInt64 = 1, settings serverSettings: [String: String] = [:]) throws {
+    init(_ name: String, isProxied: Bool = false, seed: UInt64 = 1, settings serverSettings: [String: String] = [:])
+        throws
+    {
         server = try TestServer.make(name, isDurable: true, settings: serverSettings)
         proxy = isProxied ? try CuttingProxy(target: FaultFleet.socketPath(server), seed: seed) : nil
         settings = try TestServer.freshControl(server)
@@ -63,7 +65,9 @@ final class FaultFleet {
         server.stop()
     }
 
-    private static func socketPath(_ server: EmbeddedPostgres) -> String { "\(server.socketDirectory)/.s.PGSQL.\(server.port)" }
+    private static func socketPath(_ server: EmbeddedPostgres) -> String {
+        "\(server.socketDirectory)/.s.PGSQL.\(server.port)"
+    }
 
     /// The name of the control database.
     var database: String { settings["dbname"] ?? "postgres" }
@@ -111,10 +115,12 @@ final class FaultFleet {
         let proxied = proxy.map {
             "host=127.0.0.1 port=\($0.port) user=\(EmbeddedPostgres.superuser) dbname=\(database) passfile=\(server.passwordFile) sslmode=disable"
         }
-        let words = (launch.environment.isEmpty ? [] : [program]) + [
-            BuiltProducts.path("fault-worker"), route ?? proxied ?? direct, historyRoute ?? direct, "\(Int(FaultFleet.lease / .milliseconds(1)))",
-            "\(Int(launch.grace / .milliseconds(1)))", "\(launch.memoryMiB)",
-        ]
+        let words =
+            (launch.environment.isEmpty ? [] : [program]) + [
+                BuiltProducts.path("fault-worker"), route ?? proxied ?? direct, historyRoute ?? direct,
+                "\(Int(FaultFleet.lease / .milliseconds(1)))",
+                "\(Int(launch.grace / .milliseconds(1)))", "\(launch.memoryMiB)",
+            ]
         var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
         let environment = ProcessInfo.processInfo.environment.merging(launch.environment) { $1 }
             .merging(["REEVE_FAULT_RUN": "\(getpid())"]) { $1 }
@@ -124,7 +130,8 @@ final class FaultFleet {
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         started += 1
-        posix_spawn_file_actions_addopen(&actions, 2, "\(server.directory)/worker-\(started).log", O_WRONLY | O_CREAT | O_APPEND, 0o600)
+        posix_spawn_file_actions_addopen(
+            &actions, 2, "\(server.directory)/worker-\(started).log", O_WRONLY | O_CREAT | O_APPEND, 0o600)
         var pid = pid_t()
         let code = posix_spawn(&pid, program, &actions, nil, &arguments, &variables)
         guard code == 0 else { throw JobFailure("spawn", "a worker could not be started: \(code)") }
@@ -134,7 +141,9 @@ final class FaultFleet {
     /// What the workers wrote to their logs.
     func logs() -> String {
         (1...max(1, started)).map { number in
-            String(decoding: FileManager.default.contents(atPath: "\(server.directory)/worker-\(number).log") ?? Data(), as: UTF8.self)
+            String(
+                decoding: FileManager.default.contents(atPath: "\(server.directory)/worker-\(number).log") ?? Data(),
+                as: UTF8.self)
         }.joined()
     }
 
@@ -193,20 +202,30 @@ final class FaultFleet {
     func enqueue(_ count: Int, using generator: inout SeededGenerator) throws {
         let jobs = (0..<count).map { number -> JSON in
             let deed: JSON = number % 10 == 0 ? "child" : "work"
-            return ["queue": .string("fault-\(1 + number % 6).probe"), "kind": "probe", "args": ["ms": .int(Int64.random(in: 1...40, using: &generator)), "deed": deed]]
+            return [
+                "queue": .string("fault-\(1 + number % 6).probe"), "kind": "probe",
+                "args": ["ms": .int(Int64.random(in: 1...40, using: &generator)), "deed": deed],
+            ]
         }
         try enqueue(jobs)
     }
 
     /// Enqueues one job; returns its id.
     func enqueue(_ deed: String, ms: Int64, tenant: Int = 1) throws -> Int64 {
-        try enqueue([["queue": .string("fault-\(tenant).probe"), "kind": "probe", "args": ["ms": .int(ms), "deed": .string(deed)]]])
+        try enqueue([
+            [
+                "queue": .string("fault-\(tenant).probe"), "kind": "probe",
+                "args": ["ms": .int(ms), "deed": .string(deed)],
+            ]
+        ])
         return accepted[accepted.count - 1]
     }
 
     private func enqueue(_ jobs: [JSON]) throws {
         try withControl { control in
-            for row in try control.execute("SELECT unnest(reeve.enqueue_many($1::jsonb))", [JSON.array(jobs)]) { accepted.append(try row.int(0)) }
+            for row in try control.execute("SELECT unnest(reeve.enqueue_many($1::jsonb))", [JSON.array(jobs)]) {
+                accepted.append(try row.int(0))
+            }
         }
     }
 

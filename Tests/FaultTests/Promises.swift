@@ -19,7 +19,9 @@ func eventually(_ limit: Duration = .seconds(10), _ claim: () throws -> Bool) re
 /// How many child processes of handlers there are, with their supervisors.
 func children() -> Int {
     ((try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? []).count { entry in
-        guard Int(entry) != nil, let data = FileManager.default.contents(atPath: "/proc/\(entry)/environ") else { return false }
+        guard Int(entry) != nil, let data = FileManager.default.contents(atPath: "/proc/\(entry)/environ") else {
+            return false
+        }
         return String(decoding: data, as: UTF8.self).contains("REEVE_FAULT=\(getpid())\0")
     }
 }
@@ -43,6 +45,8 @@ func finishAndExpectPromises(
     #expect(fleet.terminateAll(), "a worker did not stop cleanly", sourceLocation: sourceLocation)
     try beforeChecks()
     try expectPromises(fleet, caps, sourceLocation: sourceLocation)
-    #expect(try eventually { try Checkers.backends(fleet).isEmpty }, "a backend outlived its worker", sourceLocation: sourceLocation)
+    #expect(
+        try eventually { try Checkers.backends(fleet).isEmpty }, "a backend outlived its worker",
+        sourceLocation: sourceLocation)
     #expect(eventually { children() == 0 }, "a child process outlived its worker", sourceLocation: sourceLocation)
 }

@@ -13,7 +13,9 @@ extension Faults {
             #expect(try eventually { try fleet.unfinished() < 280 })
             #expect(fleet.terminateAll())
             let left = try fleet.withControl {
-                try $0.execute("SELECT count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE attempt > 0), count(*) FROM reeve.job")[0]
+                try $0.execute(
+                    "SELECT count(*) FILTER (WHERE state = 'running'), count(*) FILTER (WHERE attempt > 0), count(*) FROM reeve.job"
+                )[0]
             }
             #expect(try left.int(0) == 0 && left.int(1) == 0)
             #expect(try left.int(2) > 0, "nothing was left to return: the test proved nothing")

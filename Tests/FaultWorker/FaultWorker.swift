@@ -18,13 +18,17 @@ struct FaultWorker {
 private func run() {
     Supervisor.runIfAsked()
     let words = CommandLine.arguments
-    guard words.count == 6, let lease = Int64(words[3]), let grace = Int64(words[4]), let limit = Int64(words[5]) else { exit(2) }
+    guard words.count == 6, let lease = Int64(words[3]), let grace = Int64(words[4]), let limit = Int64(words[5]) else {
+        exit(2)
+    }
     do {
-        let history = Pool(try ConnectionSettings(words[2]), bound: 32, waitTimeout: .seconds(60), name: "unfenced history")
+        let history = Pool(
+            try ConnectionSettings(words[2]), bound: 32, waitTimeout: .seconds(60), name: "unfenced history")
         let registry = JobRegistry([AnyJob(ProbeJob(history: history))])
         let source = PostgresJobSource(try ConnectionSettings(words[1]), registry: registry, version: "fault")
         let options = WorkerOptions(
-            pools: ["starter": 12, "professional": 12], otherSlots: nil, lease: .milliseconds(lease), grace: .milliseconds(grace),
+            pools: ["starter": 12, "professional": 12], otherSlots: nil, lease: .milliseconds(lease),
+            grace: .milliseconds(grace),
             memoryLimit: limit == 0 ? nil : limit << 20)
         let worker = Worker(
             source: source, registry: registry, options: options, resources: JobResources(),

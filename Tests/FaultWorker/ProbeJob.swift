@@ -60,7 +60,11 @@ struct ProbeJob: Job {
         case .work: try work(payload.ms) { try context.throwIfStopped() }
         case .ignore: work(payload.ms) {}
         case .child: try child("/bin/sleep", ["\(Double(payload.ms) / 1000)"], context)
-        case .hang: try child("/bin/sh", ["-c", "trap '' TERM; (trap '' TERM; while :; do sleep 60; done) & while :; do sleep 60; done"], context)
+        case .hang:
+            try child(
+                "/bin/sh",
+                ["-c", "trap '' TERM; (trap '' TERM; while :; do sleep 60; done) & while :; do sleep 60; done"], context
+            )
         case .abort: abort()
         case .leak:
             ProbeJob.leaked.withLock { $0.append([UInt8](repeating: 1, count: payload.ms << 20)) }

@@ -65,13 +65,17 @@ struct ClaimTests {
             """)
         for n in 1...250 { try control.enqueue("full-\(n).work", n: n) }
         try control.value(
-            "UPDATE reeve.tenant_counter c SET running = c.cap FROM reeve.tenant t WHERE t.id = c.tenant_id AND t.code LIKE 'full-%'")
+            "UPDATE reeve.tenant_counter c SET running = c.cap FROM reeve.tenant t WHERE t.id = c.tenant_id AND t.code LIKE 'full-%'"
+        )
         #expect(try control.claim(worker, general: 4).isEmpty)
         try control.enqueue("acme.work", n: 0)
         try control.enqueue("globex.work", n: 0)
         #expect(Set(try control.claim(worker, general: 4).map(\.queue)) == ["acme.work", "globex.work"])
         // More with room than were asked for: the walk goes on instead.
-        #expect(try control.value("SELECT tenants IS NULL AND running IS NOT NULL FROM reeve.tenants_with_room(gen_random_uuid(), false, 1)") == "t")
+        #expect(
+            try control.value(
+                "SELECT tenants IS NULL AND running IS NOT NULL FROM reeve.tenants_with_room(gen_random_uuid(), false, 1)"
+            ) == "t")
     }
 
     @Test("a batch is shared out by turns")
@@ -160,10 +164,14 @@ struct ClaimTests {
         try control.advanceClock(by: "2 min")
         #expect(try control.refusal("SELECT reeve.claim($1::uuid, 'starter', 1, 0)", [worker]).0 == "55000")
         try control.value("SELECT reeve.rescue($1::uuid)", [worker])
-        #expect(try control.value("SELECT reeve.renew_lease($1::uuid, '{}', false)", [worker]) == nil, "declared dead is final")
+        #expect(
+            try control.value("SELECT reeve.renew_lease($1::uuid, '{}', false)", [worker]) == nil,
+            "declared dead is final")
     }
 
-    @Test("jobs of a claim whose answer was lost go back at no cost, those of claims that the worker knows stay, and other pools' too")
+    @Test(
+        "jobs of a claim whose answer was lost go back at no cost, those of claims that the worker knows stay, and other pools' too"
+    )
     func lostClaim() throws {
         let control = try Control()
         let worker = try control.worker()
@@ -223,7 +231,9 @@ struct ClaimTests {
         var found: [String] = []
         while found.isEmpty, rounds < 1000 {
             rounds += 1
-            let rows = try control.connection.execute("SELECT queue, next_cursor, stopped_early FROM reeve.claim($1::uuid, 'starter', 1, 0, $2::uuid)", [worker, cursor])
+            let rows = try control.connection.execute(
+                "SELECT queue, next_cursor, stopped_early FROM reeve.claim($1::uuid, 'starter', 1, 0, $2::uuid)",
+                [worker, cursor])
             for row in rows {
                 cursor = try row.optionalUUID(1) ?? cursor
                 if let queue = try row.optionalText(0) { found.append(queue) }
@@ -251,7 +261,9 @@ struct ClaimTests {
                     var empty = 0
                     while empty < 30 {
                         let pool = Bool.random(using: &random) ? "starter" : "professional"
-                        let rows = try connection.execute("SELECT id, lease_id FROM reeve.claim($1::uuid, $2::text, 3, 1) WHERE id IS NOT NULL", [worker, pool])
+                        let rows = try connection.execute(
+                            "SELECT id, lease_id FROM reeve.claim($1::uuid, $2::text, 3, 1) WHERE id IS NOT NULL",
+                            [worker, pool])
                         let ids = try rows.map { try $0.int(0) }
                         let leases = try rows.map { try $0.uuid(1) }
                         let high = try connection.execute(
@@ -265,7 +277,8 @@ struct ClaimTests {
                             _ = try connection.execute("SELECT reeve.rescue($1::uuid)", [worker])
                             worker = try register(connection)
                         } else if !ids.isEmpty {
-                            _ = try connection.execute("SELECT id FROM reeve.complete($1::bigint[], $2::uuid[], NULL)", [ids, leases])
+                            _ = try connection.execute(
+                                "SELECT id FROM reeve.complete($1::bigint[], $2::uuid[], NULL)", [ids, leases])
                         }
                     }
                     _ = settings
@@ -283,6 +296,7 @@ struct ClaimTests {
 
 private func register(_ connection: Connection) throws -> UUID {
     let id = UUID()
-    _ = try connection.execute("SELECT reeve.register_worker($1::uuid, 'node', 1, 'test', 'local', '{}', NULL, '1 min')", [id])
+    _ = try connection.execute(
+        "SELECT reeve.register_worker($1::uuid, 'node', 1, 'test', 'local', '{}', NULL, '1 min')", [id])
     return id
 }

@@ -29,7 +29,9 @@ struct LockOrderTests {
         let control = try Control()
         let refusals = try race(
             control, (2...6).map { "UPDATE reeve.tier SET concurrency = \($0) WHERE name = 'starter'" },
-            ["professional", "starter"].flatMap { tier in ["acme", "globex"].map { "SELECT reeve.set_tenant_tier('\($0)', '\(tier)')" } })
+            ["professional", "starter"].flatMap { tier in
+                ["acme", "globex"].map { "SELECT reeve.set_tenant_tier('\($0)', '\(tier)')" }
+            })
         #expect(refusals == [])
         try control.value("SELECT reeve.tend_caps()")
         #expect(
@@ -51,13 +53,16 @@ struct LockOrderTests {
             let claimed = try control.claim(worker)
             let items = ids.map { id in
                 JSON.object([
-                    "id": .int(id), "lease": .string(claimed.first { $0.id == id }?.lease.uuidString ?? ""), "outcome": "hold",
+                    "id": .int(id), "lease": .string(claimed.first { $0.id == id }?.lease.uuidString ?? ""),
+                    "outcome": "hold",
                     "reason": "tenant_suspended", "refused": true,
                 ])
             }
             return "SELECT reeve.settle('\(JSON.array(items).text)')"
         }
-        let batches = try (0..<60).map { try batch($0 % 2 == 0 ? ["acme.work", "globex.work"] : ["globex.work", "acme.work"]) }
+        let batches = try (0..<60).map {
+            try batch($0 % 2 == 0 ? ["acme.work", "globex.work"] : ["globex.work", "acme.work"])
+        }
         let even = batches.enumerated().filter { $0.offset % 2 == 0 }.map(\.element)
         let odd = batches.enumerated().filter { $0.offset % 2 == 1 }.map(\.element)
         #expect(try race(control, even, odd, rounds: 1) == [])

@@ -85,7 +85,9 @@ struct SimulatedDatabase {
 
     /// nil: the worker is dead or its lease is over.
     mutating func claim(_ worker: UUID, general: Int, reserved: Int, now: Duration) -> [Claimed]? {
-        guard let row = workers[worker], (row.isAlive && row.leaseUntil > now) || flaw == .undeadClaims else { return nil }
+        guard let row = workers[worker], (row.isAlive && row.leaseUntil > now) || flaw == .undeadClaims else {
+            return nil
+        }
         let stamp = nextLease
         nextLease += 1
         var claimed: [Claimed] = []
@@ -100,7 +102,8 @@ struct SimulatedDatabase {
             jobs[next].attempt += 1
             running[jobs[next].tenant] += 1
             claimed.append(
-                Claimed(job: next, tenant: jobs[next].tenant, lease: stamp, attempt: jobs[next].attempt, isFirst: isFirst))
+                Claimed(
+                    job: next, tenant: jobs[next].tenant, lease: stamp, attempt: jobs[next].attempt, isFirst: isFirst))
         }
         return claimed
     }

@@ -86,12 +86,16 @@ final class SimulatedProcess {
         switch lease.due(now: asked) {
         case .register:
             let id = simulation.newID()
-            simulation.call(from: self) { $0.register(id, now: $1) } answer: { [self] answer in
+            simulation.call(from: self) {
+                $0.register(id, now: $1)
+            } answer: { [self] answer in
                 heard(answer == nil ? .failed : .registered(id), asked)
             }
         case .renew:
             guard let worker = lease.worker else { return }
-            simulation.call(from: self) { $0.renew(worker, now: $1) } answer: { [self] answer in
+            simulation.call(from: self) {
+                $0.renew(worker, now: $1)
+            } answer: { [self] answer in
                 heard(answer.map { $0 ? .renewed : .declaredDead } ?? .failed, asked)
             }
         case nil: local(after: lease.length / 12) { [self] in leaseLoop() }
@@ -113,7 +117,8 @@ final class SimulatedProcess {
         if plan == nil { plan = ShutdownPlan(now: simulation.instant, grace: Simulation.grace) }
         switch plan?.next(running: attempts.count, isHurried: false, now: simulation.instant) {
         case .stopJobs: stopAttempts()
-        case .finish where pending.isEmpty && inFlight.isEmpty || simulation.now > stopRequestedAt! + Simulation.longestStop:
+        case .finish
+        where pending.isEmpty && inFlight.isEmpty || simulation.now > stopRequestedAt! + Simulation.longestStop:
             hasEnded = true
             if let worker = lease.worker { simulation.send(from: self) { database, _ in database.rescue(worker) } }
         default: break
@@ -131,7 +136,9 @@ final class SimulatedProcess {
         guard lost.isDue(now: simulation.instant) else { return claim(worker) }
         let known = Set(attempts.values.map(\.claimed.lease) + (pending + inFlight).map(\.0.lease))
         let asked = simulation.instant
-        simulation.call(from: self) { database, _ in database.returnLostClaims(worker, known: known) } answer: { [self] answer in
+        simulation.call(from: self) { database, _ in
+            database.returnLostClaims(worker, known: known)
+        } answer: { [self] answer in
             if answer != nil { lost.returned(asked: asked) }
             claim(worker)
         }
@@ -141,7 +148,9 @@ final class SimulatedProcess {
         let permits = freePermits
         freePermits = 0
         let (general, reserved) = admission.split(permits)
-        simulation.call(from: self) { $0.claim(worker, general: general, reserved: reserved, now: $1) } answer: { [self] answer in
+        simulation.call(from: self) {
+            $0.claim(worker, general: general, reserved: reserved, now: $1)
+        } answer: { [self] answer in
             isClaiming = false
             if answer == nil { lost.answerLost(now: simulation.instant) }
             let claimed = (answer ?? nil) ?? []

@@ -115,7 +115,10 @@ public final class CuttingProxy: Sendable {
         defer { close(server) }
         var buffer = [UInt8](repeating: 0, count: 64 << 10)
         while true {
-            var polled = [pollfd(fd: client, events: Int16(POLLIN), revents: 0), pollfd(fd: server, events: Int16(POLLIN), revents: 0)]
+            var polled = [
+                pollfd(fd: client, events: Int16(POLLIN), revents: 0),
+                pollfd(fd: server, events: Int16(POLLIN), revents: 0),
+            ]
             let count = poll(&polled, 2, 50)
             let (mode, isEnded) = state.withLock { ($0.mode, $0.isEnded) }
             if isEnded { return }
@@ -173,7 +176,8 @@ public final class CuttingProxy: Sendable {
         // The name stands at the front of the message.
         let head = Array(data.prefix(64))
         return marks.contains { mark in
-            head.count >= mark.count && (0...(head.count - mark.count)).contains { Array(head[$0..<($0 + mark.count)]) == mark }
+            head.count >= mark.count
+                && (0...(head.count - mark.count)).contains { Array(head[$0..<($0 + mark.count)]) == mark }
         }
     }
 
@@ -210,6 +214,7 @@ public final class CuttingProxy: Sendable {
 /// accept4(2) with SOCK_CLOEXEC, which the Glibc module does not show.
 private func acceptPrivately(_ listener: Int32) -> Int32 {
     guard let symbol = dlsym(nil, "accept4") else { return -1 }
-    typealias Accept = @convention(c) (Int32, UnsafeMutablePointer<sockaddr>?, UnsafeMutablePointer<socklen_t>?, Int32) -> Int32
+    typealias Accept =
+        @convention(c) (Int32, UnsafeMutablePointer<sockaddr>?, UnsafeMutablePointer<socklen_t>?, Int32) -> Int32
     return unsafeBitCast(symbol, to: Accept.self)(listener, nil, nil, Int32(SOCK_CLOEXEC.rawValue))
 }

@@ -3,8 +3,8 @@ import Foundation
 import Glibc
 import JobKit
 import Postgres
-import Synchronization
 import ReeveTesting
+import Synchronization
 import Testing
 
 @testable import Tenancy

@@ -2,8 +2,8 @@ import Dispatch
 import Foundation
 import JobKit
 import Postgres
-import Synchronization
 import ReeveTesting
+import Synchronization
 import Testing
 
 @testable import Tenancy

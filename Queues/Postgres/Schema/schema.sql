@@ -1119,6 +1119,8 @@ DECLARE
   v_enough int := least(p_general + p_reserved, 64);                   -- lanes that one claim looks at for jobs
   v_after uuid := coalesce(p_cursor, '00000000-0000-0000-0000-000000000000');
   v_upto uuid := 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+  v_patience int := 100;                                               -- tenants that cannot run, before the walk is given up
+  v_wrapped boolean := false; v_shut int; v_open uuid[]; v_open_load int[];
   v_filtered boolean; v_free int := 0; v_early boolean := false; v_last uuid; v_next uuid;
   v_lanes uuid[] := '{}'; v_load int[] := '{}'; v_part_lanes uuid[]; v_part_load int[]; v_part_free int;
   v_tenants uuid[]; v_running int[]; v_room int[]; v_share int;
@@ -1130,33 +1132,50 @@ BEGIN
 
   -- The ring: distinct ready tenants from the cursor, by loose index scan, then from the beginning up to the cursor. It ends when
   -- as many tenants with nothing running are found as there are permits (at most 64): those go before any that has one running.
-  FOR v_round IN 1..2 LOOP
+  LOOP
     WITH RECURSIVE ring AS (
-      SELECT n.tenant_id, l.running, l.runnable, (l.runnable AND l.running = 0)::int AS free, 1 AS place
+      SELECT n.tenant_id, l.running, l.runnable, (l.runnable AND l.running = 0)::int AS free, (l.runnable IS NOT TRUE)::int AS shut, 1 AS place
       FROM (SELECT j.tenant_id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id > v_after AND j.tenant_id <= v_upto
             ORDER BY j.tenant_id LIMIT 1) n
       LEFT JOIN LATERAL (SELECT c.running, c.running < c.cap AND (p_general > 0 OR c.running = 0)
           AND (NOT v_filtered OR reeve.lane_is_open(p_pool, n.tenant_id, p_queues)) AS runnable
         FROM reeve.tenant_counter c WHERE c.tenant_id = n.tenant_id) l ON true
       UNION ALL
-      SELECT n.tenant_id, l.running, l.runnable, r.free + (l.runnable AND l.running = 0)::int, r.place + 1
+      SELECT n.tenant_id, l.running, l.runnable, r.free + (l.runnable AND l.running = 0)::int, r.shut + (l.runnable IS NOT TRUE)::int, r.place + 1
       FROM ring r
       CROSS JOIN LATERAL (SELECT j.tenant_id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool
           AND j.tenant_id > r.tenant_id AND j.tenant_id <= v_upto ORDER BY j.tenant_id LIMIT 1) n
       LEFT JOIN LATERAL (SELECT c.running, c.running < c.cap AND (p_general > 0 OR c.running = 0)
           AND (NOT v_filtered OR reeve.lane_is_open(p_pool, n.tenant_id, p_queues)) AS runnable
         FROM reeve.tenant_counter c WHERE c.tenant_id = n.tenant_id) l ON true
-      WHERE r.free + v_free < v_enough AND reeve.clock() < v_until)
+      WHERE r.free + v_free < v_enough AND r.shut < v_patience AND reeve.clock() < v_until)
     SELECT coalesce(array_agg(r.tenant_id ORDER BY r.place) FILTER (WHERE r.runnable), '{}'),
            coalesce(array_agg(r.running ORDER BY r.place) FILTER (WHERE r.runnable), '{}'),
-           coalesce(max(r.free), 0), coalesce((array_agg(r.tenant_id ORDER BY r.place DESC))[1], v_last)
-    INTO v_part_lanes, v_part_load, v_part_free, v_last FROM ring r;
+           coalesce(max(r.free), 0), coalesce((array_agg(r.tenant_id ORDER BY r.place DESC))[1], v_last), max(r.shut)
+    INTO v_part_lanes, v_part_load, v_part_free, v_last, v_shut FROM ring r;
     v_lanes := v_lanes || v_part_lanes;
     v_load := v_load || v_part_load;
     v_free := v_free + v_part_free;
     EXIT WHEN v_free >= v_enough;
+    IF v_shut >= v_patience THEN
+      SELECT w.tenants, w.running INTO v_open, v_open_load
+      FROM reeve.tenants_with_room(coalesce(p_cursor, v_after), p_general = 0, 2000) w;
+      IF v_open IS NOT NULL OR v_open_load IS NULL THEN
+        -- Whoever has room and work: a full lap.
+        SELECT coalesce(array_agg(u.tenant_id ORDER BY u.i), '{}'), coalesce(array_agg(u.running ORDER BY u.i), '{}') INTO v_lanes, v_load
+        FROM unnest(v_open, v_open_load) WITH ORDINALITY AS u (tenant_id, running, i)
+        CROSS JOIN LATERAL (SELECT FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = u.tenant_id LIMIT 1) j
+        WHERE NOT v_filtered OR reeve.lane_is_open(p_pool, u.tenant_id, p_queues);
+        v_free := 0;
+        EXIT;
+      END IF;
+      v_patience := 2147483647;
+      v_after := v_last;
+      CONTINUE;
+    END IF;
     v_early := reeve.clock() >= v_until;
-    EXIT WHEN v_early OR p_cursor IS NULL;
+    EXIT WHEN v_early OR v_wrapped OR p_cursor IS NULL;
+    v_wrapped := true;
     v_upto := p_cursor;
     v_after := '00000000-0000-0000-0000-000000000000';
   END LOOP;
@@ -1193,9 +1212,9 @@ BEGIN
       WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
         AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)),
     ranked AS (
-      SELECT c.id, c.running + c.nth AS rank, count(*) FILTER (WHERE c.running + c.nth > 1) OVER (ORDER BY c.running + c.nth, c.id) AS busy
+      SELECT c.id, c.running + c.nth AS rank, row_number() OVER (ORDER BY c.running + c.nth, c.id) AS taken
       FROM candidate c WHERE c.nth <= c.room),
-    pick AS MATERIALIZED (SELECT k.id, k.rank FROM ranked k WHERE k.rank = 1 OR k.busy <= p_general ORDER BY k.rank, k.id LIMIT v_want),
+    pick AS MATERIALIZED (SELECT k.id, k.rank FROM ranked k WHERE k.rank = 1 OR k.taken <= p_general ORDER BY k.rank, k.id LIMIT v_want),
     claimed AS (
       UPDATE reeve.job j SET state = 'running', attempt = j.attempt + 1, worker_id = p_worker, lease_id = v_lease, started_at = v_now, progress = NULL
       FROM pick k WHERE j.id = k.id AND j.state = 'available'
@@ -2294,6 +2313,19 @@ END $_$;
 
 ALTER FUNCTION reeve.tenant_guard() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'on'
+    AS $$
+  SELECT CASE WHEN count(*) <= p_limit THEN array_agg(s.tenant_id ORDER BY s.tenant_id <= p_after, s.tenant_id) END,
+         array_agg(s.running ORDER BY s.tenant_id <= p_after, s.tenant_id)
+  FROM (SELECT c.tenant_id, c.running FROM reeve.tenant_counter c
+        WHERE c.running < c.cap AND (c.running = 0 OR NOT p_idle_only) LIMIT p_limit + 1) s
+$$;
+
+ALTER FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_backlog(p_budget interval DEFAULT '00:00:00.02'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2454,6 +2486,32 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_refusals() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_sessions(p_limit interval DEFAULT '00:01:15'::interval) RETURNS TABLE(pid integer, login text, application text, verdict text)
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_before timestamptz := reeve.clock() - p_limit;
+BEGIN
+  RETURN QUERY
+  WITH session AS MATERIALIZED (
+    SELECT a.pid, a.usename::text AS login, a.application_name AS application, a.xact_start, a.query_start, a.wait_event_type,
+           a.usename = session_user AND a.application_name LIKE 'reeve %' AND a.pid <> pg_backend_pid() AS own
+    FROM pg_stat_activity a WHERE a.datname = current_database() AND a.backend_type = 'client backend'),
+  -- Of those that wait, the ones behind which nobody else waits are the ones that hold things up.
+  blocking AS (
+    SELECT DISTINCT b.pid FROM session s CROSS JOIN LATERAL unnest(pg_blocking_pids(s.pid)) b (pid)
+    WHERE s.own AND s.wait_event_type = 'Lock' AND s.query_start < v_before AND cardinality(pg_blocking_pids(b.pid)) = 0),
+  late AS (
+    SELECT s.pid, s.login, s.application, s.own FROM session s
+    WHERE (s.xact_start < v_before OR (NOT s.own AND s.pid IN (SELECT b.pid FROM blocking b))) AND s.pid <> pg_backend_pid()
+      -- One that waits for another's lock is that one's victim.
+      AND s.wait_event_type IS DISTINCT FROM 'Lock')
+  SELECT l.pid, l.login, l.application, CASE WHEN NOT l.own THEN 'named' WHEN pg_terminate_backend(l.pid) THEN 'ended' ELSE 'gone' END FROM late l;
+END $$;
+
+ALTER FUNCTION reeve.tend_sessions(p_limit interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_tier_changes() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2839,6 +2897,8 @@ REVOKE ALL ON FUNCTION reeve.tenant_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_guard() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
 
@@ -2860,6 +2920,10 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tend_tier_changes() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_tier_changes() TO reeve_worker;

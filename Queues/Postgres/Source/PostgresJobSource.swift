@@ -19,7 +19,8 @@ public final class PostgresJobSource: JobSource {
 
     /// A source over the control database. Connects when it is first used.
     public init(
-        _ settings: ConnectionSettings, registry: JobRegistry, version: String, historyKept: Duration = .seconds(30 * 86400)
+        _ settings: ConnectionSettings, registry: JobRegistry, version: String,
+        historyKept: Duration = .seconds(30 * 86400)
     ) {
         let settings = settings.with([
             // Plans of the queue's functions are made once per session; a service's settings must not change them.
@@ -31,7 +32,9 @@ public final class PostgresJobSource: JobSource {
         self.version = version
         self.historyKept = historyKept
         func pool(_ name: String, _ bound: Int = 1) -> Pool {
-            Pool(settings.with(["application_name": "reeve \(name)"]), bound: bound, waitTimeout: .seconds(30), name: name)
+            Pool(
+                settings.with(["application_name": "reeve \(name)"]), bound: bound, waitTimeout: .seconds(30),
+                name: name)
         }
         settling = pool("settle")
         leasing = pool("lease")
@@ -103,7 +106,8 @@ public final class PostgresJobSource: JobSource {
         try claimPool(pool).withConnection { connection in
             Int(
                 try connection.call(
-                    "SELECT reeve.return_lost_claims($1::uuid, $2::text, $3::uuid[])", [worker.id, pool, known])[0].int(0))
+                    "SELECT reeve.return_lost_claims($1::uuid, $2::text, $3::uuid[])", [worker.id, pool, known])[0].int(
+                        0))
         }
     }
 
@@ -143,7 +147,8 @@ public final class PostgresJobSource: JobSource {
     public func renewLease(_ worker: WorkerIdentity, pools: [String: Int], isStopping: Bool) throws -> LeaseAnswer {
         try leasing.withConnection { connection in
             let row = try connection.call(
-                "SELECT reeve.renew_lease($1::uuid, $2::jsonb, $3::boolean)", [worker.id, poolsJSON(pools), isStopping],
+                "SELECT reeve.renew_lease($1::uuid, $2::jsonb, $3::boolean)",
+                [worker.id, poolsJSON(pools), isStopping],
                 within: worker.lease / 3)[0]
             guard let cancelled = try row.optionalText(0) else { return .dead }
             return .renewed(cancelled: ids(cancelled))
@@ -165,8 +170,10 @@ public final class PostgresJobSource: JobSource {
     /// The records of these tenants.
     public func tenants(_ ids: [TenantID]) throws -> [Tenant] {
         try attempts.withConnection { connection in
-            try connection.call("SELECT * FROM reeve.tenant_facts($1::uuid[])", [ids.map(\.rawValue)], name: "tenant_facts")
-                .map { try Tenant(facts: $0) }
+            try connection.call(
+                "SELECT * FROM reeve.tenant_facts($1::uuid[])", [ids.map(\.rawValue)], name: "tenant_facts"
+            )
+            .map { try Tenant(facts: $0) }
         }
     }
 
@@ -271,7 +278,8 @@ extension PostgresJobSource {
     public func recordProgress(_ progress: JSON, of attempt: JobAttempt) throws {
         do {
             try fenced(
-                "SELECT reeve.record_progress($1::bigint, $2::uuid, $3::jsonb)", [attempt.jobID, attempt.leaseID, progress])
+                "SELECT reeve.record_progress($1::bigint, $2::uuid, $3::jsonb)",
+                [attempt.jobID, attempt.leaseID, progress])
         } catch let error as PostgresError where error.isRetriable {
             return
         }
@@ -301,7 +309,8 @@ extension Connection {
     /// Runs a statement of the queue. The server ends it after 60 seconds; when no answer comes the connection is given up,
     /// since a network that swallows packets would otherwise hold the caller for hours.
     fileprivate func call(
-        _ sql: String, _ parameters: [(any PostgresEncodable)?] = [], name: String? = nil, within limit: Duration = .seconds(65)
+        _ sql: String, _ parameters: [(any PostgresEncodable)?] = [], name: String? = nil,
+        within limit: Duration = .seconds(65)
     ) throws -> Rows {
         try execute(sql, parameters, name: name, stop: nil, deadline: .now + limit)
     }

@@ -20,10 +20,15 @@ extension Command {
                 options: [
                     jobs("100000", 1000...10_000_000), tenants,
                     CommandOption("slots", "N", "slots in each tier's pool (default 150)", .integer(1...2000)),
-                    .flag("hold-snapshot", "top the backlog up, and hold a snapshot in a tenant's and in the control database"),
-                    CommandOption("seconds", "N", "how long the control database's is held (default 60)", .integer(1...3600)),
+                    .flag(
+                        "hold-snapshot",
+                        "top the backlog up, and hold a snapshot in a tenant's and in the control database"),
+                    CommandOption(
+                        "seconds", "N", "how long the control database's is held (default 60)", .integer(1...3600)),
                 ],
-                examples: ["reeve bench drain --jobs 200000 --tenants 1000 --json", "reeve bench drain --hold-snapshot"]
+                examples: [
+                    "reeve bench drain --jobs 200000 --tenants 1000 --json", "reeve bench drain --hold-snapshot",
+                ]
             ) { invocation in
                 let (jobs, tenants) = (invocation.int("jobs") ?? 100_000, invocation.int("tenants") ?? 1000)
                 let slots = invocation.int("slots") ?? 150
@@ -33,7 +38,8 @@ extension Command {
                         return try DrainBenchmark(settings, jobs: jobs, tenants: tenants, pools: pools, log: log).run()
                     }
                     return try HoldBenchmark(
-                        settings, jobs: jobs, tenants: tenants, held: .seconds(invocation.int("seconds") ?? 60), pools: pools,
+                        settings, jobs: jobs, tenants: tenants, held: .seconds(invocation.int("seconds") ?? 60),
+                        pools: pools,
                         log: log
                     ).run()
                 }
@@ -44,7 +50,8 @@ extension Command {
             ) { invocation in
                 try bench(invocation) { settings, log in
                     try LatencyBenchmark(
-                        settings, jobs: invocation.int("jobs") ?? 1000, tenants: invocation.int("tenants") ?? 100, log: log
+                        settings, jobs: invocation.int("jobs") ?? 1000, tenants: invocation.int("tenants") ?? 100,
+                        log: log
                     ).run()
                 }
             },
@@ -61,7 +68,9 @@ extension Command {
             Command(
                 "fairness", "waits of quiet tenants, alone and beside tenants with large backlogs",
                 options: [
-                    CommandOption("quiet-jobs", "N", "jobs of the quiet tenants, in each part (default 1000)", .integer(10...1_000_000)),
+                    CommandOption(
+                        "quiet-jobs", "N", "jobs of the quiet tenants, in each part (default 1000)",
+                        .integer(10...1_000_000)),
                     CommandOption("noisy-ms", "MS", "how long a noisy job takes (default 5)", .integer(1...600_000)),
                 ], examples: ["reeve bench fairness --json", "reeve bench fairness --noisy-ms 60000"]
             ) { invocation in
@@ -79,22 +88,27 @@ extension Command {
                     CommandOption("backlog", "N", "how many jobs wait (default 2000000)", .integer(1000...100_000_000)),
                     CommandOption("seconds", "N", "how long each rate is timed (default 10)", .integer(1...3600)),
                     CommandOption(
-                        "capped", "SHARE", "time the first start of a free tenant instead, with this share of the others at their cap"),
+                        "capped", "SHARE",
+                        "time the first start of a free tenant instead, with this share of the others at their cap"),
                 ], examples: ["reeve bench growth --json", "reeve bench growth --capped 0.99"]
             ) { invocation in
                 let (tenants, backlog) = (invocation.int("tenants") ?? 20_000, invocation.int("backlog") ?? 2_000_000)
                 let share = try invocation.string("capped").map { text in
                     guard let share = Double(text), share > 0, share < 1 else {
-                        throw CommandError(.usage, "--capped must be a share between 0 and 1", hint: "for example: --capped 0.99")
+                        throw CommandError(
+                            .usage, "--capped must be a share between 0 and 1", hint: "for example: --capped 0.99")
                     }
                     return share
                 }
                 return try bench(invocation) { settings, log in
                     if let share {
-                        return try CappedBenchmark(settings, tenants: tenants, backlog: backlog, capped: share, log: log).run()
+                        return try CappedBenchmark(
+                            settings, tenants: tenants, backlog: backlog, capped: share, log: log
+                        ).run()
                     }
                     return try GrowthBenchmark(
-                        settings, tenants: tenants, backlog: backlog, duration: .seconds(invocation.int("seconds") ?? 10), log: log
+                        settings, tenants: tenants, backlog: backlog,
+                        duration: .seconds(invocation.int("seconds") ?? 10), log: log
                     ).run()
                 }
             },
@@ -137,7 +151,9 @@ extension Command {
         } else {
             result = try onEmbeddedServer { try body($0, log) }
         }
-        let lines = (result.object ?? [:]).sorted { $0.key < $1.key }.map { "\($0.key): \($0.value.string ?? $0.value.text)" }
+        let lines = (result.object ?? [:]).sorted { $0.key < $1.key }.map {
+            "\($0.key): \($0.value.string ?? $0.value.text)"
+        }
         invocation.output.result(result, lines.joined(separator: "\n"))
         return .done
     }

@@ -9,9 +9,11 @@ import WorkerEngine
 /// `reeve worker`: claims and runs jobs until a signal ends it.
 enum WorkerRun {
     static let options: [CommandOption] = [
-        .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS), .setting(.storage), .setting(.keyFile),
+        .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS), .setting(.storage),
+        .setting(.keyFile),
         .setting(.programs), .setting(.log), .setting(.logLevel),
-        CommandOption("lease", "TIME", "how long a lease lasts: a dead worker's jobs come back after it (15s)", .duration),
+        CommandOption(
+            "lease", "TIME", "how long a lease lasts: a dead worker's jobs come back after it (15s)", .duration),
         CommandOption("grace", "TIME", "how long running jobs may go on after SIGTERM (30s)", .duration),
     ]
 
@@ -61,8 +63,11 @@ enum WorkerRun {
         }
         if let text = configuration[.tiers] {
             let tiers = text.split(separator: ",").map(String.init)
-            guard !tiers.isEmpty else { throw CommandError(.usage, "--tiers names no tier", hint: "for example --tiers starter,professional") }
-            options.pools = Dictionary(tiers.map { ($0, options.pools[$0] ?? 4) }, uniquingKeysWith: { first, _ in first })
+            guard !tiers.isEmpty else {
+                throw CommandError(.usage, "--tiers names no tier", hint: "for example --tiers starter,professional")
+            }
+            options.pools = Dictionary(
+                tiers.map { ($0, options.pools[$0] ?? 4) }, uniquingKeysWith: { first, _ in first })
             options.otherSlots = nil
         }
         if let text = configuration[.queues] {
@@ -81,8 +86,10 @@ enum WorkerRun {
     /// `512M` or `2G`, at least 64M: below that a worker could not start.
     private static func byteCount(_ text: String) throws -> Int64 {
         let shift: Int64? = text.hasSuffix("M") ? 20 : text.hasSuffix("G") ? 30 : nil
-        guard let shift, let number = Int64(text.dropLast()), number > 0, number < 1 << 20, number << shift >= 64 << 20 else {
-            throw CommandError(.usage, "'\(text)' is not a memory size", hint: "use for example --max-rss 512M or 2G, at least 64M")
+        guard let shift, let number = Int64(text.dropLast()), number > 0, number < 1 << 20, number << shift >= 64 << 20
+        else {
+            throw CommandError(
+                .usage, "'\(text)' is not a memory size", hint: "use for example --max-rss 512M or 2G, at least 64M")
         }
         return number << shift
     }
@@ -92,21 +99,27 @@ enum WorkerRun {
         for part in text.split(separator: ",") {
             let words = part.split(separator: "=")
             guard words.count == 2, let slots = Int(words[1]), (1...10_000).contains(slots) else {
-                throw CommandError(.usage, "'\(part)' is not <tier>=<slots>", hint: "for example --pools starter=4,professional=8")
+                throw CommandError(
+                    .usage, "'\(part)' is not <tier>=<slots>", hint: "for example --pools starter=4,professional=8")
             }
             pools[String(words[0])] = slots
         }
-        guard !pools.isEmpty else { throw CommandError(.usage, "--pools names no tier", hint: "for example --pools starter=4") }
+        guard !pools.isEmpty else {
+            throw CommandError(.usage, "--pools names no tier", hint: "for example --pools starter=4")
+        }
         return pools
     }
 
     private static func queuePattern(_ text: String) throws -> String {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)
         let isPart = { (part: Substring) in
-            part == "*" || (!part.isEmpty && part.utf8.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 45 })
+            part == "*"
+                || (!part.isEmpty
+                    && part.utf8.allSatisfy { ($0 >= 97 && $0 <= 122) || ($0 >= 48 && $0 <= 57) || $0 == 45 })
         }
         guard parts.count == 2, parts.allSatisfy(isPart) else {
-            throw CommandError(.usage, "'\(text)' is not a queue pattern", hint: "use acme.reports, acme.* or *.backups")
+            throw CommandError(
+                .usage, "'\(text)' is not a queue pattern", hint: "use acme.reports, acme.* or *.backups")
         }
         return text
     }

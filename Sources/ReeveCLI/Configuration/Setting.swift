@@ -53,7 +53,8 @@ public struct Setting: Sendable, Equatable {
         "programs", "FOLDERS", "where kinds in other languages may be run from: /opt/jobs:/srv/jobs", flag: "programs")
     /// The memory that a worker may use.
     public static let maxRSS = Setting(
-        "max_rss", "SIZE", "resident memory over which a worker drains and ends with status 75, to be started again: 2G",
+        "max_rss", "SIZE",
+        "resident memory over which a worker drains and ends with status 75, to be started again: 2G",
         flag: "max-rss")
     /// The SQL that a new tenant's tables are made from.
     public static let template = Setting("template", "FOLDER", "the SQL that tenants are made from", flag: "template")
@@ -68,6 +69,7 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, template, log, logLevel, smtpURL,
+        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, template, log,
+        logLevel, smtpURL,
     ]
 }
