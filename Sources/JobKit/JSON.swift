@@ -10,14 +10,15 @@ public enum JSON: Sendable, Hashable {
     case array([JSON])
     case object([String: JSON])
 
-    /// Parses one JSON document; throws `DecodingError` when the text is not JSON.
+    /// Parses one JSON document; throws `DecodingError` when the text is not JSON or is nested more than 128 deep. Of
+    /// equal names the last one wins.
     public init(parsing text: String) throws {
-        self = try JSONDecoder().decode(JSON.self, from: Data(text.utf8))
+        self = try JSONParser.parse(text)
     }
 
     /// Converts any encodable value by way of its JSON form.
     public init(encoding value: some Encodable) throws {
-        self = try JSONDecoder().decode(JSON.self, from: JSONEncoder().encode(value))
+        self = try JSONParser.parse(String(decoding: JSONEncoder().encode(value), as: UTF8.self))
     }
 
     /// The compact text, keys sorted so that equal values have equal texts.
@@ -85,7 +86,7 @@ public enum JSON: Sendable, Hashable {
             case "\n": out += "\\n"
             case "\r": out += "\\r"
             case "\t": out += "\\t"
-            case let control where control.value < 0x20 || control.value == 0x7f:
+            case let control where control.isControl:
                 let hex = String(control.value, radix: 16)
                 out += "\\u" + String(repeating: "0", count: 4 - hex.count) + hex
             default: out.unicodeScalars.append(scalar)
@@ -98,6 +99,9 @@ public enum JSON: Sendable, Hashable {
 extension JSON: Codable {
     /// Decodes any JSON value; whole numbers that fit become `int`.
     public init(from decoder: any Decoder) throws {
+        guard decoder.codingPath.count <= JSONParser.depthLimit else {  // a slot's stack is small
+            throw DecodingError.dataCorrupted(.init(codingPath: [], debugDescription: "nested too deep"))
+        }
         let container = try decoder.singleValueContainer()
         if container.decodeNil() {
             self = .null

@@ -85,8 +85,8 @@ public struct Backoff: Sendable, Hashable {
 
     /// The wait after this many failed attempts (at least 1).
     public func delay(afterAttempt attempt: Int, using generator: inout some RandomNumberGenerator) -> Duration {
-        let doubled = base * (1 << min(max(attempt - 1, 0), 30))
+        let doubled = base * (1 << min(max(attempt, 1) - 1, 30))
         let bound = min(doubled, cap) / .milliseconds(1)
-        return .milliseconds(Int64.random(in: 0...max(Int64(bound), 1), using: &generator))
+        return .milliseconds(Int64.random(in: 0...max(Int64(bound), 0), using: &generator))
     }
 }

@@ -48,10 +48,9 @@ public struct Log: Sendable {
     /// A log that writes nothing below errors; for tests.
     public static let quiet = Log(format: .text, minimum: .error)
 
-    /// A log whose lines carry these fields as well.
+    /// A log whose lines carry these fields as well; of equal names the last value is written.
     public func with(_ more: KeyValuePairs<String, JSON>) -> Log {
-        Log(
-            format: format, minimum: minimum, fields: fields + more.map { ($0.key, $0.value) }, descriptor: descriptor)
+        Log(format: format, minimum: minimum, fields: merged(more), descriptor: descriptor)
     }
 
     /// A detail that helps to find a fault.
@@ -65,7 +64,7 @@ public struct Log: Sendable {
 
     private func write(_ level: LogLevel, _ message: String, _ more: KeyValuePairs<String, JSON>) {
         guard level >= minimum else { return }
-        let all = fields + more.map { ($0.key, $0.value) }
+        let all = merged(more)
         var line = ""
         switch format {
         case .json:
@@ -79,21 +78,41 @@ public struct Log: Sendable {
             line += "}\n"
         case .text:
             line = "\(Log.timestamp().dropFirst(11).prefix(12)) \(level.name.uppercased()) \(Log.printable(message))"
-            for (name, value) in all { line += " \(name)=\(value.string.map(Log.printable) ?? value.text)" }
+            for (name, value) in all { line += " \(Log.printable(name))=\(value.string.map(Log.printable) ?? value.text)" }
             line += "\n"
         }
         // One write per line keeps lines of several threads apart (POSIX write(2), pipes up to PIPE_BUF).
         line.withUTF8 { bytes in _ = Glibc.write(descriptor, bytes.baseAddress, bytes.count) }
     }
 
+    /// The fields and these, each name once: readers of JSON disagree about which of two equal names counts, so a second
+    /// one could hide the first.
+    private func merged(_ more: KeyValuePairs<String, JSON>) -> [(String, JSON)] {
+        var all = fields
+        for (key, value) in more {
+            let name = ["time", "level", "message"].contains(key) ? key + "_" : key
+            if let index = all.firstIndex(where: { $0.0 == name }) {
+                all[index].1 = value
+            } else {
+                all.append((name, value))
+            }
+        }
+        return all
+    }
+
     /// The text with control characters replaced, so that no value can forge a line or drive a terminal.
     public static func printable(_ text: String) -> String {
-        guard text.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7f }) else { return text }
-        return String(
-            String.UnicodeScalarView(text.unicodeScalars.map { $0.value < 0x20 || $0.value == 0x7f ? " " : $0 }))
+        guard text.unicodeScalars.contains(where: \.isControl) else { return text }
+        return String(String.UnicodeScalarView(text.unicodeScalars.map { $0.isControl ? " " : $0 }))
     }
 
     private static func timestamp() -> String {
         Date.now.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
     }
+}
+
+extension Unicode.Scalar {
+    /// Whether a terminal or a reader of lines may act on it: C0, DEL, C1 (U+009B starts a command as ESC [ does) and
+    /// Unicode's line and paragraph separators.
+    var isControl: Bool { value < 0x20 || (0x7f...0x9f).contains(value) || value == 0x2028 || value == 0x2029 }
 }

@@ -10,7 +10,8 @@ public struct TenantID: RawRepresentable, Hashable, Sendable, Codable, CustomStr
 
     /// Parses a uuid's text; nil when it is none.
     public init?(_ text: String) {
-        guard let uuid = UUID(uuidString: text) else { return nil }
+        // Foundation stops reading at a NUL.
+        guard text.utf8.count == 36, let uuid = UUID(uuidString: text) else { return nil }
         rawValue = uuid
     }
 
