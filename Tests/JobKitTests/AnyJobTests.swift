@@ -25,7 +25,9 @@ struct AnyJobTests {
         #expect(job.schema == Greet.schema)
     }
 
-    @Test("the arguments reach the job as its payload", arguments: [(#"{"name":"x"}"#, "x"), (#"{"times":2,"name":"é\n"}"#, "é\né\n")])
+    @Test(
+        "the arguments reach the job as its payload",
+        arguments: [(#"{"name":"x"}"#, "x"), (#"{"times":2,"name":"é\n"}"#, "é\né\n")])
     func decodes(args: String, says: String) throws {
         guard case .obsolete(says) = try AnyJob(Greet()).run(args: args, in: emptyContext()) else {
             Issue.record("another outcome")

@@ -24,7 +24,9 @@ struct JSONTests {
 
     @Test("no text holds a raw control character, so a document stays on one line and drives no terminal")
     func controls() throws {
-        let controls = (Array(0...0x1f) + Array(0x7f...0x9f) + [0x2028, 0x2029]).compactMap { UnicodeScalar($0 as UInt32) }
+        let controls = (Array(0...0x1f) + Array(0x7f...0x9f) + [0x2028, 0x2029]).compactMap {
+            UnicodeScalar($0 as UInt32)
+        }
         let value = String(String.UnicodeScalarView(controls))
         for text in [JSON.string(value).text, JSON.object([value: .null]).text] {
             #expect(!text.unicodeScalars.contains { controls.contains($0) })
@@ -75,9 +77,10 @@ struct JSONTests {
     @Test(
         "what is not one JSON document is refused",
         arguments: [
-            "", " ", "nul", "True", "undefined", "NaN", "Infinity", "-Infinity", "+1", "01", "-", ".5", "1.", "1e", "0x10",
-            "1e400", "'a'", "\"open", "\"line\nbreak\"", "\"nul \u{0}\"", "[", "]", "[1,]", "[,1]", "[1 2]", "[1]]", "{", "{\"a\"}",
-            "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\":1}{", "1 2", "// no\n1", "1 /* no */", "[1]\u{0}", "\u{feff}{",
+            "", " ", "nul", "True", "undefined", "NaN", "Infinity", "-Infinity", "+1", "01", "-", ".5", "1.", "1e",
+            "0x10", "1e400", "'a'", "\"open", "\"line\nbreak\"", "\"nul \u{0}\"", "[", "]", "[1,]", "[,1]", "[1 2]", "[1]]",
+            "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\":1}{", "1 2", "// no\n1", "1 /* no */",
+            "[1]\u{0}", "\u{feff}{}", "\u{a0}1",
         ])
     func hostile(_ text: String) {
         #expect(throws: DecodingError.self) { try JSON(parsing: text) }
