@@ -1,5 +1,5 @@
-/// Reads one JSON document (RFC 8259), no more and no less: no trailing commas, no comments. Of equal names the last one
-/// wins, as in PostgreSQL's jsonb, so that what is checked here is what is stored there.
+/// Reads one JSON document (RFC 8259), no more and no less: no trailing commas, no comments. Of equal names the last
+/// one wins, as in PostgreSQL's jsonb, so that what is checked here is what is stored there.
 ///
 /// Texts come from tenants' jobs and programs and are read on threads with small stacks: depth is bounded.
 struct JSONParser {

@@ -78,15 +78,17 @@ public struct Log: Sendable {
             line += "}\n"
         case .text:
             line = "\(Log.timestamp().dropFirst(11).prefix(12)) \(level.name.uppercased()) \(Log.printable(message))"
-            for (name, value) in all { line += " \(Log.printable(name))=\(value.string.map(Log.printable) ?? value.text)" }
+            for (name, value) in all {
+                line += " \(Log.printable(name))=\(value.string.map(Log.printable) ?? value.text)"
+            }
             line += "\n"
         }
         // One write per line keeps lines of several threads apart (POSIX write(2), pipes up to PIPE_BUF).
         line.withUTF8 { bytes in _ = Glibc.write(descriptor, bytes.baseAddress, bytes.count) }
     }
 
-    /// The fields and these, each name once: readers of JSON disagree about which of two equal names counts, so a second
-    /// one could hide the first.
+    /// The fields and these, each name once: readers of JSON disagree about which of two equal names counts, so a
+    /// second one could hide the first.
     private func merged(_ more: KeyValuePairs<String, JSON>) -> [(String, JSON)] {
         var all = fields
         for (key, value) in more {

@@ -72,7 +72,8 @@ public final class StopSignal: Sendable {
     /// Calls `handler` when the signal is raised while `body` runs (at once if it is raised already): to end a child
     /// process or cancel a query. The handler runs on the thread that raises and must not block for long. One that was
     /// called just before `body` ended may still be running after it, so it owns what it touches.
-    public func whileStopping<T>(_ handler: @escaping @Sendable (StopReason) -> Void, _ body: () throws -> T) rethrows -> T
+    public func whileStopping<T>(_ handler: @escaping @Sendable (StopReason) -> Void, _ body: () throws -> T) rethrows
+        -> T
     {
         let (token, raised) = state.withLock { state -> (Int, StopReason?) in
             if let reason = state.reason { return (-1, reason) }

@@ -37,7 +37,9 @@ struct AnyJobTests {
 
     @Test(
         "arguments that do not decode fail the job for good, and the error quotes none of them",
-        arguments: ["", "s3cret", "[]", "{}", #"{"name":42}"#, #"{"name":"s3cret","times":"s3cret"}"#, #"{"s3cret":1}"#])
+        arguments: [
+            "", "s3cret", "[]", "{}", #"{"name":42}"#, #"{"name":"s3cret","times":"s3cret"}"#, #"{"s3cret":1}"#,
+        ])
     func refuses(_ args: String) {
         #expect { try AnyJob(Greet()).run(args: args, in: emptyContext()) } throws: { error in
             guard let failure = error as? JobFailure else { return false }

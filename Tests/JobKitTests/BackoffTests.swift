@@ -20,7 +20,8 @@ struct BackoffTests {
         for count in quarters { #expect(count > 150, "\(quarters)") }
     }
 
-    @Test("no wait is longer than the cap, after however many attempts", arguments: [10, 11, 31, 32, 64, 1_000_000, .max])
+    @Test(
+        "no wait is longer than the cap, after however many attempts", arguments: [10, 11, 31, 32, 64, 1_000_000, .max])
     func cap(_ attempt: Int) {
         for wait in waits(attempt) { #expect(wait >= .zero && wait <= .seconds(3600)) }
     }
@@ -32,7 +33,9 @@ struct BackoffTests {
 
     @Test("a cap below the base bounds the first wait too, and one of zero means no wait")
     func smallCap() {
-        for wait in waits(1, of: .exponentialJitter(base: .seconds(60), cap: .seconds(1))) { #expect(wait <= .seconds(1)) }
+        for wait in waits(1, of: .exponentialJitter(base: .seconds(60), cap: .seconds(1))) {
+            #expect(wait <= .seconds(1))
+        }
         for wait in waits(3, of: .exponentialJitter(base: .seconds(60), cap: .zero)) { #expect(wait == .zero) }
         for wait in waits(3, of: .exponentialJitter(base: .zero)) { #expect(wait == .zero) }
     }

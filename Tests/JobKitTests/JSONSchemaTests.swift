@@ -36,7 +36,9 @@ struct JSONSchemaTests {
                 "type": "string", "minLength": 0, "maxLength": 9, "enum": [], "pattern": "^a$", "format": "date",
             ])
         #expect(
-            JSONSchema.integer(minimum: .min, maximum: 0).json == ["type": "integer", "minimum": .int(.min), "maximum": 0])
+            JSONSchema.integer(minimum: .min, maximum: 0).json == [
+                "type": "integer", "minimum": .int(.min), "maximum": 0,
+            ])
         #expect(JSONSchema.array(of: .string(), maxItems: 0).json["maxItems"] == 0)
     }
 

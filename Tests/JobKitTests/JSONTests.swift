@@ -6,7 +6,8 @@ struct JSONTests {
     @Test(
         "a value comes back from its text as it was",
         arguments: [
-            .null, true, false, 0, -1, .int(.max), .int(.min), .double(0.1), .double(-2.5e-300), .double(.leastNonzeroMagnitude),
+            .null, true, false, 0, -1, .int(.max), .int(.min), .double(0.1), .double(-2.5e-300),
+            .double(.leastNonzeroMagnitude),
             .double(.greatestFiniteMagnitude), "", "plain", "\"quoted\" and \\back\\slashed/", "line\r\n\ttab",
             "\u{0}\u{1}\u{1f}\u{7f}\u{9b}\u{2028}\u{2029}", "Zürich 東京 👩‍👩‍👧 \u{10ffff}", [], [[], [[]]],
             [1, "two", .null, [false]], ["": "", "a": ["b": ["c": .null]], "\"\n": 1],
@@ -78,7 +79,8 @@ struct JSONTests {
         "what is not one JSON document is refused",
         arguments: [
             "", " ", "nul", "True", "undefined", "NaN", "Infinity", "-Infinity", "+1", "01", "-", ".5", "1.", "1e",
-            "0x10", "1e400", "'a'", "\"open", "\"line\nbreak\"", "\"nul \u{0}\"", "[", "]", "[1,]", "[,1]", "[1 2]", "[1]]",
+            "0x10", "1e400", "'a'", "\"open", "\"line\nbreak\"", "\"nul \u{0}\"", "[", "]", "[1,]", "[,1]", "[1 2]",
+            "[1]]",
             "{", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\":1}{", "1 2", "// no\n1", "1 /* no */",
             "[1]\u{0}", "\u{feff}{}", "\u{a0}1",
         ])

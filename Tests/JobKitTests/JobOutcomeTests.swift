@@ -20,7 +20,8 @@ struct JobOutcomeTests {
         let artifact = Artifact(id: id, entity: "backup", key: "k", bytes: 3, sha256: "ff", manifest: ["tables": 2])
         #expect(artifact.keptFor == nil)
         #expect(artifact.id == id && artifact.bytes == 3 && artifact.manifest["tables"] == 2)
-        let short = Artifact(id: id, entity: "report", key: "k", bytes: 0, sha256: "", manifest: .null, keptFor: .seconds(1))
+        let short = Artifact(
+            id: id, entity: "report", key: "k", bytes: 0, sha256: "", manifest: .null, keptFor: .seconds(1))
         #expect(short.keptFor == .seconds(1))
     }
 

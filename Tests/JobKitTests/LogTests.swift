@@ -27,7 +27,8 @@ struct LogTests {
         for control in hostileScalars {
             let bad = "a\(Character(control))b"
             let lines = try logged(format) {
-                $0.with([bad: .string(bad)]).error(bad, ["list": [.string(bad)], "object": .object([bad: .string(bad)])])
+                $0.with([bad: .string(bad)]).error(
+                    bad, ["list": [.string(bad)], "object": .object([bad: .string(bad)])])
             }
             let line = try #require(lines.first)
             #expect(lines.count == 1, "U+\(String(control.value, radix: 16))")
