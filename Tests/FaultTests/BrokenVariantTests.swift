@@ -10,7 +10,14 @@ extension Faults {
         @Test("the cap checker sees a claim that ignores the cap")
         func brokenCap() throws {
             let fleet = try FaultFleet("brokencap")
-            try fleet.withControl { _ = try $0.execute("UPDATE reeve.tenant_counter SET cap = 1000") }
+            try fleet.withControl {
+                // Housekeeping would mend it.
+                try $0.executeScript(
+                    """
+                    CREATE OR REPLACE FUNCTION reeve.tend_caps() RETURNS int LANGUAGE sql AS 'SELECT 0';
+                    UPDATE reeve.tenant_counter SET cap = 1000
+                    """)
+            }
             // One starter tenant alone: nobody shares the slots with it, so it passes its cap for as long as its jobs last.
             for _ in 0..<60 { _ = try fleet.enqueue("work", ms: 300, tenant: 2) }
             try fleet.startWorker()

@@ -22,7 +22,11 @@ public final class PostgresJobSource: JobSource {
         _ settings: ConnectionSettings, registry: JobRegistry, version: String,
         historyKept: Duration = .seconds(30 * 86400)
     ) {
-        let settings = settings.with([
+        // A connection that broke without a word is noticed within half a minute, unless the operator says otherwise.
+        let watchful = [
+            "keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3", "tcp_user_timeout": "25000",
+        ]
+        let settings = settings.with(watchful.filter { settings[$0.key] == nil }).with([
             // Plans of the queue's functions are made once per session; a service's settings must not change them.
             "options": (settings["options"].map { $0 + " " } ?? "")
                 + "-c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
