@@ -56,6 +56,10 @@ final class Claimer: Sendable {
             var permits = pool.takePermits(within: .milliseconds(500))
             guard permits.general + permits.reserved > 0 else { continue }
             if pacing.isBusy { permits = gather(permits) }
+            if isStopping.withLock({ $0 }) {
+                pool.giveBack(permits.general + permits.reserved)
+                return
+            }
             var used = 0
             var step: ClaimPacing.Step
             var isAsked = false

@@ -93,8 +93,8 @@ struct Executor: Sendable {
         switch outcome {
         case .finished(let result): .succeeded(result)
         case .snoozed(let wait): .snooze(wait)
-        case .obsolete(let reason): .cancel(reason: reason, refused: false)
-        case .discarded(let reason): .dead(reason: reason, error: nil, refused: false)
+        case .obsolete(let reason): .cancel(reason: storable(reason), refused: false)
+        case .discarded(let reason): .dead(reason: storable(reason), error: nil, refused: false)
         }
     }
 
@@ -114,7 +114,7 @@ struct Executor: Sendable {
         switch (error as? any DispositionedError)?.disposition ?? .retry {
         case .retry: return .retry(after: wait(attempt, policy), error: text)
         case .retryAfter(let delay): return .retry(after: delay, error: text)
-        case .hold(let reason, let delay): return .hold(reason: reason, atMost: delay, refused: false)
+        case .hold(let reason, let delay): return .hold(reason: storable(reason), atMost: delay, refused: false)
         case .giveUp: return .dead(reason: "gave up", error: text, refused: false)
         case .interrupted: return .release
         }
@@ -127,12 +127,16 @@ struct Executor: Sendable {
 
     /// The text that is stored: at most 2,000 bytes; only errors that word themselves may say more than their type.
     private static func text(of error: any Error) -> String {
-        if let failure = error as? any DispositionedError & CustomStringConvertible { return cut(failure.description) }
-        if let described = error as? any CustomStringConvertible { return cut(described.description) }
-        return cut("\(type(of: error))")
+        if let failure = error as? any DispositionedError & CustomStringConvertible {
+            return storable(failure.description)
+        }
+        if let described = error as? any CustomStringConvertible { return storable(described.description) }
+        return storable("\(type(of: error))")
     }
 
-    private static func cut(_ text: String) -> String {
+    /// At most 2,000 bytes, and no NUL: PostgreSQL refuses a text that holds one, and the end of the job with it.
+    private static func storable(_ text: String) -> String {
+        let text = text.utf8.contains(0) ? text.replacing("\0", with: "\u{fffd}") : text
         guard text.utf8.count > 2000 else { return text }
         return String(decoding: text.utf8.prefix(1990), as: UTF8.self) + "…"
     }

@@ -12,7 +12,7 @@ final class RunningJobs: Sendable {
     }
 
     /// An attempt that goes on this long after it was told to stop is reported as stuck: longer than a child's grace.
-    private static let patience = Duration.seconds(3)
+    static let patience = Duration.seconds(3)
 
     // By job and lease: after a failover a job may come back while its attempt that the failover forgot still runs.
     private let entries = Mutex<[HeldJob: Entry]>([:])

@@ -13,6 +13,7 @@ final class Settler: Sendable {
     private static let gathering = Duration.milliseconds(2)
     /// More than this waiting: claims pause.
     private static let farBehind = 2000
+    private static let notRecorded = "the result could not be recorded"
 
     private struct State {
         var waiting: [Settlement] = []
@@ -103,7 +104,10 @@ final class Settler: Sendable {
             log.warning(
                 "results could not be recorded; trying again",
                 ["jobs": .int(Int64(batch.count)), "error": .string("\(error)")])
-            guard batch.count > 1, failures == 1 else { return recoverable(batch, error, failures) }
+            // A batch that is refused for what it says is taken apart however often it failed before for other reasons.
+            guard batch.count > 1, failures == 1 || isPermanent(error) else {
+                return recoverable(batch, error, failures)
+            }
             return batch.flatMap { settlement -> [Settlement] in
                 do {
                     return keep(settlement, try source.settle([settlement])[settlement.jobID]) ? [settlement] : []
@@ -124,23 +128,28 @@ final class Settler: Sendable {
         }
     }
 
-    /// A single end that the database refuses for what it says, not for being away, becomes a failed attempt.
+    /// A single end that the database refuses for what it says, not for being away, becomes a failed attempt, whatever it was:
+    /// given back at no cost the job would run, and be refused, again and again.
     private func recoverable(_ batch: [Settlement], _ error: any Error, _ failures: Int) -> [Settlement] {
         guard batch.count == 1, let settlement = batch.first, failures >= 2,
-            let permanent = error as? any PermanentSourceError, permanent.isPermanent
+            isPermanent(error)
         else { return batch }
-        if case .succeeded = settlement.outcome {
+        log.error("an end could not be recorded", ["job": .int(settlement.jobID), "error": .string("\(error)")])
+        switch settlement.outcome {
+        case .release: return []
+        case .retry(_, let text) where text.hasPrefix(Settler.notRecorded):
+            // A worker that lives is never rescued from: without this the job would run for nobody.
+            return [Settlement(jobID: settlement.jobID, leaseID: settlement.leaseID, outcome: .release)]
+        default:
             return [
                 Settlement(
                     jobID: settlement.jobID, leaseID: settlement.leaseID,
-                    outcome: .retry(after: .seconds(60), error: "the result could not be recorded: \(error)"))
+                    outcome: .retry(after: .seconds(60), error: "\(Settler.notRecorded): \(error)"))
             ]
         }
-        log.error("an end could not be recorded", ["job": .int(settlement.jobID)])
-        if case .release = settlement.outcome { return [] }
-        // A worker that lives is never rescued from: without this the job would run for nobody.
-        return [Settlement(jobID: settlement.jobID, leaseID: settlement.leaseID, outcome: .release)]
     }
+
+    private func isPermanent(_ error: any Error) -> Bool { (error as? any PermanentSourceError)?.isPermanent ?? false }
 }
 
 /// An error of a source that will not go away by itself.

@@ -96,6 +96,9 @@ final class SlotPool: Sendable {
     /// The leases of the jobs that wait or run here.
     var leases: [UUID] { state.withLock { Array($0.leases.keys) } }
 
+    /// How many jobs are here: until their ends were handed on, so also while they are looked up or have just ended.
+    var count: Int { state.withLock { $0.inside } }
+
     /// Gives back permits that were not used.
     func giveBack(_ count: Int) {
         for _ in 0..<count { permits.signal() }

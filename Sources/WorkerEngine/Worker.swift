@@ -18,13 +18,15 @@ public struct WorkerOptions: Sendable {
     /// The resident memory, in bytes, from which the worker takes no more jobs, lets the running ones finish within the grace
     /// period and ends, to be started again; nil for no bound.
     public var memoryLimit: Int64?
+    /// How often the worker looks for new tiers.
+    public var tierCheck: Duration
 
     /// The options of a worker that serves every tier.
     public init(
         pools: [String: Int] = ["starter": 4, "professional": 8, "enterprise": 16], otherSlots: Int? = 1,
         queues: [String]? = nil, region: String = "local", lease: Duration = .seconds(15),
-        grace: Duration = .seconds(30),
-        memoryLimit: Int64? = nil
+        grace: Duration = .seconds(30), memoryLimit: Int64? = nil,
+        tierCheck: Duration = .seconds(10)
     ) {
         self.pools = pools
         self.otherSlots = otherSlots
@@ -33,6 +35,7 @@ public struct WorkerOptions: Sendable {
         self.lease = lease
         self.grace = grace
         self.memoryLimit = memoryLimit
+        self.tierCheck = tierCheck
     }
 }
 
@@ -62,6 +65,7 @@ public final class Worker: Sendable {
     private let claimers: SharedClaimers
     private let listening = StopSignal()
     private let hurry = Gate()
+    private let listenBell = Gate()
 
     /// Creates a worker; nothing starts yet.
     public init(source: any JobSource, registry: JobRegistry, options: WorkerOptions, resources: JobResources, log: Log)
@@ -117,9 +121,10 @@ public final class Worker: Sendable {
     private func waitForEnd(_ stop: StopSignal) -> WorkerEnd {
         let stopped = Gate()
         return stop.whileStopping({ _ in stopped.open() }) {
-            var nextTiers = ContinuousClock.now + .seconds(10)
+            var nextTiers = ContinuousClock.now + options.tierCheck
             while stop.reason == nil {
-                stopped.wait(options.memoryLimit == nil ? .seconds(10) : .milliseconds(500))
+                stopped.wait(
+                    options.memoryLimit == nil ? options.tierCheck : min(options.tierCheck, .milliseconds(500)))
                 if stop.reason != nil { break }
                 if let limit = options.memoryLimit, let used = residentMemory(), used > limit {
                     log.error(
@@ -129,7 +134,7 @@ public final class Worker: Sendable {
                 }
                 if nextTiers <= .now {
                     serveNewTiers()
-                    nextTiers = .now + .seconds(10)
+                    nextTiers = .now + options.tierCheck
                 }
             }
             return .stopped
@@ -151,7 +156,9 @@ public final class Worker: Sendable {
         var plan = ShutdownPlan(now: .now, grace: options.grace)
         var isHurried = false
         stopping: while true {
-            switch plan.next(running: running.count, isHurried: isHurried, now: .now) {
+            // What the pools hold, not what can be stopped: a job that is being looked up, or whose end is on its way to the
+            // settler, counts as well.
+            switch plan.next(running: claimers.jobCount, isHurried: isHurried, now: .now) {
             case .finish: break stopping
             case .wait: isHurried = hurry.wait(.milliseconds(20)) || isHurried
             case .stopJobs:
@@ -163,6 +170,7 @@ public final class Worker: Sendable {
         if !settler.drain(within: patience) { log.error("some results could not be recorded; those jobs run again") }
         housekeeper.stop()
         listening.stop(.shutdown)
+        listenBell.open()
         settler.stop()
     }
 
@@ -191,27 +199,25 @@ public final class Worker: Sendable {
 
     private func servePools() throws {
         let tiers = try source.tiers()
-        for (tier, size) in options.pools where size > 0 {
-            if tiers.contains(tier) {
-                addPool(tier, size)
-            } else {
-                log.warning("there is no such tier; its pool is left out", ["tier": .string(tier)])
-            }
+        for (tier, size) in options.pools where size > 0 && !tiers.contains(tier) {
+            log.warning("there is no such tier; its pool waits for it", ["tier": .string(tier)])
         }
-        addUnlisted(tiers)
+        addPools(tiers)
     }
 
     private func serveNewTiers() {
         do {
             let before = claimers.sizes.count
-            addUnlisted(try source.tiers())
+            addPools(try source.tiers())
             if claimers.sizes.count > before { claimers.startAll() }
         } catch { log.debug("tiers could not be read", ["error": .string("\(error)")]) }  // looked at again soon
     }
 
-    private func addUnlisted(_ tiers: [String]) {
-        guard let size = options.otherSlots, size > 0 else { return }
-        for tier in tiers where options.pools[tier] == nil && claimers.sizes[tier] == nil { addPool(tier, size) }
+    private func addPools(_ tiers: [String]) {
+        for tier in tiers where claimers.sizes[tier] == nil {
+            let size = options.pools[tier] ?? options.otherSlots ?? 0
+            if size > 0 { addPool(tier, size) }
+        }
     }
 
     private func addPool(_ tier: String, _ size: Int) {
@@ -239,7 +245,7 @@ public final class Worker: Sendable {
                 return
             } catch {
                 log.warning("not listening; polling goes on", ["error": .string("\(error)")])
-                hurry.wait(.seconds(1))
+                listenBell.wait(.seconds(1))
             }
         }
     }
@@ -256,6 +262,7 @@ private final class SharedClaimers: Sendable {
 
     var all: [Claimer] { state.withLock { Array($0.claimers.values) } }
     var sizes: [String: Int] { state.withLock { $0.claimers.mapValues(\.pool.size) } }
+    var jobCount: Int { all.reduce(0) { $0 + $1.pool.count } }
     subscript(tier: String) -> Claimer? { state.withLock { $0.claimers[tier] } }
 
     func add(_ claimer: Claimer) { state.withLock { $0.claimers[claimer.pool.tier] = claimer } }
