@@ -1,4 +1,5 @@
 import Backup
+import Dispatch
 import FoundationEssentials
 import JobKit
 import Postgres
@@ -12,6 +13,7 @@ struct WorkerAssembly {
     let resources: JobResources
     let programs: ProgramFolders
     private let control: Pool
+    private let folder: FolderStore?
 
     /// Puts a worker together from what is configured. What is missing is said by the job that needs it, and by `doctor`.
     init(_ invocation: Invocation, settings: ConnectionSettings) throws {
@@ -22,11 +24,26 @@ struct WorkerAssembly {
         var resources = JobResources()
         resources.add(TenantSessions(directory: directory))
         self.resources = resources
-        let storage: any ObjectStore = invocation.configuration[.storage].map { FolderStore(root: $0) } ?? NoStore()
+        folder = invocation.configuration[.storage].map { FolderStore(root: $0) }
+        let storage: any ObjectStore = folder ?? NoStore()
         programs = try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.assembling(BuiltInKinds.jobs(storage: storage, control: control))
             .finding { try catalog.job($0) }
+    }
+
+    /// Removes what attempts left unfinished in storage whose worker died: nobody has written to it for a day. In the background,
+    /// since a store may be large.
+    func sweepStorage(_ log: Log) {
+        guard let folder else { return }
+        DispatchQueue(label: "reeve.sweep").async {
+            do {
+                let count = try folder.sweep(olderThan: .seconds(86_400))
+                if count > 0 { log.info("unfinished files removed from storage", ["files": .int(Int64(count))]) }
+            } catch {
+                log.warning("storage could not be swept", ["error": .string("\(error)")])
+            }
+        }
     }
 
     /// Closes the connections; after the worker has ended.

@@ -10,9 +10,10 @@ struct Executor: Sendable {
     let store: any AttemptStore
     let log: Log
 
-    /// Runs the job once and says how it ended. Blocks for as long as the handler does.
-    func run(_ job: ClaimedJob, tenant: Tenant?) -> Settlement {
-        Settlement(jobID: job.id, leaseID: job.leaseID, outcome: outcome(of: job, tenant: tenant))
+    /// Runs the job once and says how it ended. Blocks for as long as the handler does. `isCurrent` says whether the lease under
+    /// which it was claimed still lasts; it is asked once the attempt can be told to stop.
+    func run(_ job: ClaimedJob, tenant: Tenant?, isCurrent: () -> Bool = { true }) -> Settlement {
+        Settlement(jobID: job.id, leaseID: job.leaseID, outcome: outcome(of: job, tenant: tenant, isCurrent: isCurrent))
     }
 
     /// Gives a job back that this worker may not start any more.
@@ -20,7 +21,7 @@ struct Executor: Sendable {
         Settlement(jobID: job.id, leaseID: job.leaseID, outcome: .release)
     }
 
-    private func outcome(of job: ClaimedJob, tenant: Tenant?) -> Settlement.Outcome {
+    private func outcome(of job: ClaimedJob, tenant: Tenant?, isCurrent: () -> Bool) -> Settlement.Outcome {
         let found: AnyJob?
         do { found = try registry.find(job.kind) } catch {
             log.warning(
@@ -48,6 +49,8 @@ struct Executor: Sendable {
         let entry = HeldJob(id: job.id, lease: job.leaseID)
         running.insert(entry, stop: stop, deadline: deadline)
         defer { running.remove(entry) }
+        // A lease that was lost before the attempt could be told so: nobody else would tell it.
+        guard isCurrent() else { return .release }
         let attempt = JobAttempt(
             jobID: job.id, tenant: tenant, queue: job.queue, kind: job.kind, number: job.attempt, leaseID: job.leaseID,
             traceparent: job.traceparent)

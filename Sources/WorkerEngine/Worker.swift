@@ -223,8 +223,11 @@ public final class Worker: Sendable {
     private func addPool(_ tier: String, _ size: Int) {
         let pool = SlotPool(tier: tier, size: size) { [executor, settler, lease] work in
             // A process that was stopped between claim and start may have lost the job to another worker meanwhile.
-            let isCurrent = lease.current?.id == work.worker
-            settler.add([isCurrent ? executor.run(work.job, tenant: work.tenant) : Executor.release(work.job)])
+            let isCurrent = { lease.current?.id == work.worker }
+            settler.add([
+                isCurrent()
+                    ? executor.run(work.job, tenant: work.tenant, isCurrent: isCurrent) : Executor.release(work.job)
+            ])
         }
         claimers.add(
             Claimer(pool: pool, source: source, cache: cache, settler: settler, lease: lease, log: log))

@@ -16,7 +16,7 @@ struct SimulationTests {
     func promises() {
         let until = ContinuousClock.now + .seconds(Self.runs.seconds)
         var (seed, events, count) = (Self.runs.first, 0, 0)
-        while count < 2000 || ContinuousClock.now < until {
+        while count < 1000 || ContinuousClock.now < until {
             let simulation = Simulation(seed: seed)
             let faults = simulation.run()
             events += simulation.events

@@ -50,6 +50,7 @@ enum WorkerRun {
         let worker = Worker(
             source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log)
         signals.onHurry { worker.hurryUp() }
+        assembly.sweepStorage(log)
         return try worker.run(until: signals.stop)
     }
 
