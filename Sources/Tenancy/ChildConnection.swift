@@ -20,14 +20,10 @@ public struct ChildConnection: Sendable {
     /// The names in the service file, in the order of the stores: `reeve`, or `reeve-1`, `reeve-2` of several.
     public let services: [String]
     private let folder: String
+    private let claim: FolderClaim
 
     init(_ logins: [Login]) throws {
-        var template = Array("\(Self.parent)/\(Self.prefix)\(getpid())-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
-            throw JobFailure(
-                "no_scratch_space", "no folder can be made in \(Self.parent): \(String(cString: strerror(errno)))")
-        }
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        (folder, claim) = try Self.makeFolder()
         let serviceFile = "\(folder)/service"
         services = logins.count == 1 ? ["reeve"] : logins.indices.map { "reeve-\($0 + 1)" }
         let defaults = ["PGSERVICEFILE": serviceFile, "PGSERVICE": "reeve"]
@@ -51,6 +47,17 @@ public struct ChildConnection: Sendable {
 
     func remove() { Self.remove(folder) }
 
+    private static func makeFolder() throws -> (String, FolderClaim) {
+        for _ in 0..<10 {
+            var template = Array("\(parent)/\(prefix)XXXXXX".utf8CString)
+            guard mkdtemp(&template) != nil else { break }
+            let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            // Another worker that starts just now may have taken it for a leftover before it was claimed.
+            if let claim = FolderClaim(folder), claim.isThere { return (folder, claim) }
+        }
+        throw JobFailure("no_scratch_space", "no folder can be made in \(parent): \(String(cString: strerror(errno)))")
+    }
+
     private static func remove(_ folder: String) {
         // The folder is this user's alone, and so is what is in it.
         for file in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] { unlink("\(folder)/\(file)") }
@@ -62,14 +69,12 @@ public struct ChildConnection: Sendable {
         // A folder that cannot be read or removed is another user's, who cleans up as well.
         for entry in (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? [] where entry.hasPrefix(prefix)
         {
-            guard let pid = pid_t(entry.dropFirst(prefix.count).prefix { $0 != "-" }), kill(pid, 0) != 0, errno == ESRCH
-            else { continue }
             // Anybody may put a link of that name into /tmp; it must not lead us elsewhere.
             var status = stat()
             guard lstat("\(parent)/\(entry)", &status) == 0, status.st_mode & S_IFMT == S_IFDIR,
-                status.st_uid == geteuid()
+                status.st_uid == geteuid(), let claim = FolderClaim("\(parent)/\(entry)")
             else { continue }
-            remove("\(parent)/\(entry)")
+            withExtendedLifetime(claim) { remove("\(parent)/\(entry)") }
         }
     }
 
@@ -102,5 +107,25 @@ public struct ChildConnection: Sendable {
     /// A field of a password file, where a colon separates and a backslash escapes.
     private static func escape(_ field: String) -> String {
         field.replacing("\\", with: "\\\\").replacing(":", with: "\\:")
+    }
+}
+
+/// A folder that a process uses: a lock that ends with the process, however it ends and whatever its process id is (in a
+/// container the next worker has the same one).
+private final class FolderClaim: Sendable {
+    private let descriptor: Int32
+
+    /// Nil when another process uses the folder, or it is gone.
+    init?(_ folder: String) {
+        descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0, flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return nil }
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
+
+    /// Whether the folder still has its name.
+    var isThere: Bool {
+        var status = stat()
+        return fstat(descriptor, &status) == 0 && status.st_nlink > 0
     }
 }
