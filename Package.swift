@@ -40,6 +40,7 @@ let package = Package(
         library("Crypto", "Sources/Crypto", ["CCrypto"]),
         library("Processes", "Sources/Processes", ["JobKit"]),
         library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
+        library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
@@ -52,7 +53,9 @@ let package = Package(
         library("Benchmarks", "Sources/Benchmarks", ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue"]),
 
         // One target for each kind of job.
-        library("Backup", "Jobs/Backup", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
+        library(
+            "Backup", "Jobs/Backup",
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.

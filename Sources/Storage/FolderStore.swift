@@ -1,5 +1,6 @@
 public import FoundationEssentials
 import Glibc
+public import JobKit
 
 /// Objects as files below one folder, for that folder's owner alone (files 0600, folders 0700).
 ///
@@ -75,6 +76,31 @@ public struct FolderStore: ObjectStore {
             try folder.flush("delete \(key)", description)
         } catch {
             if error.code != .notFound { throw error }
+        }
+    }
+
+    /// Tells of every file with an object's name; others are not the store's.
+    public func list(_ tenant: TenantID, _ entity: ObjectEntity, _ body: (StoredObject) throws -> Void) throws {
+        let top = [tenant.description, entity.rawValue]
+        do {
+            for year in try names(in: open(top, creating: false)).sorted() where year.allSatisfy(\.isNumber) {
+                for month in try names(in: open(top + [year], creating: false)).sorted()
+                where month.allSatisfy(\.isNumber) {
+                    let folders = top + [year, month]
+                    let folder = try open(folders, creating: false)
+                    for name in try names(in: folder) where !name.hasPrefix(".") {
+                        var status = stat()
+                        guard let key = try? ObjectKey(parsing: (folders + [name]).joined(separator: "/")),
+                            fstatat(folder.descriptor, name, &status, AT_SYMLINK_NOFOLLOW) == 0,
+                            status.st_mode & S_IFMT == S_IFREG
+                        else { continue }
+                        let modified = Date(timeIntervalSince1970: Double(status.st_mtim.tv_sec))
+                        try body(StoredObject(key: key, bytes: Int64(status.st_size), modified: modified))
+                    }
+                }
+            }
+        } catch let error as StorageError where error.code == .notFound {
+            return
         }
     }
 

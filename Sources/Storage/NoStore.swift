@@ -1,5 +1,5 @@
 public import FoundationEssentials
-import JobKit
+public import JobKit
 
 /// The store of a program that was started without one: every call says what to configure.
 public struct NoStore: ObjectStore {
@@ -25,6 +25,10 @@ public struct NoStore: ObjectStore {
     public func localPath(of key: ObjectKey) -> String? { nil }
     /// Throws.
     public func delete(_ key: ObjectKey) throws { throw missing }
+    /// Throws.
+    public func list(_ tenant: TenantID, _ entity: ObjectEntity, _ body: (StoredObject) throws -> Void) throws {
+        throw missing
+    }
     /// Nothing to remove.
     public func sweep(olderThan age: Duration) throws -> Int { 0 }
 }

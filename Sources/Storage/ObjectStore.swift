@@ -1,4 +1,5 @@
 public import FoundationEssentials
+public import JobKit
 
 /// Where objects are kept. Calls block; implementations are safe to use from any thread.
 public protocol ObjectStore: Sendable, CustomStringConvertible {
@@ -13,9 +14,28 @@ public protocol ObjectStore: Sendable, CustomStringConvertible {
     func localPath(of key: ObjectKey) -> String?
     /// Removes the object; nothing happens when there is none.
     func delete(_ key: ObjectKey) throws
+    /// Tells of every published object of a tenant and entity, in no order.
+    func list(_ tenant: TenantID, _ entity: ObjectEntity, _ body: (StoredObject) throws -> Void) throws
     /// Removes what unfinished writers left behind and nobody has touched for this long; returns how many files.
     @discardableResult
     func sweep(olderThan age: Duration) throws -> Int
+}
+
+/// An object as a listing shows it.
+public struct StoredObject: Sendable, Hashable {
+    /// Its name.
+    public let key: ObjectKey
+    /// Its size.
+    public let bytes: Int64
+    /// When it was last written, by the store's clock.
+    public let modified: Date
+
+    /// Creates the record.
+    public init(key: ObjectKey, bytes: Int64, modified: Date) {
+        self.key = key
+        self.bytes = bytes
+        self.modified = modified
+    }
 }
 
 /// An object on its way into a store, used by one thread. One that is dropped without `publish` leaves nothing behind.
