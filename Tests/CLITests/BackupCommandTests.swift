@@ -10,6 +10,7 @@ import Testing
     /// A control database whose tenant `acme` has three backups: 101 and 102 expired, 103 of yesterday.
     private final class Fixture {
         let control: ControlFixture
+        let connection: Connection
         let storage: String
         let tenant: String
 
@@ -18,27 +19,52 @@ import Testing
             var template = Array("/tmp/reeve-backup-test.XXXXXX".utf8CString)
             try #require(mkdtemp(&template) != nil)
             storage = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-            let connection = try Connection(control.settings)
-            defer { connection.close() }
+            connection = try Connection(control.settings)
             tenant = try connection.execute("SELECT id::text FROM reeve.tenant WHERE code = 'acme'")[0].text(0)
-            for (id, days) in [(101, 40.0), (102, 30.0), (103, 1.0)] {
-                let artifact = UUID().uuidString.lowercased()
-                let folder = "\(tenant)/backups/2026/01"
-                try FileManager.default.createDirectory(
-                    atPath: "\(storage)/\(folder)", withIntermediateDirectories: true)
-                for part in ["", ".manifest.json"] {
-                    try ReeveRun.write("dump", to: "\(storage)/\(folder)/\(artifact)\(part)")
-                }
-                _ = try connection.execute(
-                    """
-                    INSERT INTO reeve.artifact (id, job_id, tenant_id, entity, key, bytes, sha256, manifest, created_at, expires_at)
-                    SELECT $1::uuid, $2::bigint, $3::uuid, 'backup', $4::text, 4, repeat('a', 64), '{"rows": {"t": 3, "u": 4}, "store": {"database": "app"}}',
-                      m, m + interval '7 days' FROM (SELECT reeve.clock() - $5::float8 * interval '1 day' AS m) x
-                    """, [artifact, id, tenant, "\(folder)/\(artifact)", days])
-            }
+            for (id, days) in [(101, 40.0), (102, 30.0), (103, 1.0)] { try add(id, days: days) }
         }
 
-        deinit { try? FileManager.default.removeItem(atPath: storage) }  // what cannot be removed is in /tmp
+        /// A backup that was made this many days ago, kept for a week.
+        func add(_ id: Int, days: Double) throws {
+            let artifact = UUID().uuidString.lowercased()
+            let folder = "\(tenant)/backups/2026/01"
+            try FileManager.default.createDirectory(atPath: "\(storage)/\(folder)", withIntermediateDirectories: true)
+            for part in ["", ".manifest.json"] {
+                try ReeveRun.write("dump", to: "\(storage)/\(folder)/\(artifact)\(part)")
+            }
+            _ = try connection.execute(
+                """
+                INSERT INTO reeve.artifact (id, job_id, tenant_id, entity, key, bytes, sha256, manifest, created_at, expires_at)
+                SELECT $1::uuid, $2::bigint, $3::uuid, 'backup', $4::text, 4, repeat('a', 64),
+                  '{"rows": {"t": 3, "u": 4}, "store": {"database": "app"}}', m, m + interval '7 days'
+                FROM (SELECT reeve.clock() - $5::float8 * interval '1 day' AS m) x
+                """, [artifact, id, tenant, "\(folder)/\(artifact)", days])
+        }
+
+        deinit {
+            connection.close()
+            // What cannot be removed is in /tmp.
+            try? FileManager.default.removeItem(atPath: storage)
+        }
+
+        /// A worker with a short lease.
+        func worker() throws -> ChildProcess {
+            try ChildProcess(
+                program: BuiltProducts.path("reeve"), arguments: ["worker", "--lease", "1s"],
+                environment: [
+                    "REEVE_DATABASE_URL": control.conninfo, "REEVE_STORAGE": storage, "REEVE_REGION": "eu",
+                    "PATH": "/usr/bin:/bin",
+                ], supervisor: BuiltProducts.supervisor)
+        }
+
+        /// Until the query gives true.
+        func until(_ sql: String) throws {
+            let limit = ContinuousClock.now + .seconds(40)
+            while try !connection.execute("SELECT \(sql)")[0].bool(0) {
+                guard .now < limit else { throw ReeveRun.Failure(what: sql) }
+                usleep(2000)
+            }
+        }
 
         var files: [String] {
             get throws { try FileManager.default.subpathsOfDirectory(atPath: storage).sorted() }
@@ -50,9 +76,7 @@ import Testing
 
         /// Every row of the control database that a deletion could touch.
         func rows() throws -> String {
-            let connection = try Connection(control.settings)
-            defer { connection.close() }
-            return try connection.execute(
+            try connection.execute(
                 """
                 SELECT concat((SELECT jsonb_agg(to_jsonb(a) ORDER BY a.id) FROM reeve.artifact a), (SELECT count(*) FROM reeve.audit_entry),
                   (SELECT count(*) FROM reeve.job), (SELECT count(*) FROM reeve.artifact_deletion), (SELECT count(*) FROM reeve.artifact_deleted))
@@ -90,12 +114,7 @@ import Testing
         let late = try fixture.run("backup", "retain", "--tenant", "acme", "--timeout", "0s")
         #expect(late.code == 6 && late.err.contains("they go on"), "\(late)")
 
-        let worker = try ChildProcess(
-            program: BuiltProducts.path("reeve"), arguments: ["worker"],
-            environment: [
-                "REEVE_DATABASE_URL": fixture.control.conninfo, "REEVE_STORAGE": fixture.storage, "REEVE_REGION": "eu",
-                "PATH": "/usr/bin:/bin",
-            ], supervisor: BuiltProducts.supervisor)
+        let worker = try fixture.worker()
         defer { worker.stop() }
         let done = try fixture.run("backup", "retain", "--all", "--timeout", "40s", "--json")
         #expect(done.code == 0, "\(done)")
@@ -106,6 +125,34 @@ import Testing
         #expect(try gone.json["deleted"]?.array?.count == 1 && gone.json["artifacts"] == [])
         #expect(try fixture.files.filter { $0.hasSuffix(".json") }.count == 2)
         #expect(try fixture.run("audit", "list", "--tenant", "acme").out.contains("backup.delete"))
+    }
+
+    @Test(
+        "a worker killed in the midst of many deletions leaves nothing that another one does not finish, each audited once"
+    )
+    func killed() throws {
+        let fixture = try Fixture()
+        #expect(try fixture.run("migrate", "up").code == 0)
+        for id in 200..<600 { try fixture.add(id, days: 20) }
+        #expect(try fixture.run("backup", "retain", "--tenant", "acme", "--no-wait").code == 0)
+        let first = try fixture.worker()
+        defer { first.stop() }
+        try fixture.until("count(*) >= 20 FROM reeve.artifact_deleted")
+        let pid = try fixture.connection.execute("SELECT pid FROM reeve.worker ORDER BY started_at LIMIT 1")[0].int(0)
+        #expect(kill(pid_t(pid), SIGKILL) == 0)
+        let done = try fixture.connection.execute("SELECT count(*) FROM reeve.artifact_deleted")[0].int(0)
+        #expect(done < 402, "the kill came too late to tell anything")
+        let second = try fixture.worker()
+        defer { second.stop() }
+        try fixture.until("count(*) = 1 FROM reeve.job_history WHERE kind = 'backup-retention'")
+        let counts = try fixture.connection.execute(
+            """
+            SELECT (SELECT count(*) FROM reeve.artifact) || ' ' || (SELECT count(*) FROM reeve.artifact_deletion) || ' '
+              || (SELECT count(*) FROM reeve.artifact_deleted) || ' ' || count(*) || ' ' || count(DISTINCT object)
+            FROM reeve.audit_entry WHERE action = 'backup.delete' AND detail ->> 'outcome' IN ('intent', 'done')
+            """)[0].text(0)
+        #expect(counts == "1 0 402 804 402")
+        #expect(try fixture.files.filter { $0.hasSuffix(".json") }.count == 1)
     }
 
     @Test("backups are listed and shown by either id; pins and holds come and go, and show")
@@ -154,9 +201,7 @@ import Testing
         }
         #expect(try finding("holds") == "ok none")
         #expect(try finding("backups") == "warn 2 expired more than a week ago and are still there")
-        let connection = try Connection(fixture.control.settings)
-        defer { connection.close() }
-        try connection.executeScript(
+        try fixture.connection.executeScript(
             """
             INSERT INTO reeve.tenant_hold (tenant_id, reason, placed_at, until)
             SELECT id, 'old', reeve.clock() - interval '2 years', NULL::timestamptz FROM reeve.tenant WHERE code = 'acme'

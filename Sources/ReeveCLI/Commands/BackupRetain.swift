@@ -9,7 +9,7 @@ extension Command {
             Runs a job for each tenant. A backup stays while its tenant is held, it is pinned, it has not expired, a restore
             reads it, it is the tenant's last verified one (or, when none is, the newest), or one of the newest that the tier
             keeps. --dry-run says what would go and why each other one stays; it deletes nothing and looks at no storage.
-            Exit code 1 when a job failed or storage refused a deletion.
+            Exit code 1 when a job failed or storage refused a deletion, 75 when a tenant's queue takes no jobs.
             """,
         options: [
             CommandOption("tenant", "CODE", "of this tenant"), .flag("all", "of every tenant that is not archived"),
@@ -33,14 +33,15 @@ extension Command {
         ).map { try $0.text(0) }
         if let tenant, codes.isEmpty { throw unknownTenant(tenant) }
         if invocation.flag("dry-run") { return try planned(codes, invocation, connection) }
-        let jobs = try codes.map { (code: $0, id: try enqueueRetention($0, invocation)) }
+        let (jobs, isComplete) = try enqueueRetention(codes, invocation, connection)
         if invocation.flag("no-wait") {
             invocation.output.list(
                 jobs.map { ["tenant": .string($0.code), "job": .int($0.id)] },
                 [Column("TENANT", "tenant"), Column("JOB", "job", .number)], empty: "no tenants")
-            return .done
+            return isComplete ? .done : .tryAgain
         }
-        return try waitForRetention(jobs, invocation, connection)
+        let code = try waitForRetention(jobs, invocation, connection)
+        return code == .done && !isComplete ? .tryAgain : code
     }
 
     private static func planned(
@@ -68,17 +69,32 @@ extension Command {
         return .done
     }
 
-    /// A job that waits already does what a new one would.
-    private static func enqueueRetention(_ code: String, _ invocation: Invocation) throws -> Int64 {
-        try invocation.change {
-            try $0.execute(
-                """
-                SELECT coalesce(
-                  (SELECT min(j.id) FROM reeve.job_list j WHERE j.tenant_code = $1::text AND j.kind = 'backup-retention'
-                     AND j.state = 'available'),
-                  reeve.enqueue($1::text || '.backups', 'backup-retention', '{}'))
-                """, [code])[0].int(0)
+    /// A job that waits already does what a new one would. A tenant whose queue refuses new jobs does not stop the others.
+    private static func enqueueRetention(
+        _ codes: [String], _ invocation: Invocation, _ connection: Connection
+    ) throws -> (jobs: [(code: String, id: Int64)], isComplete: Bool) {
+        var jobs: [(code: String, id: Int64)] = []
+        for code in codes {
+            do {
+                let id = try connection.transaction {
+                    _ = try connection.execute("SELECT set_config('reeve.actor', $1::text, true)", [invocation.actor])
+                    return try connection.execute(
+                        """
+                        SELECT coalesce(
+                          (SELECT min(j.id) FROM reeve.job_list j WHERE j.tenant_code = $1::text
+                             AND j.kind = 'backup-retention' AND j.state = 'available'),
+                          reeve.enqueue($1::text || '.backups', 'backup-retention', '{}'))
+                        """, [code])[0].int(0)
+                }
+                jobs.append((code, id))
+            } catch let error as PostgresError where codes.count > 1 && ["RV007", "RV013"].contains(error.sqlState) {
+                invocation.output.message("\(code): \(error.message)")
+            }
         }
+        for notice in Set(connection.takeNotices().map { "\($0)" }).sorted() {
+            invocation.output.message("note: \(notice)")
+        }
+        return (jobs, jobs.count == codes.count)
     }
 
     private static func waitForRetention(

@@ -36,9 +36,10 @@ extension DatabaseChecks {
                JOIN reeve.tenant t ON t.id = f.tenant_id),
               (SELECT count(*) FROM reeve.artifact_deletion d WHERE d.error IS NOT NULL),
               (SELECT coalesce(min(d.error), '') FROM reeve.artifact_deletion d),
-              (SELECT count(*) FROM reeve.artifact a CROSS JOIN LATERAL (
-                 SELECT FROM reeve.backup_retention(a.tenant_id) r WHERE r.backup = a.job_id AND r.verdict <> 'keep') r
-               WHERE a.entity = 'backup' AND a.expires_at < reeve.clock() - interval '7 days'),
+              (SELECT count(*) FROM (SELECT DISTINCT a.tenant_id FROM reeve.artifact a
+                 WHERE a.entity = 'backup' AND a.expires_at < reeve.clock() - interval '7 days') late
+               CROSS JOIN LATERAL reeve.backup_retention(late.tenant_id) r
+               WHERE r.verdict = 'delete' AND r.expires_at < reeve.clock() - interval '7 days'),
               (SELECT count(*) FROM reeve.artifact a WHERE a.entity = 'backup')
             """)[0]
         let (missing, refused, late) = (try row.int(0), try row.int(2), try row.int(4))

@@ -5,7 +5,7 @@
 -- Legal holds. Nothing of a tenant that is held is deleted, by anybody. History is kept.
 CREATE TABLE reeve.tenant_hold (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  tenant_id uuid NOT NULL REFERENCES reeve.tenant (id),
+  tenant_id uuid NOT NULL,                                 -- no reference: the history stays when the tenant's record goes
   reason text NOT NULL CHECK (length(reason) <= 2000 AND btrim(reason) <> ''),
   placed_by text NOT NULL DEFAULT reeve.actor(),
   placed_at timestamptz NOT NULL DEFAULT reeve.clock(),
