@@ -11,6 +11,9 @@ struct ObjectSweep {
     private var counts = (swept: 0, unnamed: 0, missing: 0)
     private var unnamed: [(place: NamedStore, objects: [RetentionLedger.Unknown])] = []
 
+    /// As many objects are asked for and removed at a time: a hold stops the rest, and the audit names each one.
+    private static let page = 100
+
     init(context: JobContext, ledger: RetentionLedger, catalog: any StoreCatalog, age: Duration) {
         self.context = context
         self.ledger = ledger
@@ -54,8 +57,8 @@ struct ObjectSweep {
     mutating func sweep() throws {
         var failure: (any Error)?
         for (place, objects) in unnamed {
-            for start in stride(from: 0, to: objects.count, by: 1000) {
-                let error = try sweep(Array(objects[start..<min(start + 1000, objects.count)]), place)
+            for start in stride(from: 0, to: objects.count, by: Self.page) {
+                let error = try sweep(Array(objects[start..<min(start + Self.page, objects.count)]), place)
                 failure = failure ?? error
             }
         }

@@ -20,11 +20,11 @@ extension Command {
             "reeve backup retain --tenant acme --dry-run", "reeve backup retain --all --no-wait",
         ]
     ) { invocation in
+        let connection = try invocation.connect()
         let tenant = invocation.string("tenant")
         guard (tenant != nil) != invocation.flag("all") else {
             throw CommandError(.usage, "say --tenant CODE or --all", hint: "see: reeve backup retain --help")
         }
-        let connection = try invocation.connect()
         let codes = try connection.execute(
             """
             SELECT t.code FROM reeve.tenant t
