@@ -59,6 +59,8 @@ let package = Package(
             "Backup", "Jobs/Backup",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
+        library(
+            "Report", "Jobs/Report", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -66,7 +68,7 @@ let package = Package(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
+                "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program", "Report",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -101,6 +103,12 @@ let package = Package(
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
+        tests(
+            "ReportTests",
+            [
+                "Report", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Processes", "Crypto", "JobKit", "EmbeddedPostgres",
+                "supervise-fixture",
+            ]),
         tests(
             "ProgramTests",
             [

@@ -4,6 +4,7 @@ import FoundationEssentials
 import JobKit
 import Postgres
 import Program
+import Report
 import Retention
 import Storage
 import Tenancy
@@ -29,7 +30,7 @@ struct WorkerAssembly {
         let storage: any ObjectStore = folder ?? NoStore()
         programs = try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
-        registry = invocation.registry.assembling(BuiltInKinds.jobs(storage: storage, control: control))
+        registry = invocation.registry.assembling(BuiltInKinds.jobs(storage: storage, control: control, configuration: invocation.configuration))
             .finding { try catalog.job($0) }
     }
 
@@ -74,7 +75,7 @@ extension Configuration {
 /// The kinds that Reeve brings.
 enum BuiltInKinds {
     /// With their collaborators.
-    static func jobs(storage: any ObjectStore, control: Pool?) -> [AnyJob] {
+    static func jobs(storage: any ObjectStore, control: Pool?, configuration: Configuration? = nil) -> [AnyJob] {
         [
             AnyJob(
                 BackupJob(
@@ -85,7 +86,22 @@ enum BuiltInKinds {
                         }
                         return try retention(of: tenant, control)
                     })), retentionJob(storage: storage, control: control),
+            reportJob(stores: SingleStore(storage), control: control, configuration: configuration),
         ]
+    }
+
+    private static func reportJob(
+        stores: any StoreCatalog, control: Pool?, configuration: Configuration?
+    ) -> AnyJob {
+        if let control {
+            return AnyJob(
+                ReportJob(
+                    library: DefinitionLibrary(folder: configuration?[.reports]), stores: stores, control: control,
+                    printer: configuration?[.pdfProgram].map { PagePrinter(program: $0) }))
+        }
+        return AnyJob(kind: ReportJob.kind, policy: ReportJob.policy, schema: ReportJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     private static func retentionJob(storage: any ObjectStore, control: Pool?) -> AnyJob {

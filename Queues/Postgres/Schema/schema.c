@@ -82,6 +82,9 @@ MIGRATION(V0025) = {
 MIGRATION(V0028) = {
 #embed "sql/V0028__retention.sql"
     , 0};
+MIGRATION(V0031) = {
+#embed "sql/V0031__reports.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -110,6 +113,7 @@ static const reeve_migration migrations[] = {
     {24, "guard", V0024},
     {25, "tune", V0025},
     {28, "retention", V0028},
+    {31, "reports", V0031},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
