@@ -30,8 +30,10 @@ struct Branding: Sendable {
     private(set) var digest: String
 
     /// Colours that people with any colour vision tell apart (after Okabe and Ito), each with a contrast of 3 to white.
-    private static let standardPalette = ["#0067a5", "#c4620a", "#00805e", "#a8497f", "#7a6a00", "#2b8cbe", "#8b4a2b", "#5b5b8f"]
-        .compactMap { RGBColor($0) }
+    private static let standardPalette = [
+        "#0067a5", "#c4620a", "#00805e", "#a8497f", "#7a6a00", "#2b8cbe", "#8b4a2b", "#5b5b8f",
+    ]
+    .compactMap { RGBColor($0) }
 
     init(library: DefinitionLibrary, tenant: Tenant) throws {
         primary = RGBColor("#1f4e79") ?? .ink
@@ -42,7 +44,9 @@ struct Branding: Sendable {
         let hasher = SHA256Hasher()
         let isOwnPalette = tenant.features.contains(Self.paletteFeature)
         apply(try Source(library.files, ["branding"], hasher), isPlatform: true, full: true)
-        apply(try Source(library.files, ["tenants", tenant.code, "branding"], hasher), isPlatform: false, full: isOwnPalette)
+        apply(
+            try Source(library.files, ["tenants", tenant.code, "branding"], hasher), isPlatform: false,
+            full: isOwnPalette)
         if tenant.features.contains(Self.onlyFeature) { platform = nil }
         hasher.update(Array("\(isOwnPalette) \(platform ?? "")".utf8))
         digest = hasher.finishHex()
@@ -129,7 +133,9 @@ struct Branding: Sendable {
         intro = text("intro", limit: 1000) ?? intro
         footer = text("footer", limit: 500) ?? footer
         if let word = source.members["layout"] {
-            if let layout = word.string.flatMap(Layout.init(rawValue:)) { self.layout = layout } else {
+            if let layout = word.string.flatMap(Layout.init(rawValue:)) {
+                self.layout = layout
+            } else {
                 problems.append("layout must be standard or compact")
             }
         }

@@ -34,7 +34,8 @@ struct ChartDrawing {
         if data.series.count > 1 {
             out += "<ul class=\"legend\">"
             for (index, series) in data.series.enumerated() {
-                out += "<li><svg width=\"22\" height=\"12\" aria-hidden=\"true\">\(swatch(index))</svg>"
+                out +=
+                    "<li><svg width=\"22\" height=\"12\" aria-hidden=\"true\">\(swatch(index))</svg>"
                     + "<bdi>\(HTMLText.escaped(series.name))</bdi></li>"
             }
             out += "</ul>"
@@ -83,13 +84,15 @@ struct ChartDrawing {
                 let least = points.min(by: { $0.1 < $1.1 }), let most = points.max(by: { $0.1 < $1.1 })
             else { return series.name }
             let words = text.locale.words
-            return "\(series.name): \(first.0) \(tell(first.1)) – \(last.0) \(tell(last.1)); \(words.minimum) \(tell(least.1)) "
+            return
+                "\(series.name): \(first.0) \(tell(first.1)) – \(last.0) \(tell(last.1)); \(words.minimum) \(tell(least.1)) "
                 + "(\(least.0)), \(words.maximum) \(tell(most.1)) (\(most.0))."
         }.joined(separator: " ")
     }
 
     private func tell(_ value: Double) -> String {
-        let digits = data.value.column.digits ?? (data.value.format == .integer ? 0 : data.value.format == .currency ? 0 : 1)
+        let digits =
+            data.value.column.digits ?? (data.value.format == .integer ? 0 : data.value.format == .currency ? 0 : 1)
         let unit = text.unit(of: data.value).map { "\u{A0}\($0)" } ?? ""
         let rounded = (value * 1000).rounded() / 1000
         let plain = rounded == rounded.rounded() && abs(rounded) < 1e15 ? "\(Int64(rounded))" : "\(rounded)"
@@ -106,7 +109,7 @@ struct ChartDrawing {
             data.chart.kind == .stacked
             ? stacks.flatMap { [$0.filter { $0 > 0 }.reduce(0, +), $0.filter { $0 < 0 }.reduce(0, +)] }
             : stacks.flatMap { $0 }
-        let scale = ChartScale(values)
+        let scale = ChartScale(values, needsZero: data.chart.kind != .line)
         let labels = scale.ticks.map { scale.label($0, text, suffix: suffix) }
         let gutter = Double(labels.map(\.count).max() ?? 1) * 7.4 + 10
         let box =
@@ -116,7 +119,8 @@ struct ChartDrawing {
         var out = ""
         for (tick, label) in zip(scale.ticks, labels) {
             let y = box.top + box.plotHeight * (1 - scale.share(tick))
-            out += "<line class=\"\(tick == 0 ? "zero" : "grid")\" x1=\"\(f(box.left))\" y1=\"\(f(y))\" x2=\"\(f(box.width - box.right))\" y2=\"\(f(y))\"/>"
+            out +=
+                "<line class=\"\(tick == 0 ? "zero" : "grid")\" x1=\"\(f(box.left))\" y1=\"\(f(y))\" x2=\"\(f(box.width - box.right))\" y2=\"\(f(y))\"/>"
                 + "<text x=\"\(f(box.left - 7))\" y=\"\(f(y + 4))\" text-anchor=\"end\">\(HTMLText.escaped(label))</text>"
         }
         out += axis(box)
@@ -139,7 +143,8 @@ struct ChartDrawing {
             let half = longest / 2 - 7
             let (at, anchor) =
                 x + half > box.width ? (box.width - 1, "end") : x - half < 0 ? (1, "start") : (x, "middle")
-            out += "<text x=\"\(f(at))\" y=\"\(f(box.height - 9))\" text-anchor=\"\(anchor)\">"
+            out +=
+                "<text x=\"\(f(at))\" y=\"\(f(box.height - 9))\" text-anchor=\"\(anchor)\">"
                 + "\(HTMLText.escaped(shortened(data.labels[position], 24)))</text>"
         }
         return out
@@ -159,10 +164,12 @@ struct ChartDrawing {
                 let (x, y) = (center(position, box), box.top + box.plotHeight * (1 - scale.share(value)))
                 path += "\(isDrawing ? "L" : "M")\(f(x)) \(f(y))"
                 isDrawing = true
-                points += "<circle cx=\"\(f(x))\" cy=\"\(f(y))\" r=\"\(data.labels.count > 60 ? "2" : "3.5")\" fill=\"\(color(index))\">"
+                points +=
+                    "<circle cx=\"\(f(x))\" cy=\"\(f(y))\" r=\"\(data.labels.count > 60 ? "2" : "3.5")\" fill=\"\(color(index))\">"
                     + tip(position, series, value) + "</circle>"
             }
-            out += "<path d=\"\(path)\" fill=\"none\" stroke=\"\(color(index))\" stroke-width=\"2.5\" stroke-linejoin=\"round\"\(dash(index))/>\(points)"
+            out +=
+                "<path d=\"\(path)\" fill=\"none\" stroke=\"\(color(index))\" stroke-width=\"2.5\" stroke-linejoin=\"round\"\(dash(index))/>\(points)"
         }
         return out
     }
@@ -175,14 +182,15 @@ struct ChartDrawing {
         for position in data.labels.indices {
             var (up, down) = (0.0, 0.0)
             for (index, series) in data.series.enumerated() {
-                guard let value = series.values[position] else { continue }
+                guard let value = series.values[position], value != 0 else { continue }
                 let from = isStacked ? (value < 0 ? down : up) : 0
                 if value < 0 { down += value } else { up += value }
                 let (a, b) = (scale.share(from), scale.share(from + value))
                 let group = width * (isStacked ? 1 : Double(data.series.count))
                 let x = center(position, box) - group / 2 + (isStacked ? 0 : width * Double(index))
                 let y = box.top + box.plotHeight * (1 - max(a, b))
-                out += "<rect x=\"\(f(x))\" y=\"\(f(y))\" width=\"\(f(max(width - (isStacked ? 0 : 1), 0.5)))\" "
+                out +=
+                    "<rect x=\"\(f(x))\" y=\"\(f(y))\" width=\"\(f(max(width - (isStacked ? 0 : 1), 0.5)))\" "
                     + "height=\"\(f(max(abs(a - b) * box.plotHeight, 0.5)))\" fill=\"\(color(index))\"\(isStacked ? " stroke=\"#fff\" stroke-width=\"0.7\"" : "")>"
                     + tip(position, series, value) + "</rect>"
             }
@@ -197,9 +205,11 @@ struct ChartDrawing {
         let group = bar * (isStacked ? 1 : Double(max(data.series.count, 1)))
         let line = isWide ? group + 10 : group + 28
         let width = isWide ? 920.0 : 360.0
-        let limit = isWide ? 34 : 46
-        let left = isWide ? min(Double(data.labels.map { min($0.count, limit) }.max() ?? 1) * 7.2 + 12, 260) : 4
-        let sums = data.labels.indices.map { position in data.series.compactMap { $0.values[position] }.map { max($0, 0) }.reduce(0, +) }
+        let limit = isWide ? 32 : 46
+        let left = isWide ? min(Double(data.labels.map { min($0.count, limit) }.max() ?? 1) * 8.6 + 14, 276) : 4
+        let sums = data.labels.indices.map { position in
+            data.series.compactMap { $0.values[position] }.map { max($0, 0) }.reduce(0, +)
+        }
         let most = isStacked ? sums.max() ?? 1 : data.series.flatMap(\.values).compactMap { $0 }.max() ?? 1
         let tail = 96.0
         let room = width - left - tail
@@ -207,23 +217,29 @@ struct ChartDrawing {
         for position in data.labels.indices {
             let top = Double(position) * line + 6
             let label = HTMLText.escaped(shortened(data.labels[position], limit))
-            out += isWide
+            out +=
+                isWide
                 ? "<text x=\"\(f(left - 8))\" y=\"\(f(top + group / 2 + 4.5))\" text-anchor=\"end\">\(label)</text>"
                 : "<text x=\"\(f(left))\" y=\"\(f(top + 12))\">\(label)</text>"
             let start = isWide ? top : top + 18
             var x = left
             for (index, series) in data.series.enumerated() {
-                guard let value = series.values[position] else { continue }
+                guard let value = series.values[position], value != 0 || !isStacked else { continue }
                 let length = max(value, 0) / max(most, 1e-12) * room
                 let y = isStacked ? start : start + bar * Double(index)
-                out += "<rect x=\"\(f(isStacked ? x : left))\" y=\"\(f(y))\" width=\"\(f(max(length, 1)))\" height=\"\(f(bar - 1))\" "
+                out +=
+                    "<rect x=\"\(f(isStacked ? x : left))\" y=\"\(f(y))\" width=\"\(f(max(length, 1)))\" height=\"\(f(bar - 1))\" "
                     + "fill=\"\(color(index))\"\(isStacked ? " stroke=\"#fff\" stroke-width=\"0.7\"" : "")>\(tip(position, series, value))</rect>"
-                if isStacked { x += length } else {
-                    out += "<text class=\"value\" x=\"\(f(left + max(length, 1) + 6))\" y=\"\(f(y + bar / 2 + 4))\">\(HTMLText.escaped(tell(value)))</text>"
+                if isStacked {
+                    x += length
+                } else {
+                    out +=
+                        "<text class=\"value\" x=\"\(f(left + max(length, 1) + 6))\" y=\"\(f(y + bar / 2 + 4))\">\(HTMLText.escaped(tell(value)))</text>"
                 }
             }
             if isStacked {
-                out += "<text class=\"value\" x=\"\(f(x + 6))\" y=\"\(f(start + bar / 2 + 4))\">\(HTMLText.escaped(tell(sums[position])))</text>"
+                out +=
+                    "<text class=\"value\" x=\"\(f(x + 6))\" y=\"\(f(start + bar / 2 + 4))\">\(HTMLText.escaped(tell(sums[position])))</text>"
             }
         }
         return (out, width, max(Double(rows) * line + 8, 20))

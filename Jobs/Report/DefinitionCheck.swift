@@ -49,7 +49,8 @@ public struct DefinitionCheck: Sendable {
                 do { _ = try RenderedColumn.match(definition, columns) } catch let error as DefinitionError {
                     problems += error.problems
                 }
-                problems += try scopeProblems(definition, session) + standardProblems(definition, session)
+                problems += try scopeProblems(definition, session)
+                if problems.isEmpty { problems += try planProblems(definition, session) }
             }
         } catch let error as PostgresError where !error.isConnectionLost {
             problems.append("\(error.message) (\(error.sqlState ?? ""))")
@@ -67,19 +68,24 @@ public struct DefinitionCheck: Sendable {
                 SELECT EXISTS (SELECT FROM pg_catalog.pg_policies
                                WHERE schemaname = ANY (current_schemas(false)) AND position($1::text IN qual) > 0)
                 """, ["'\(setting)'"])[0].bool(0)
-            return isRead ? nil : "it says it honours the scope \(scope.rawValue), but neither its SQL nor a policy reads \(setting)"
+            return isRead
+                ? nil
+                : "it says it honours the scope \(scope.rawValue), but neither its SQL nor a policy reads \(setting)"
         }
     }
 
-    /// Defaults are values like any other.
-    private func standardProblems(_ definition: ReportDefinition, _ session: TenantSession) throws -> [String] {
-        for parameter in definition.parameters {
-            guard let standard = parameter.standard else { continue }
-            do { try session.query("SELECT $1::\(parameter.kind.sqlType)", [standard]) } catch let error as PostgresError {
-                if error.isConnectionLost { throw error }
-                // The transaction is over with the first one.
-                return ["the default of \(parameter.name) is no \(parameter.kind.rawValue)"]
-            }
+    /// Plans the report as a request without parameters would have it run: a default that is none shows there.
+    private func planProblems(_ definition: ReportDefinition, _ session: TenantSession) throws -> [String] {
+        if definition.parameters.contains(where: \.isRequired) { return [] }
+        for (name, value) in ReportScope().settings {
+            try session.query("SELECT set_config($1::text, $2::text, true)", [name, value])
+        }
+        do { try session.query("EXPLAIN \(definition.query.sql)", definition.parameters.map(\.standard)) } catch let
+            error as PostgresError
+        {
+            if error.isConnectionLost { throw error }
+            // The transaction is over with it.
+            return ["with the defaults: \(error.message) (\(error.sqlState ?? ""))"]
         }
         return []
     }

@@ -29,7 +29,8 @@ public struct DefinitionLibrary: Sendable {
         }
         if let system = try load(name, [], isOwn: false) { return system }
         throw JobFailure(
-            "report_unknown", "there is no report \(name) for tenant \(tenant.code); see: reeve report list \(tenant.code)",
+            "report_unknown",
+            "there is no report \(name) for tenant \(tenant.code); see: reeve report list \(tenant.code)",
             .giveUp)
     }
 
@@ -68,7 +69,8 @@ public struct DefinitionLibrary: Sendable {
     private func load(_ name: String, _ path: [String], isOwn: Bool) throws -> ReportDefinition? {
         guard let json = try files.bytes(path + ["\(name).json"], limit: 256 << 10) else { return nil }
         guard let sql = try files.bytes(path + ["\(name).sql"], limit: 256 << 10) else {
-            throw DefinitionError(name: name, problems: ["\((path + ["\(name).sql"]).joined(separator: "/")) is missing"])
+            throw DefinitionError(
+                name: name, problems: ["\((path + ["\(name).sql"]).joined(separator: "/")) is missing"])
         }
         let hasher = SHA256Hasher()
         hasher.update(json)

@@ -24,8 +24,11 @@ struct DefinitionReader {
             throw DefinitionError(name: name, problems: ["\(name).json is not an object"])
         }
         refuseOthers(
-            members, "", ["name", "version", "title", "description", "parameters", "scopes", "columns", "charts", "heavy",
-                "fresh_seconds"])
+            members, "",
+            [
+                "name", "version", "title", "description", "parameters", "scopes", "columns", "charts", "heavy",
+                "fresh_seconds",
+            ])
         if members["name"]?.string != name { problems.append("name must be \"\(name)\", like its file") }
         let title = text(members["title"], "title") ?? LocalizedText(name)
         let summary = members["description"].flatMap { text($0, "description") }
@@ -70,9 +73,11 @@ struct DefinitionReader {
         let choices = members["choices"].map { list($0, "\(path).choices").compactMap(\.string) }
         if choices != nil && kind != .text { problems.append("\(path).choices are for texts only") }
         let plain = ReportParameter(
-            name: name, title: text(members["title"], "\(path).title") ?? LocalizedText(name), kind: kind, standard: nil,
+            name: name, title: text(members["title"], "\(path).title") ?? LocalizedText(name), kind: kind,
+            standard: nil,
             isRequired: members["required"] == .bool(true), choices: choices,
-            minimum: integer(members["minimum"], "\(path).minimum"), maximum: integer(members["maximum"], "\(path).maximum"))
+            minimum: integer(members["minimum"], "\(path).minimum"),
+            maximum: integer(members["maximum"], "\(path).maximum"))
         guard let standard = members["default"], standard != .null else { return plain }
         if plain.isRequired { problems.append("\(path) is required and has a default") }
         do {
@@ -154,7 +159,8 @@ struct DefinitionReader {
     }
 
     private mutating func text(_ json: JSON?, _ path: String) -> LocalizedText? {
-        guard let json, let text = LocalizedText(json) else {
+        guard let json else { return nil }
+        guard let text = LocalizedText(json) else {
             problems.append("\(path) must be a text, or an object of texts by language")
             return nil
         }
@@ -177,7 +183,9 @@ struct DefinitionReader {
 
     private mutating func refuseOthers(_ members: [String: JSON], _ path: String, _ known: Set<String>) {
         for name in members.keys.sorted() where !known.contains(name) {
-            problems.append("\(path.isEmpty ? "" : path + ".")\(name) is unknown; allowed: \(known.sorted().joined(separator: ", "))")
+            problems.append(
+                "\(path.isEmpty ? "" : path + ".")\(name) is unknown; allowed: \(known.sorted().joined(separator: ", "))"
+            )
         }
     }
 

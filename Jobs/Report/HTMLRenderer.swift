@@ -43,7 +43,8 @@ final class HTMLRenderer: ReportRenderer {
         body += Array("</tr>\n".utf8)
         guard body.count <= limit else {
             throw JobFailure(
-                "report_too_large", "the report has more than the \(limit) bytes that the tier allows; ask for less, or raise the "
+                "report_too_large",
+                "the report has more than the \(limit) bytes that the tier allows; ask for less, or raise the "
                     + "tier's report_bytes", .giveUp)
         }
     }
@@ -75,7 +76,11 @@ final class HTMLRenderer: ReportRenderer {
         let value = bytes.map { text.text(String(decoding: $0, as: UTF8.self), column) }
         var classes = [kind(of: column)]
         if value == nil { classes.append("null") }
-        if column.format.isNumber, bytes?.first == UInt8(ascii: "-"), value?.hasPrefix("−") == true { classes.append("neg") }
+        // A number of an order or an account is not broken.
+        if column.format == .text, let value, value.utf8.count <= 16 { classes.append("d") }
+        if column.format.isNumber, bytes?.first == UInt8(ascii: "-"), value?.hasPrefix("−") == true {
+            classes.append("neg")
+        }
         body += Array("<\(name)\(isFirst ? " scope=\"row\"" : "") class=\"\(classes.joined(separator: " "))\"".utf8)
         // A text's own characters decide its direction, and cannot turn its neighbours'.
         body += Array((column.format == .text ? " dir=\"auto\">" : ">").utf8)
@@ -112,9 +117,15 @@ final class HTMLRenderer: ReportRenderer {
             <style>\(PageStyle(branding: branding, columnCount: shown.count).text)</style></head>
             <body><div class="sheet"><header class="brand">
             """
-        if let logo = branding.logo { out += "<img src=\"\(logo.dataURL)\" alt=\"\(name)\">" } else { out += "<p><bdi>\(name)</bdi></p>" }
+        if let logo = branding.logo {
+            out += "<img src=\"\(logo.dataURL)\" alt=\"\(name)\">"
+        } else {
+            out += "<p><bdi>\(name)</bdi></p>"
+        }
         out += "</header><main><h1>\(title)</h1>"
-        if let summary = header.definition.summary { out += "<p class=\"summary\">\(HTMLText.escaped(summary.text(in: language)))</p>" }
+        if let summary = header.definition.summary {
+            out += "<p class=\"summary\">\(HTMLText.escaped(summary.text(in: language)))</p>"
+        }
         if let intro = branding.intro { out += "<p class=\"intro\">\(HTMLText.escaped(intro))</p>" }
         out += "<dl class=\"facts\">"
         func fact(_ name: String, _ value: String) {
@@ -125,7 +136,9 @@ final class HTMLRenderer: ReportRenderer {
         for (parameter, value) in header.parameters { fact(parameter.title.text(in: language), told(value, parameter)) }
         if let customer = header.scope.customer { fact("\(words.scope): \(words.customer)", customer) }
         if let division = header.scope.division { fact("\(words.scope): \(words.division)", division) }
-        if let locations = header.scope.locations { fact("\(words.scope): \(words.locations)", locations.joined(separator: ", ")) }
+        if let locations = header.scope.locations {
+            fact("\(words.scope): \(words.locations)", locations.joined(separator: ", "))
+        }
         return out + "</dl>\n"
     }
 
@@ -142,22 +155,27 @@ final class HTMLRenderer: ReportRenderer {
 
     /// The totals once more, where they are seen first.
     private func figures(_ header: ReportHeader, _ ending: ReportEnding) -> String {
-        let totals = zip(header.columns, ending.totals).compactMap { column, total in total.map { (column, $0) } }.prefix(6)
+        let totals = zip(header.columns, ending.totals).compactMap { column, total in total.map { (column, $0) } }
+            .prefix(6)
         guard !totals.isEmpty else { return "" }
         return "<dl class=\"figures\">"
             + totals.map { column, total in
-                "<div><dt>\(HTMLText.escaped(label(column))) \(title(column))</dt><dd>\(HTMLText.escaped(value(total, column)))</dd></div>"
+                let name = HTMLText.escaped(column.column.title.text(in: text.locale.language))
+                let kind = column.column.total == .sum ? "" : "\(HTMLText.escaped(label(column))): "
+                let unit = column.column.total == .count ? nil : text.unit(of: column)
+                return "<div><dt>\(kind)\(name)</dt><dd>\(HTMLText.escaped(value(total, column)))"
+                    + (unit.map { " <span class=\"unit\">\(HTMLText.escaped($0))</span>" } ?? "") + "</dd></div>"
             }.joined() + "</dl>\n"
     }
 
     private func label(_ column: RenderedColumn) -> String {
         let words = text.locale.words
         switch column.column.total {
-        case .average: return words.average + ":"
-        case .minimum: return words.minimum + ":"
-        case .maximum: return words.maximum + ":"
-        case .count: return words.count + ":"
-        case .sum, nil: return words.total + ":"
+        case .average: return words.average
+        case .minimum: return words.minimum
+        case .maximum: return words.maximum
+        case .count: return words.count
+        case .sum, nil: return words.total
         }
     }
 
@@ -177,7 +195,8 @@ final class HTMLRenderer: ReportRenderer {
             }
             out += "<p class=\"note\">\(HTMLText.escaped(note))</p>"
         }
-        out += "<div class=\"table\" role=\"region\" aria-label=\"\(name)\" tabindex=\"0\"><table><caption>\(name)</caption><thead><tr>"
+        out +=
+            "<div class=\"table\" role=\"region\" aria-label=\"\(name)\" tabindex=\"0\"><table><caption>\(name)</caption><thead><tr>"
         for (_, column) in shown { out += "<th scope=\"col\" class=\"\(kind(of: column))\">\(title(column))</th>" }
         return out + "</tr></thead>\n<tbody>\n"
     }
@@ -195,7 +214,9 @@ final class HTMLRenderer: ReportRenderer {
             let name = position == 0 ? "th" : "td"
             out += "<\(name)\(position == 0 ? " scope=\"row\"" : "") class=\"\(kind(of: column))\">"
             if let total {
-                if column.column.total != .sum { out += "<span class=\"kind\">\(HTMLText.escaped(String(label(column).dropLast())))</span>" }
+                if column.column.total != .sum {
+                    out += "<span class=\"kind\">\(HTMLText.escaped(label(column)))</span>"
+                }
                 out += HTMLText.escaped(value(total, column))
             }
             out += "</\(name)>"

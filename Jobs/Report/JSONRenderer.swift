@@ -49,7 +49,11 @@ final class JSONRenderer: ReportRenderer {
             }
             switch columns[position].type {
             case .integer, .decimal, .float:
-                if let last = bytes.last, last >= 0x30 && last <= 0x39 { try out.append(bytes) } else { try quote(bytes) }
+                if let last = bytes.last, last >= 0x30 && last <= 0x39 {
+                    try out.append(bytes)
+                } else {
+                    try quote(bytes)
+                }
             case .boolean: try out.append(bytes.first == UInt8(ascii: "t") ? "true" : "false")
             case .json: try out.append(bytes)
             default: try quote(bytes)

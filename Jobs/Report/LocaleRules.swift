@@ -38,7 +38,8 @@ struct LocaleRules: Sendable {
             ("ro", _), ("hr", _), ("sl", _):
             (decimal, group) = (",", ".")
         case ("fr", _): (decimal, group) = (",", narrow)
-        case ("pl", _), ("cs", _), ("sk", _), ("sv", _), ("nb", _), ("no", _), ("nn", _), ("fi", _), ("hu", _), ("uk", _),
+        case ("pl", _), ("cs", _), ("sk", _), ("sv", _), ("nb", _), ("no", _), ("nn", _), ("fi", _), ("hu", _),
+            ("uk", _),
             ("bg", _), ("ru", _), ("et", _), ("lv", _), ("lt", _):
             (decimal, group) = (",", space)
         default: (decimal, group) = (".", ",")
@@ -53,7 +54,8 @@ struct LocaleRules: Sendable {
         case ("fr", "CA"): date = .iso
         case ("fr", _), ("es", _), ("it", _), ("pt", _), ("el", _): date = .slashes
         case ("nl", _): date = .dashes
-        case ("de", _), ("pl", _), ("cs", _), ("sk", _), ("nb", _), ("no", _), ("nn", _), ("da", _), ("fi", _), ("ro", _),
+        case ("de", _), ("pl", _), ("cs", _), ("sk", _), ("nb", _), ("no", _), ("nn", _), ("da", _), ("fi", _),
+            ("ro", _),
             ("hr", _), ("sl", _), ("tr", _), ("uk", _), ("ru", _), ("bg", _), ("et", _), ("lv", _):
             date = .dots
         case ("ja", _), ("zh", _), ("ko", _): date = .cjk
@@ -92,7 +94,8 @@ struct LocaleRules: Sendable {
             total: "Summe", average: "Durchschnitt", minimum: "Minimum", maximum: "Maximum", count: "Anzahl",
             noRows: "Für diese Auswahl gibt es keine Daten.", parameters: "Auswahl", dataAsOf: "Datenstand",
             made: "Erstellt mit", scope: "Eingeschränkt auf", yes: "Ja", no: "Nein",
-            truncated: "Diese Seite zeigt die ersten %@ von %@ Zeilen; die Summen gelten für alle. Die CSV-Datei enthält jede "
+            truncated:
+                "Diese Seite zeigt die ersten %@ von %@ Zeilen; die Summen gelten für alle. Die CSV-Datei enthält jede "
                 + "Zeile.", of: "von", noValue: "ohne Angabe", replica: "von einer Replik gelesen", page: "Seite",
             customer: "Kunde", division: "Geschäftsbereich", locations: "Standorte",
             noChart: "Zu viele Punkte für ein Diagramm; siehe Tabelle."),
@@ -100,15 +103,18 @@ struct LocaleRules: Sendable {
             total: "Total", average: "Moyenne", minimum: "Minimum", maximum: "Maximum", count: "Nombre",
             noRows: "Aucune donnée pour cette sélection.", parameters: "Sélection", dataAsOf: "Données au",
             made: "Produit avec", scope: "Limité à", yes: "Oui", no: "Non",
-            truncated: "Cette page montre les %@ premières lignes sur %@ ; les totaux portent sur toutes. Le fichier CSV "
-                + "contient chaque ligne.", of: "sur", noValue: "non précisé", replica: "lu depuis un réplica", page: "Page",
+            truncated:
+                "Cette page montre les %@ premières lignes sur %@ ; les totaux portent sur toutes. Le fichier CSV "
+                + "contient chaque ligne.", of: "sur", noValue: "non précisé", replica: "lu depuis un réplica",
+            page: "Page",
             customer: "Client", division: "Division", locations: "Sites",
             noChart: "Trop de points pour un graphique ; voir le tableau."),
         "es": Words(
             total: "Total", average: "Media", minimum: "Mínimo", maximum: "Máximo", count: "Número",
             noRows: "No hay datos para esta selección.", parameters: "Selección", dataAsOf: "Datos a",
             made: "Generado con", scope: "Limitado a", yes: "Sí", no: "No",
-            truncated: "Esta página muestra las primeras %@ filas de %@; los totales son de todas. El archivo CSV contiene "
+            truncated:
+                "Esta página muestra las primeras %@ filas de %@; los totales son de todas. El archivo CSV contiene "
                 + "todas las filas.", of: "de", noValue: "sin indicar", replica: "leído de una réplica", page: "Página",
             customer: "Cliente", division: "División", locations: "Ubicaciones",
             noChart: "Demasiados puntos para un gráfico; véase la tabla."),
@@ -116,7 +122,8 @@ struct LocaleRules: Sendable {
             total: "Totale", average: "Media", minimum: "Minimo", maximum: "Massimo", count: "Numero",
             noRows: "Nessun dato per questa selezione.", parameters: "Selezione", dataAsOf: "Dati al",
             made: "Prodotto con", scope: "Limitato a", yes: "Sì", no: "No",
-            truncated: "Questa pagina mostra le prime %@ righe di %@; i totali riguardano tutte. Il file CSV contiene ogni "
+            truncated:
+                "Questa pagina mostra le prime %@ righe di %@; i totali riguardano tutte. Il file CSV contiene ogni "
                 + "riga.", of: "di", noValue: "non indicato", replica: "letto da una replica", page: "Pagina",
             customer: "Cliente", division: "Divisione", locations: "Sedi",
             noChart: "Troppi punti per un grafico; vedere la tabella."),
@@ -124,7 +131,8 @@ struct LocaleRules: Sendable {
             total: "Totaal", average: "Gemiddelde", minimum: "Minimum", maximum: "Maximum", count: "Aantal",
             noRows: "Er zijn geen gegevens voor deze selectie.", parameters: "Selectie", dataAsOf: "Gegevens per",
             made: "Gemaakt met", scope: "Beperkt tot", yes: "Ja", no: "Nee",
-            truncated: "Deze pagina toont de eerste %@ van %@ rijen; de totalen gelden voor alle. Het CSV-bestand bevat elke "
+            truncated:
+                "Deze pagina toont de eerste %@ van %@ rijen; de totalen gelden voor alle. Het CSV-bestand bevat elke "
                 + "rij.", of: "van", noValue: "niet opgegeven", replica: "gelezen van een replica", page: "Pagina",
             customer: "Klant", division: "Divisie", locations: "Locaties",
             noChart: "Te veel punten voor een grafiek; zie de tabel."),

@@ -17,7 +17,8 @@ public struct PagePrinter: Sendable {
 
     /// Hands the PDF of a page to `body`, piece by piece. Throws a `JobFailure` `report_print` when the program fails.
     func printPage(
-        _ page: [UInt8], stop: StopSignal, deadline: ContinuousClock.Instant, _ body: (UnsafeRawBufferPointer) throws -> Void
+        _ page: [UInt8], stop: StopSignal, deadline: ContinuousClock.Instant,
+        _ body: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
         var template = Array("/tmp/reeve-print.XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else {
@@ -37,10 +38,14 @@ public struct PagePrinter: Sendable {
         if geteuid() == 0 { arguments.append("--no-sandbox") }
         let output = try ChildProcess.run(
             program: program, arguments: arguments + ["file://\(source)"],
-            environment: ["PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "LC_ALL": "C.UTF-8"],
+            environment: [
+                "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "LC_ALL": "C.UTF-8",
+            ],
             supervisor: supervisor, stop: stop, deadline: min(deadline, .now + .seconds(120)), directory: folder)
         guard output.exit == .exited(0), access(result, R_OK) == 0 else {
-            throw JobFailure("report_print", "\(program) ended with \(output.exit) and printed nothing; run it by hand, or see doctor")
+            throw JobFailure(
+                "report_print",
+                "\(program) ended with \(output.exit) and printed nothing; run it by hand, or see doctor")
         }
         try read(result, body)
     }
@@ -53,7 +58,9 @@ public struct PagePrinter: Sendable {
         while offset < bytes.count {
             let count = bytes[offset...].withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count < 0 && errno == EINTR { continue }
-            guard count > 0 else { throw JobFailure("report_print", "cannot write \(path): \(String(cString: strerror(errno)))") }
+            guard count > 0 else {
+                throw JobFailure("report_print", "cannot write \(path): \(String(cString: strerror(errno)))")
+            }
             offset += count
         }
     }
@@ -66,7 +73,9 @@ public struct PagePrinter: Sendable {
         while true {
             let count = Glibc.read(descriptor, &buffer, buffer.count)
             if count < 0 && errno == EINTR { continue }
-            guard count >= 0 else { throw JobFailure("report_print", "cannot read \(path): \(String(cString: strerror(errno)))") }
+            guard count >= 0 else {
+                throw JobFailure("report_print", "cannot read \(path): \(String(cString: strerror(errno)))")
+            }
             if count == 0 { return }
             try buffer.withUnsafeBytes { try body(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
         }

@@ -40,9 +40,9 @@ struct PageStyle {
             .table{overflow-x:auto;margin:0 0 10px;-webkit-overflow-scrolling:touch}
             .table:focus-visible{outline:2px solid var(--accent);outline-offset:2px}
             table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:tabular-nums}
-            caption{text-align:left;font-size:.88rem;color:var(--soft);padding:0 0 8px}
+            caption{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);white-space:nowrap}
             th,td{padding:\(isCompact ? "4px 8px" : "7px 10px");text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}
-            thead th{background:var(--primary);color:var(--on-primary);font-weight:600;border-bottom:0;vertical-align:bottom}
+            thead th.n,thead th.d{white-space:normal} thead th{background:var(--primary);color:var(--on-primary);font-weight:600;border-bottom:0;vertical-align:bottom}
             thead th .unit{color:inherit;opacity:.92}
             tbody th{font-weight:500}
             tbody tr:nth-child(even){background:#f7f8fa}
@@ -61,14 +61,14 @@ struct PageStyle {
             .table{margin-left:-14px;margin-right:-14px;padding:0 14px}
             tbody th,thead th:first-child,tfoot th{position:sticky;left:-14px;max-width:44vw}
             tbody th,tfoot th{background:#fff} tbody tr:nth-child(even) th{background:#f7f8fa}
-            th,td{padding:6px 8px} .t{max-width:44vw}}
-            @page{size:A4 \(columnCount > 7 ? "landscape" : "portrait");margin:14mm 12mm 16mm;\
+            th,td{padding:6px 8px} .t{max-width:44vw} td.t:not(.d){min-width:9.5em} thead th{min-width:5em}}
+            @page{size:A4 \(columnCount > 9 ? "landscape" : "portrait");margin:14mm 12mm 16mm;\
             @bottom-right{content:counter(page) " / " counter(pages);font:8pt system-ui,sans-serif;color:#525e6e}}
-            @media print{*{-webkit-print-color-adjust:exact;print-color-adjust:exact} html{font-size:9.5pt}
+            @media print{td.t:not(.d){min-width:0} thead th{min-width:0} *{-webkit-print-color-adjust:exact;print-color-adjust:exact} html{font-size:9.5pt}
             body{border-top:0} .sheet{max-width:none;padding:0} .table{overflow:visible;margin:0;padding:0}
             thead{display:table-header-group} tfoot{display:table-row-group} tr,.chart,.figures div,.facts{break-inside:avoid}
-            .chart svg.wide{display:block} .chart svg.narrow{display:none} h1,figcaption,caption{break-after:avoid}
-            .figures{grid-template-columns:repeat(4,1fr)} tbody th,thead th:first-child,tfoot th{position:static;max-width:none}
+            .chart svg.wide{display:block;max-height:150mm} .chart svg.narrow{display:none} h1,figcaption{break-after:avoid}
+            .figures{grid-template-columns:repeat(auto-fit,minmax(27mm,1fr));gap:3mm} .figures dd{font-size:1.1rem} tbody th,thead th:first-child,tfoot th{position:static;max-width:none}
             th,td{padding:3.5pt 5pt}}
             """
     }

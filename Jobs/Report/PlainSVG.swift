@@ -28,11 +28,17 @@ enum PlainSVG {
                     position += 1
                     continue
                 }
-                if starts("<!--") { try skip(to: "-->") } else if starts("<?xml ") && position == 0 {
+                if starts("<!--") {
+                    try skip(to: "-->")
+                } else if starts("<?xml ") && position == 0 {
                     try skip(to: "?>")
-                } else if starts("</") { try close() } else if starts("<!") || starts("<?") {
+                } else if starts("</") {
+                    try close()
+                } else if starts("<!") || starts("<?") {
                     throw LogoError("the SVG holds a document type, CDATA or a processing instruction")
-                } else { try element() }
+                } else {
+                    try element()
+                }
             }
             guard open.isEmpty, let size else { throw notSVG }
             return size
@@ -111,7 +117,8 @@ enum PlainSVG {
             guard position < characters.count, characters[position] == "=" else { throw notSVG }
             position += 1
             space()
-            guard position < characters.count, let quote = ["\"", "'"].first(where: { $0 == characters[position] }) else {
+            guard position < characters.count, let quote = ["\"", "'"].first(where: { $0 == characters[position] })
+            else {
                 throw notSVG
             }
             position += 1
@@ -134,7 +141,9 @@ enum PlainSVG {
         if name == "href" || name == "xlink:href" || name == "src" {
             guard plain.hasPrefix("#") else { throw LogoError("the SVG refers to something outside of it") }
         }
-        let bad = ["javascript:", "vbscript:", "data:", "@import", "expression(", "http:", "https:", "file:", "//", "\\", "&"]
+        let bad = [
+            "javascript:", "vbscript:", "data:", "@import", "expression(", "http:", "https:", "file:", "//", "\\", "&",
+        ]
         for part in bad where plain.contains(part) {
             throw LogoError("the SVG's attribute \(name.prefix(40)) holds \(part), which a logo may not")
         }
@@ -152,7 +161,8 @@ enum PlainSVG {
             guard let text else { return nil }
             return Double(text.hasSuffix("px") ? String(text.dropLast(2)) : text)
         }
-        let box = attributes["viewbox"]?.split(whereSeparator: { $0 == " " || $0 == "," }).compactMap { Double($0) } ?? []
+        let box =
+            attributes["viewbox"]?.split(whereSeparator: { $0 == " " || $0 == "," }).compactMap { Double($0) } ?? []
         let width = length(attributes["width"]) ?? (box.count == 4 ? box[2] : nil)
         let height = length(attributes["height"]) ?? (box.count == 4 ? box[3] : nil)
         guard let width, let height, (0...1e6).contains(width), (0...1e6).contains(height) else {

@@ -34,7 +34,9 @@ public struct ReportDefinition: Sendable {
 
     /// Whether a name may be one, before it becomes part of a path.
     static func isName(_ text: String) -> Bool {
-        guard (1...64).contains(text.utf8.count), let first = text.utf8.first, (97...122).contains(first) else { return false }
+        guard (1...64).contains(text.utf8.count), let first = text.utf8.first, (97...122).contains(first) else {
+            return false
+        }
         return text.utf8.allSatisfy { (97...122).contains($0) || (48...57).contains($0) || $0 == 45 }
     }
 }

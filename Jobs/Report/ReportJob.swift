@@ -39,7 +39,8 @@ public struct ReportJob: Job {
     public static let kind: JobKind = "report"
     /// On `reports`, for tenants on trial and active ones.
     public static let policy = JobPolicy(
-        queue: "reports", timeLimit: .seconds(2 * 3600), attemptLimit: 3, statuses: [.trial, .active], feature: "reports")
+        queue: "reports", timeLimit: .seconds(2 * 3600), attemptLimit: 3, statuses: [.trial, .active],
+        feature: "reports")
     /// The name is required; what parameters there are the definition says.
     public static let schema = JSONSchema.object(
         [
@@ -75,7 +76,8 @@ public struct ReportJob: Job {
         guard !formats.isEmpty else { throw JobFailure("report_format", "formats is empty", .giveUp) }
         if formats.contains(.pdf) && printer == nil {
             throw JobFailure(
-                "report_no_printer", "no program that prints PDF is configured; set REEVE_PDF_PROGRAM to a Chromium", .giveUp)
+                "report_no_printer", "no program that prints PDF is configured; set REEVE_PDF_PROGRAM to a Chromium",
+                .giveUp)
         }
         let request = try ReportRequest(definition, payload.parameters ?? [:], payload.scope ?? ReportScope())
         let branding = try Branding(library: library, tenant: context.tenant)

@@ -106,7 +106,8 @@ struct ReportLedger {
     ) throws -> T {
         do {
             return try control.withConnection {
-                try read($0.execute("SELECT reeve.\(call)", [context.attempt.jobID, context.attempt.leaseID] + parameters))
+                try read(
+                    $0.execute("SELECT reeve.\(call)", [context.attempt.jobID, context.attempt.leaseID] + parameters))
             }
         } catch let error as PostgresError where error.sqlState == "RV014" {
             throw Stopped(reason: .leaseLost)

@@ -67,7 +67,8 @@ final class ReportOutput {
         flushed += Int64(bytes.count)
         guard flushed <= limit else {
             throw JobFailure(
-                "report_too_large", "the report has more than the \(limit) bytes that the tier allows; ask for less, or raise "
+                "report_too_large",
+                "the report has more than the \(limit) bytes that the tier allows; ask for less, or raise "
                     + "the tier's report_bytes", .giveUp)
         }
         hasher.update(bytes)

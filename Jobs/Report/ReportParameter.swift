@@ -36,8 +36,9 @@ public struct ReportParameter: Sendable, Hashable {
     public let isRequired: Bool
     /// The only values that a text may have.
     public let choices: [String]?
-    /// Bounds of a whole number, both inclusive.
+    /// The least whole number.
     public let minimum: Int64?
+    /// The largest whole number.
     public let maximum: Int64?
 
     /// The longest text, and the most elements of a list.

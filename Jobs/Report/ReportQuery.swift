@@ -37,7 +37,9 @@ public struct ReportQuery: Sendable, Hashable {
     }
 
     static func isParameterName(_ text: String) -> Bool {
-        guard (1...40).contains(text.utf8.count), let first = text.utf8.first, (97...122).contains(first) else { return false }
+        guard (1...40).contains(text.utf8.count), let first = text.utf8.first, (97...122).contains(first) else {
+            return false
+        }
         return text.utf8.allSatisfy { (97...122).contains($0) || (48...57).contains($0) || $0 == 95 }
     }
 }
@@ -71,7 +73,9 @@ private struct Scanner {
             case (UInt8(ascii: "\""), _):
                 let start = position
                 skipQuoted(UInt8(ascii: "\""), escapes: false)
-                words.append(String(decoding: text[min(start + 1, position)..<max(start + 1, position - 1)], as: UTF8.self).lowercased())
+                words.append(
+                    String(decoding: text[min(start + 1, position)..<max(start + 1, position - 1)], as: UTF8.self)
+                        .lowercased())
             case (UInt8(ascii: "$"), _): takeDollar()
             case (UInt8(ascii: ":"), UInt8(ascii: ":")): copy(2)
             case (UInt8(ascii: ":"), let next) where isLetter(next): takeParameter()
@@ -164,7 +168,9 @@ private struct Scanner {
 
     private mutating func takeSemicolon() {
         let rest = Scanner.isBlank(text[(position + 1)...])
-        if rest { position = text.count } else {
+        if rest {
+            position = text.count
+        } else {
             problems.append("the SQL holds more than one statement")
             copy(1)
         }
@@ -186,7 +192,9 @@ private struct Scanner {
 
     private mutating func takeWord() {
         let start = position
-        while position < text.count && (isLetter(text[position]) || isDigit(text[position]) || text[position] == UInt8(ascii: "$")) {
+        while position < text.count
+            && (isLetter(text[position]) || isDigit(text[position]) || text[position] == UInt8(ascii: "$"))
+        {
             copy(1)
         }
         let word = String(decoding: text[start..<position], as: UTF8.self).lowercased()
@@ -202,7 +210,9 @@ private struct Scanner {
     }
 
     private mutating func takeNumber() {
-        while position < text.count && (isDigit(text[position]) || isLetter(text[position]) || text[position] == UInt8(ascii: ".")) {
+        while position < text.count
+            && (isDigit(text[position]) || isLetter(text[position]) || text[position] == UInt8(ascii: "."))
+        {
             copy(1)
         }
     }

@@ -67,7 +67,10 @@ struct ReportReading {
         try zip(request.definition.parameters, request.bound).map { parameter, value in
             guard let value else { return (parameter, nil) }
             do {
-                return (parameter, try session.query("SELECT ($1::\(parameter.kind.sqlType))::text", [value])[0].optionalText(0))
+                return (
+                    parameter,
+                    try session.query("SELECT ($1::\(parameter.kind.sqlType))::text", [value])[0].optionalText(0)
+                )
             } catch let error as PostgresError where error.sqlState?.hasPrefix("22") == true {
                 throw parameter.refusal("is no \(parameter.kind.rawValue) that the database takes")
             }
@@ -77,7 +80,8 @@ struct ReportReading {
     private func stream(
         _ renderers: [any ReportRenderer], _ parameters: [(parameter: ReportParameter, value: String?)]
     ) throws -> (ReportHeader, ReportEnding) {
-        let time = try dataTime.map { try session.query("SELECT ($1::timestamptz)::text", [$0])[0].text(0) }
+        let time =
+            try dataTime.map { try session.query("SELECT ($1::timestamptz)::text", [$0])[0].text(0) }
             ?? session.query("SELECT now()::text")[0].text(0)
         var header: ReportHeader?
         var totals: [(index: Int, position: Int, total: ColumnTotal)] = []
@@ -98,7 +102,8 @@ struct ReportReading {
             rows += 1
             if rows > admission.limits.rows {
                 throw JobFailure(
-                    "report_too_large", "the report has more than the \(admission.limits.rows) rows that the tier allows; ask "
+                    "report_too_large",
+                    "the report has more than the \(admission.limits.rows) rows that the tier allows; ask "
                         + "for less, or raise the tier's report_rows", .giveUp)
             }
             for index in totals.indices { totals[index].total.add(row.bytes(totals[index].index)) }
@@ -124,12 +129,14 @@ struct ReportReading {
         switch error.sqlState {
         case "57014":
             return JobFailure(
-                "report_timeout", "the report \(name) took longer than the \(Int64(admission.limits.time / .seconds(1))) s that the "
+                "report_timeout",
+                "the report \(name) took longer than the \(Int64(admission.limits.time / .seconds(1))) s that the "
                     + "tier allows; ask for less, or raise the tier's report_seconds", .giveUp)
         case "25006":
             return JobFailure("report_writes", "the SQL of \(name) writes; a report only reads", .giveUp)
         case "42501":
-            return JobFailure("report_denied", "the SQL of \(name) reads what the tenant may not: \(error.message)", .giveUp)
+            return JobFailure(
+                "report_denied", "the SQL of \(name) reads what the tenant may not: \(error.message)", .giveUp)
         case let state? where state.hasPrefix("42") || state.hasPrefix("22") || state.hasPrefix("0A"):
             return JobFailure("report_sql", "the SQL of \(name) fails: \(error.message) (\(state))", .giveUp)
         default:

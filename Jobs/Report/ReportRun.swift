@@ -33,7 +33,8 @@ struct ReportRun {
             let key = try ObjectKey(tenant: context.tenant.id, entity: .reports, at: Date(), id: UUID())
             files.append(
                 try ReportFileOnItsWay(
-                    format, key, in: placement.primary, attempt: context.attempt.leaseID, limit: admission.limits.bytes))
+                    format, key, in: placement.primary, attempt: context.attempt.leaseID, limit: admission.limits.bytes)
+            )
         }
         let made = try read(store, files)
         for file in files where file.format == .html { try file.output.append(made.page ?? []) }
@@ -75,7 +76,8 @@ struct ReportRun {
         let stores = try context.stores()
         guard stores.count == 1 else {
             throw JobFailure(
-                "several_stores", "tenant \(context.tenant.code) has \(stores.count) databases; a report reads one", .giveUp)
+                "several_stores", "tenant \(context.tenant.code) has \(stores.count) databases; a report reads one",
+                .giveUp)
         }
         return stores[0]
     }
@@ -91,8 +93,11 @@ struct ReportRun {
                     return try pass(session, files, dataTime: time.data)
                 }
                 if let made { return made }
-                context.log.info("the replica is too far behind; reading the server itself", ["server": .string(store.server)])
-            } catch let error as PostgresError where error.isConnectionLost && files.allSatisfy({ $0.output.bytes == 0 }) {
+                context.log.info(
+                    "the replica is too far behind; reading the server itself", ["server": .string(store.server)])
+            } catch let error as PostgresError
+                where error.isConnectionLost && files.allSatisfy({ $0.output.bytes == 0 })
+            {
                 context.log.warning(
                     "the replica cannot be read; reading the server itself",
                     ["server": .string(store.server), "error": .string("\(error)")])
@@ -132,7 +137,9 @@ struct ReportRun {
 
     private func manifest(of made: Made, _ file: ReportFileOnItsWay, _ destination: String) throws -> JSON {
         var parameters: [String: JSON] = [:]
-        for (parameter, value) in made.header.parameters { parameters[parameter.name] = value.map(JSON.string) ?? .null }
+        for (parameter, value) in made.header.parameters {
+            parameters[parameter.name] = value.map(JSON.string) ?? .null
+        }
         let definition = request.definition
         return [
             "format": .string(file.format.rawValue), "destination": .string(destination),
@@ -180,7 +187,8 @@ final class ReportFileOnItsWay {
         isPublished = true
         let sha256 = try output.publish()
         return Artifact(
-            id: key.id, entity: "report", key: "\(key)", bytes: bytes, sha256: sha256, manifest: manifest, keptFor: keptFor)
+            id: key.id, entity: "report", key: "\(key)", bytes: bytes, sha256: sha256, manifest: manifest,
+            keptFor: keptFor)
     }
 
     /// Leaves nothing behind.
@@ -188,7 +196,8 @@ final class ReportFileOnItsWay {
         output.abandon()
         guard isPublished else { return }
         do { try place.store.delete(key) } catch {
-            context.log.warning("a file of a failed report stays", ["key": .string("\(key)"), "error": .string("\(error)")])
+            context.log.warning(
+                "a file of a failed report stays", ["key": .string("\(key)"), "error": .string("\(error)")])
         }
     }
 }

@@ -15,7 +15,9 @@ struct ValueText: Sendable {
         case .date: return date(value)
         case .month: return month(value)
         case .datetime: return dateTime(value)
-        case .boolean: return value == "t" || value == "true" ? locale.words.yes : value == "f" || value == "false" ? locale.words.no : value
+        case .boolean:
+            return value == "t" || value == "true"
+                ? locale.words.yes : value == "f" || value == "false" ? locale.words.no : value
         case .text: return value
         }
     }

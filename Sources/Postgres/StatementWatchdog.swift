@@ -56,7 +56,7 @@ extension Connection {
     /// statement fails with 57014 or a lost connection. A cancel may hit the first statement after `deadline`, so the caller
     /// runs none that matters; when it came `body` counts as failed.
     public func watched<T>(
-        until deadline: ContinuousClock.Instant, grace: Duration = .seconds(10), _ body: () throws -> T
+        until deadline: ContinuousClock.Instant, grace: Duration = .seconds(3), _ body: () throws -> T
     ) throws -> T {
         let connection = try open("watch")
         let watchdog = StatementWatchdog(

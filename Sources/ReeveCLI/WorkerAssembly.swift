@@ -30,8 +30,10 @@ struct WorkerAssembly {
         let storage: any ObjectStore = folder ?? NoStore()
         programs = try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
-        registry = invocation.registry.assembling(BuiltInKinds.jobs(storage: storage, control: control, configuration: invocation.configuration))
-            .finding { try catalog.job($0) }
+        registry = invocation.registry.assembling(
+            BuiltInKinds.jobs(storage: storage, control: control, configuration: invocation.configuration)
+        )
+        .finding { try catalog.job($0) }
     }
 
     /// Removes what attempts left unfinished in storage whose worker died: nobody has written to it for a day. In the background,

@@ -88,7 +88,8 @@ public final class TenantSession {
     /// The row is valid during the call.
     @discardableResult
     public func stream(
-        _ sql: String, _ parameters: [(any PostgresEncodable)?] = [], columns: ([ResultColumn]) throws -> Void = { _ in },
+        _ sql: String, _ parameters: [(any PostgresEncodable)?] = [],
+        columns: ([ResultColumn]) throws -> Void = { _ in },
         _ row: (borrowing StreamedRow) throws -> Void
     ) throws -> Int {
         try open().stream(sql, parameters, stop: stop, deadline: deadline, columns: columns, row)

@@ -57,7 +57,9 @@ public final class TenantSessions: Sendable {
         try stop.throwIfStopped()
         try requireOwn(store, attempt)
         let name = Self.applicationName(attempt)
-        guard let settings = onReplica ? store.replicaSettings(applicationName: name) : store.settings(applicationName: name)
+        guard
+            let settings = onReplica
+                ? store.replicaSettings(applicationName: name) : store.settings(applicationName: name)
         else { throw TenancyError(.refused, "\(store.server) has no replica in the registry") }
         let password = try directory.password(of: store, tenant: attempt.tenant.id)
         let connection = try Connection(settings.with(["password": password]))

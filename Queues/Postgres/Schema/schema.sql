@@ -380,6 +380,48 @@ CREATE TABLE reeve.refusal (
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
 
+CREATE TABLE reeve.report_cost (
+    tenant_id uuid NOT NULL,
+    report text NOT NULL,
+    seconds double precision NOT NULL,
+    rows bigint NOT NULL,
+    bytes bigint NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.report_cost OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_place (
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,
+    taken_by text DEFAULT reeve.actor() NOT NULL,
+    taken_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT report_place_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+ALTER TABLE reeve.report_place OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_result (
+    tenant_id uuid NOT NULL,
+    digest text NOT NULL,
+    tenant_version bigint NOT NULL,
+    admitted_at timestamp with time zone NOT NULL,
+    job_id bigint NOT NULL,
+    CONSTRAINT report_result_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text))
+);
+
+ALTER TABLE reeve.report_result OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_window (
+    tenant_id uuid NOT NULL,
+    opens time without time zone NOT NULL,
+    closes time without time zone NOT NULL,
+    by text DEFAULT reeve.actor() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.report_window OWNER TO reeve_owner;
+
 CREATE TABLE reeve.schema_migration (
     number integer NOT NULL,
     name text NOT NULL,
@@ -488,9 +530,13 @@ CREATE TABLE reeve.tenant_server (
     shared_database text NOT NULL,
     dump_limit integer DEFAULT 2 NOT NULL,
     admin_secret bytea,
+    replica_conninfo text,
+    replica_lag_limit integer DEFAULT 30 NOT NULL,
     CONSTRAINT tenant_server_conninfo_check CHECK ((conninfo !~* 'password'::text)),
     CONSTRAINT tenant_server_dump_limit_check CHECK ((dump_limit >= 1)),
-    CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text))
+    CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tenant_server_replica_conninfo_check CHECK ((replica_conninfo !~* 'password'::text)),
+    CONSTRAINT tenant_server_replica_lag_limit_check CHECK (((replica_lag_limit >= 0) AND (replica_lag_limit <= 86400)))
 );
 
 ALTER TABLE reeve.tenant_server OWNER TO reeve_owner;
@@ -542,12 +588,24 @@ CREATE TABLE reeve.tier (
     features text[] DEFAULT '{}'::text[] NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
     backup_minimum integer DEFAULT 1 NOT NULL,
+    report_rows bigint DEFAULT 100000 NOT NULL,
+    report_bytes bigint DEFAULT 104857600 NOT NULL,
+    report_seconds integer DEFAULT 60 NOT NULL,
+    report_days integer DEFAULT 30 NOT NULL,
+    report_daytime_seconds integer DEFAULT 30,
+    offpeak_from time without time zone DEFAULT '22:00:00'::time without time zone NOT NULL,
+    offpeak_until time without time zone DEFAULT '06:00:00'::time without time zone NOT NULL,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tier_report_bytes_check CHECK ((report_bytes >= 1024)),
+    CONSTRAINT tier_report_days_check CHECK (((report_days >= 1) AND (report_days <= 36500))),
+    CONSTRAINT tier_report_daytime_seconds_check CHECK ((report_daytime_seconds >= 0)),
+    CONSTRAINT tier_report_rows_check CHECK ((report_rows >= 1)),
+    CONSTRAINT tier_report_seconds_check CHECK (((report_seconds >= 1) AND (report_seconds <= 6000))),
     CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
     CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650)))
 );
@@ -728,6 +786,18 @@ ALTER TABLE ONLY reeve.queue_block
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
 
+ALTER TABLE ONLY reeve.report_cost
+    ADD CONSTRAINT report_cost_pkey PRIMARY KEY (tenant_id, report);
+
+ALTER TABLE ONLY reeve.report_place
+    ADD CONSTRAINT report_place_pkey PRIMARY KEY (tenant_id, name);
+
+ALTER TABLE ONLY reeve.report_result
+    ADD CONSTRAINT report_result_pkey PRIMARY KEY (tenant_id, digest);
+
+ALTER TABLE ONLY reeve.report_window
+    ADD CONSTRAINT report_window_pkey PRIMARY KEY (tenant_id);
+
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
 
@@ -841,6 +911,12 @@ ALTER TABLE ONLY reeve.artifact_pin
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
+
+ALTER TABLE ONLY reeve.report_place
+    ADD CONSTRAINT report_place_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.report_window
+    ADD CONSTRAINT report_window_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
@@ -2167,6 +2243,19 @@ END $$;
 
 ALTER FUNCTION reeve.move_pools(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT m FROM (SELECT CASE WHEN g = 0 THEN p_at ELSE date_trunc('minute', p_at) + g * interval '1 minute' END AS m FROM generate_series(0, 3000) g) x
+  WHERE CASE WHEN p_opens < p_closes THEN (m AT TIME ZONE p_timezone)::time >= p_opens AND (m AT TIME ZONE p_timezone)::time < p_closes
+             WHEN p_opens > p_closes THEN (m AT TIME ZONE p_timezone)::time >= p_opens OR (m AT TIME ZONE p_timezone)::time < p_closes
+             ELSE true END
+  ORDER BY m LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2347,6 +2436,22 @@ END $$;
 
 ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.release_report_place(code text, name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  DELETE FROM reeve.report_place p USING reeve.tenant t WHERE t.id = p.tenant_id AND t.code = release_report_place.code COLLATE "C"
+    AND p.name = release_report_place.name RETURNING p.tenant_id INTO v_tenant;
+  IF NOT FOUND THEN RETURN false; END IF;
+  PERFORM reeve.audit(v_tenant, 'report.unschedule', 'report ' || name);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.release_report_place(code text, name text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.release_tenant(code text, reason text, hold bigint DEFAULT NULL::bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2418,6 +2523,97 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_now timestamptz := reeve.clock(); v_next timestamptz; v_out jsonb; v_shared jsonb; v_cost double precision;
+BEGIN
+  SELECT t.code, t.name, t.locale, t.currency, t.timezone, t.status, t.version, r.report_rows, r.report_bytes, r.report_seconds, r.report_days, r.report_daytime_seconds,
+         coalesce(w.opens, r.offpeak_from) AS opens, coalesce(w.closes, r.offpeak_until) AS closes, j.created_at, j.started_at, j.args, j.kind
+  INTO STRICT v FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.report_window w ON w.tenant_id = t.id JOIN reeve.job j ON j.id = p_job
+  WHERE t.id = v_tenant;
+  v_out := jsonb_build_object('name', v.name, 'locale', v.locale, 'currency', v.currency, 'timezone', v.timezone, 'rows', v.report_rows, 'bytes', v.report_bytes,
+    'seconds', v.report_seconds, 'days', v.report_days, 'admitted_at', v_now);
+  SELECT jsonb_build_object('job', s.job_id, 'artifacts', jsonb_agg(jsonb_build_object('id', a.id, 'format', a.manifest ->> 'format') ORDER BY a.manifest ->> 'format')) INTO v_shared
+  FROM reeve.report_result s JOIN reeve.artifact a ON a.job_id = s.job_id AND a.tenant_id = v_tenant AND a.entity = 'report'
+  WHERE s.tenant_id = v_tenant AND s.digest = p_digest AND s.tenant_version = v.version AND s.job_id <> p_job
+    AND s.admitted_at >= v.created_at - coalesce(p_fresh_seconds, 0) * interval '1 second'
+    AND NOT EXISTS (SELECT FROM reeve.artifact b LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = b.id
+                    WHERE b.job_id = s.job_id AND (d.artifact_id IS NOT NULL OR b.expires_at < v_now + interval '1 hour'))
+  GROUP BY s.job_id;
+  IF v_shared IS NOT NULL THEN RETURN v_out || jsonb_build_object('shared', v_shared); END IF;
+  IF EXISTS (SELECT FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind = v.kind AND j.args = v.args
+             AND j.started_at >= v.created_at AND (j.started_at, j.id) < (v.started_at, p_job)) THEN
+    RETURN v_out || jsonb_build_object('wait', true);
+  END IF;
+  SELECT c.seconds INTO v_cost FROM reeve.report_cost c WHERE c.tenant_id = v_tenant AND c.report = p_report;
+  IF p_is_heavy OR v_cost > v.report_daytime_seconds THEN
+    v_next := reeve.next_off_peak(v.timezone, v.opens, v.closes, v_now);
+    IF v_next > v_now THEN v_out := v_out || jsonb_build_object('hold_ms', ceil(extract(epoch FROM v_next - v_now) * 1000)::bigint); END IF;
+  END IF;
+  RETURN v_out;
+END $$;
+
+ALTER FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
+BEGIN
+  SELECT t.status::text AS status, t.version INTO STRICT v FROM reeve.tenant t WHERE t.id = v_tenant;
+  IF v.status NOT IN ('trial', 'active') THEN RETURN v.status; END IF;
+  INSERT INTO reeve.report_cost AS c (tenant_id, report, seconds, rows, bytes) VALUES (v_tenant, left(p_report, 80), p_seconds, p_rows, p_bytes)
+  ON CONFLICT (tenant_id, report) DO UPDATE SET seconds = excluded.seconds, rows = excluded.rows, bytes = excluded.bytes, at = excluded.at;
+  DELETE FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.admitted_at < reeve.clock() - interval '2 days';
+  IF p_digest IS NOT NULL THEN
+    INSERT INTO reeve.report_result AS s (tenant_id, digest, tenant_version, admitted_at, job_id) VALUES (v_tenant, p_digest, v.version, p_admitted_at, p_job)
+    ON CONFLICT (tenant_id, digest) DO UPDATE SET tenant_version = excluded.tenant_version, admitted_at = excluded.admitted_at, job_id = excluded.job_id
+    WHERE s.admitted_at <= excluded.admitted_at;
+  END IF;
+  RETURN v.status;
+END $$;
+
+ALTER FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_place_guard() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_limit int; v_code text; v_taken bigint;
+BEGIN
+  IF TG_OP = 'UPDATE' AND NEW.tenant_id = OLD.tenant_id THEN RETURN NEW; END IF;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a place is taken in a read committed transaction only' USING ERRCODE = 'RV012',
+      HINT = 'One that reads a single snapshot would not see who was faster.';
+  END IF;
+  -- The lock is what keeps two from taking the last place; the count is a statement of its own, so it sees who held the lock before.
+  SELECT coalesce((t.overrides ->> 'scheduled_reports')::int, r.scheduled_reports), t.code INTO v_limit, v_code
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = NEW.tenant_id FOR NO KEY UPDATE OF t;
+  IF v_limit IS NULL THEN RETURN NEW; END IF;
+  SELECT count(*) INTO v_taken FROM reeve.report_place p WHERE p.tenant_id = NEW.tenant_id;
+  IF v_taken >= v_limit THEN
+    RAISE EXCEPTION 'tenant "%" has % of % scheduled reports', v_code, v_taken, v_limit USING ERRCODE = 'RV012',
+      HINT = 'Remove one, or raise the tier or the tenant''s override scheduled_reports.';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.report_place_guard() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_reader(p_tenant uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('name', t.name, 'locale', t.locale, 'currency', t.currency, 'timezone', t.timezone, 'rows', r.report_rows, 'bytes', r.report_bytes,
+    'seconds', r.report_seconds, 'days', r.report_days, 'admitted_at', reeve.clock())
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.report_reader(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2673,6 +2869,27 @@ END $$;
 
 ALTER FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = set_report_window.code COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF (opens IS NULL) <> (closes IS NULL) THEN RAISE EXCEPTION 'a window has a beginning and an end' USING ERRCODE = 'RV010'; END IF;
+  IF opens IS NULL THEN
+    DELETE FROM reeve.report_window w WHERE w.tenant_id = v_tenant;
+  ELSE
+    INSERT INTO reeve.report_window AS w (tenant_id, opens, closes) VALUES (v_tenant, opens, closes)
+    ON CONFLICT (tenant_id) DO UPDATE SET opens = excluded.opens, closes = excluded.closes, by = reeve.actor(), at = reeve.clock();
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'report.window', 'tenant ' || code, NULL, jsonb_build_object('opens', opens, 'closes', closes));
+END $$;
+
+ALTER FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2785,6 +3002,23 @@ CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     AS $$ SELECT s.result FROM reeve.job_step s WHERE s.job_id = p_id AND s.name = p_name $$;
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.take_report_place(code text, name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = take_report_place.code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF EXISTS (SELECT FROM reeve.report_place p WHERE p.tenant_id = v_tenant AND p.name = take_report_place.name) THEN RETURN false; END IF;
+  INSERT INTO reeve.report_place (tenant_id, name) VALUES (v_tenant, name);
+  PERFORM reeve.audit(v_tenant, 'report.schedule', 'report ' || name);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.take_report_place(code text, name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3239,6 +3473,10 @@ CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR 
 
 CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXECUTE FUNCTION reeve.kind_guard();
 
+CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place FOR EACH ROW EXECUTE FUNCTION reeve.report_place_guard();
+
+ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
+
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
@@ -3441,6 +3679,8 @@ REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBL
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
 
@@ -3474,6 +3714,9 @@ GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid intege
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.release_report_place(code text, name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
 
@@ -3482,6 +3725,17 @@ GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO re
 
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.report_reader(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_reader(p_tenant uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
@@ -3514,6 +3768,9 @@ REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) TO reeve_operator;
 
@@ -3525,6 +3782,9 @@ GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
@@ -3652,6 +3912,15 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.report_cost TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_cost TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.report_place TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_place TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.report_window TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_window TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;

@@ -5,10 +5,11 @@ import Glibc
 import JobKit
 import Postgres
 import Processes
+import Report
 
 extension Command {
     static let bench = Command(
-        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot",
+        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, report",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.
@@ -118,6 +119,21 @@ extension Command {
             ) { invocation in
                 try bench(invocation) { settings, _ in
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
+                }
+            },
+            Command(
+                "report", "a report written as CSV, against its bare query",
+                options: [
+                    CommandOption("rows", "N", "how many rows (default 1000000)", .integer(1000...100_000_000)),
+                    CommandOption(
+                        "rounds", "N", "how often each is timed; the median counts (default 3)", .integer(1...100)),
+                ],
+                examples: ["reeve bench report --json", "reeve bench report --rows 5000000 --rounds 1"]
+            ) { invocation in
+                try bench(invocation) { settings, _ in
+                    try ReportBenchmark(
+                        settings, rows: invocation.int("rows") ?? 1_000_000, rounds: invocation.int("rounds") ?? 3
+                    ).run()
                 }
             },
             Command(

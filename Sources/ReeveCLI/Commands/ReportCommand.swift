@@ -7,7 +7,9 @@ import Tenancy
 extension Command {
     static let report = Command(
         "report", "see, check and run reports",
-        examples: ["reeve report list acme", "reeve report check acme", "reeve report run acme sales-by-month --format html"],
+        examples: [
+            "reeve report list acme", "reeve report check acme", "reeve report run acme sales-by-month --format html",
+        ],
         subcommands: [reportList, reportShow, reportCheck, ReportRunCommand.command, reportWindow])
 
     /// The report's name on the command line.
@@ -22,7 +24,8 @@ extension Command {
         let tenant = try invocation.optionalArgument("CODE").map { try invocation.tenant($0) }
         let reports = try library.names(for: tenant).map { name -> JSON in
             do {
-                let definition = try tenant.map { try library.definition(name, for: $0) } ?? library.systemDefinition(name)
+                let definition =
+                    try tenant.map { try library.definition(name, for: $0) } ?? library.systemDefinition(name)
                 return definition?.described(in: "en") ?? ["name": .string(name)]
             } catch {
                 return ["name": .string(name), "title": "cannot be used; see: reeve report check"]
@@ -56,7 +59,8 @@ extension Command {
             lines.append("\n\(key)")
             for item in items {
                 let members = (item.object ?? [:]).filter { $0.value != .null && $0.value != false }
-                let words = ["name", "type", "format", "title", "required", "default", "choices", "total"].compactMap { word in
+                let words = ["name", "type", "format", "title", "required", "default", "choices", "total"].compactMap {
+                    word in
                     members[word].map { "\(word == "name" ? "" : word + "=")\($0.string ?? $0.text)" }
                 }
                 lines.append("  " + words.joined(separator: "  "))
@@ -71,9 +75,11 @@ extension Command {
         "check", "validate definitions and branding against a tenant's real schema; nothing is run",
         details: "Prepares each report's SQL as the tenant's own login. Ends with 1 when a definition would not run.",
         arguments: [
-            CommandArgument("CODE", "the tenant's code"), CommandArgument("NAME", "one report; all without", optional: true),
+            CommandArgument("CODE", "the tenant's code"),
+            CommandArgument("NAME", "one report; all without", optional: true),
         ],
-        options: [.setting(.reports), .setting(.keyFile)], examples: ["reeve report check acme", "reeve report check acme sales-by-month --json"]
+        options: [.setting(.reports), .setting(.keyFile)],
+        examples: ["reeve report check acme", "reeve report check acme sales-by-month --json"]
     ) { invocation in
         let library = DefinitionLibrary(folder: try invocation.configuration.require(.reports))
         let tenant = try invocation.tenant(invocation.argument("CODE"))
@@ -104,10 +110,11 @@ extension Command {
                     ]
                 }),
         ]
-        let lines = findings.flatMap { finding in
-            ["\(finding.problems.isEmpty ? "ok " : "BAD") \(finding.name)\(finding.isOwn ? " (own)" : "")"]
-                + finding.problems.map { "      \($0)" }
-        } + notes.map { "note: \($0)" }
+        let lines =
+            findings.flatMap { finding in
+                ["\(finding.problems.isEmpty ? "ok " : "BAD") \(finding.name)\(finding.isOwn ? " (own)" : "")"]
+                    + finding.problems.map { "      \($0)" }
+            } + notes.map { "note: \($0)" }
         invocation.output.result(document, lines.map(Log.printable).joined(separator: "\n"))
         return bad.isEmpty ? .done : .failed
     }
@@ -120,23 +127,30 @@ extension Command {
             """,
         arguments: [CommandArgument("CODE", "the tenant's code")],
         options: [
-            CommandOption("from", "TIME", "when it opens: 22:00"), CommandOption("until", "TIME", "when it closes: 06:00"),
+            CommandOption("from", "TIME", "when it opens: 22:00"),
+            CommandOption("until", "TIME", "when it closes: 06:00"),
             .flag("clear", "go back to the tier's window"),
         ],
         examples: ["reeve report window acme --from 21:00 --until 05:30", "reeve report window acme --clear"]
     ) { invocation in
         let (from, until) = (invocation.string("from"), invocation.string("until"))
         guard invocation.flag("clear") ? from == nil && until == nil : from != nil && until != nil else {
-            throw CommandError(.usage, "say --from and --until, or --clear", hint: "for example --from 22:00 --until 06:00")
+            throw CommandError(
+                .usage, "say --from and --until, or --clear", hint: "for example --from 22:00 --until 06:00")
         }
         try invocation.change { connection in
             _ = try connection.execute(
-                "SELECT reeve.set_report_window($1::text, $2::time, $3::time)", [invocation.argument("CODE"), from, until])
+                "SELECT reeve.set_report_window($1::text, $2::time, $3::time)",
+                [invocation.argument("CODE"), from, until])
         }
         let code = invocation.argument("CODE")
         invocation.output.result(
-            ["tenant": .string(code), "from": from.map(JSON.string) ?? .null, "until": until.map(JSON.string) ?? .null],
-            from.map { "large reports of \(code) run from \($0) until \(until ?? "")" } ?? "large reports of \(code) run in its tier's window")
+            [
+                "tenant": .string(code), "from": from.map(JSON.string) ?? .null,
+                "until": until.map(JSON.string) ?? .null,
+            ],
+            from.map { "large reports of \(code) run from \($0) until \(until ?? "")" }
+                ?? "large reports of \(code) run in its tier's window")
         return .done
     }
 }

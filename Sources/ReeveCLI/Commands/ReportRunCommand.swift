@@ -23,7 +23,8 @@ enum ReportRunCommand {
             CommandOption("timeout", "TIME", "how long to wait (10m)", .duration),
         ],
         examples: [
-            "reeve report run acme sales-by-month", "reeve report run acme receivables --format csv --format html --param top=10",
+            "reeve report run acme sales-by-month",
+            "reeve report run acme receivables --format csv --format html --param top=10",
             "reeve report run acme inventory-ageing --location H1 --location H2",
         ], run: { try run($0) })
 
@@ -50,7 +51,8 @@ enum ReportRunCommand {
         if !scope.isEmpty { args["scope"] = .object(scope) }
         let id = try invocation.change { connection in
             try connection.execute(
-                "SELECT reeve.enqueue($1::text || '.reports', 'report', $2::jsonb)", [code, JSON.object(args)])[0].int(0)
+                "SELECT reeve.enqueue($1::text || '.reports', 'report', $2::jsonb)", [code, JSON.object(args)])[0].int(
+                    0)
         }
         if invocation.flag("no-wait") {
             invocation.output.result(["id": .int(id)], "\(id)")

@@ -41,7 +41,8 @@ extension Command {
                     CommandOption("shared-database", "NAME", "where tenants of isolation 'shared' live (reeve_shared)"),
                     CommandOption("dump-limit", "N", "how many dumps may run at once (2)", .integer(1...1000)),
                     CommandOption(
-                        "replica", "CONNINFO", "a replica that reports read, without a password: 'host=db1b dbname=postgres'"),
+                        "replica", "CONNINFO",
+                        "a replica that reports read, without a password: 'host=db1b dbname=postgres'"),
                     CommandOption(
                         "replica-lag", "N", "how many seconds it may be behind (30)", .integer(0...86400)),
                     .setting(.region), .setting(.keyFile),

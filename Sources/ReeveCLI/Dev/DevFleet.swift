@@ -55,7 +55,9 @@ struct DevFleet {
     /// Starts the server and brings the control database up to date. Blocks until it is ready.
     init(directory: String, template: String, registry: JobRegistry, actor: String) throws {
         self.directory = directory
-        reports = (template.hasPrefix("/") ? template : "\(FileManager.default.currentDirectoryPath)/\(template)") + "/reports"
+        reports =
+            (template.hasPrefix("/") ? template : "\(FileManager.default.currentDirectoryPath)/\(template)")
+            + "/reports"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         server = try EmbeddedPostgres.start(.init(directory: "\(directory)/postgres"))
         let keyFile = "\(directory)/key"

@@ -14,6 +14,6 @@ WHERE i.received_on <= :as_of
   AND (:form IS NULL OR i.form = :form)
   -- A location is a hall: H1 of H1-A07.
   AND (coalesce(current_setting('app.current_locations', true), '') = ''
-       OR split_part(i.location, '-', 1) = ANY (current_setting('app.current_locations', true)::text[]))
+       OR split_part(i.location, '-', 1) = ANY (nullif(current_setting('app.current_locations', true), '')::text[]))
 GROUP BY i.grade_code, g.family
 ORDER BY sum(i.weight_kg) DESC, i.grade_code
