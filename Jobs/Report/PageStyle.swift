@@ -66,7 +66,7 @@ struct PageStyle {
             @bottom-right{content:counter(page) " / " counter(pages);font:8pt system-ui,sans-serif;color:#525e6e}}
             @media print{td.t:not(.d){min-width:0} thead th{min-width:0} *{-webkit-print-color-adjust:exact;print-color-adjust:exact} html{font-size:9.5pt}
             body{border-top:0} .sheet{max-width:none;padding:0} .table{overflow:visible;margin:0;padding:0}
-            thead{display:table-header-group} tfoot{display:table-row-group} tr,.chart,.figures div,.facts{break-inside:avoid}
+            thead{display:table-header-group;break-after:avoid} tbody tr:first-child,tbody tr:nth-child(2){break-before:avoid} tfoot{display:table-row-group} tr,.chart,.figures div,.facts{break-inside:avoid}
             .chart svg.wide{display:block;max-height:150mm} .chart svg.narrow{display:none} h1,figcaption{break-after:avoid}
             .figures{grid-template-columns:repeat(auto-fit,minmax(27mm,1fr));gap:3mm} .figures dd{font-size:1.1rem} tbody th,thead th:first-child,tfoot th{position:static;max-width:none}
             th,td{padding:3.5pt 5pt}}

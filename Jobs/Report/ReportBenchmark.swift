@@ -26,10 +26,10 @@ public struct ReportBenchmark {
             """
             CREATE TABLE sale AS SELECT n AS id, 'SO-' || lpad(n::text, 8, '0') AS number, 'Customer "' || n % 5000 || '" GmbH' AS company,
               date '2020-01-01' + n % 2000 AS ordered_on, timestamptz '2026-01-01 00:00+00' + n * interval '1 second' AS changed_at,
-              (n * 7919 % 1000000)::numeric / 100 AS amount, n % 97 AS quantity, n % 3 = 0 AS is_open
-            FROM generate_series(1, \(rows)) n;
-            VACUUM (FREEZE, ANALYZE) sale;
+              (n::bigint * 7919 % 1000000)::numeric / 100 AS amount, n % 97 AS quantity, n % 3 = 0 AS is_open
+            FROM generate_series(1, \(rows)) n
             """)
+        try connection.execute("VACUUM (FREEZE, ANALYZE) sale")
         var folder = Array("/var/tmp/reeve-report-bench.XXXXXX".utf8CString)
         guard mkdtemp(&folder) != nil else { throw JobFailure("bench", "no folder to write to") }
         let path = String(decoding: folder.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
