@@ -1,11 +1,13 @@
 import Backup
 import Dispatch
+import Encryption
 import FoundationEssentials
 import JobKit
 import Postgres
 import Program
 import Storage
 import Tenancy
+import WorkerEngine
 
 /// The composition root of a worker: the kinds it runs, each with its collaborators, and the services their contexts offer.
 struct WorkerAssembly {
@@ -16,7 +18,8 @@ struct WorkerAssembly {
     private let folder: FolderStore?
 
     /// Puts a worker together from what is configured. What is missing is said by the job that needs it, and by `doctor`.
-    init(_ invocation: Invocation, settings: ConnectionSettings) throws {
+    /// Only in the restore role are there identities, and nobody else's programs.
+    init(_ invocation: Invocation, settings: ConnectionSettings, role: WorkerRole) throws {
         let control = Pool(
             settings.with(["application_name": "reeve tenancy"]), bound: 4, waitTimeout: .seconds(10), name: "tenancy")
         self.control = control
@@ -26,10 +29,15 @@ struct WorkerAssembly {
         self.resources = resources
         folder = invocation.configuration[.storage].map { FolderStore(root: $0) }
         let storage: any ObjectStore = folder ?? NoStore()
-        programs = try invocation.configuration.programFolders()
+        let identities: any IdentitySource =
+            role == .restore
+            ? TenantIdentities(control: control, store: try invocation.configuration.requireIdentityStore()) : NoIdentities()
+        programs = role == .restore ? ProgramFolders([]) : try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
-        registry = invocation.registry.assembling(BuiltInKinds.jobs(storage: storage, control: control))
-            .finding { try catalog.job($0) }
+        registry = invocation.registry.assembling(
+            BuiltInKinds.jobs(
+                storage: storage, control: control, recipients: TenantKeys(control: control), identities: identities)
+        ).finding { try catalog.job($0) }
     }
 
     /// Removes what attempts left unfinished in storage whose worker died: nobody has written to it for a day. In the background,
@@ -58,7 +66,7 @@ extension Configuration {
         let variables =
             Setting.all.filter(\.isSecret).map { $0.variable + "_FILE" } + ["PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"]
         let secrets =
-            [self[.keyFile], self[.storage], file] + variables.map { environment[$0] }
+            [self[.keyFile], self[.storage], file] + Identities.hiddenFolders + variables.map { environment[$0] }
             + [".pgpass", ".pg_service.conf", ".postgresql"].map { "\(home)/\($0)" }
         let here = FileManager.default.currentDirectoryPath
         let hidden = secrets.compactMap { $0 }.map { $0.hasPrefix("/") ? $0 : "\(here)/\($0)" }
@@ -72,8 +80,10 @@ extension Configuration {
 
 /// The kinds that Reeve brings.
 enum BuiltInKinds {
-    /// With their collaborators.
-    static func jobs(storage: any ObjectStore, control: Pool?) -> [AnyJob] {
+    /// With their collaborators: to whom a tenant's objects are encrypted, and what decrypts them, which restore workers alone have.
+    static func jobs(
+        storage: any ObjectStore, control: Pool?, recipients: any RecipientSource, identities: any IdentitySource
+    ) -> [AnyJob] {
         [
             AnyJob(
                 BackupJob(
@@ -88,7 +98,9 @@ enum BuiltInKinds {
     }
 
     /// For commands that only need to know names, rules and schemas.
-    static let unassembled = JobRegistry(placeholders: jobs(storage: NoStore(), control: nil))
+    static let unassembled = JobRegistry(
+        placeholders: jobs(
+            storage: NoStore(), control: nil, recipients: NoRecipients(), identities: NoIdentities()))
 
     /// ISO-S-003: by tier, unless the tenant's record says otherwise.
     private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {
@@ -100,5 +112,12 @@ enum BuiltInKinds {
                 """, [tenant.id])[0].int(0)
         }
         return .seconds(days * 86_400)
+    }
+}
+
+/// For registries that run nothing.
+private struct NoRecipients: RecipientSource {
+    func recipients(of tenant: Tenant) throws -> TenantRecipients {
+        throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
     }
 }
