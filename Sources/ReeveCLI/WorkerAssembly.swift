@@ -66,7 +66,7 @@ extension Configuration {
         let variables =
             Setting.all.filter(\.isSecret).map { $0.variable + "_FILE" } + ["PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"]
         let secrets =
-            [self[.keyFile], self[.storage], file] + Identities.hiddenFolders + variables.map { environment[$0] }
+            [self[.keyFile], self[.storage], self[.identities], file] + self.hidden + variables.map { environment[$0] }
             + [".pgpass", ".pg_service.conf", ".postgresql"].map { "\(home)/\($0)" }
         let here = FileManager.default.currentDirectoryPath
         let hidden = secrets.compactMap { $0 }.map { $0.hasPrefix("/") ? $0 : "\(here)/\($0)" }

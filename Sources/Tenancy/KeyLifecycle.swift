@@ -1,6 +1,6 @@
 public import Encryption
 public import FoundationEssentials
-public import JobKit
+import JobKit
 import Postgres
 public import Processes
 
@@ -64,7 +64,7 @@ public struct KeyLifecycle: Sendable {
             guard kept == pair.recipient else {
                 throw TenancyError(.conflict, "\(store.summary) gives back another identity than it was given")
             }
-            try registry.change { connection in
+            _ = try registry.change { connection in
                 try connection.execute(
                     "SELECT reeve.activate_key($1::uuid, $2::jsonb)",
                     [id, JSON.array(places.filter { !destinations.contains($0) }.map(\.json))])
@@ -73,6 +73,17 @@ public struct KeyLifecycle: Sendable {
             try failed(request.rotates ? "key.rotate" : "key.create", tenant, "key \(id.uuidString.lowercased())", error)
         }
         return id
+    }
+
+    /// Makes a key unless the tenant has one; returns the new one's id.
+    @discardableResult
+    public func ensure(_ code: String) throws -> UUID? {
+        let hasKey = try registry.directory.control.withConnection {
+            try $0.execute(
+                "SELECT EXISTS (SELECT FROM reeve.key_list WHERE tenant_code = $1::text AND state = 'current')", [code])[0]
+                .bool(0)
+        }
+        return hasKey ? nil : try create(Request(code: code))
     }
 
     private func begin(

@@ -1,5 +1,5 @@
 public import Encryption
-import FoundationEssentials
+public import FoundationEssentials
 public import JobKit
 public import Postgres
 

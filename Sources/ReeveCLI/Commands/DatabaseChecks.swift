@@ -16,7 +16,7 @@ struct DatabaseChecks: Sendable {
         DatabaseChecks(name: "clock", run: clock), DatabaseChecks(name: "workers", run: workers),
         DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
         DatabaseChecks(name: "programs", run: programs),
-    ]
+    ] + keyChecks
 
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {
         doctor.serverVersion = connection.serverVersion

@@ -39,6 +39,7 @@ final class Doctor {
         checkPgDump()
         checkStorage()
         checkKey()
+        checkIdentities()
         checkRegion()
         let output = invocation.output
         output.list(

@@ -55,6 +55,7 @@ extension Command {
                     .refused, "this is the plan; nothing was done", hint: "do it with --yes" + hint(plan))
             }
             let id = try provisioner.adopt(request, confirmation: invocation.string("confirm-rls"))
+            try ensureKey(code, registry, invocation)
             invocation.output.result(
                 ["tenant": .string(code), "id": .string("\(id)"), "plan": plan.json],
                 "tenant \(code) is adopted (\(id)); see: reeve tenant show \(code)")

@@ -19,7 +19,7 @@ enum WorkerRun {
 
     static func run(_ invocation: Invocation) throws -> ExitCode {
         // Before anything else is started: children inherit nothing of it, and this process must not show it.
-        let invocation = try invocation.withoutIdentities()
+        let invocation = invocation.withoutIdentities()
         let options = try workerOptions(invocation)
         let settings = try invocation.databaseSettings()
         let connection = try invocation.connect()
