@@ -65,6 +65,27 @@ extension KeyLifecycle {
         return ended
     }
 
+    /// Removes the identities of a tenant that `undo` takes back, which never had a backup: `undo` runs between the look at its keys
+    /// and their end. Without a store they stay.
+    public func undoing(_ code: String, _ undo: () throws -> Void) throws {
+        let keys = try registry.directory.control.withConnection {
+            try $0.execute(
+                """
+                SELECT k.id, k.tenant_id FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id
+                WHERE t.code = $1::text AND k.state <> 'destroyed' AND NOT k.is_own
+                """, [code]
+            ).map { (try $0.uuid(0), TenantID(rawValue: try $0.uuid(1))) }
+        }
+        try undo()
+        guard let store, !keys.isEmpty else { return }
+        // A login that may not delete the tenant's record leaves it, and its keys with it.
+        if try registry.list().contains(where: { $0.code == code }) {
+            _ = try destroy(code, reason: "the tenant was undone", acceptingUnseen: true)
+        } else {
+            for (key, tenant) in keys { _ = try store.destroy(key, of: tenant) }
+        }
+    }
+
     private func hasIdentities(_ tenant: TenantRecord) throws -> Bool {
         try registry.directory.control.withConnection {
             try $0.execute(

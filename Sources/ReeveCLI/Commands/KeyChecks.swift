@@ -1,3 +1,4 @@
+import Encryption
 import JobKit
 import Postgres
 import Processes

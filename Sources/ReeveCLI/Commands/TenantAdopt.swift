@@ -134,7 +134,9 @@ extension Command {
                 hint: "reeve tenant create \(code) --undo removes it with its data")
         }
         try invocation.confirm("Let go of tenant \(code)? The platform's schemas and rows stay.")
-        try TenantProvisioner(registry: registry).undo(tenant.code, force: true)
+        try KeyLifecycle(registry: registry, store: invocation.configuration.identityStore()).undoing(tenant.code) {
+            try TenantProvisioner(registry: registry).undo(tenant.code, force: true)
+        }
         invocation.output.result(["tenant": .string(code), "undone": true], "tenant \(code) is let go of")
         return .done
     }

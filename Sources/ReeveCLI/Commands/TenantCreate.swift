@@ -58,7 +58,9 @@ extension Command {
     private static func undo(_ code: String, _ registry: TenantRegistry, _ invocation: Invocation) throws -> ExitCode {
         let tenant = try registry.show(code)
         if tenant.isReady { try invocation.confirm("Remove tenant \(code) with all its data?") }
-        try TenantProvisioner(registry: registry).undo(code, force: invocation.flag("force"))
+        try KeyLifecycle(registry: registry, store: invocation.configuration.identityStore()).undoing(code) {
+            try TenantProvisioner(registry: registry).undo(code, force: invocation.flag("force"))
+        }
         invocation.output.result(["tenant": .string(code), "undone": true], "tenant \(code) is removed")
         return .done
     }

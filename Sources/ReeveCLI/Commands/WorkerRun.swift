@@ -1,3 +1,4 @@
+import Encryption
 import Glibc
 import JobKit
 import Postgres
@@ -41,6 +42,9 @@ enum WorkerRun {
         let assembly = try WorkerAssembly(invocation, settings: settings, role: options.role)
         if options.role == .restore {
             log.info("restore worker: it runs the jobs of the queues *.restores and no others")
+            do { try invocation.configuration.requireIdentityStore().check() } catch let failure as JobFailure {
+                log.error("identities cannot be used now; jobs that need one wait", ["error": .string(failure.message)])
+            }
         } else if assembly.programs.paths.isEmpty {
             log.info("REEVE_PROGRAMS is not set: this worker runs no kinds in other languages")
         } else {

@@ -46,7 +46,7 @@ extension Invocation {
         guard configuration[.role] != WorkerRole.restore.rawValue else { return self }
         let settings: [Setting] = [.identities, .identityCommand]
         let given = settings.compactMap { configuration.entry($0)?.source }
-        if !given.isEmpty {
+        if !given.isEmpty, path == ["worker"] {
             configuration.makeLog().warning(
                 "a plain worker holds no identities: what says where they are was dropped; leave it out of its configuration",
                 ["settings": .array(given.map(JSON.string))])

@@ -52,9 +52,7 @@ extension Command {
         }
         let restoring = DevRestoreWorker(fleet.environment, stop: signals.stop)
         defer { restoring.join() }
-        let identities = "REEVE_IDENTITIES"
-        let serving = try invocation.with(fleet.environment.filter { $0.0 != identities }, registry: registry)
-            .withoutIdentities()
+        let serving = try invocation.with(fleet.environment, registry: registry).withoutIdentities()
         try WorkerRun.serve(fleet.settings, WorkerOptions(region: "local", grace: .seconds(10)), serving, signals)
         return .done
     }

@@ -23,7 +23,7 @@ final class DevRestoreWorker: Sendable {
         if environment["REEVE_LOG"] == nil, isatty(2) == 1 { environment["REEVE_LOG"] = "text" }
         let given = environment
         DispatchQueue(label: "reeve.dev.restore").async(group: ended) {
-            let log = Log()
+            let log = Log(format: .json)
             do {
                 let end = try ChildProcess.run(
                     program: "/proc/self/exe", arguments: [Self.word], environment: given, stop: stop, grace: .seconds(12)

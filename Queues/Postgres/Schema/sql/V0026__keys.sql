@@ -30,12 +30,12 @@ CREATE UNIQUE INDEX tenant_key_current ON reeve.tenant_key (tenant_id) WHERE sta
 CREATE UNIQUE INDEX tenant_key_recipient ON reeve.tenant_key (recipient) WHERE NOT is_own;
 UPDATE reeve.tier SET features = features || '{own_key}' WHERE name = 'enterprise' AND 'own_key' <> ALL (features);
 
--- Whether a legal hold keeps the tenant's data. Without the table of holds nobody is held; any row of it that is not released holds.
-CREATE FUNCTION reeve.tenant_is_held(p_tenant uuid) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = reeve, pg_temp AS $$
+-- Whether a legal hold keeps the tenant's data readable. The holds are of a later migration: before it nobody is held.
+CREATE FUNCTION reeve.keys_are_held(p_tenant uuid) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = reeve, pg_temp AS $$
 DECLARE v_held boolean := false;
 BEGIN
-  IF to_regclass('reeve.tenant_hold') IS NOT NULL THEN
-    EXECUTE $hold$ SELECT EXISTS (SELECT FROM reeve.tenant_hold h WHERE h.tenant_id = $1 AND coalesce(to_jsonb(h) -> 'released_at', 'null') = 'null') $hold$ INTO v_held USING p_tenant;
+  IF to_regprocedure('reeve.tenant_is_held(uuid)') IS NOT NULL THEN
+    EXECUTE 'SELECT reeve.tenant_is_held($1)' INTO v_held USING p_tenant;
   END IF;
   RETURN v_held;
 END $$;
@@ -60,7 +60,7 @@ BEGIN
     RAISE EXCEPTION 'tenant "%" is archived', p_code USING ERRCODE = 'RV009', HINT = 'Its data is purged; nothing is encrypted for it any more.';
   END IF;
   IF p_own AND NOT EXISTS (SELECT FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = v_tenant AND ('own_key' = ANY (r.features) OR t.flags -> 'own_key' = 'true')) THEN
-    RAISE EXCEPTION 'tenant "%" may not bring its own recipient: its tier lacks the feature own_key', p_code USING ERRCODE = '42501',
+    RAISE EXCEPTION 'tenant "%" may not bring its own recipient: its tier lacks the feature own_key', p_code USING ERRCODE = 'RV020',
       HINT = 'Tiers that have it: ' || coalesce((SELECT string_agg(r.name, ', ' ORDER BY r.name) FROM reeve.tier r WHERE 'own_key' = ANY (r.features)), 'none');
   END IF;
   SELECT k.id INTO v_current FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND k.state = 'current';
@@ -110,8 +110,8 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $
 DECLARE v_tenant uuid := reeve.lock_keys(p_code); v_now timestamptz := reeve.clock(); v_ids uuid[];
 BEGIN
   IF p_reason IS NULL OR btrim(p_reason) = '' THEN RAISE EXCEPTION 'destroying a key needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for the audit.'; END IF;
-  IF reeve.tenant_is_held(v_tenant) THEN
-    RAISE EXCEPTION 'tenant "%" is under a legal hold', p_code USING ERRCODE = '42501', HINT = 'What is held must stay readable; see: reeve tenant show ' || p_code;
+  IF reeve.keys_are_held(v_tenant) THEN
+    RAISE EXCEPTION 'tenant "%" is under a legal hold', p_code USING ERRCODE = 'RV020', HINT = 'What is held must stay readable; see: reeve tenant show ' || p_code;
   END IF;
   PERFORM FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND (p_key IS NULL OR k.id = p_key) AND k.state <> 'destroyed';
   IF NOT FOUND THEN
@@ -119,7 +119,7 @@ BEGIN
   END IF;
   SELECT array_agg(k.id) INTO v_ids FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND (p_key IS NULL OR k.id = p_key) AND k.state <> 'destroyed' AND NOT k.is_own;
   IF v_ids IS NULL THEN
-    RAISE EXCEPTION 'tenant "%" brings its own recipient: only the tenant has the identity, and destroying it is the tenant''s act', p_code USING ERRCODE = '42501',
+    RAISE EXCEPTION 'tenant "%" brings its own recipient: only the tenant has the identity, and destroying it is the tenant''s act', p_code USING ERRCODE = 'RV020',
       HINT = 'To encrypt to another key from now on: reeve keys rotate ' || p_code;
   END IF;
   PERFORM reeve.audit(v_tenant, 'key.destroy', 'tenant ' || p_code, p_reason, jsonb_build_object('outcome', 'intent', 'keys', v_ids));
