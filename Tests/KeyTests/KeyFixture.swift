@@ -1,6 +1,6 @@
 import Crypto
 import Encryption
-import FoundationEssentials
+import Foundation
 import Glibc
 import JobKit
 import Postgres
