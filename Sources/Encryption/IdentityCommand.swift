@@ -20,7 +20,8 @@ public struct IdentityCommand: IdentityStore {
 
     /// Runs the program at an absolute path, for at most `limit`; of `environment` it gets what is listed above.
     public init(
-        _ program: String, environment: [String: String], supervisor: Supervisor = .current(), limit: Duration = .seconds(30)
+        _ program: String, environment: [String: String], supervisor: Supervisor = .current(),
+        limit: Duration = .seconds(30)
     ) {
         self.program = program
         self.supervisor = supervisor
@@ -116,7 +117,9 @@ public struct IdentityCommand: IdentityStore {
         guard !text.contains("AGE-SECRET-KEY") else {
             throw refusal("\(program) wrote an identity where the names of places belong; nothing of it was kept")
         }
-        return text.split(whereSeparator: \.isNewline).map { IdentityPlace(kind: Self.kind, place: String($0.prefix(500))) }
+        return text.split(whereSeparator: \.isNewline).map {
+            IdentityPlace(kind: Self.kind, place: String($0.prefix(500)))
+        }
     }
 
     private func refusal(_ message: String) -> JobFailure {

@@ -161,7 +161,8 @@ public struct IdentityFolder: IdentityStore {
 
     private func failure(_ action: String, _ path: String) -> JobFailure {
         JobFailure(
-            "identity_store", "cannot \(action) \(path): \(String(cString: strerror(errno)))", .retryAfter(.seconds(300)))
+            "identity_store", "cannot \(action) \(path): \(String(cString: strerror(errno)))",
+            .retryAfter(.seconds(300)))
     }
 
     private func refusal(_ message: String) -> JobFailure {

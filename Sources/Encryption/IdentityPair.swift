@@ -1,5 +1,5 @@
-import Glibc
 import FoundationEssentials
+import Glibc
 import JobKit
 public import Processes
 
@@ -28,7 +28,8 @@ public struct IdentityPair: Sendable {
         let said = try run("age-keygen", ["-y"], identity, supervisor, "the identity cannot be read")
         let recipients = said.split(whereSeparator: \.isNewline).filter { $0.hasPrefix("age1") }
         guard recipients.count == 1 else {
-            throw JobFailure("bad_identity", "the identity file must hold one identity, not \(recipients.count)", .giveUp)
+            throw JobFailure(
+                "bad_identity", "the identity file must hold one identity, not \(recipients.count)", .giveUp)
         }
         return String(recipients[0])
     }
@@ -40,7 +41,8 @@ public struct IdentityPair: Sendable {
         else {
             throw JobFailure("bad_recipient", "'\(recipient.prefix(80))' is not an age recipient: age1…", .giveUp)
         }
-        _ = try run("age", ["--encrypt", "--armor", "--recipient", recipient], nil, supervisor, "age refuses the recipient")
+        _ = try run(
+            "age", ["--encrypt", "--armor", "--recipient", recipient], nil, supervisor, "age refuses the recipient")
     }
 
     private static func run(
@@ -52,7 +54,8 @@ public struct IdentityPair: Sendable {
         }
         var bytes: [UInt8] = []
         let ended = try ChildProcess.run(
-            program: path, arguments: arguments, environment: ["PATH": "/usr/local/bin:/usr/bin:/bin"], supervisor: supervisor,
+            program: path, arguments: arguments, environment: ["PATH": "/usr/local/bin:/usr/bin:/bin"],
+            supervisor: supervisor,
             deadline: .now + .seconds(20), input: input
         ) { bytes.append(contentsOf: $0) }
         // What it says on standard error could quote what it was given.

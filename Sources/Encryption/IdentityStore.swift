@@ -30,7 +30,9 @@ public struct IdentityPlace: Sendable, Hashable, CustomStringConvertible {
     public var json: JSON { ["kind": .string(kind), "host": .string(host), "place": .string(place)] }
 
     /// `host:/path`, or the command's words.
-    public var description: String { kind == IdentityFolder.kind ? "\(host):\(place)" : "\(place) (by a command on \(host))" }
+    public var description: String {
+        kind == IdentityFolder.kind ? "\(host):\(place)" : "\(place) (by a command on \(host))"
+    }
 
     /// The name of this host.
     public static let thisHost: String = {
@@ -79,6 +81,7 @@ public struct NoIdentities: IdentitySource {
     /// Always throws: the job belongs to a restore worker.
     public func withIdentity<T>(_ keyID: UUID, of tenant: Tenant, _ body: (String) throws -> T) throws -> T {
         throw JobFailure(
-            "no_identities", "this worker holds no identities; run: reeve worker --role restore", .retryAfter(.seconds(60)))
+            "no_identities", "this worker holds no identities; run: reeve worker --role restore",
+            .retryAfter(.seconds(60)))
     }
 }

@@ -31,7 +31,8 @@ struct WorkerAssembly {
         let storage: any ObjectStore = folder ?? NoStore()
         let identities: any IdentitySource =
             role == .restore
-            ? TenantIdentities(control: control, store: try invocation.configuration.requireIdentityStore()) : NoIdentities()
+            ? TenantIdentities(control: control, store: try invocation.configuration.requireIdentityStore())
+            : NoIdentities()
         programs = role == .restore ? ProgramFolders([]) : try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.assembling(

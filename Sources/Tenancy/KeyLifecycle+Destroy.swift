@@ -21,7 +21,8 @@ public struct KeyDestruction: Sendable {
     public var json: JSON {
         [
             "key": .string(key.uuidString.lowercased()), "gone": .array(gone.map(JSON.string)),
-            "unseen": .array(unseen.map(JSON.string)), "escrow": .array(escrow.map(JSON.string)), "destroyed": .bool(isRecorded),
+            "unseen": .array(unseen.map(JSON.string)), "escrow": .array(escrow.map(JSON.string)),
+            "destroyed": .bool(isRecorded),
         ]
     }
 }
@@ -52,7 +53,8 @@ extension KeyLifecycle {
                 let removed = try store.destroy(id, of: tenant.id)
                 let left = try store.list(id, of: tenant.id)
                 let known = Set(recorded + before + removed)
-                let unseen = known.filter { !isGone($0, removed: removed, left: left) } + left.filter { !known.contains($0) }
+                let unseen =
+                    known.filter { !isGone($0, removed: removed, left: left) } + left.filter { !known.contains($0) }
                 ended.append(
                     try record(
                         id, gone: known.subtracting(unseen).map(\.description).sorted(),
@@ -109,7 +111,8 @@ extension KeyLifecycle {
     }
 
     private func record(
-        _ id: UUID, gone: [String], unseen: [String], escrow: [String], accepting: Bool, _ tenant: TenantRecord, _ reason: String
+        _ id: UUID, gone: [String], unseen: [String], escrow: [String], accepting: Bool, _ tenant: TenantRecord,
+        _ reason: String
     ) throws -> KeyDestruction {
         let isDestroyed = unseen.isEmpty || accepting
         let ended = KeyDestruction(key: id, escrow: escrow, gone: gone, unseen: unseen, isRecorded: isDestroyed)
@@ -117,7 +120,8 @@ extension KeyLifecycle {
             if isDestroyed {
                 try connection.execute("SELECT reeve.finish_destroy($1::uuid, $2::jsonb)", [id, ended.json])
             } else {
-                let detail = ended.json.object.map { JSON.object($0.merging(["outcome": "unfinished"]) { $1 }) } ?? ended.json
+                let detail =
+                    ended.json.object.map { JSON.object($0.merging(["outcome": "unfinished"]) { $1 }) } ?? ended.json
                 try registry.audit(
                     connection, tenant.id, "key.destroy", "key \(id.uuidString.lowercased())", reason, detail)
             }

@@ -70,7 +70,8 @@ public struct KeyLifecycle: Sendable {
                     [id, JSON.array(places.filter { !destinations.contains($0) }.map(\.json))])
             }
         } catch {
-            try failed(request.rotates ? "key.rotate" : "key.create", tenant, "key \(id.uuidString.lowercased())", error)
+            try failed(
+                request.rotates ? "key.rotate" : "key.create", tenant, "key \(id.uuidString.lowercased())", error)
         }
         return id
     }
@@ -80,7 +81,9 @@ public struct KeyLifecycle: Sendable {
     public func ensure(_ code: String) throws -> UUID? {
         let hasKey = try registry.directory.control.withConnection {
             try $0.execute(
-                "SELECT EXISTS (SELECT FROM reeve.key_list WHERE tenant_code = $1::text AND state = 'current')", [code])[0]
+                "SELECT EXISTS (SELECT FROM reeve.key_list WHERE tenant_code = $1::text AND state = 'current')", [code])[
+                    0
+                ]
                 .bool(0)
         }
         return hasKey ? nil : try create(Request(code: code))
@@ -103,7 +106,8 @@ public struct KeyLifecycle: Sendable {
     func requireStore() throws -> any IdentityStore {
         if let store { return store }
         throw TenancyError(
-            .invalid, "there is nowhere to keep identities: set REEVE_IDENTITIES to a folder, or REEVE_IDENTITY_COMMAND")
+            .invalid, "there is nowhere to keep identities: set REEVE_IDENTITIES to a folder, or REEVE_IDENTITY_COMMAND"
+        )
     }
 
     /// Records the outcome of an intent, and throws the error that it was.

@@ -19,7 +19,8 @@ public struct TenantKeys: RecipientSource {
         }
         guard let row = rows.first else {
             throw JobFailure(
-                "backup_no_key", "tenant \(tenant.code) has no key to encrypt to; run: reeve keys create \(tenant.code)",
+                "backup_no_key",
+                "tenant \(tenant.code) has no key to encrypt to; run: reeve keys create \(tenant.code)",
                 .retryAfter(.seconds(300)))
         }
         return TenantRecipients(
@@ -51,10 +52,12 @@ public struct TenantIdentities: IdentitySource {
         }
         if try row.bool(0) {
             throw JobFailure(
-                "key_is_tenants", "tenant \(tenant.code) brings its own recipient: only the tenant can decrypt this", .giveUp)
+                "key_is_tenants", "tenant \(tenant.code) brings its own recipient: only the tenant can decrypt this",
+                .giveUp)
         }
         if try row.bool(1) || row.bool(2) {
-            throw JobFailure("key_destroyed", "key \(name) was destroyed: what it encrypted cannot be read any more", .giveUp)
+            throw JobFailure(
+                "key_destroyed", "key \(name) was destroyed: what it encrypted cannot be read any more", .giveUp)
         }
         return try body(try store.fetch(keyID, of: tenant.id))
     }

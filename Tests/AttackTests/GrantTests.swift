@@ -20,7 +20,8 @@ struct GrantTests {
         "reeve_approver": "actor is_operator", "reeve_viewer": "actor is_operator",
     ]
 
-    private static let views = "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
+    private static let views =
+        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
 
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [

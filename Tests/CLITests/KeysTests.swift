@@ -26,7 +26,9 @@ import Testing
 
     private static let stranger = "age1m26g89hv4j2geptcpaf8n4n7jxpkwh694de8jtzmr3fcp84elfmq074yuc"
 
-    @Test("a key is made, shown, replaced and destroyed; destroying says what it would do, what it did, and what it cannot know")
+    @Test(
+        "a key is made, shown, replaced and destroyed; destroying says what it would do, what it did, and what it cannot know"
+    )
     func life() throws {
         let made = try run(["keys", "create", "acme", "--json"])
         let key = try #require(try made.json["key"]?.string, "\(made)")
@@ -38,7 +40,9 @@ import Testing
         #expect(shown.out.contains("\(folder)/identities/") && shown.out.contains("yearly"), "\(shown)")
         for words in [[], ["--confirm", "birch"]] {
             let asked = try run(["keys", "destroy", "acme", "--reason", "x"] + words)
-            #expect(asked.code == 4 && asked.err.contains("2 keys of acme") && asked.err.contains("--confirm acme"), "\(asked)")
+            #expect(
+                asked.code == 4 && asked.err.contains("2 keys of acme") && asked.err.contains("--confirm acme"),
+                "\(asked)")
         }
         let unreasoned = try run(["keys", "destroy", "acme", "--confirm", "acme"])
         #expect(unreasoned.code == 2 && unreasoned.err.contains("needs a reason"), "\(unreasoned)")
@@ -46,7 +50,9 @@ import Testing
         #expect(one.code == 0 && one.out.contains("gone") && one.out.contains("\(key).txt"), "\(one)")
         #expect(one.out.contains("Not known here: copies that anything but reeve made"))
         let all = try run(["keys", "destroy", "acme", "--confirm", "acme", "--reason", "x", "--json"]).json
-        #expect(all["keys"]?.array?.count == 1 && all["keys"]?.array?.first?["destroyed"] == true && all["not_known"] != nil)
+        #expect(
+            all["keys"]?.array?.count == 1 && all["keys"]?.array?.first?["destroyed"] == true && all["not_known"] != nil
+        )
         let again = try run(["keys", "destroy", "acme", "--confirm", "acme", "--reason", "x"])
         #expect(again.code == 3 && again.err.contains("reeve keys list acme"), "\(again)")
         #expect(try run(["keys", "list", "acme", "--json"]).json.array == [])
@@ -98,6 +104,7 @@ import Testing
         let made = try run(["keys", "rotate", "birch", "--escrow"], ["REEVE_ESCROW_RECIPIENTS": Self.stranger])
         #expect(made.code == 0 && made.err.contains("escrow"), "\(made)")
         let destroyed = try run(["keys", "destroy", "birch", "--confirm", "birch", "--reason", "x"])
-        #expect(destroyed.code == 0 && destroyed.out.contains("escrow  \(Self.stranger) can still read"), "\(destroyed)")
+        #expect(
+            destroyed.code == 0 && destroyed.out.contains("escrow  \(Self.stranger) can still read"), "\(destroyed)")
     }
 }

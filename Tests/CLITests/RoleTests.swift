@@ -69,7 +69,9 @@ import Testing
         String(decoding: bytes, as: UTF8.self).contains(text)
     }
 
-    @Test("a plain worker drops what says where identities are, from its environment and memory, and never claims what needs one")
+    @Test(
+        "a plain worker drops what says where identities are, from its environment and memory, and never claims what needs one"
+    )
     func plain() throws {
         let identities = "\(folder)/identities-CANARY"
         let made = try ReeveRun(
@@ -84,7 +86,8 @@ import Testing
         #expect(
             try value("SELECT w.pools ? 'restore' FROM reeve.worker w WHERE w.state = 'alive'") == "f")
         let shown = try environ()
-        #expect(contains(shown, "CANARY=kept") && !contains(shown, "identities-CANARY") && !contains(shown, "vault-CANARY"))
+        #expect(
+            contains(shown, "CANARY=kept") && !contains(shown, "identities-CANARY") && !contains(shown, "vault-CANARY"))
         #expect(!contains(shown, "REEVE_IDENTIT"))
         // Its memory holds no identity, and no key of age at all.
         let pid = try #require(try value("SELECT pid FROM reeve.worker WHERE state = 'alive'").flatMap { Int($0) })
@@ -101,7 +104,8 @@ import Testing
     func restore() throws {
         let needed = try value("SELECT reeve.enqueue('acme.restores', 'prove')")
         let other = try value("SELECT reeve.enqueue('acme.reports', 'idle')")
-        let worker = try start(["--role", "restore"], ["REEVE_IDENTITIES": "\(folder)/identities", "REEVE_PROGRAMS": "/opt"])
+        let worker = try start(
+            ["--role", "restore"], ["REEVE_IDENTITIES": "\(folder)/identities", "REEVE_PROGRAMS": "/opt"])
         #expect(try eventually { try value("SELECT reeve.job($1::bigint) ->> 'state'", [needed]) != "available" })
         #expect(try value("SELECT pools FROM reeve.worker WHERE state = 'alive'") == #"{"restore": 2}"#)
         #expect(try value("SELECT reeve.job($1::bigint) ->> 'state'", [other]) == "available")

@@ -49,7 +49,9 @@ struct IdentityCommandTests {
         #expect(names.subtracting(["PWD", "OLDPWD", "SHLVL", "_"]) == ["PATH"])
     }
 
-    @Test("a program that fails, hangs, leaks or can be changed by others is refused with the reason and without the identity")
+    @Test(
+        "a program that fails, hangs, leaks or can be changed by others is refused with the reason and without the identity"
+    )
     func faults() throws {
         let failing = try fixture.command("cat >/dev/null; echo 'vault is sealed' >&2; exit 75")
         let sealed = try failure { _ = try failing.fetch(key, of: tenant) }
@@ -68,6 +70,8 @@ struct IdentityCommandTests {
         #expect(try failure { _ = try silent.fetch(key, of: tenant) }?.code == "identity_missing")
         chmod("\(fixture.root)/store", 0o777)
         #expect(try failure { try silent.check() }?.message.contains("changed by others") == true)
-        #expect(try failure { try IdentityCommand("vault store", environment: [:]).check() }?.message.contains("absolute") == true)
+        #expect(
+            try failure { try IdentityCommand("vault store", environment: [:]).check() }?.message.contains("absolute")
+                == true)
     }
 }

@@ -57,7 +57,8 @@ final class KeyFixture {
         return IdentityCommand(
             "\(repository)/deploy/examples/identity-vault",
             environment: [
-                "PATH": "/usr/bin:/bin", "REEVE_IDENTITY_VAULT": "\(root)/\(name)", "REEVE_IDENTITY_WRAPPING_KEY": wrapping,
+                "PATH": "/usr/bin:/bin", "REEVE_IDENTITY_VAULT": "\(root)/\(name)",
+                "REEVE_IDENTITY_WRAPPING_KEY": wrapping,
                 "REEVE_DATABASE_URL": "CANARY",
             ], supervisor: BuiltProducts.supervisor)
     }
@@ -97,7 +98,8 @@ final class KeyFixture {
     private func age(_ arguments: [String], _ input: String) throws -> (Bool, String) {
         var bytes: [UInt8] = []
         let ended = try ChildProcess.run(
-            program: "age", arguments: arguments, environment: ["PATH": "/usr/bin:/bin"], supervisor: BuiltProducts.supervisor,
+            program: "age", arguments: arguments, environment: ["PATH": "/usr/bin:/bin"],
+            supervisor: BuiltProducts.supervisor,
             input: input
         ) { bytes.append(contentsOf: $0) }
         return (ended.exit == .exited(0), String(decoding: bytes, as: UTF8.self))

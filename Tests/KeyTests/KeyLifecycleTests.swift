@@ -27,10 +27,13 @@ struct KeyLifecycleTests {
         do {
             try body()
             return nil
-        } catch let error as PostgresError { return error.sqlState } catch { return (error as? JobFailure)?.code ?? "\(error)" }
+        } catch let error as PostgresError { return error.sqlState } catch {
+            return (error as? JobFailure)?.code ?? "\(error)"
+        }
     }
 
-    private func create(_ code: String, rotates: Bool = false, own: String? = nil, escrow: [String] = []) throws -> UUID {
+    private func create(_ code: String, rotates: Bool = false, own: String? = nil, escrow: [String] = []) throws -> UUID
+    {
         var request = KeyLifecycle.Request(code: code)
         request.rotates = rotates
         request.ownRecipient = own
@@ -44,7 +47,9 @@ struct KeyLifecycleTests {
         ).map { try $0.optionalText(0) }
     }
 
-    @Test("what is encrypted to a tenant is opened by its identity, before and after a rotation, and by no other tenant's")
+    @Test(
+        "what is encrypted to a tenant is opened by its identity, before and after a rotation, and by no other tenant's"
+    )
     func rotation() throws {
         let first = try create("acme")
         let old = try recipients("acme")
@@ -59,7 +64,9 @@ struct KeyLifecycleTests {
         #expect(failure { try identity(first, "birch") { _ in } } == "key_unknown")
         #expect(failure { try identity(UUID(), "acme") { _ in } } == "key_unknown")
         #expect(failure { _ = try create("birch-2") } != nil)
-        #expect(try audit("key.create") == ["intent", "done", "intent", "done"] && audit("key.rotate") == ["intent", "done"])
+        #expect(
+            try audit("key.create") == ["intent", "done", "intent", "done"]
+                && audit("key.rotate") == ["intent", "done"])
     }
 
     @Test("a tenant without a key has no recipients, and the failure names the command that makes one")
@@ -73,7 +80,9 @@ struct KeyLifecycleTests {
         }
     }
 
-    @Test("crypto-shredding: with the key destroyed nothing in the fleet opens the backup; a copy made elsewhere does, and is not known")
+    @Test(
+        "crypto-shredding: with the key destroyed nothing in the fleet opens the backup; a copy made elsewhere does, and is not known"
+    )
     func shredding() throws {
         let key = try create("acme")
         let sealed = try fixture.encrypt("every row of acme", to: recipients("acme").recipients)
@@ -106,14 +115,17 @@ struct KeyLifecycleTests {
         #expect(failure { _ = try fixture.lifecycle.destroy("acme", reason: "again") } == "RV011")
     }
 
-    @Test("a key with places that cannot be seen from here stays retired until they are gone or accepted, and is lent no more")
+    @Test(
+        "a key with places that cannot be seen from here stays retired until they are gone or accepted, and is lent no more"
+    )
     func unseen() throws {
         let key = try create("acme")
         let elsewhere = IdentityPlace(kind: "folder", host: "another", place: "/srv/identities/x.txt")
         _ = try fixture.connection.execute(
             "UPDATE reeve.tenant_key SET places = places || $1::jsonb", [JSON.array([elsewhere.json])])
         let first = try fixture.lifecycle.destroy("acme", reason: "x")
-        #expect(!first[0].isRecorded && first[0].unseen == ["another:/srv/identities/x.txt"] && first[0].gone.count == 1)
+        #expect(
+            !first[0].isRecorded && first[0].unseen == ["another:/srv/identities/x.txt"] && first[0].gone.count == 1)
         #expect(failure { try identity(key, "acme") { _ in } } == "key_destroyed")
         #expect(failure { _ = try recipients("acme") } == "backup_no_key")
         let second = try fixture.lifecycle.destroy("acme", reason: "x", acceptingUnseen: true)
@@ -140,7 +152,9 @@ struct KeyLifecycleTests {
         #expect(!ended[0].isRecorded && ended[0].unseen.contains { $0.hasPrefix("vault entry 7") })
     }
 
-    @Test("a tenant's own recipient is registered where the tier allows it; there is no identity to lend and none to destroy")
+    @Test(
+        "a tenant's own recipient is registered where the tier allows it; there is no identity to lend and none to destroy"
+    )
     func own() throws {
         let pair = try IdentityPair(supervisor: BuiltProducts.supervisor)
         #expect(failure { _ = try create("birch", own: pair.recipient) } == "RV020")
@@ -198,7 +212,9 @@ struct KeyLifecycleTests {
         #expect(try row.text(0) == "pending" && row.int(1) == 1)
         #expect(try audit("key.create") == ["intent", "failed"])
         let lying = try fixture.command("[ $1 = fetch ] && exec age-keygen; [ $1 = store ] && cat >/dev/null; exit 0")
-        #expect(failure { _ = try fixture.lifecycle(lying).create(.init(code: "acme")) }?.contains("another identity") == true)
+        #expect(
+            failure { _ = try fixture.lifecycle(lying).create(.init(code: "acme")) }?.contains("another identity")
+                == true)
         #expect(failure { _ = try recipients("acme") } == "backup_no_key")
         #expect(failure { _ = try create("acme") } == nil)
     }
@@ -212,7 +228,9 @@ struct KeyLifecycleTests {
                 "SELECT reeve.begin_key($1::text, $2::uuid, $3::text, false, '{}', '[]', false)", [code, id, recipient])
         }
         let ids = try fixture.connection.execute("SELECT id FROM reeve.tenant_key").map { try $0.uuid(0) }
-        let results = ids.map { id in failure { _ = try fixture.connection.execute("SELECT reeve.activate_key($1::uuid)", [id]) } }
+        let results = ids.map { id in
+            failure { _ = try fixture.connection.execute("SELECT reeve.activate_key($1::uuid)", [id]) }
+        }
         #expect(results == [nil, "RV012"])
         #expect(try recipients("acme").keyID == ids[0])
     }

@@ -33,7 +33,9 @@ struct RestorePoolTests {
         } catch { return error.sqlState }
     }
 
-    @Test("a claim of any tier's pool never gets a job of the queue restores, a claim of the pool restore gets nothing else")
+    @Test(
+        "a claim of any tier's pool never gets a job of the queue restores, a claim of the pool restore gets nothing else"
+    )
     func claims() throws {
         let needed = try [prove(), prove("globex"), prove("initech")]
         let plain = try control.enqueue()
@@ -49,7 +51,8 @@ struct RestorePoolTests {
         let id = try prove()
         let first = try #require(control.claim(worker, "restore").first)
         #expect(try control.settle(first, "retry", ["delay_ms": 0, "error": "x"]).isEmpty)
-        _ = try control.value("UPDATE reeve.job SET run_at = reeve.clock() - interval '1 s' WHERE id = $1::bigint", [id])
+        _ = try control.value(
+            "UPDATE reeve.job SET run_at = reeve.clock() - interval '1 s' WHERE id = $1::bigint", [id])
         _ = try control.value("SELECT reeve.promote(1000)")
         #expect(try pool(of: id) == "restore")
         #expect(try control.claim(worker, "restore").map(\.id) == [id])
@@ -90,7 +93,8 @@ struct RestorePoolTests {
 
     @Test("no tier can take the pool's name")
     func tierName() throws {
-        let add = "INSERT INTO reeve.tier SELECT 'restore', concurrency, backlog_limit, 7, 1, 10, 14, features, 1 FROM reeve.tier WHERE name = 'starter'"
+        let add =
+            "INSERT INTO reeve.tier SELECT 'restore', concurrency, backlog_limit, 7, 1, 10, 14, features, 1 FROM reeve.tier WHERE name = 'starter'"
         #expect(try state(add) == "23514")
         #expect(try state("UPDATE reeve.tier SET name = 'restore' WHERE name = 'starter'") == "23514")
     }
@@ -123,12 +127,14 @@ struct RestorePoolTests {
         try control.enqueue()
         func slots(_ pool: String) throws -> String? {
             try control.value(
-                "SELECT concat_ws(',', ready, running, desired_slots) FROM reeve.autoscale WHERE tier = $1::text", [pool])
+                "SELECT concat_ws(',', ready, running, desired_slots) FROM reeve.autoscale WHERE tier = $1::text",
+                [pool])
         }
         #expect(try slots("restore") == "1,1,2" && slots("starter") == "1,0,1")
         _ = try control.value("SELECT reeve.tend_backlog('5 s')")
         let waiting = try control.value(
-            "SELECT waiting FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id WHERE t.code = 'acme'")
+            "SELECT waiting FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id WHERE t.code = 'acme'"
+        )
         #expect(waiting == "2")
     }
 }

@@ -38,7 +38,8 @@ struct WorkerTests {
         #expect(source.ends(id).isEmpty)
     }
 
-    @Test("a plain worker never looks into the restore pool, even if a tier is called so; a restore worker into no other")
+    @Test(
+        "a plain worker never looks into the restore pool, even if a tier is called so; a restore worker into no other")
     func roles() {
         let (needed, other) = (tenant("acme", tier: "restore"), tenant("globex"))
         let source = MemoryJobSource(tiers: ["starter", "restore"], tenants: [needed, other])

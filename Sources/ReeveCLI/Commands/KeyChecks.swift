@@ -74,11 +74,14 @@ extension Doctor {
         if absent.isEmpty {
             report("age", .ok, ChildProcess.find("age") ?? "")
         } else {
-            report("age", .fail, "\(absent.joined(separator: " and ")) is missing; backups need it", "run: apt-get install age")
+            report(
+                "age", .fail, "\(absent.joined(separator: " and ")) is missing; backups need it",
+                "run: apt-get install age")
         }
         do {
             guard let store = try invocation.configuration.identityStore() else {
-                return report("identities", .ok, "none are held here, as it should be unless this is a restore worker's host")
+                return report(
+                    "identities", .ok, "none are held here, as it should be unless this is a restore worker's host")
             }
             try store.check()
             report("identities", .ok, store.summary)

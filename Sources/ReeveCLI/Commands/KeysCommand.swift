@@ -20,10 +20,13 @@ extension Command {
             Each tenant has an age key pair. Workers know the recipient and encrypt to it; the identity is kept in the folder
             REEVE_IDENTITIES or by the program REEVE_IDENTITY_COMMAND, and only restore workers fetch it.
             """,
-        examples: ["reeve keys create acme", "reeve keys list", "reeve keys destroy acme --confirm acme --reason 'ticket 7'"],
+        examples: [
+            "reeve keys create acme", "reeve keys list", "reeve keys destroy acme --confirm acme --reason 'ticket 7'",
+        ],
         subcommands: [
             Command(
-                "create", "make a tenant's first key, or register its own recipient", arguments: [code], options: making,
+                "create", "make a tenant's first key, or register its own recipient", arguments: [code],
+                options: making,
                 examples: ["reeve keys create acme", "reeve keys create acme --recipient age1… --own"]
             ) { try make($0, rotates: false) },
             Command(
@@ -33,7 +36,8 @@ extension Command {
             keysDestroy,
             Command(
                 "list", "list the keys", arguments: [CommandArgument("CODE", "of this tenant only", optional: true)],
-                options: [.flag("all", "destroyed ones too")], examples: ["reeve keys list", "reeve keys list acme --all"]
+                options: [.flag("all", "destroyed ones too")],
+                examples: ["reeve keys list", "reeve keys list acme --all"]
             ) { invocation in
                 let code = invocation.optionalArgument("CODE")
                 let keys = try invocation.objects(
@@ -51,7 +55,8 @@ extension Command {
                 return .done
             },
             Command(
-                "show", "show a tenant's keys, where their identities were written, and what needs them", arguments: [code],
+                "show", "show a tenant's keys, where their identities were written, and what needs them",
+                arguments: [code],
                 examples: ["reeve keys show acme"]
             ) { try show($0) },
         ])
@@ -63,13 +68,15 @@ extension Command {
         request.ownRecipient = invocation.string("recipient")
         guard (request.ownRecipient != nil) == invocation.flag("own") else {
             throw CommandError(
-                .usage, "--recipient and --own go together: of a recipient made elsewhere only the tenant has the identity",
+                .usage,
+                "--recipient and --own go together: of a recipient made elsewhere only the tenant has the identity",
                 hint: "without both a key pair is made here")
         }
         if invocation.flag("escrow") {
             request.escrow = invocation.configuration.escrow
             guard !request.escrow.isEmpty else {
-                throw CommandError(.usage, "no escrow is configured", hint: "set REEVE_ESCROW_RECIPIENTS to age recipients")
+                throw CommandError(
+                    .usage, "no escrow is configured", hint: "set REEVE_ESCROW_RECIPIENTS to age recipients")
             }
         }
         let id = try invocation.withKeys { try $0.create(request) }

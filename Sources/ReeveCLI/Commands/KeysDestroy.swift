@@ -35,7 +35,8 @@ extension Command {
         }
         let ended = try invocation.withKeys {
             try $0.destroy(
-                code, key: key, reason: invocation.string("reason") ?? "", acceptingUnseen: invocation.flag("accept-unseen"))
+                code, key: key, reason: invocation.string("reason") ?? "",
+                acceptingUnseen: invocation.flag("accept-unseen"))
         }
         report(ended, invocation)
         if ended.contains(where: { !$0.isRecorded }) {
@@ -68,7 +69,8 @@ extension Command {
             return output.line(JSON.object(["keys": .array(ended.map(\.json)), "not_known": .string(limits)]).text)
         }
         for key in ended {
-            output.line("key \(key.key.uuidString.lowercased()) is \(key.isRecorded ? "destroyed" : "retired, not destroyed")")
+            output.line(
+                "key \(key.key.uuidString.lowercased()) is \(key.isRecorded ? "destroyed" : "retired, not destroyed")")
             for place in key.gone { output.line("  gone    \(place)") }
             for place in key.unseen { output.line("  unseen  \(place)") }
             for recipient in key.escrow { output.line("  escrow  \(recipient) can still read all of it") }

@@ -47,7 +47,8 @@ enum KindAdd {
         }
         guard queue != "restores" else {
             throw CommandError(
-                .usage, "restore workers, which hold the tenants' identities, run no programs", hint: "choose another queue")
+                .usage, "restore workers, which hold the tenants' identities, run no programs",
+                hint: "choose another queue")
         }
         let timeout = invocation.duration("timeout") ?? .seconds(600)
         guard timeout > .zero else { throw CommandError(.usage, "--timeout must be more than nothing") }

@@ -69,7 +69,8 @@ extension Command {
     static func ensureKey(_ code: String, _ registry: TenantRegistry, _ invocation: Invocation) throws {
         guard let store = try invocation.configuration.identityStore() else {
             return invocation.output.message(
-                "note: \(code) has no key, which its backups need; make it where identities are kept: reeve keys create \(code)")
+                "note: \(code) has no key, which its backups need; make it where identities are kept: reeve keys create \(code)"
+            )
         }
         do {
             try KeyLifecycle(registry: registry, store: store).ensure(code)

@@ -10,7 +10,8 @@ import WorkerEngine
 /// `reeve worker`: claims and runs jobs until a signal ends it.
 enum WorkerRun {
     static let options: [CommandOption] = [
-        .setting(.role), .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS), .setting(.storage),
+        .setting(.role), .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS),
+        .setting(.storage),
         .setting(.keyFile),
         .setting(.programs), .setting(.log), .setting(.logLevel),
         CommandOption(

@@ -11,7 +11,8 @@ extension Configuration {
         if let command = self[.identityCommand] {
             if self[.identities] != nil {
                 throw CommandError(
-                    .usage, "both REEVE_IDENTITIES and REEVE_IDENTITY_COMMAND are set", hint: "identities are kept in one of them")
+                    .usage, "both REEVE_IDENTITIES and REEVE_IDENTITY_COMMAND are set",
+                    hint: "identities are kept in one of them")
             }
             return IdentityCommand(command, environment: Environment.current, supervisor: supervisor)
         }
@@ -23,7 +24,9 @@ extension Configuration {
         guard let store = try identityStore() else {
             throw CommandError(
                 .usage, "nothing says where tenants' identities are kept",
-                hint: "set REEVE_IDENTITIES to a folder that only this user can read, or REEVE_IDENTITY_COMMAND to a program")
+                hint:
+                    "set REEVE_IDENTITIES to a folder that only this user can read, or REEVE_IDENTITY_COMMAND to a program"
+            )
         }
         return store
     }

@@ -45,7 +45,8 @@ public struct Setting: Sendable, Equatable {
         "identities", "FOLDER", "the folder of tenants' identities (private keys); for restore workers and reeve keys")
     /// A program that keeps tenants' identities.
     public static let identityCommand = Setting(
-        "identity_command", "PROGRAM", "a program that keeps tenants' identities instead: an absolute path, no arguments")
+        "identity_command", "PROGRAM",
+        "a program that keeps tenants' identities instead: an absolute path, no arguments")
     /// Whose recipients an escrow adds.
     public static let escrowRecipients = Setting(
         "escrow_recipients", "RECIPIENTS", "age recipients that reeve keys --escrow adds to a tenant's: age1…,age1…")
@@ -82,7 +83,8 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools, queues, tiers, maxRSS, programs, template, log,
+        databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
+        queues, tiers, maxRSS, programs, template, log,
         logLevel, smtpURL,
     ]
 }

@@ -26,7 +26,8 @@ final class DevRestoreWorker: Sendable {
             let log = Log(format: .json)
             do {
                 let end = try ChildProcess.run(
-                    program: "/proc/self/exe", arguments: [Self.word], environment: given, stop: stop, grace: .seconds(12)
+                    program: "/proc/self/exe", arguments: [Self.word], environment: given, stop: stop,
+                    grace: .seconds(12)
                 ) { _ = write(2, $0.baseAddress, $0.count) }
                 log.error("the restore worker ended", ["status": .string(end.exit.description)])
             } catch is Stopped {
