@@ -32,12 +32,9 @@ UPDATE reeve.tier SET features = features || '{own_key}' WHERE name = 'enterpris
 
 -- Whether a legal hold keeps the tenant's data readable. The holds are of a later migration: before it nobody is held.
 CREATE FUNCTION reeve.keys_are_held(p_tenant uuid) RETURNS boolean LANGUAGE plpgsql STABLE SET search_path = reeve, pg_temp AS $$
-DECLARE v_held boolean := false;
 BEGIN
-  IF to_regprocedure('reeve.tenant_is_held(uuid)') IS NOT NULL THEN
-    EXECUTE 'SELECT reeve.tenant_is_held($1)' INTO v_held USING p_tenant;
-  END IF;
-  RETURN v_held;
+  IF to_regprocedure('reeve.tenant_is_held(uuid)') IS NULL THEN RETURN false; END IF;
+  RETURN reeve.tenant_is_held(p_tenant);
 END $$;
 
 -- The tenant whose keys are to change, locked against others that would change them.
