@@ -1852,14 +1852,11 @@ ALTER FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) OWNER TO reeve_owner;
 CREATE FUNCTION reeve.keys_are_held(p_tenant uuid) RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_held boolean := false;
+    AS $$
 BEGIN
-  IF to_regprocedure('reeve.tenant_is_held(uuid)') IS NOT NULL THEN
-    EXECUTE 'SELECT reeve.tenant_is_held($1)' INTO v_held USING p_tenant;
-  END IF;
-  RETURN v_held;
-END $_$;
+  IF to_regprocedure('reeve.tenant_is_held(uuid)') IS NULL THEN RETURN false; END IF;
+  RETURN reeve.tenant_is_held(p_tenant);
+END $$;
 
 ALTER FUNCTION reeve.keys_are_held(p_tenant uuid) OWNER TO reeve_owner;
 
