@@ -50,7 +50,9 @@ let package = Package(
         library(
             "PostgresQueue", "Queues/Postgres/Source", ["CSchema", "Postgres", "WorkerEngine", "JobKit"]),
 
-        library("Benchmarks", "Sources/Benchmarks", ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue"]),
+        library(
+            "Benchmarks", "Sources/Benchmarks",
+            ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption", "Processes"]),
 
         // One target for each kind of job.
         library(

@@ -84,7 +84,8 @@ public struct BackupJob: Job {
         }
         let journal = ObjectJournal()
         let target = BackupTarget(
-            placement: try stores.placement(of: context.tenant), recipients: try recipients.recipients(of: context.tenant),
+            placement: try stores.placement(of: context.tenant),
+            recipients: try recipients.recipients(of: context.tenant),
             age: tools.age, attempt: context.attempt.leaseID, journal: journal)
         let keptFor = try rules.retention(context.tenant)
         var artifacts: [Artifact] = []
@@ -114,6 +115,12 @@ public struct BackupJob: Job {
             ),
         ]
         return .finished(JobResult(summary: summary, artifacts: artifacts))
+    }
+
+    /// What all objects of a backup take, by its manifest.
+    private static func storedBytes(_ manifest: JSON) -> Int64 {
+        let objects = (manifest["objects"]?.array ?? []) + [manifest["reference"] ?? .null]
+        return objects.reduce(0) { $0 + ($1["bytes"]?.int ?? 0) }
     }
 
     private func giveBack(_ store: BackupStore, _ context: JobContext) {

@@ -32,8 +32,9 @@ struct WorkerAssembly {
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: SingleStore(storage), recipients: NoRecipients(), control: control,
-                splitAbove: try invocation.configuration.backupSplit()))
-            .finding { try catalog.job($0) }
+                splitAbove: try invocation.configuration.backupSplit())
+        )
+        .finding { try catalog.job($0) }
     }
 
     /// Removes what attempts left unfinished in storage whose worker died: nobody has written to it for a day. In the background,

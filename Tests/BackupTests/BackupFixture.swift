@@ -13,6 +13,7 @@ import Synchronization
 /// A database with tenants in it, made from the demo's template, and a way to back them up.
 final class BackupFixture: BackupAccess {
     let folder = ScratchFolder()
+    let server: EmbeddedPostgres
     let database: ConnectionSettings
     let storage: FolderStore
     let keys = TestKeys()
@@ -29,8 +30,9 @@ final class BackupFixture: BackupAccess {
     private static let counter = Mutex(0)
     let prefix = "t\(BackupFixture.counter.withLock { $0 += 1; return $0 })_"
 
-    init() throws {
-        database = try TestServer.freshDatabase()
+    init(_ server: EmbeddedPostgres = TestServer.shared) throws {
+        self.server = server
+        database = try TestServer.freshDatabase(server)
         storage = FolderStore(root: folder.path + "/objects")
         try admin { try $0.executeScript(Self.template("reference")) }
     }
@@ -81,7 +83,7 @@ final class BackupFixture: BackupAccess {
         let user = login(code)
         var settings = database
         if isolation == .database {
-            settings = try TestServer.freshDatabase()
+            settings = try TestServer.freshDatabase(server)
             try admin(settings) { try $0.executeScript(Self.template("reference")) }
         }
         try admin(settings) { connection in

@@ -72,7 +72,8 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, backupSplit, template, log,
+        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, backupSplit,
+        template, log,
         logLevel, smtpURL,
     ]
 }

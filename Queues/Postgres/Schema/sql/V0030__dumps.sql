@@ -46,10 +46,11 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS
 -- What a tenant's last backup of a database was like: {bytes, plain_bytes, seconds}; NULL when there is none.
 CREATE FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-  SELECT jsonb_build_object('bytes', a.bytes, 'seconds', a.manifest -> 'seconds',
-    'plain_bytes', coalesce((SELECT sum((o.value ->> 'plain_bytes')::bigint)
-      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) o), a.bytes))
-  FROM reeve.artifact a
+  SELECT jsonb_build_object('seconds', a.manifest -> 'seconds',
+    'bytes', coalesce(o.bytes + coalesce((a.manifest -> 'reference' ->> 'bytes')::bigint, 0), a.bytes), 'plain_bytes', coalesce(o.plain_bytes, a.bytes))
+  FROM reeve.artifact a,
+    LATERAL (SELECT sum((x ->> 'bytes')::bigint) AS bytes, sum((x ->> 'plain_bytes')::bigint) AS plain_bytes
+      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) x) o
   WHERE a.tenant_id = p_tenant AND a.entity = 'backup' AND a.manifest -> 'store' ->> 'server' = p_server AND a.manifest -> 'store' ->> 'database' = p_database
   ORDER BY a.created_at DESC LIMIT 1
 $$;
