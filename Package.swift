@@ -52,12 +52,13 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption", "Processes"]),
+            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption"]),
 
         // One target for each kind of job.
         library(
             "Backup", "Jobs/Backup",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+        library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -65,7 +66,7 @@ let package = Package(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Encryption", "Program",
+                "PostgresQueue", "Benchmarks", "Backup", "Encryption", "Retention", "Program",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -100,6 +101,7 @@ let package = Package(
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
+        tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(
             "ProgramTests",
             [
