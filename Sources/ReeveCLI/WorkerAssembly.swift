@@ -38,7 +38,8 @@ struct WorkerAssembly {
         let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
-                storage: storage, control: control, recipients: TenantKeys(control: control), identities: identities)
+                stores: SingleStore(storage), control: control, recipients: TenantKeys(control: control),
+                identities: identities, splitAbove: try invocation.configuration.backupSplit())
         ).finding { try catalog.job($0) }
     }
 
@@ -84,23 +85,24 @@ extension Configuration {
 enum BuiltInKinds {
     /// With their collaborators: to whom a tenant's objects are encrypted, and what decrypts them, which restore workers alone have.
     static func jobs(
-        storage: any ObjectStore, control: Pool?, recipients: any RecipientSource, identities: any IdentitySource
+        stores: any StoreCatalog, control: Pool?, recipients: any RecipientSource, identities: any IdentitySource,
+        splitAbove: Int64 = BackupPolicy.standardSplit
     ) -> [AnyJob] {
         [
             AnyJob(
                 BackupJob(
-                    storage: storage,
-                    policy: BackupPolicy { tenant in
+                    stores: stores, recipients: recipients,
+                    policy: BackupPolicy(splitAbove: splitAbove) { tenant in
                         guard let control else {
                             throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
                         }
                         return try retention(of: tenant, control)
-                    })), retentionJob(storage: storage, control: control),
+                    })), retentionJob(stores: stores, control: control),
         ]
     }
 
-    private static func retentionJob(storage: any ObjectStore, control: Pool?) -> AnyJob {
-        if let control { return AnyJob(RetentionJob(catalog: SingleStore(storage), control: control)) }
+    private static func retentionJob(stores: any StoreCatalog, control: Pool?) -> AnyJob {
+        if let control { return AnyJob(RetentionJob(catalog: stores, control: control)) }
         return AnyJob(kind: RetentionJob.kind, policy: RetentionJob.policy, schema: RetentionJob.schema) { _, _ in
             throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
         }
@@ -109,7 +111,7 @@ enum BuiltInKinds {
     /// For commands that only need to know names, rules and schemas.
     static let unassembled = JobRegistry(
         placeholders: jobs(
-            storage: NoStore(), control: nil, recipients: NoRecipients(), identities: NoIdentities()))
+            stores: SingleStore(NoStore()), control: nil, recipients: NoRecipients(), identities: NoIdentities()))
 
     /// ISO-S-003: by tier, unless the tenant's record says otherwise.
     private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {
@@ -121,12 +123,5 @@ enum BuiltInKinds {
                 """, [tenant.id])[0].int(0)
         }
         return .seconds(days * 86_400)
-    }
-}
-
-/// For registries that run nothing.
-private struct NoRecipients: RecipientSource {
-    func recipients(of tenant: Tenant) throws -> TenantRecipients {
-        throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
     }
 }
