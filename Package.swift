@@ -25,7 +25,7 @@ let package = Package(
         .executable(name: "reeve", targets: ["reeve"]),
         // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
         .library(
-            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "ReeveCLI"]),
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "ReeveCLI"]),
     ],
     targets: [
         // C libraries: one Swift target each may import them.
@@ -41,6 +41,7 @@ let package = Package(
         library("Processes", "Sources/Processes", ["JobKit"]),
         library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
+        library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
@@ -56,6 +57,9 @@ let package = Package(
         library(
             "Backup", "Jobs/Backup",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+        library(
+            "Restore", "Jobs/Restore",
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -63,7 +67,7 @@ let package = Package(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Program",
+                "PostgresQueue", "Benchmarks", "Backup", "Program", "Restore", "Dumps", "Encryption",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -102,6 +106,12 @@ let package = Package(
             [
                 "Program", "Tenancy", "Postgres", "PostgresQueue", "WorkerEngine", "Processes", "Crypto", "JobKit",
                 "EmbeddedPostgres", "supervise-fixture",
+            ]),
+        tests(
+            "RestoreTests",
+            [
+                "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
+                "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
         tests("CLITests", ["ReeveCLI", "Postgres"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
