@@ -49,13 +49,17 @@ BEGIN
   RETURN v_tenant;
 END $$;
 
--- The artifacts of one backup of the attempt's own tenant: by the backup job's id or by an artifact's id. An empty array when there is none.
+-- The artifacts of one backup of the attempt's own tenant: by the backup job's id or by an artifact's id, the newest backup for NULL. An empty array when
+-- there is none.
 CREATE FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
   SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'job', a.job_id, 'tenant', a.tenant_id, 'key', a.key, 'bytes', a.bytes, 'sha256', a.sha256,
     'manifest', a.manifest, 'created_at', a.created_at) ORDER BY a.key), '[]')
   FROM reeve.artifact a
-  WHERE a.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND a.entity = 'backup' AND (a.job_id::text = p_backup OR a.id::text = p_backup)
+  WHERE a.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND a.entity = 'backup'
+    AND CASE WHEN p_backup IS NULL
+        THEN a.job_id = (SELECT n.job_id FROM reeve.artifact n WHERE n.tenant_id = a.tenant_id AND n.entity = 'backup' ORDER BY n.created_at DESC, n.job_id DESC LIMIT 1)
+        ELSE a.job_id::text = p_backup OR a.id::text = p_backup END
 $$;
 
 CREATE FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) RETURNS void
