@@ -60,10 +60,11 @@ public struct BackupRecord: Sendable, Hashable {
         self.tenant = owner
         content = try BackupContent(manifest)
         guard owner == tenant, content.tenant == tenant, content.keys.allSatisfy({ $0.tenant == tenant }),
-            content.keys.allSatisfy({ $0.entity == .backups && $0.part == .content })
+            content.keys.allSatisfy({ $0.entity == .backups && $0.part != .manifest })
         else { throw BackupFault("backup_foreign", "backup \(id) names another tenant or another tenant's objects") }
-        guard let first = content.objects.first, "\(first.key)" == key,
-            content.objects.count > 1 || first.bytes == bytes && first.sha256 == sha256
+        let all = content.objects + (content.reference.map { [$0] } ?? [])
+        guard let own = content.objects.first(where: { "\($0.key)" == key }), own.sha256 == sha256,
+            bytes == own.bytes || bytes == all.reduce(0, { $0 + $1.bytes })
         else { throw BackupFault("backup_record", "the manifest of backup \(id) is not of the object in its record") }
     }
 }
@@ -130,7 +131,8 @@ public struct BackupContent: Sendable, Hashable {
         snapshotAt = snapshot
         self.rows = rows.compactMapValues(\.int)
         fingerprint = json["fingerprint"]?.object?.compactMapValues(\.string)
-        extensions = json["extensions"]?.array?.compactMap { item in
+        // Others are in the database for somebody else.
+        extensions = json["extensions"]?.array?.filter { $0["needed"] != false }.compactMap { item in
             item["name"]?.string.map { Extension(name: $0, schema: item["schema"]?.string ?? "public") }
         }
         switch json["format"]?.int {
