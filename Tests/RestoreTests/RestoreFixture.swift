@@ -56,6 +56,11 @@ final class RestoreFixture {
         defer { source.close() }
         try source.registerKinds()
         _ = try connection.execute(
+            """
+            SELECT reeve.register_kinds('[{"name": "report", "queue": "reports", "time_limit_ms": 1000, "max_attempts": 1,
+              "statuses": ["trial"], "schema": {"type": "object"}}]')
+            """)
+        _ = try connection.execute(
             "SELECT reeve.register_worker($1::uuid, 'node', 1, 'test', 'eu', '{\"starter\": 10}', NULL, '10 min')",
             [worker])
     }
@@ -248,6 +253,12 @@ final class RestoreFixture {
         let refused = try source.settle([Settlement(jobID: claimed.id, leaseID: claimed.leaseID, outcome: outcome)])
         if let refusal = refused[claimed.id] { throw JobFailure("not_settled", "\(refusal)") }
     }
+
+    /// Ends an attempt that has to wait.
+    func giveBack(_ claimed: ClaimedJob) throws { try settle(claimed, .snooze(.zero)) }
+
+    /// Ends a job without running it.
+    func die(_ claimed: ClaimedJob) throws { try settle(claimed, .dead(reason: "test", error: nil, refused: false)) }
 
     /// Enqueues a job and runs it, and all that it enqueues, to its end.
     @discardableResult
