@@ -56,7 +56,7 @@ let package = Package(
         // One target for each kind of job.
         library(
             "Backup", "Jobs/Backup",
-            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto", "Dumps"]),
         library(
             "Restore", "Jobs/Restore",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
@@ -101,7 +101,7 @@ let package = Package(
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
-        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
+        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
         tests(
             "ProgramTests",
             [

@@ -30,7 +30,7 @@ public struct BackupDrillJob: Job {
     /// Drills every artifact of the backup, also after one was found broken.
     public func run(_ payload: BackupReference, in context: JobContext) throws -> JobOutcome {
         let records = BackupRecords(control: control, attempt: context.attempt)
-        return try proveAll(records.find(payload.backup), as: "drill", records) { record in
+        return try proveAll(records.find(payload.backup), as: { _ in "drill" }, records) { record in
             let session = try RestoreSession(
                 registry, attempt: context.attempt, store: try storeOf(record, context))
             defer { session.close() }

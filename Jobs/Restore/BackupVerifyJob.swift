@@ -40,7 +40,10 @@ public struct BackupVerifyJob: Job {
     /// Verifies every artifact of the backup, also after one was found broken.
     public func run(_ payload: BackupReference, in context: JobContext) throws -> JobOutcome {
         let records = BackupRecords(control: control, attempt: context.attempt)
-        return try proveAll(records.find(payload.backup), as: "verify", records) { try verify($0, context) }
+        func kind(_ record: BackupRecord) -> String {
+            record.content.encryption?.isTenantsOwn == true ? "integrity" : "verify"
+        }
+        return try proveAll(records.find(payload.backup), as: kind, records) { try verify($0, context) }
     }
 
     private func verify(_ record: BackupRecord, _ context: JobContext) throws -> [String: JSON] {
@@ -92,7 +95,7 @@ func compareRows(_ record: BackupRecord, _ found: [String: Int64], _ place: Stri
 
 /// Proves each artifact and records what was found; throws the first fault once all are recorded.
 func proveAll(
-    _ found: [BackupRecord], as kind: String, _ records: BackupRecords, _ prove: (BackupRecord) throws -> [String: JSON]
+    _ found: [BackupRecord], as kind: (BackupRecord) -> String, _ records: BackupRecords, _ prove: (BackupRecord) throws -> [String: JSON]
 ) throws -> JobOutcome {
     var fault: (any DispositionedError)?
     var total = 0.0
@@ -105,7 +108,7 @@ func proveAll(
             detail["backup"] = .int(record.jobID)
             detail["database"] = .string(record.content.database)
             let took = seconds()
-            try records.prove(record, kind, ok: true, seconds: took, .object(detail))
+            try records.prove(record, kind(record), ok: true, seconds: took, .object(detail))
             total += took
             detail["seconds"] = .double(took)
             detail["artifact"] = .string(record.id.uuidString.lowercased())
@@ -113,7 +116,7 @@ func proveAll(
         } catch let error as any DispositionedError {
             guard let found = brokenBackup(error) else { throw error }
             try records.prove(
-                record, kind, ok: false, seconds: seconds(),
+                record, kind(record), ok: false, seconds: seconds(),
                 ["backup": .int(record.jobID), "fault": .string(found.code), "message": .string(found.message)])
             fault = fault ?? found
         }

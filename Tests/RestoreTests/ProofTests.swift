@@ -43,6 +43,27 @@ struct ProofTests {
         #expect(try fixture.value("SELECT bool_and(ok)::text FROM reeve.backup_proof") == "true")
     }
 
+    @Test("a backup of several objects is verified and drilled", arguments: [Isolation.shared, .schema])
+    func severalObjects(isolation: Isolation) throws {
+        let fixture = try RestoreFixture()
+        fixture.splitAbove = 1
+        let acme = try fixture.tenant("acme", isolation)
+        let backup = try fixture.backUp(acme)
+        let objects = try fixture.value("SELECT jsonb_array_length(manifest -> 'objects')::text FROM reeve.artifact")
+        #expect(Int(objects ?? "") ?? 0 > 2)
+        try fixture.run("backup-verify", acme, backup: backup)
+        try fixture.run("backup-drill", acme, backup: backup)
+        #expect(try fixture.value("SELECT bool_and(ok)::text FROM reeve.backup_proof") == "true")
+        // One of them is damaged.
+        let text = try fixture.value("SELECT manifest #>> '{objects,-1,key}' FROM reeve.artifact") ?? ""
+        let key = try ObjectKey(parsing: text)
+        var bytes = try fixture.bytes(key)
+        bytes[bytes.count / 2] ^= 1
+        try fixture.put(bytes, under: key)
+        #expect(throws: BackupFault.self) { try fixture.run("backup-drill", acme, backup: backup) }
+        #expect(try fixture.scratches() == 0)
+    }
+
     @Test("an object that was cut or in which a bit flipped fails, wherever it was", arguments: [false, true])
     func damaged(isPlain: Bool) throws {
         let fixture = try RestoreFixture()
@@ -109,8 +130,7 @@ struct ProofTests {
     }
 
     private func sealed(_ fixture: RestoreFixture, _ bytes: [UInt8]) throws -> [UInt8] {
-        final class Box { var bytes: [UInt8] = [] }
-        let box = Box()
+        let box = RestoreFixture.Bytes()
         let encryptor = try AgeEncryptor(to: [fixture.keys.pair.recipient], tool: fixture.tools.age) { box.bytes += $0 }
         try bytes.withUnsafeBytes { try encryptor.write($0) }
         try encryptor.finish()

@@ -158,8 +158,8 @@ final class RestoreFixture {
     var drill: BackupDrillJob { BackupDrillJob(reader: reader(), registry: registry, control: control) }
     var backup: BackupJob {
         BackupJob(
-            storage: storage, policy: BackupPolicy { _ in .seconds(7 * 86400) },
-            tools: BackupTools(supervisor: BuiltProducts.supervisor))
+            stores: SingleStore(storage), recipients: Recipients(keys: keys, isTenantsOwn: tenantsOwn),
+            policy: BackupPolicy(splitAbove: splitAbove) { _ in .seconds(7 * 86400) }, tools: BackupTools(supervisor: BuiltProducts.supervisor))
     }
 
     func job(hooks: [any RestoreHook] = [], between: (@Sendable (String) throws -> Void)? = nil) -> RestoreJob {
@@ -232,7 +232,7 @@ final class RestoreFixture {
                 outcome = .finished(
                     JobResult(
                         summary: result.summary,
-                        artifacts: try result.artifacts.map { plain ? $0 : try encrypted($0, tenant) }))
+                        artifacts: try result.artifacts.map { plain ? try firstFormat($0) : $0 }))
             }
             switch outcome {
             case .finished(let result): try settle(claimed, .succeeded(result))
@@ -290,52 +290,45 @@ final class RestoreFixture {
         return id
     }
 
-    /// An artifact of the first format as one of the second: encrypted, in the same place.
-    private func encrypted(_ artifact: Artifact, _ tenant: Tenant) throws -> Artifact {
+    /// An artifact as one of the first format: not encrypted, in the same place.
+    private func firstFormat(_ artifact: Artifact) throws -> Artifact {
         let key = try ObjectKey(parsing: artifact.key)
-        var plainBytes: [UInt8] = []
-        try storage.read(key) { plainBytes += $0 }
-        let box = Mutex<[UInt8]>([])
-        let encryptor = try AgeEncryptor(to: [keys.pair.recipient], tool: tools.age) { bytes in
-            box.withLock { $0 += bytes }
-        }
-        try plainBytes.withUnsafeBytes { try encryptor.write($0) }
-        try encryptor.finish()
-        let sealed = box.withLock { $0 }
+        let plain = Bytes()
+        let decryptor = try AgeDecryptor(identity: keys.pair.identity, tool: tools.age) { plain.bytes += $0 }
+        try storage.read(key) { try decryptor.write($0) }
+        try decryptor.finish()
         let hasher = SHA256Hasher()
-        sealed.withUnsafeBytes { hasher.update($0) }
+        plain.bytes.withUnsafeBytes { hasher.update($0) }
         let sha256 = hasher.finishHex()
         guard var members = artifact.manifest.object else { throw JobFailure("no_manifest", "not an object") }
-        members["format"] = 2
-        members["bytes"] = .int(Int64(sealed.count))
-        members["sha256"] = .string(sha256)
-        members["destination"] = "default"
-        members["objects"] = [
-            [
-                "key": .string(artifact.key), "bytes": .int(Int64(sealed.count)), "sha256": .string(sha256),
-                "plain_bytes": .int(artifact.bytes), "plain_sha256": .string(artifact.sha256),
-                "sections": members["sections"] ?? .null, "tables": .null,
-            ]
-        ]
-        members["encryption"] = [
-            "format": "age", "key_id": .string(keys.keyID.uuidString.lowercased()), "tenants_own": .bool(tenantsOwn),
-        ]
-        let tables = (members["rows"]?.object ?? [:]).keys.sorted()
-        let database = try store(of: tenant).database
-        let fingerprint = try admin(database) { connection in
-            try connection.transaction {
-                try SchemaFingerprint.take(of: tables, postData: tenant.isolation != .shared) {
-                    try connection.execute($0, $1)
-                }
-            }
+        for name in ["objects", "encryption", "reference", "extensions", "fingerprint", "destination", "copies"] {
+            members[name] = nil
         }
-        members["fingerprint"] = .object(fingerprint.mapValues(JSON.string))
-        try put(sealed, under: key)
+        members["format"] = 1
+        members["bytes"] = .int(Int64(plain.bytes.count))
+        members["sha256"] = .string(sha256)
+        try put(plain.bytes, under: key)
         try put(Array(JSON.object(members).text.utf8), under: key.with(.manifest))
         return Artifact(
-            id: artifact.id, entity: artifact.entity, key: artifact.key, bytes: Int64(sealed.count), sha256: sha256,
-            manifest: .object(members), keptFor: artifact.keptFor)
+            id: artifact.id, entity: artifact.entity, key: artifact.key, bytes: Int64(plain.bytes.count),
+            sha256: sha256, manifest: .object(members), keptFor: artifact.keptFor)
     }
+
+    /// Of one thread.
+    final class Bytes { var bytes: [UInt8] = [] }
+
+    /// The test's key, said to be the tenant's own.
+    private struct Recipients: RecipientSource {
+        let keys: TestKeys
+        let isTenantsOwn: Bool
+        func recipients(of tenant: Tenant) throws -> TenantRecipients {
+            let found = try keys.recipients(of: tenant)
+            return TenantRecipients(keyID: found.keyID, recipients: found.recipients, isTenantsOwn: isTenantsOwn)
+        }
+    }
+
+    /// Above which size backups are made of several objects.
+    var splitAbove = BackupPolicy.standardSplit
 
     /// Whether backups say that the tenant alone has the key.
     var tenantsOwn = false

@@ -1,20 +1,21 @@
 -- Backups that are proven by restoring them, and restores (design section 7, backup). An artifact's row is the authority on what is stored where and whose
 -- it is; a restore's row is what an operator asked for: a job of kind backup-restore without one does nothing, whoever enqueued it.
 
--- What came of reading a backup back (verify) or of restoring it into a scratch database (drill). Kept when the backup is gone.
-CREATE TABLE reeve.backup_proof (
+-- What came of reading a backup back (verify; integrity where the tenant alone can decrypt) or of restoring it into a scratch database (drill). Kept when the
+-- backup is gone. Retention, which asks it, may have made it.
+CREATE TABLE IF NOT EXISTS reeve.backup_proof (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   artifact_id uuid NOT NULL,
   tenant_id uuid NOT NULL,
-  kind text NOT NULL CHECK (kind IN ('verify', 'drill')),
-  at timestamptz NOT NULL DEFAULT reeve.clock(),
+  kind text NOT NULL CHECK (kind IN ('verify', 'drill', 'integrity')),
   ok boolean NOT NULL,
-  seconds double precision NOT NULL CHECK (seconds >= 0),
-  detail jsonb NOT NULL DEFAULT '{}',
-  job_id bigint NOT NULL
+  at timestamptz NOT NULL DEFAULT reeve.clock(),
+  seconds double precision,
+  job_id bigint,
+  detail jsonb NOT NULL DEFAULT '{}'
 );
-CREATE INDEX backup_proof_artifact ON reeve.backup_proof (artifact_id, at);
-CREATE INDEX backup_proof_tenant ON reeve.backup_proof (tenant_id, at);
+CREATE INDEX IF NOT EXISTS backup_proof_artifact ON reeve.backup_proof (artifact_id, kind, at);
+CREATE INDEX IF NOT EXISTS backup_proof_tenant ON reeve.backup_proof (tenant_id, at);
 
 -- Every restore: what was asked for, by whom and why, and what came of it.
 CREATE TABLE reeve.restore (
@@ -88,24 +89,24 @@ BEGIN
     idempotency_key => format('child %s %s', p_job, p_name), tenant => v_tenant);
 END $$;
 
--- A backup as a whole, each of its artifacts being of one database. Verified: every artifact's latest proof, of either kind, is good.
-CREATE VIEW reeve.backup_set AS
+-- A backup as a whole, each of its artifacts being of one database. Verified: of every artifact the latest proof of each kind is good, and there is one.
+CREATE VIEW reeve.backup_set WITH (security_barrier) AS
 SELECT a.tenant_id, a.job_id, min(coalesce(to_timestamp((a.manifest ->> 'snapshot_at')::double precision), a.created_at)) AS at,
        max(a.created_at) AS made_at, count(*)::int AS databases, sum(a.bytes)::bigint AS bytes,
        CASE WHEN bool_and(coalesce(p.ok, false)) THEN max(p.at) END AS verified_at,
-       CASE WHEN bool_and(d.at IS NOT NULL) THEN min(d.at) END AS proven_at,
-       CASE WHEN bool_and(d.at IS NOT NULL) THEN sum(d.seconds) END AS rto_seconds,
+       CASE WHEN bool_and(p.ok AND p.drilled_at IS NOT NULL) THEN min(p.drilled_at) END AS proven_at,
        coalesce(bool_or(NOT p.ok), false) AS is_broken
 FROM reeve.artifact a
-LEFT JOIN LATERAL (SELECT p.ok, p.at FROM reeve.backup_proof p WHERE p.artifact_id = a.id ORDER BY p.at DESC, p.id DESC LIMIT 1) p ON true
-LEFT JOIN LATERAL (SELECT p.at, p.seconds FROM reeve.backup_proof p WHERE p.artifact_id = a.id AND p.kind = 'drill' AND p.ok ORDER BY p.at DESC, p.id DESC LIMIT 1) d ON true
+CROSS JOIN LATERAL (
+  SELECT bool_and(l.ok) AS ok, max(l.at) AS at, max(l.at) FILTER (WHERE l.kind = 'drill') AS drilled_at
+  FROM (SELECT DISTINCT ON (x.kind) x.kind, x.ok, x.at FROM reeve.backup_proof x WHERE x.artifact_id = a.id ORDER BY x.kind, x.at DESC, x.id DESC) l) p
 WHERE a.entity = 'backup'
 GROUP BY a.tenant_id, a.job_id;
 
 -- For metrics: when each tenant was last backed up, and when a backup of it was last proven by restoring it. Unproven: not within reeve.proof_limit
 -- (35 days unless the database or the session sets it); of a tenant that alone holds its key, which nobody here can restore, a verification counts.
 -- A drill is evidence of the day it ran on, so it counts after its backup has expired.
-CREATE VIEW reeve.backup_status AS
+CREATE VIEW reeve.backup_status WITH (security_barrier) AS
 SELECT t.code AS tenant_code, s.last_backup_at, s.last_verified_at, d.last_proven_at, d.last_rto_seconds,
   coalesce(CASE WHEN s.tenants_own THEN s.last_verified_at ELSE d.last_proven_at END, '-infinity')
     < reeve.clock() - coalesce(nullif(current_setting('reeve.proof_limit', true), '')::interval, interval '35 days') AS unproven
@@ -116,7 +117,7 @@ LEFT JOIN LATERAL (
      ORDER BY a.created_at DESC LIMIT 1) AS tenants_own
   FROM reeve.backup_set b WHERE b.tenant_id = t.id) s ON true
 LEFT JOIN LATERAL (
-  SELECT p.at AS last_proven_at, (SELECT sum(o.seconds) FROM reeve.backup_proof o WHERE o.job_id = p.job_id AND o.kind = 'drill' AND o.ok) AS last_rto_seconds
+  SELECT p.at AS last_proven_at, (SELECT sum(o.seconds) FROM reeve.backup_proof o WHERE o.job_id = p.job_id AND o.tenant_id = t.id) AS last_rto_seconds
   FROM reeve.backup_proof p
   WHERE p.tenant_id = t.id AND p.kind = 'drill' AND p.ok
     AND NOT EXISTS (SELECT FROM reeve.backup_proof o WHERE o.job_id = p.job_id AND o.tenant_id = t.id AND NOT o.ok)
