@@ -59,7 +59,8 @@ struct BackupRecords {
 
     /// A job's state: `succeeded`, `dead` …
     func state(of job: Int64) throws -> String? {
-        try control.withConnection { try $0.execute("SELECT reeve.job($1::bigint)", [job])[0].optionalJSON(0) }?["state"]?
+        try control.withConnection { try $0.execute("SELECT reeve.job($1::bigint)", [job])[0].optionalJSON(0) }?[
+            "state"]?
             .string
     }
 
@@ -91,7 +92,8 @@ struct RestoreRequest {
 
     init(_ json: JSON) throws {
         guard let backup = json["backup"]?.int, let mode = Mode(rawValue: json["mode"]?.string ?? "") else {
-            throw JobFailure("restore_request", "the request of this restore cannot be read; use a newer reeve", .giveUp)
+            throw JobFailure(
+                "restore_request", "the request of this restore cannot be read; use a newer reeve", .giveUp)
         }
         self.backup = "\(backup)"
         self.mode = mode

@@ -95,7 +95,8 @@ func compareRows(_ record: BackupRecord, _ found: [String: Int64], _ place: Stri
 
 /// Proves each artifact and records what was found; throws the first fault once all are recorded.
 func proveAll(
-    _ found: [BackupRecord], as kind: (BackupRecord) -> String, _ records: BackupRecords, _ prove: (BackupRecord) throws -> [String: JSON]
+    _ found: [BackupRecord], as kind: (BackupRecord) -> String, _ records: BackupRecords,
+    _ prove: (BackupRecord) throws -> [String: JSON]
 ) throws -> JobOutcome {
     var fault: (any DispositionedError)?
     var total = 0.0

@@ -81,7 +81,8 @@ public struct RestoreJob: Job {
     }
 
     /// Nil once nothing of the tenant runs and the safety backup is taken.
-    private func prepare(_ records: BackupRecords, _ context: JobContext, _ found: [BackupRecord]) throws -> JobOutcome? {
+    private func prepare(_ records: BackupRecords, _ context: JobContext, _ found: [BackupRecord]) throws -> JobOutcome?
+    {
         for record in found where context.tenant.isolation == .database {
             let session = try RestoreSession(registry, attempt: context.attempt, store: try storeOf(record, context))
             defer { session.close() }

@@ -84,7 +84,8 @@ struct ScratchRestore {
         if schemas.isEmpty { return }
         try session.withChildEnvironment(scratch) { target in
             let archive = try ArchiveReader(
-                into: target, arguments: Self.flags, tools: reader.tools, stop: context.stop, deadline: context.deadline)
+                into: target, arguments: Self.flags, tools: reader.tools, stop: context.stop, deadline: context.deadline
+            )
             do {
                 try session.withChildEnvironment(nil) { source in
                     try reader.tools.dump(
@@ -146,7 +147,8 @@ func dumpArguments(of schemas: [String]) -> [String] {
 /// Lets pg_restore read an object to its end. When it fails over damaged bytes, the damage is what is reported: the object is
 /// read to its end all the same.
 func feed(
-    _ object: DumpObject, of record: BackupRecord, to archive: ArchiveReader, _ reader: BackupReader, _ context: JobContext
+    _ object: DumpObject, of record: BackupRecord, to archive: ArchiveReader, _ reader: BackupReader,
+    _ context: JobContext
 ) throws {
     var failure: JobFailure?
     do {

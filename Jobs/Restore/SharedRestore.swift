@@ -45,13 +45,16 @@ struct SharedRestore {
         let copy = "pg_temp.reeve_restored_rows"
         for table in tables {
             try into.context.throwIfStopped()
-            try tenant.query("CREATE TEMPORARY TABLE reeve_restored_rows AS SELECT \(table.columns) FROM \(table.name) WHERE false")
+            try tenant.query(
+                "CREATE TEMPORARY TABLE reeve_restored_rows AS SELECT \(table.columns) FROM \(table.name) WHERE false")
             try tenant.copyIn("COPY \(copy) (\(table.columns)) FROM STDIN") { writer in
                 try into.session.copyOut(
-                    into.filled.database, "COPY \(table.name) (\(table.columns)) TO STDOUT") { try writer.write($0) }
+                    into.filled.database, "COPY \(table.name) (\(table.columns)) TO STDOUT"
+                ) { try writer.write($0) }
             }
             try tenant.query(
-                "INSERT INTO \(table.name) (\(table.columns)) OVERRIDING SYSTEM VALUE SELECT \(table.columns) FROM \(copy)")
+                "INSERT INTO \(table.name) (\(table.columns)) OVERRIDING SYSTEM VALUE SELECT \(table.columns) FROM \(copy)"
+            )
             try tenant.query("DROP TABLE \(copy)")
         }
         for table in tables {

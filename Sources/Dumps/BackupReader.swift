@@ -38,7 +38,8 @@ public struct BackupReader: Sendable {
     }
 
     /// Compares an object's stored bytes with the record, without decrypting.
-    public func checkBytes(of object: DumpObject, _ record: BackupRecord, tenant: Tenant, _ context: JobContext) throws {
+    public func checkBytes(of object: DumpObject, _ record: BackupRecord, tenant: Tenant, _ context: JobContext) throws
+    {
         try readStored(object, record, tenant, context) { _ in }
     }
 
@@ -60,7 +61,8 @@ public struct BackupReader: Sendable {
         if let encryption = record.content.encryption {
             guard let identities else {
                 throw JobFailure(
-                    "no_identities", "this worker was given no identities; backups are opened by: reeve worker --role restore",
+                    "no_identities",
+                    "this worker was given no identities; backups are opened by: reeve worker --role restore",
                     .retryAfter(.seconds(300)))
             }
             try withoutActuallyEscaping(take) { take in
@@ -104,7 +106,8 @@ public struct BackupReader: Sendable {
             try sink(bytes)
             guard progressAt + .milliseconds(500) < .now else { return }
             progressAt = .now
-            try context.progress(done: length, of: object.bytes, unit: "bytes", message: "reading \(record.content.database)")
+            try context.progress(
+                done: length, of: object.bytes, unit: "bytes", message: "reading \(record.content.database)")
         }
         guard length == object.bytes, hasher.finishHex() == object.sha256 else {
             throw BackupFault("backup_corrupt", "storage holds other bytes under \(object.key) than were stored")

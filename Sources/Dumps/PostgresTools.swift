@@ -1,5 +1,5 @@
-import Glibc
 public import Encryption
+import Glibc
 public import JobKit
 public import Processes
 
@@ -69,7 +69,9 @@ public final class ArchiveReader {
         self.tools = tools
         stream = try ChildStream(
             program: tools.restore,
-            arguments: ["--format=custom", "--no-password", "--exit-on-error", "--no-publications", "--no-subscriptions"]
+            arguments: [
+                "--format=custom", "--no-password", "--exit-on-error", "--no-publications", "--no-subscriptions",
+            ]
                 + arguments + ["--dbname=service=\(connection["PGSERVICE"] ?? "")"],
             environment: tools.environment.merging(connection) { $1 }, supervisor: tools.supervisor, stop: stop,
             deadline: deadline)

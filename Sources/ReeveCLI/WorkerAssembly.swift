@@ -32,8 +32,12 @@ struct WorkerAssembly {
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: SingleStore(storage), recipients: NoRecipients(), control: control,
-                splitAbove: try invocation.configuration.backupSplit()))
-            .finding { try catalog.job($0) }
+                splitAbove: try invocation.configuration.backupSplit())
+                + RestoreKinds.jobs(
+                    stores: SingleStore(storage), identities: nil, registry: TenantRegistry(directory: directory),
+                    control: control)
+        )
+        .finding { try catalog.job($0) }
     }
 
     /// Removes what attempts left unfinished in storage whose worker died: nobody has written to it for a day. In the background,
@@ -96,7 +100,8 @@ enum BuiltInKinds {
 
     /// For commands that only need to know names, rules and schemas.
     static let unassembled = JobRegistry(
-        placeholders: jobs(stores: SingleStore(NoStore()), recipients: NoRecipients(), control: nil))
+        placeholders: jobs(stores: SingleStore(NoStore()), recipients: NoRecipients(), control: nil)
+            + RestoreKinds.unassembled)
 
     /// ISO-S-003: by tier, unless the tenant's record says otherwise.
     private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {

@@ -93,7 +93,8 @@ extension AdminSession {
             if let tenant = try row.optionalText(1) { left.append((try row.text(0), tenant, try row.uuid(2))) }
         }
         if left.isEmpty { return [] }
-        let live = try registry.directory.control.withConnection { control -> (leases: Set<String>, tenants: Set<String>) in
+        let live = try registry.directory.control.withConnection {
+            control -> (leases: Set<String>, tenants: Set<String>) in
             let row = try control.execute(
                 """
                 SELECT to_json(reeve.live_leases($1::uuid[])),
@@ -108,7 +109,8 @@ extension AdminSession {
             try connection.execute("DROP DATABASE IF EXISTS \(quoteIdentifier(name)) WITH (FORCE)")
             try registry.change {
                 try registry.audit(
-                    $0, TenantID(tenant), "admin.drop_scratch", "\(store.server): database \(name)", "its attempt ended",
+                    $0, TenantID(tenant), "admin.drop_scratch", "\(store.server): database \(name)",
+                    "its attempt ended",
                     ["outcome": "done"])
             }
             dropped.append(name)
@@ -118,7 +120,9 @@ extension AdminSession {
 
     /// Makes what a dump of the tenant's schemas does not bring: extensions, which are in no dump of a schema. `extensions` are
     /// name and schema; those of the live database when nil.
-    func prepareScratch(_ name: String, extensions: [(name: String, schema: String)]?, dropping schemas: [String]) throws {
+    func prepareScratch(_ name: String, extensions: [(name: String, schema: String)]?, dropping schemas: [String])
+        throws
+    {
         let connection = try scratch(name)
         var wanted = extensions ?? []
         if extensions == nil, try databaseExists() {
@@ -138,7 +142,8 @@ extension AdminSession {
         for item in wanted {
             try connection.execute("CREATE SCHEMA IF NOT EXISTS \(quoteIdentifier(item.schema))")
             try connection.execute(
-                "CREATE EXTENSION IF NOT EXISTS \(quoteIdentifier(item.name)) SCHEMA \(quoteIdentifier(item.schema)) CASCADE")
+                "CREATE EXTENSION IF NOT EXISTS \(quoteIdentifier(item.name)) SCHEMA \(quoteIdentifier(item.schema)) CASCADE"
+            )
         }
     }
 }

@@ -57,7 +57,8 @@ extension AdminSession {
     private func dropStagedIfThere(_ staged: String, _ connection: Connection) throws {
         guard let row = try connection.execute(ObjectKind.schema.query, [staged]).first else { return }
         guard try row.optionalText(0) == stagedComment else {
-            throw TenancyError(.conflict, "schema \(staged) in \(store.database) exists and is no restore of tenant \(code)")
+            throw TenancyError(
+                .conflict, "schema \(staged) in \(store.database) exists and is no restore of tenant \(code)")
         }
         try dropSchema(staged, connection)
     }
@@ -86,7 +87,8 @@ extension AdminSession {
             for (_, staged) in names {
                 let schema = quoteIdentifier(staged)
                 try connection.execute("GRANT USAGE ON SCHEMA \(schema) TO \(login)")
-                try connection.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \(schema) TO \(login)")
+                try connection.execute(
+                    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \(schema) TO \(login)")
                 try connection.execute("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA \(schema) TO \(login)")
             }
             let statements = try identity(of: names.map(\.live), as: names.map(\.staged), connection)
@@ -194,8 +196,10 @@ extension AdminSession {
                 let login = quoteIdentifier(store.login)
                 try inside.execute("GRANT USAGE ON SCHEMA \(quoteIdentifier(schema)) TO \(login)")
                 try inside.execute(
-                    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \(quoteIdentifier(schema)) TO \(login)")
-                try inside.execute("GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA \(quoteIdentifier(schema)) TO \(login)")
+                    "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA \(quoteIdentifier(schema)) TO \(login)"
+                )
+                try inside.execute(
+                    "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA \(quoteIdentifier(schema)) TO \(login)")
                 try inside.execute("COMMENT ON SCHEMA \(quoteIdentifier(schema)) IS \(quoteLiteral(comment))")
             }
             try apply(statements, inside)
@@ -268,7 +272,8 @@ extension AdminSession {
     func reopenDatabase() throws {
         let connection = try maintenance()
         let isClosed = try connection.execute(
-            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1::text AND NOT datallowconn)", [store.database])[0]
+            "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1::text AND NOT datallowconn)", [store.database])[
+                0]
         guard try isClosed.bool(0), try exists(.database, store.database, connection) else { return }
         try operation("admin.reopen_database", "database \(store.database)") {
             _ = try connection.execute("ALTER DATABASE \(quoteIdentifier(store.database)) ALLOW_CONNECTIONS true")
@@ -336,7 +341,8 @@ extension AdminSession {
             try connection.transaction {
                 try asRole(owner, connection) {
                     try connection.execute(
-                        "\(verb) TEMPORARY ON DATABASE \(quoteIdentifier(store.database)) \(word) \(quoteIdentifier(store.login))")
+                        "\(verb) TEMPORARY ON DATABASE \(quoteIdentifier(store.database)) \(word) \(quoteIdentifier(store.login))"
+                    )
                 }
             }
         }

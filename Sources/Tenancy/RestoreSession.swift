@@ -148,7 +148,8 @@ public final class RestoreSession {
     /// Whether this job has put what it restored into place already: the swap is one transaction.
     public func isSwapped() throws -> Bool {
         guard attempt.tenant.isolation == .database else { return try admin.isKept(store.schemas.map(keptName)) }
-        return try admin.maintenance().execute(ObjectKind.database.query, [keptName(store.database)]).first?.optionalText(0)
+        return try admin.maintenance().execute(ObjectKind.database.query, [keptName(store.database)]).first?
+            .optionalText(0)
             == admin.keptComment
     }
 

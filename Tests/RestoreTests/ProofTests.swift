@@ -117,7 +117,8 @@ struct ProofTests {
     private func forge(_ fixture: RestoreFixture, _ backup: Int64, _ bytes: [UInt8]) throws {
         let key = try fixture.key(backup)
         try fixture.put(bytes, under: key)
-        let digest = try fixture.connection.execute("SELECT encode(sha256($1::bytea), 'hex')", [PostgresValue.bytes(bytes)])[0]
+        let digest = try fixture.connection.execute(
+            "SELECT encode(sha256($1::bytea), 'hex')", [PostgresValue.bytes(bytes)])[0]
             .text(0)
         _ = try fixture.connection.execute(
             """
@@ -125,7 +126,8 @@ struct ProofTests {
               || jsonb_build_object('objects', jsonb_build_array(manifest #> '{objects,0}' || jsonb_build_object('sha256', $2::text, 'bytes', $3::bigint)))
             WHERE job_id = $1::bigint
             """, [backup, digest, Int64(bytes.count)])
-        let manifest = try fixture.connection.execute("SELECT manifest::text FROM reeve.artifact WHERE job_id = $1::bigint", [backup])[0]
+        let manifest = try fixture.connection.execute(
+            "SELECT manifest::text FROM reeve.artifact WHERE job_id = $1::bigint", [backup])[0]
         try fixture.put(Array(manifest.text(0).utf8), under: key.with(.manifest))
     }
 
@@ -140,7 +142,9 @@ struct ProofTests {
     @Test("objects and manifests swapped between two tenants fail")
     func swapped() throws {
         let fixture = try RestoreFixture()
-        let (acme, globex) = (try fixture.tenant("acme", .schema), try fixture.tenant("globex", .schema, marker: "THEIRS"))
+        let (acme, globex) = (
+            try fixture.tenant("acme", .schema), try fixture.tenant("globex", .schema, marker: "THEIRS")
+        )
         let (mine, theirs) = (try fixture.backUp(acme), try fixture.backUp(globex))
         let (key, other) = (try fixture.key(mine), try fixture.key(theirs))
         let (object, manifest) = (try fixture.bytes(key), try fixture.bytes(key.with(.manifest)))
@@ -191,7 +195,9 @@ struct ProofTests {
 
     private struct WrongIdentity: IdentitySource {
         let text: String
-        func withIdentity<T>(_ keyID: UUID, of tenant: Tenant, _ body: (String) throws -> T) throws -> T { try body(text) }
+        func withIdentity<T>(_ keyID: UUID, of tenant: Tenant, _ body: (String) throws -> T) throws -> T {
+            try body(text)
+        }
     }
 
     @Test("of a tenant that alone holds its key the stored bytes are checked, and nothing is drilled")
@@ -221,7 +227,8 @@ struct ProofTests {
         for (path, value, code) in [
             ("fingerprint", "\"00\"", "backup_schema_mismatch"), ("rows", "7", "backup_count_mismatch"),
         ] {
-            let table = try fixture.value("SELECT k FROM reeve.artifact, jsonb_object_keys(manifest -> 'rows') k ORDER BY 1 LIMIT 1")
+            let table = try fixture.value(
+                "SELECT k FROM reeve.artifact, jsonb_object_keys(manifest -> 'rows') k ORDER BY 1 LIMIT 1")
             _ = try fixture.connection.execute(
                 "UPDATE reeve.artifact SET manifest = jsonb_set($1::jsonb, ARRAY[$2::text, $3::text], $4::jsonb)",
                 [before, path, table, value])
@@ -240,12 +247,14 @@ struct ProofTests {
         // An attempt that makes a scratch database and is killed: nobody closes the session.
         _ = try fixture.enqueue(globex, "backup-verify")
         let dead = try #require(try fixture.claim().first)
-        let session = try RestoreSession(fixture.registry, attempt: fixture.context(dead, globex).attempt, store: fixture.store(of: globex))
+        let session = try RestoreSession(
+            fixture.registry, attempt: fixture.context(dead, globex).attempt, store: fixture.store(of: globex))
         let name = try session.makeScratch()
         try fixture.run("backup-drill", acme, backup: backup)
         #expect(try fixture.scratches() == 1, "its job still runs")
         _ = try fixture.connection.execute("SELECT reeve.rescue($1::uuid, 'dead')", [fixture.worker])
-        _ = try fixture.connection.execute("UPDATE reeve.worker SET state = 'alive', ended_at = NULL WHERE id = $1::uuid", [fixture.worker])
+        _ = try fixture.connection.execute(
+            "UPDATE reeve.worker SET state = 'alive', ended_at = NULL WHERE id = $1::uuid", [fixture.worker])
         _ = try fixture.connection.execute("SELECT reeve.cancel($1::bigint)", [dead.id])
         try fixture.run("backup-drill", acme, backup: backup)
         #expect(try fixture.scratches() == 0, "\(name)")

@@ -37,7 +37,9 @@ final class RestoreFixture {
     static let root = #filePath.split(separator: "/").dropLast(3).map { "/" + $0 }.joined()
 
     init() throws {
-        suffix = Self.counter.withLock { $0 += 1; return $0 }
+        suffix = Self.counter.withLock {
+            $0 += 1; return $0
+        }
         folder = "/tmp/reeve-test-\(getpid())-restore-\(suffix)"
         storage = FolderStore(root: folder)
         controlSettings = try TestServer.freshControl()
@@ -159,7 +161,8 @@ final class RestoreFixture {
     var backup: BackupJob {
         BackupJob(
             stores: SingleStore(storage), recipients: Recipients(keys: keys, isTenantsOwn: tenantsOwn),
-            policy: BackupPolicy(splitAbove: splitAbove) { _ in .seconds(7 * 86400) }, tools: BackupTools(supervisor: BuiltProducts.supervisor))
+            policy: BackupPolicy(splitAbove: splitAbove) { _ in .seconds(7 * 86400) },
+            tools: BackupTools(supervisor: BuiltProducts.supervisor))
     }
 
     func job(hooks: [any RestoreHook] = [], between: (@Sendable (String) throws -> Void)? = nil) -> RestoreJob {
@@ -177,7 +180,8 @@ final class RestoreFixture {
 
     /// Claims every job that can run and returns them.
     func claim() throws -> [ClaimedJob] {
-        _ = try connection.execute("UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
+        _ = try connection.execute(
+            "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
         _ = try connection.execute("SELECT reeve.promote(100)")
         var claimed: [ClaimedJob] = []
         let pools = try connection.execute("SELECT DISTINCT pool FROM reeve.job").map { try $0.text(0) }
@@ -191,7 +195,8 @@ final class RestoreFixture {
                     claimed.append(
                         ClaimedJob(
                             id: id, tenantID: TenantID(rawValue: try row.uuid(1)), tenantVersion: try row.int(2),
-                            queue: try row.text(3), kind: JobKind(rawValue: try row.text(4)), attempt: Int(try row.int(5)),
+                            queue: try row.text(3), kind: JobKind(rawValue: try row.text(4)),
+                            attempt: Int(try row.int(5)),
                             isFirst: try row.bool(6), leaseID: try row.uuid(7), args: try row.text(8),
                             traceparent: try row.optionalText(9), isSuspect: try row.bool(12)))
                 }
@@ -216,7 +221,8 @@ final class RestoreFixture {
             return store
         }
         return JobContext(
-            attempt: attempt, deadline: .now + .seconds(60), stop: stop, log: .quiet, resources: resources, store: store)
+            attempt: attempt, deadline: .now + .seconds(60), stop: stop, log: .quiet, resources: resources, store: store
+        )
     }
 
     /// Runs one claimed job and records its end; returns its outcome or throws its error, which ends it.
@@ -348,12 +354,15 @@ final class RestoreFixture {
 
     /// The key of a backup's only object.
     func key(_ backup: Int64) throws -> ObjectKey {
-        try ObjectKey(parsing: connection.execute("SELECT key FROM reeve.artifact WHERE job_id = $1::bigint", [backup])[0].text(0))
+        try ObjectKey(
+            parsing: connection.execute("SELECT key FROM reeve.artifact WHERE job_id = $1::bigint", [backup])[0].text(0)
+        )
     }
 
     // MARK: Restores
 
-    func request(_ tenant: Tenant, _ backup: Int64, _ mode: String, target: String? = nil, reason: String? = "a test") throws
+    func request(_ tenant: Tenant, _ backup: Int64, _ mode: String, target: String? = nil, reason: String? = "a test")
+        throws
         -> Int64
     {
         try connection.execute(

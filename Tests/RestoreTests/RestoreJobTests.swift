@@ -19,7 +19,9 @@ struct RestoreJobTests {
         UPDATE customers SET company = 'SCRIBBLED'
         """
 
-    private func restore(_ fixture: RestoreFixture, _ tenant: Tenant, _ id: Int64, as job: RestoreJob? = nil) throws -> JSON {
+    private func restore(_ fixture: RestoreFixture, _ tenant: Tenant, _ id: Int64, as job: RestoreJob? = nil) throws
+        -> JSON
+    {
         guard case .finished(let result) = try fixture.runToEnd(id, tenant, as: job.map { AnyJob($0) }) else {
             throw JobFailure("not_finished", "job \(id)")
         }
@@ -44,11 +46,14 @@ struct RestoreJobTests {
         // The login works on: it writes, and reads what it wrote.
         try fixture.write(acme, "UPDATE customers SET company = 'AFTER'")
         // A safety backup of what was overwritten was taken, and everything runs again.
-        #expect(try fixture.value("SELECT count(*) FROM reeve.restore WHERE outcome = 'restored' AND safety_job IS NOT NULL") == "1")
+        #expect(
+            try fixture.value(
+                "SELECT count(*) FROM reeve.restore WHERE outcome = 'restored' AND safety_job IS NOT NULL") == "1")
         #expect(try fixture.value("SELECT count(*) FROM reeve.queue_block") == "0")
         #expect(try fixture.scratches() == 0)
         let audited = try fixture.connection.execute(
-            "SELECT count(*) FROM reeve.audit_entry WHERE tenant_id = $1::uuid AND action = 'backup.restore' AND reason = 'a test'", [acme.id])
+            "SELECT count(*) FROM reeve.audit_entry WHERE tenant_id = $1::uuid AND action = 'backup.restore' AND reason = 'a test'",
+            [acme.id])
         #expect(try audited[0].int(0) == 2)
         // What was replaced can be had again: the safety backup holds the damage.
         let safety = try #require(Int64(try fixture.value("SELECT safety_job FROM reeve.restore") ?? ""))
@@ -78,10 +83,12 @@ struct RestoreJobTests {
         for (database, schema) in [(name, store.schemas[0]), (store.database, "looked")] {
             try fixture.admin(database) { connection in
                 let names = try connection.execute(
-                    "SELECT count(*), count(*) FILTER (WHERE company = 'SCRIBBLED'), count(*) FILTER (WHERE account_code LIKE 'MINE%') FROM \(quoteIdentifier(schema)).customers")[0]
+                    "SELECT count(*), count(*) FILTER (WHERE company = 'SCRIBBLED'), count(*) FILTER (WHERE account_code LIKE 'MINE%') FROM \(quoteIdentifier(schema)).customers"
+                )[0]
                 let found = [try names.int(0), try names.int(1), try names.int(2)]
                 #expect(found == [12, 0, 12])
-                #expect(try connection.execute("SELECT count(*) > 0 FROM \(quoteIdentifier(schema)).invoices")[0].bool(0))
+                #expect(
+                    try connection.execute("SELECT count(*) > 0 FROM \(quoteIdentifier(schema)).invoices")[0].bool(0))
             }
         }
         // Neither is open to the tenant's login or to anybody else.
@@ -137,13 +144,17 @@ struct RestoreJobTests {
             return
         }
         #expect(try fixture.contents(acme) == live)
-        let noReason = #expect(throws: PostgresError.self) { _ = try fixture.request(acme, backup, "in-place", reason: " ") }
+        let noReason = #expect(throws: PostgresError.self) {
+            _ = try fixture.request(acme, backup, "in-place", reason: " ")
+        }
         #expect(noReason?.sqlState == "RV010")
         let foreign = #expect(throws: PostgresError.self) { _ = try fixture.request(acme, other, "in-place") }
         #expect(foreign?.sqlState == "RV011")
     }
 
-    @Test("killed after any part, the next attempt finishes and the tenant's queues run again", arguments: [Isolation.schema, .database])
+    @Test(
+        "killed after any part, the next attempt finishes and the tenant's queues run again",
+        arguments: [Isolation.schema, .database])
     func killed(isolation: Isolation) throws {
         let fixture = try RestoreFixture()
         let acme = try fixture.tenant("acme", isolation)
@@ -174,7 +185,8 @@ struct RestoreJobTests {
             #expect(try fixture.value("SELECT pattern FROM reeve.queue_block") == "\(acme.code).reports")
             // The worker is dead; another takes the job.
             _ = try fixture.connection.execute("SELECT reeve.rescue($1::uuid, 'dead')", [fixture.worker])
-            _ = try fixture.connection.execute("UPDATE reeve.worker SET state = 'alive', ended_at = NULL WHERE id = $1::uuid", [fixture.worker])
+            _ = try fixture.connection.execute(
+                "UPDATE reeve.worker SET state = 'alive', ended_at = NULL WHERE id = $1::uuid", [fixture.worker])
             _ = try restore(fixture, acme, id)
             #expect(try fixture.contents(acme) == before, "\(part)")
             #expect(try fixture.value("SELECT count(*) FROM reeve.queue_block") == "0")
@@ -241,7 +253,9 @@ struct RestoreJobTests {
     private struct Forget: RestoreHook {
         let table: String?
         var name: String { "forget" }
-        func apply(_ context: JobContext, query: (String, [(any PostgresEncodable)?]) throws -> Rows) throws -> [String: Int64] {
+        func apply(_ context: JobContext, query: (String, [(any PostgresEncodable)?]) throws -> Rows) throws -> [String:
+            Int64]
+        {
             guard let table else { throw JobFailure("ledger_unreadable", "test", .giveUp) }
             return [table: -Int64(try query("DELETE FROM \(table)", []).affected)]
         }
@@ -267,11 +281,14 @@ struct RestoreJobTests {
                     """)
             }
         }
-        try fixture.write(acme, "INSERT INTO notes (tenant_id, text) SELECT '\(acme.id)', 'x' FROM generate_series(1, 50)")
+        try fixture.write(
+            acme, "INSERT INTO notes (tenant_id, text) SELECT '\(acme.id)', 'x' FROM generate_series(1, 50)")
         let backup = try fixture.backUp(acme)
         let before = try fixture.contents(acme)
         func next() throws -> Int64 {
-            try fixture.admin(fixture.sharedDatabase) { try $0.execute("SELECT last_value FROM shared.notes_id_seq")[0].int(0) }
+            try fixture.admin(fixture.sharedDatabase) {
+                try $0.execute("SELECT last_value FROM shared.notes_id_seq")[0].int(0)
+            }
         }
         // As after a restore of the whole database to an earlier time.
         try fixture.admin(fixture.sharedDatabase) { _ = try $0.execute("SELECT setval('shared.notes_id_seq', 10)") }
@@ -279,7 +296,8 @@ struct RestoreJobTests {
         _ = try restore(fixture, acme, fixture.request(acme, backup, "in-place"))
         #expect(try next() == 50)
         #expect(try fixture.contents(acme) == before)
-        try fixture.write(globex, "INSERT INTO notes (tenant_id, text) SELECT '\(globex.id)', 'y' FROM generate_series(1, 50)")
+        try fixture.write(
+            globex, "INSERT INTO notes (tenant_id, text) SELECT '\(globex.id)', 'y' FROM generate_series(1, 50)")
         _ = try restore(fixture, acme, fixture.request(acme, backup, "in-place"))
         #expect(try next() == 100)
         // The right to make temporary tables was lent and taken back.

@@ -76,6 +76,21 @@ CREATE TABLE reeve.audit_entry (
 
 ALTER TABLE reeve.audit_entry OWNER TO reeve_owner;
 
+CREATE TABLE reeve.backup_proof (
+    id bigint NOT NULL,
+    artifact_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    ok boolean NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    seconds double precision,
+    job_id bigint,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT backup_proof_kind_check CHECK ((kind = ANY (ARRAY['verify'::text, 'drill'::text, 'integrity'::text])))
+);
+
+ALTER TABLE reeve.backup_proof OWNER TO reeve_owner;
+
 CREATE TABLE reeve.cancel_request (
     job_id bigint NOT NULL,
     actor text DEFAULT reeve.actor() NOT NULL,
@@ -123,6 +138,17 @@ CREATE TABLE reeve.dead_letter (
 );
 
 ALTER TABLE reeve.dead_letter OWNER TO reeve_owner;
+
+CREATE TABLE reeve.dump_slot (
+    server text NOT NULL,
+    job_id bigint NOT NULL,
+    lease_id uuid NOT NULL,
+    slots integer NOT NULL,
+    taken_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT dump_slot_slots_check CHECK ((slots >= 1))
+);
+
+ALTER TABLE reeve.dump_slot OWNER TO reeve_owner;
 
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
@@ -311,6 +337,32 @@ CREATE TABLE reeve.refusal (
 );
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.restore (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    job_id bigint NOT NULL,
+    backup_job bigint NOT NULL,
+    mode text NOT NULL,
+    target text,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    reason text,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    safety_job bigint,
+    blocked text[] DEFAULT '{}'::text[] NOT NULL,
+    finished_at timestamp with time zone,
+    outcome text,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT restore_check CHECK (((mode = 'in-place'::text) = (target IS NULL))),
+    CONSTRAINT restore_check1 CHECK (((mode <> 'in-place'::text) OR (btrim(COALESCE(reason, ''::text)) <> ''::text))),
+    CONSTRAINT restore_check2 CHECK (((finished_at IS NULL) = (outcome IS NULL))),
+    CONSTRAINT restore_mode_check CHECK ((mode = ANY (ARRAY['database'::text, 'schema'::text, 'in-place'::text]))),
+    CONSTRAINT restore_outcome_check CHECK ((outcome = ANY (ARRAY['restored'::text, 'failed'::text]))),
+    CONSTRAINT restore_reason_check CHECK ((length(reason) <= 2000)),
+    CONSTRAINT restore_target_check CHECK (((octet_length(target) >= 1) AND (octet_length(target) <= 63)))
+);
+
+ALTER TABLE reeve.restore OWNER TO reeve_owner;
 
 CREATE TABLE reeve.schema_migration (
     number integer NOT NULL,
@@ -519,6 +571,15 @@ ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE reeve.backup_proof ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.backup_proof_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -530,6 +591,15 @@ ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.restore ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.restore_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -566,6 +636,9 @@ ALTER TABLE ONLY reeve.artifact
 ALTER TABLE ONLY reeve.audit_entry
     ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.backup_proof
+    ADD CONSTRAINT backup_proof_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (job_id);
 
@@ -574,6 +647,9 @@ ALTER TABLE ONLY reeve.circuit
 
 ALTER TABLE ONLY reeve.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.dump_slot
+    ADD CONSTRAINT dump_slot_pkey PRIMARY KEY (server, job_id);
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
@@ -607,6 +683,12 @@ ALTER TABLE ONLY reeve.queue_block
 
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
+
+ALTER TABLE ONLY reeve.restore
+    ADD CONSTRAINT restore_job_id_key UNIQUE (job_id);
+
+ALTER TABLE ONLY reeve.restore
+    ADD CONSTRAINT restore_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
@@ -665,6 +747,10 @@ CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, c
 
 CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
 
+CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_id, kind, at);
+
+CREATE INDEX backup_proof_tenant ON reeve.backup_proof USING btree (tenant_id, at);
+
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
 CREATE INDEX dead_letter_tenant ON reeve.dead_letter USING btree (tenant_id, id);
@@ -683,6 +769,8 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
+
 CREATE INDEX tenant_status_change_tenant ON reeve.tenant_status_change USING btree (tenant_id, at);
 
 CREATE INDEX tenant_tier ON reeve.tenant USING btree (tier);
@@ -692,6 +780,9 @@ CREATE INDEX tier_change_due ON reeve.tier_change USING btree (due_at) WHERE ((a
 CREATE UNIQUE INDEX tier_change_pending ON reeve.tier_change USING btree (tenant_id) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
 
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
+
+ALTER TABLE ONLY reeve.dump_slot
+    ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
@@ -743,6 +834,72 @@ CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
           GROUP BY t.tier) s ON ((s.tier = r.name)));
 
 ALTER TABLE reeve.autoscale OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_set WITH (security_barrier='true', security_invoker='true') AS
+ SELECT a.tenant_id,
+    a.job_id,
+    min(COALESCE(to_timestamp(((a.manifest ->> 'snapshot_at'::text))::double precision), a.created_at)) AS at,
+    max(a.created_at) AS made_at,
+    (count(*))::integer AS databases,
+    (sum(a.bytes))::bigint AS bytes,
+        CASE
+            WHEN bool_and(COALESCE(p.ok, false)) THEN max(p.at)
+            ELSE NULL::timestamp with time zone
+        END AS verified_at,
+        CASE
+            WHEN bool_and((p.ok AND (p.drilled_at IS NOT NULL))) THEN min(p.drilled_at)
+            ELSE NULL::timestamp with time zone
+        END AS proven_at,
+    COALESCE(bool_or((NOT p.ok)), false) AS is_broken
+   FROM (reeve.artifact a
+     CROSS JOIN LATERAL ( SELECT bool_and(l.ok) AS ok,
+            max(l.at) AS at,
+            max(l.at) FILTER (WHERE (l.kind = 'drill'::text)) AS drilled_at
+           FROM ( SELECT DISTINCT ON (x.kind) x.kind,
+                    x.ok,
+                    x.at
+                   FROM reeve.backup_proof x
+                  WHERE (x.artifact_id = a.id)
+                  ORDER BY x.kind, x.at DESC, x.id DESC) l) p)
+  WHERE (a.entity = 'backup'::text)
+  GROUP BY a.tenant_id, a.job_id;
+
+ALTER TABLE reeve.backup_set OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_status WITH (security_barrier='true', security_invoker='true') AS
+ SELECT t.code AS tenant_code,
+    s.last_backup_at,
+    s.last_verified_at,
+    d.last_proven_at,
+    d.last_rto_seconds,
+    (COALESCE(
+        CASE
+            WHEN s.tenants_own THEN s.last_verified_at
+            ELSE d.last_proven_at
+        END, '-infinity'::timestamp with time zone) < (reeve.clock() - COALESCE((NULLIF(current_setting('reeve.proof_limit'::text, true), ''::text))::interval, '35 days'::interval))) AS unproven
+   FROM ((reeve.tenant t
+     LEFT JOIN LATERAL ( SELECT max(b.made_at) AS last_backup_at,
+            max(b.verified_at) AS last_verified_at,
+            ( SELECT (a.manifest @> '{"encryption": {"tenants_own": true}}'::jsonb)
+                   FROM reeve.artifact a
+                  WHERE ((a.tenant_id = t.id) AND (a.entity = 'backup'::text))
+                  ORDER BY a.created_at DESC
+                 LIMIT 1) AS tenants_own
+           FROM reeve.backup_set b
+          WHERE (b.tenant_id = t.id)) s ON (true))
+     LEFT JOIN LATERAL ( SELECT p.at AS last_proven_at,
+            ( SELECT sum(o.seconds) AS sum
+                   FROM reeve.backup_proof o
+                  WHERE ((o.job_id = p.job_id) AND (o.tenant_id = t.id))) AS last_rto_seconds
+           FROM reeve.backup_proof p
+          WHERE ((p.tenant_id = t.id) AND (p.kind = 'drill'::text) AND p.ok AND (NOT (EXISTS ( SELECT
+                   FROM reeve.backup_proof o
+                  WHERE ((o.job_id = p.job_id) AND (o.tenant_id = t.id) AND (NOT o.ok))))))
+          ORDER BY p.at DESC, p.id DESC
+         LIMIT 1) d ON (true))
+  WHERE (t.status <> 'archived'::reeve.tenant_status);
+
+ALTER TABLE reeve.backup_status OWNER TO reeve_owner;
 
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
@@ -1049,6 +1206,21 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'job', a.job_id, 'tenant', a.tenant_id, 'key', a.key, 'bytes', a.bytes, 'sha256', a.sha256,
+    'manifest', a.manifest, 'created_at', a.created_at) ORDER BY a.key), '[]')
+  FROM reeve.artifact a
+  WHERE a.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND a.entity = 'backup'
+    AND CASE WHEN p_backup IS NULL
+        THEN a.job_id = (SELECT n.job_id FROM reeve.artifact n WHERE n.tenant_id = a.tenant_id AND n.entity = 'backup' ORDER BY n.created_at DESC, n.job_id DESC LIMIT 1)
+        ELSE a.job_id::text = p_backup OR a.id::text = p_backup END
+$$;
+
+ALTER FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1359,6 +1531,16 @@ END $$;
 
 ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.dumps_taken(p_server text) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(sum(d.slots), 0)::int FROM reeve.dump_slot d
+  JOIN reeve.job j ON j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id WHERE d.server = p_server
+$$;
+
+ALTER FUNCTION reeve.dumps_taken(p_server text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1398,6 +1580,28 @@ END $$;
 
 ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int;
+BEGIN
+  UPDATE reeve.restore r SET finished_at = reeve.clock(), outcome = p_outcome, detail = p_detail
+  WHERE r.id = p_id AND r.finished_at IS NULL RETURNING r.*, (SELECT t.code FROM reeve.tenant t WHERE t.id = r.tenant_id) AS code INTO v;
+  IF NOT FOUND THEN RETURN; END IF;
+  DELETE FROM reeve.queue_block b WHERE b.pattern = ANY (v.blocked) AND b.mode = 'pause' AND b.reason LIKE '%(job ' || v.job_id || ')';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count > 0 THEN
+    PERFORM reeve.touch_counters(v.code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+    PERFORM reeve.audit(v.tenant_id, 'queue.resume', 'queues of ' || v.code, 'restore', jsonb_build_object('queues', v.blocked, 'job', v.job_id));
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'backup.restore', 'backup ' || v.backup_job, v.reason,
+    p_detail || jsonb_strip_nulls(jsonb_build_object('outcome', p_outcome, 'mode', v.mode, 'target', v.target, 'job', v.job_id, 'asked_by', v.actor)), v.requested_at);
+END $$;
+
+ALTER FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1418,6 +1622,18 @@ CREATE FUNCTION reeve.enqueue(queue text, kind text, args jsonb DEFAULT '{}'::js
 $$;
 
 ALTER FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN reeve.enqueue((SELECT t.code FROM reeve.tenant t WHERE t.id = v_tenant) || '.' || p_queue, p_kind, p_args,
+    idempotency_key => format('child %s %s', p_job, p_name), tenant => v_tenant);
+END $$;
+
+ALTER FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1614,6 +1830,43 @@ END $$;
 
 ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  PERFORM reeve.end_restore((SELECT r.id FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL), p_outcome, p_detail);
+END $$;
+
+ALTER FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_code text; v_new text[];
+BEGIN
+  SELECT t.code INTO v_code FROM reeve.tenant t WHERE t.id = v_tenant;
+  PERFORM FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'job % has no restore under way', p_job USING ERRCODE = 'RV012'; END IF;
+  WITH made AS (
+    INSERT INTO reeve.queue_block (pattern, mode, reason)
+    SELECT q.queue, 'pause', format('%s is being restored from a backup (job %s)', v_code, p_job) FROM (
+      SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = v_tenant) q
+    WHERE q.queue NOT IN (v_code || '.restores', v_code || '.backups')
+    ORDER BY 1 ON CONFLICT DO NOTHING RETURNING pattern)
+  SELECT coalesce(array_agg(m.pattern ORDER BY m.pattern), '{}') INTO v_new FROM made m;
+  IF v_new <> '{}' THEN
+    UPDATE reeve.restore r SET blocked = ARRAY(SELECT DISTINCT b FROM unnest(r.blocked || v_new) b ORDER BY b) WHERE r.job_id = p_job;
+    PERFORM reeve.touch_counters(v_code || '.*');
+    PERFORM reeve.audit(v_tenant, 'queue.pause', 'queues of ' || v_code, 'restore', jsonb_build_object('queues', v_new, 'job', p_job));
+  END IF;
+  RETURN (SELECT count(*) FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.queue NOT IN (v_code || '.restores', v_code || '.backups'));
+END $$;
+
+ALTER FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1688,12 +1941,33 @@ $$;
 
 ALTER FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('bytes', a.bytes, 'seconds', a.manifest -> 'seconds',
+    'plain_bytes', coalesce((SELECT sum((o.value ->> 'plain_bytes')::bigint)
+      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) o), a.bytes))
+  FROM reeve.artifact a
+  WHERE a.tenant_id = p_tenant AND a.entity = 'backup' AND a.manifest -> 'store' ->> 'server' = p_server AND a.manifest -> 'store' ->> 'database' = p_database
+  ORDER BY a.created_at DESC LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$ SELECT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) $$;
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT ARRAY(SELECT j.lease_id FROM reeve.job j WHERE j.state = 'running' AND j.lease_id = ANY (p_leases)) $$;
+
+ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
@@ -1793,6 +2067,33 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant) THEN
+    RAISE EXCEPTION 'artifact % is not one of this job''s tenant', p_artifact USING ERRCODE = '42501';
+  END IF;
+  INSERT INTO reeve.backup_proof (artifact_id, tenant_id, kind, ok, seconds, detail, job_id)
+  VALUES (p_artifact, v_tenant, p_kind, p_ok, p_seconds, p_detail, p_job);
+  PERFORM reeve.audit(v_tenant, 'backup.' || p_kind, 'artifact ' || p_artifact, NULL, p_detail || jsonb_build_object('ok', p_ok, 'seconds', p_seconds, 'job', p_job));
+END $$;
+
+ALTER FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  UPDATE reeve.restore r SET safety_job = p_backup WHERE r.job_id = p_job AND r.finished_at IS NULL;
+END $$;
+
+ALTER FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1915,6 +2216,40 @@ END $$;
 
 ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_id uuid; v_job bigint; v_other bigint;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may restore' USING ERRCODE = '42501'; END IF;
+  SELECT t.id INTO v_id FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.job_id = p_backup AND a.tenant_id = v_id AND a.entity = 'backup') THEN
+    RAISE EXCEPTION 'tenant "%" has no backup %', p_tenant, p_backup USING ERRCODE = 'RV011', HINT = 'See: reeve backup list ' || p_tenant;
+  END IF;
+  IF p_mode <> 'in-place' AND (p_target !~ '^[a-z_][a-z0-9_]{0,62}$' OR p_target ~ '^(pg_|reeve)' OR p_target IN ('public', 'information_schema', 'postgres')) THEN
+    RAISE EXCEPTION '"%" is no name to restore to', left(p_target, 80) USING ERRCODE = 'RV010', HINT = 'Use a-z, 0-9 and _, not starting with pg_ or reeve.';
+  END IF;
+  IF p_mode = 'in-place' AND btrim(coalesce(p_reason, '')) = '' THEN
+    RAISE EXCEPTION 'a restore in place needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.';
+  END IF;
+  PERFORM reeve.tend_restores();
+  v_job := reeve.enqueue(p_tenant || '.restores', 'backup-restore', jsonb_build_object('backup', p_backup::text), tenant => v_id);
+  BEGIN
+    INSERT INTO reeve.restore (tenant_id, job_id, backup_job, mode, target, reason) VALUES (v_id, v_job, p_backup, p_mode, p_target, p_reason);
+  EXCEPTION WHEN unique_violation THEN
+    SELECT r.job_id INTO v_other FROM reeve.restore r WHERE r.tenant_id = v_id AND r.finished_at IS NULL;
+    RAISE EXCEPTION 'a restore of tenant "%" is under way: job %', p_tenant, v_other USING ERRCODE = 'RV012',
+      HINT = 'Wait for it (reeve jobs show ' || v_other || ') or cancel it.';
+  END;
+  PERFORM reeve.audit(v_id, 'backup.restore', 'backup ' || p_backup, p_reason,
+    jsonb_strip_nulls(jsonb_build_object('outcome', 'intent', 'mode', p_mode, 'target', p_target, 'job', v_job)));
+  RETURN v_job;
+END $_$;
+
+ALTER FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1988,6 +2323,17 @@ END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('id', r.id, 'backup', r.backup_job, 'mode', r.mode, 'target', r.target, 'actor', r.actor, 'reason', r.reason, 'safety_job', r.safety_job,
+    'requested_at', extract(epoch FROM r.requested_at)::double precision)
+  FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease)
+$$;
+
+ALTER FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.resume(pattern text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2042,6 +2388,13 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ DELETE FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease $$;
+
+ALTER FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2254,6 +2607,30 @@ CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_limit int; v_free int; v_has int;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) THEN RETURN NULL; END IF;
+  SELECT d.slots INTO v_has FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease;
+  IF FOUND THEN RETURN v_has; END IF;
+  SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server;
+  IF NOT FOUND THEN RAISE EXCEPTION 'no database server "%" is registered', left(p_server, 80) USING ERRCODE = 'RV004', HINT = 'See: reeve server list'; END IF;
+  -- Those that wait look often: while nothing is free they lock nothing.
+  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN 0; END IF;
+  SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server FOR NO KEY UPDATE;
+  v_free := least(p_wanted, v_limit - reeve.dumps_taken(p_server));
+  IF v_free < 1 THEN RETURN 0; END IF;
+  DELETE FROM reeve.dump_slot d WHERE d.server = p_server
+    AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id);
+  INSERT INTO reeve.dump_slot (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_free);
+  RETURN v_free;
+END $$;
+
+ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2312,6 +2689,19 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.tenant_guard() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT j.tenant_id INTO v_tenant FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease;
+  IF NOT FOUND THEN RAISE EXCEPTION 'the lease of job % is no longer current', p_job USING ERRCODE = 'RV014'; END IF;
+  RETURN v_tenant;
+END $$;
+
+ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
@@ -2388,14 +2778,12 @@ CREATE FUNCTION reeve.tend_drains() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v record; v_count int := 0;
+DECLARE v record; v_count int := reeve.tend_restores();
 BEGIN
   FOR v IN SELECT b.id, b.pattern, b.expires_at <= reeve.clock() AS is_over FROM reeve.queue_block b
       WHERE b.mode = 'drain' AND (b.done_at IS NULL OR b.expires_at <= reeve.clock()) ORDER BY b.pattern FOR UPDATE SKIP LOCKED LOOP
     IF v.is_over THEN
-      DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
-      UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
-        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
+      DELETE FROM reeve.queue_block b WHERE b.id = v.id;
       PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
         NULL, jsonb_build_object('drain', v.id));
       PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
@@ -2486,6 +2874,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_refusals() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_restores() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  FOR v IN SELECT r.id FROM reeve.restore r WHERE r.finished_at IS NULL AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = r.job_id)
+      ORDER BY r.id FOR UPDATE SKIP LOCKED LOOP
+    PERFORM reeve.end_restore(v.id, 'failed', '{"why": "its job ended before it was done"}');
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_restores() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_sessions(p_limit interval DEFAULT '00:01:15'::interval) RETURNS TABLE(pid integer, login text, application text, verdict text)
     LANGUAGE plpgsql
@@ -2668,6 +3072,8 @@ CREATE TRIGGER tier_follow AFTER UPDATE ON reeve.tier FOR EACH ROW EXECUTE FUNCT
 
 COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never personal data (ISO-A-001, ISO-A-002).';
 
+COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
+
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
@@ -2736,6 +3142,9 @@ GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason 
 
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.cancel(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_operator;
@@ -2764,11 +3173,15 @@ REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) FROM PUBLIC;
 
@@ -2776,6 +3189,9 @@ REVOKE ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at t
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
@@ -2790,6 +3206,12 @@ REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
@@ -2810,8 +3232,14 @@ REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
@@ -2829,6 +3257,12 @@ GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
@@ -2851,6 +3285,9 @@ GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO re
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
 
@@ -2860,11 +3297,17 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
@@ -2889,6 +3332,9 @@ GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_operator;
@@ -2896,6 +3342,8 @@ GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.tenant_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_guard() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
@@ -2920,6 +3368,8 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_restores() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
@@ -2958,6 +3408,15 @@ GRANT SELECT ON TABLE reeve.autoscale TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_operator;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.backup_proof TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_proof TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.backup_set TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_set TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.backup_status TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_status TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
@@ -2965,6 +3424,9 @@ GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.dump_slot TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.dump_slot TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
@@ -2985,6 +3447,9 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.restore TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;

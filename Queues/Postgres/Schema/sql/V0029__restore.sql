@@ -124,6 +124,15 @@ LEFT JOIN LATERAL (
   ORDER BY p.at DESC, p.id DESC LIMIT 1) d ON true
 WHERE t.status <> 'archived';
 
+DO $$
+BEGIN
+  -- PostgreSQL 14 does not know it; there the views' grants alone decide.
+  IF current_setting('server_version_num')::int >= 150000 THEN
+    ALTER VIEW reeve.backup_set SET (security_invoker = true);
+    ALTER VIEW reeve.backup_status SET (security_invoker = true);
+  END IF;
+END $$;
+
 -- Asks for a restore and returns its job's id. One at a time for each tenant (RV012); a second caller waits for the first's transaction.
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
@@ -134,6 +143,9 @@ BEGIN
   IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
   IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.job_id = p_backup AND a.tenant_id = v_id AND a.entity = 'backup') THEN
     RAISE EXCEPTION 'tenant "%" has no backup %', p_tenant, p_backup USING ERRCODE = 'RV011', HINT = 'See: reeve backup list ' || p_tenant;
+  END IF;
+  IF p_mode <> 'in-place' AND (p_target !~ '^[a-z_][a-z0-9_]{0,62}$' OR p_target ~ '^(pg_|reeve)' OR p_target IN ('public', 'information_schema', 'postgres')) THEN
+    RAISE EXCEPTION '"%" is no name to restore to', left(p_target, 80) USING ERRCODE = 'RV010', HINT = 'Use a-z, 0-9 and _, not starting with pg_ or reeve.';
   END IF;
   IF p_mode = 'in-place' AND btrim(coalesce(p_reason, '')) = '' THEN
     RAISE EXCEPTION 'a restore in place needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.';

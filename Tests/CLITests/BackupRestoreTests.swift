@@ -1,0 +1,111 @@
+import Glibc
+import JobKit
+import Postgres
+import ReeveTesting
+import Testing
+
+@Suite struct BackupRestoreTests {
+    /// Tenant `acme` with two backups: 101 of the first of March, verified, and 102 of the second.
+    private func make() throws -> (ControlFixture, Connection) {
+        let control = try ControlFixture()
+        // Registers the kinds that this program brings.
+        _ = try control.run("migrate", "up")
+        let connection = try Connection(control.settings)
+        let tenant = try connection.execute("SELECT id::text FROM reeve.tenant WHERE code = 'acme'")[0].text(0)
+        for (id, day) in [(101, 1), (102, 2)] {
+            let artifact = "00000000-0000-4000-8000-000000000\(id)"
+            _ = try connection.execute(
+                """
+                INSERT INTO reeve.artifact (id, job_id, tenant_id, entity, key, bytes, sha256, manifest)
+                SELECT $1::uuid, $2::bigint, $3::uuid, 'backup', $3::text || '/backups/2026/03/' || $1::text, 4, repeat('a', 64),
+                  jsonb_build_object('snapshot_at', extract(epoch FROM timestamptz '2026-03-01 12:00Z') + ($4::int - 1) * 86400)
+                """, [artifact, id, tenant, day])
+        }
+        _ = try connection.execute(
+            """
+            INSERT INTO reeve.backup_proof (artifact_id, tenant_id, kind, ok, seconds, job_id)
+            SELECT id, tenant_id, 'verify', true, 1, 1 FROM reeve.artifact WHERE job_id = 101
+            """)
+        return (control, connection)
+    }
+
+    private func restore(_ control: ControlFixture, _ words: [String]) throws -> ReeveRun {
+        try ReeveRun(["backup", "restore", "acme"] + words, ["REEVE_DATABASE_URL": control.conninfo])
+    }
+
+    @Test("nothing is asked for unless backup, place, reason and confirmation are all said")
+    func refusals() throws {
+        let (control, connection) = try make()
+        defer { connection.close() }
+        let inPlace = ["--from", "101", "--in-place"]
+        for (words, code, said) in [
+            (["--from", "101"], 2, "--in-place"), (["--in-place"], 2, "--from"),
+            (["--from", "101", "--at", "2026-03-01", "--in-place"], 2, "name one backup"),
+            (["--from", "101", "--in-place", "--into-schema", "x"], 2, "only one place"),
+            (["--from", "999", "--into-schema", "x"], 3, "no backup"),
+            (inPlace, 4, "needs a reason"), (inPlace + ["--reason", "r"], 4, "--confirm acme"),
+            (inPlace + ["--reason", "r", "--confirm", "globex"], 4, "is not acme"),
+            (["--from", "101", "--into-database", "reeve_x"], 2, "no name to restore to"),
+            (["--from", "101", "--into-database", "x; DROP"], 2, "no name to restore to"),
+            (["--at", "2026-02-01", "--into-schema", "x"], 3, "no verified backup"),
+            (["--drop-previous"], 4, "--confirm acme"),
+        ] as [([String], Int32, String)] {
+            let run = try restore(control, words)
+            #expect(run.code == code && run.err.contains(said), "\(words): \(run)")
+        }
+        #expect(try ReeveRun(["backup", "drill", "nobody"], ["REEVE_DATABASE_URL": control.conninfo]).code == 3)
+        let jobs = try connection.execute("SELECT count(*) FROM reeve.job WHERE queue LIKE '%.restores'")[0].int(0)
+        #expect(jobs == 0)
+    }
+
+    @Test("--at takes the last verified backup, says what is lost, and one restore is asked for at a time")
+    func asked() throws {
+        let (control, connection) = try make()
+        defer { connection.close() }
+        let words = [
+            "--at", "2026-03-05T00:00:00Z", "--in-place", "--reason", "INC-77", "--confirm", "acme", "--no-wait",
+        ]
+        let run = try restore(control, words + ["--json"])
+        #expect(
+            run.code == 0 && run.err.contains("backup 101") && run.err.contains("since then is not in it"), "\(run)")
+        #expect(!run.all.lowercased().contains("point-in-time"))
+        let row = try #require(
+            try connection.execute("SELECT job_id, backup_job, mode, reason, actor FROM reeve.restore").first)
+        #expect(try run.json["job"]?.int == row.int(0))
+        #expect(
+            try row.int(1) == 101 && row.text(2) == "in-place" && row.text(3) == "INC-77" && row.text(4).contains("@"))
+        let second = try restore(control, ["--from", "102", "--into-schema", "look", "--no-wait"])
+        #expect(second.code == 5 && second.err.contains("under way"), "\(second)")
+        let verify = try ReeveRun(
+            ["backup", "verify", "102", "--no-wait"], ["REEVE_DATABASE_URL": control.conninfo])
+        let drill = try ReeveRun(["backup", "drill", "acme", "--no-wait"], ["REEVE_DATABASE_URL": control.conninfo])
+        #expect(verify.code == 0 && drill.code == 0, "\(verify) \(drill)")
+        let kinds = try connection.execute("SELECT kind FROM reeve.job WHERE queue = 'acme.restores' ORDER BY id").map {
+            try $0.text(0)
+        }
+        #expect(kinds == ["backup-restore", "backup-verify", "backup-drill"])
+    }
+
+    @Test("doctor names tenants whose last proof is too old, by the configured limit")
+    func doctor() throws {
+        let (control, connection) = try make()
+        defer { connection.close() }
+        func proofs(_ limit: String?) throws -> String {
+            var environment = ["REEVE_DATABASE_URL": control.conninfo]
+            environment["REEVE_PROOF_LIMIT"] = limit
+            let run = try ReeveRun(["doctor", "--json"], environment)
+            let checks = try run.json["checks"]?.array ?? []
+            let found = checks.first { $0["name"] == "proofs" || $0["check"] == "proofs" }
+            return found?.text ?? "\(run)"
+        }
+        #expect(try proofs(nil).contains("acme"))
+        _ = try connection.execute(
+            """
+            INSERT INTO reeve.backup_proof (artifact_id, tenant_id, kind, ok, seconds, job_id, at)
+            SELECT id, tenant_id, 'drill', true, 2, 2, reeve.clock() - interval '20 days' FROM reeve.artifact WHERE job_id = 101
+            """)
+        #expect(try !proofs(nil).contains("acme"))
+        #expect(try proofs("10d").contains("acme"))
+        #expect(try proofs("soon").contains("REEVE_PROOF_LIMIT"))
+    }
+}
