@@ -51,7 +51,9 @@ let package = Package(
         library(
             "PostgresQueue", "Queues/Postgres/Source", ["CSchema", "Postgres", "WorkerEngine", "JobKit"]),
 
-        library("Benchmarks", "Sources/Benchmarks", ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue"]),
+        library(
+            "Benchmarks", "Sources/Benchmarks",
+            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue"]),
 
         // One target for each kind of job.
         library(
@@ -60,6 +62,7 @@ let package = Package(
         library(
             "Restore", "Jobs/Restore",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
+        library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -67,7 +70,7 @@ let package = Package(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Program", "Restore", "Dumps", "Encryption",
+                "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program", "Restore", "Dumps", "Encryption",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -102,6 +105,7 @@ let package = Package(
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
+        tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(
             "ProgramTests",
             [

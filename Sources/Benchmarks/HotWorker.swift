@@ -1,7 +1,7 @@
-import Dispatch
 import Glibc
 import JobKit
 import Postgres
+import Processes
 import WorkerEngine
 
 /// The process of a worker that runs benchmarks' jobs: this program again, told so by its first argument.
@@ -16,11 +16,7 @@ public enum HotWorker {
             return
         }
         let stop = StopSignal()
-        signal(SIGTERM, SIG_IGN)
-        let terminate = DispatchSource.makeSignalSource(
-            signal: SIGTERM, queue: DispatchQueue(label: "reeve.bench.signals"))
-        terminate.setEventHandler { @Sendable in stop.stop(.shutdown) }
-        terminate.resume()
+        SignalListener.listen(to: [SIGTERM]) { _ in stop.stop(.shutdown) }
         let parent = getppid()
         do {
             let worker = BenchWorker(
@@ -38,6 +34,6 @@ public enum HotWorker {
             Log(format: .text, minimum: .warning).error("\(error)")
             exit(1)
         }
-        withExtendedLifetime(terminate) { exit(0) }
+        exit(0)
     }
 }

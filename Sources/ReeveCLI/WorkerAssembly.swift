@@ -5,6 +5,7 @@ import FoundationEssentials
 import JobKit
 import Postgres
 import Program
+import Retention
 import Storage
 import Tenancy
 
@@ -94,8 +95,15 @@ enum BuiltInKinds {
                             throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
                         }
                         return try retention(of: tenant, control)
-                    }))
+                    })), retentionJob(stores: stores, control: control),
         ]
+    }
+
+    private static func retentionJob(stores: any StoreCatalog, control: Pool?) -> AnyJob {
+        if let control { return AnyJob(RetentionJob(catalog: stores, control: control)) }
+        return AnyJob(kind: RetentionJob.kind, policy: RetentionJob.policy, schema: RetentionJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     /// For commands that only need to know names, rules and schemas.

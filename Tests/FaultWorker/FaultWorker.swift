@@ -1,4 +1,3 @@
-import Dispatch
 import FoundationEssentials
 import Glibc
 import JobKit
@@ -21,6 +20,8 @@ private func run() {
     guard words.count == 6, let lease = Int64(words[3]), let grace = Int64(words[4]), let limit = Int64(words[5]) else {
         exit(2)
     }
+    let stop = StopSignal()
+    SignalListener.listen(to: [SIGTERM]) { _ in stop.stop(.shutdown) }
     do {
         let history = Pool(
             try ConnectionSettings(words[2]), bound: 32, waitTimeout: .seconds(60), name: "unfenced history")
@@ -33,12 +34,6 @@ private func run() {
         let worker = Worker(
             source: source, registry: registry, options: options, resources: JobResources(),
             log: Log(format: .text, minimum: getenv("REEVE_FAULT_LOG") == nil ? .error : .debug))
-        let stop = StopSignal()
-        let queue = DispatchQueue(label: "signals")
-        let terminate = DispatchSource.makeSignalSource(signal: SIGTERM, queue: queue)
-        terminate.setEventHandler { @Sendable in stop.stop(.shutdown) }
-        signal(SIGTERM, SIG_IGN)
-        terminate.resume()
         // The database may be away when a worker starts: it comes back by itself.
         while stop.reason == nil {
             do {
@@ -46,7 +41,6 @@ private func run() {
                 break
             } catch { usleep(100_000) }
         }
-        withExtendedLifetime(terminate) {}
         exit(0)
     } catch {
         print(error)

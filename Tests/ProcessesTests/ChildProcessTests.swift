@@ -131,6 +131,21 @@ struct ChildProcessTests {
         #expect(eventually { living(mark) == 0 })
     }
 
+    @Test(
+        "a signal that comes as soon as it is listened for is taken, whatever the parent had ignored",
+        arguments: [false, true])
+    func earlySignal(isIgnored: Bool) throws {
+        let program = BuiltProducts.path("supervise-fixture")
+        let words = ["/usr/bin/env", isIgnored ? "--ignore-signal=TERM" : "--default-signal=TERM", program, "listen"]
+        var pid = pid_t()
+        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
+        defer { for argument in arguments { free(argument) } }
+        #expect(posix_spawn(&pid, words[0], nil, nil, &arguments, environ) == 0)
+        var status: Int32 = -1
+        #expect(waitpid(pid, &status, 0) == pid)
+        #expect(status == 0)
+    }
+
     @Test("a missing program names the package to install")
     func missing() throws {
         let error = #expect(throws: ChildProcessError.self) {

@@ -1,6 +1,7 @@
 import FoundationEssentials
 import JobKit
 import Postgres
+import PostgresQueue
 import Testing
 
 @Suite("Kept promises")
@@ -30,6 +31,29 @@ struct KeptPromisesTests {
         #expect(try control.value(place, [id]) == "reeve.job_history_default")
         try control.value("SELECT reeve.tend_history()")
         #expect(try control.value(place, [id])?.contains("job_history_20") == true)
+        #expect(try control.state(id) == "succeeded")
+    }
+
+    @Test("a completion that its day's new partition overtakes is refused once, not for good")
+    func overtaken() throws {
+        let control = try Control()
+        let id = try control.enqueue()
+        let claimed = try control.claim(try control.worker())
+        let other = try control.another()
+        let pid = try other.execute("SELECT pg_backend_pid()")[0].int(0)
+        try control.value("BEGIN")
+        try control.value("SELECT reeve.tend_history()")
+        let late = InBackground { () -> Bool? in
+            do throws(PostgresError) {
+                _ = try other.execute(
+                    "SELECT reeve.complete($1::bigint[], $2::uuid[], NULL)", [claimed.map(\.id), claimed.map(\.lease)])
+                return nil
+            } catch { return error.isPermanent }
+        }
+        while try control.value("SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1::int", [pid]) != "Lock" {}
+        try control.value("COMMIT")
+        #expect(try late.value() == false)
+        #expect(try control.complete(claimed, on: other) == [:])
         #expect(try control.state(id) == "succeeded")
     }
 

@@ -88,8 +88,12 @@ extension Tenant {
 }
 
 extension PostgresError: PermanentSourceError {
-    /// The data is refused (classes 22 and 23), whatever the time.
-    public var isPermanent: Bool { sqlState.map { $0.hasPrefix("22") || $0.hasPrefix("23") } ?? false }
+    /// The data is refused (classes 22 and 23), whatever the time. A row on its way to a partition when its day got one of its
+    /// own is refused too, as a check violation that names no constraint: sent again it finds the new one.
+    public var isPermanent: Bool {
+        guard let sqlState, !(sqlState == "23514" && constraint == nil) else { return false }
+        return sqlState.hasPrefix("22") || sqlState.hasPrefix("23")
+    }
 }
 
 /// A duration as whole milliseconds.

@@ -5,13 +5,18 @@ extension Command {
     static let backupID = CommandArgument("ID", "the backup's id (its job's), or an artifact's")
 
     static let backup = Command(
-        "backup", "prove backups and restore them",
+        "backup", "see backups, prove and restore them, and say which are kept",
         examples: [
-            "reeve backup drill acme", "reeve backup restore acme --at 2026-03-01T10:00:00Z --into-database look",
+            "reeve backup list acme", "reeve backup drill acme", "reeve backup retain --tenant acme --dry-run",
         ],
         subcommands: [
+            backupList,
+            backupShow,
             backupVerify,
             backupDrill,
             backupRestore,
+            backupPin,
+            backupUnpin,
+            backupRetain,
         ])
 }

@@ -15,7 +15,8 @@ struct DatabaseChecks: Sendable {
         DatabaseChecks(name: "roles", run: roles), DatabaseChecks(name: "connections", run: connections),
         DatabaseChecks(name: "clock", run: clock), DatabaseChecks(name: "workers", run: workers),
         DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
-        DatabaseChecks(name: "programs", run: programs),
+        DatabaseChecks(name: "programs", run: programs), DatabaseChecks(name: "holds", run: holds),
+        DatabaseChecks(name: "backups", run: backups),
         DatabaseChecks(name: "proofs", run: proofs),
     ]
 

@@ -1,8 +1,8 @@
-import Dispatch
 import Glibc
 import JobKit
 import Postgres
 import PostgresQueue
+import Processes
 import Program
 import WorkerEngine
 
@@ -130,31 +130,19 @@ enum WorkerRun {
 final class StopSignals: Sendable {
     /// Raised by the first signal.
     let stop = StopSignal()
-    private let hurry = StopSignal()
     private let hurried: HurryBox
-    // Signal sources each on a private serial queue: on a global one they come late when it is busy.
-    // Only kept alive: nothing reads them after init.
-    nonisolated(unsafe) private let sources: [any DispatchSourceSignal]
 
     init() {
         let box = HurryBox()
         hurried = box
-        let queue = DispatchQueue(label: "reeve.signals")
         let stop = stop
-        sources = [SIGTERM, SIGINT].map { number in
-            let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
-            source.setEventHandler { @Sendable in
-                if stop.reason == nil {
-                    stop.stop(.shutdown)
-                } else if box.raise() {
-                    exit(130)
-                }
+        SignalListener.listen(to: [SIGTERM, SIGINT]) { _ in
+            if stop.reason == nil {
+                stop.stop(.shutdown)
+            } else if box.raise() {
+                exit(130)
             }
-            source.resume()
-            return source
         }
-        // After the sources are there: one that comes before must still end the process.
-        for number in [SIGTERM, SIGINT] { signal(number, SIG_IGN) }
         signal(SIGPIPE, SIG_IGN)
     }
 

@@ -1,22 +1,6 @@
 -- Backups that are proven by restoring them, and restores (design section 7, backup). An artifact's row is the authority on what is stored where and whose
 -- it is; a restore's row is what an operator asked for: a job of kind backup-restore without one does nothing, whoever enqueued it.
 
--- What came of reading a backup back (verify; integrity where the tenant alone can decrypt) or of restoring it into a scratch database (drill). Kept when the
--- backup is gone. Retention, which asks it, may have made it.
-CREATE TABLE IF NOT EXISTS reeve.backup_proof (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  artifact_id uuid NOT NULL,
-  tenant_id uuid NOT NULL,
-  kind text NOT NULL CHECK (kind IN ('verify', 'drill', 'integrity')),
-  ok boolean NOT NULL,
-  at timestamptz NOT NULL DEFAULT reeve.clock(),
-  seconds double precision,
-  job_id bigint,
-  detail jsonb NOT NULL DEFAULT '{}'
-);
-CREATE INDEX IF NOT EXISTS backup_proof_artifact ON reeve.backup_proof (artifact_id, kind, at);
-CREATE INDEX IF NOT EXISTS backup_proof_tenant ON reeve.backup_proof (tenant_id, at);
-
 -- Every restore: what was asked for, by whom and why, and what came of it.
 CREATE TABLE reeve.restore (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -58,6 +42,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
     'manifest', a.manifest, 'created_at', a.created_at) ORDER BY a.key), '[]')
   FROM reeve.artifact a
   WHERE a.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND a.entity = 'backup'
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)
     AND CASE WHEN p_backup IS NULL
         THEN a.job_id = (SELECT n.job_id FROM reeve.artifact n WHERE n.tenant_id = a.tenant_id AND n.entity = 'backup' ORDER BY n.created_at DESC, n.job_id DESC LIMIT 1)
         ELSE a.job_id::text = p_backup OR a.id::text = p_backup END
@@ -89,7 +74,7 @@ BEGIN
     idempotency_key => format('child %s %s', p_job, p_name), tenant => v_tenant);
 END $$;
 
--- A backup as a whole, each of its artifacts being of one database. Verified: of every artifact the latest proof of each kind is good, and there is one.
+-- A backup as a whole, each of its artifacts being of one database; none whose deletion has begun. Verified: of every artifact the latest proof of each kind is good, and there is one.
 CREATE VIEW reeve.backup_set WITH (security_barrier) AS
 SELECT a.tenant_id, a.job_id, min(coalesce(to_timestamp((a.manifest ->> 'snapshot_at')::double precision), a.created_at)) AS at,
        max(a.created_at) AS made_at, count(*)::int AS databases, sum(a.bytes)::bigint AS bytes,
@@ -100,7 +85,7 @@ FROM reeve.artifact a
 CROSS JOIN LATERAL (
   SELECT bool_and(l.ok) AS ok, max(l.at) AS at, max(l.at) FILTER (WHERE l.kind = 'drill') AS drilled_at
   FROM (SELECT DISTINCT ON (x.kind) x.kind, x.ok, x.at FROM reeve.backup_proof x WHERE x.artifact_id = a.id ORDER BY x.kind, x.at DESC, x.id DESC) l) p
-WHERE a.entity = 'backup'
+WHERE a.entity = 'backup' AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)
 GROUP BY a.tenant_id, a.job_id;
 
 -- For metrics: when each tenant was last backed up, and when a backup of it was last proven by restoring it. Unproven: not within reeve.proof_limit
@@ -270,4 +255,4 @@ GRANT EXECUTE ON FUNCTION reeve.backup_artifacts(bigint, uuid, text), reeve.reco
   reeve.live_leases(uuid[]), reeve.enqueue_child(bigint, uuid, text, text, text, jsonb), reeve.restore_request(bigint, uuid), reeve.hold_for_restore(bigint, uuid),
   reeve.finish_restore(bigint, uuid, text, jsonb), reeve.record_safety_backup(bigint, uuid, bigint) TO reeve_worker;
 GRANT EXECUTE ON FUNCTION reeve.request_restore(text, bigint, text, text, text) TO reeve_operator;
-GRANT SELECT ON reeve.backup_proof, reeve.restore, reeve.backup_set, reeve.backup_status TO reeve_viewer, reeve_operator;
+GRANT SELECT ON reeve.restore, reeve.backup_set, reeve.backup_status TO reeve_viewer, reeve_operator;
