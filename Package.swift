@@ -53,7 +53,10 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue"]),
+            [
+                "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
+                "Restore", "Dumps", "Tenancy", "Crypto",
+            ]),
 
         // One target for each kind of job.
         library(

@@ -84,7 +84,8 @@ public struct BackupJob: Job {
         }
         let journal = ObjectJournal()
         let target = BackupTarget(
-            placement: try stores.placement(of: context.tenant), recipients: try recipients.recipients(of: context.tenant),
+            placement: try stores.placement(of: context.tenant),
+            recipients: try recipients.recipients(of: context.tenant),
             age: tools.age, attempt: context.attempt.leaseID, journal: journal)
         let keptFor = try rules.retention(context.tenant)
         var artifacts: [Artifact] = []
@@ -92,14 +93,12 @@ public struct BackupJob: Job {
         defer { if !isComplete { journal.discard(context.log) } }
         for store in databases {
             try context.throwIfStopped()
-            let made = try slots.withSlots(
+            let made = try slots.withSlot(
                 on: store.server, within: rules.patience, stop: context.stop,
-                take: { try access.takeDumps(rules.streams, of: store, context) },
-                giveBack: { giveBack(store, context) }
-            ) { width in
+                take: { try access.takeDumps(1, of: store, context) > 0 }, giveBack: { giveBack(store, context) }
+            ) {
                 try StoreBackup(
-                    job: self, context: context, store: store, target: target, reason: payload.reason, keptFor: keptFor,
-                    width: width
+                    job: self, context: context, store: store, target: target, reason: payload.reason, keptFor: keptFor
                 ).make()
             }
             guard let made else { return .snoozed(.seconds(Int64.random(in: 20...40))) }
@@ -114,6 +113,12 @@ public struct BackupJob: Job {
             ),
         ]
         return .finished(JobResult(summary: summary, artifacts: artifacts))
+    }
+
+    /// What all objects of a backup take, by its manifest.
+    private static func storedBytes(_ manifest: JSON) -> Int64 {
+        let objects = (manifest["objects"]?.array ?? []) + [manifest["reference"] ?? .null]
+        return objects.reduce(0) { $0 + ($1["bytes"]?.int ?? 0) }
     }
 
     private func giveBack(_ store: BackupStore, _ context: JobContext) {

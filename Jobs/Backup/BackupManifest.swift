@@ -22,10 +22,10 @@ struct BackupManifest {
     let reason: String?
     let seconds: Double
 
-    /// The stored bytes of all objects.
-    var bytes: Int64 { (results + [referenceResult].compactMap { $0 }).reduce(0) { $0 + $1.record.bytes } }
-
     private var own: SealedRecord? { results.first { $0.record.key == key }?.record }
+
+    /// The stored bytes of the backup's own object.
+    var bytes: Int64 { own?.bytes ?? 0 }
 
     var sha256: String { own?.sha256 ?? "" }
 
@@ -49,7 +49,7 @@ struct BackupManifest {
                 "sections": .array(
                     (attempt.tenant.isolation == .shared ? ["pre-data", "data"] : ["pre-data", "data", "post-data"])
                         .map(JSON.string)),
-                "bytes": .int(own?.bytes ?? 0),
+                "bytes": .int(bytes),
                 "sha256": .string(sha256),
                 "job": .int(attempt.jobID),
                 "lease": .string(attempt.leaseID.uuidString.lowercased()),

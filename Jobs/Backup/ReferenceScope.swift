@@ -54,7 +54,8 @@ struct ReferenceScope {
         if schemas.isEmpty { return }
         try findTables(needing: relations)
         for schema in schemas where !store.referenceSchemas.contains(schema) {
-            warnings.append("schema \(schema) is no reference schema in the registry: its definitions are recorded without data")
+            warnings.append(
+                "schema \(schema) is no reference schema in the registry: its definitions are recorded without data")
         }
     }
 
@@ -62,7 +63,10 @@ struct ReferenceScope {
     func archive(_ scope: DumpScope) -> DumpArchive? {
         if schemas.isEmpty { return nil }
         // As the tenant's login sees them, also where row-level security hides a part.
-        var arguments = DumpPlan.common(scope).filter { $0 != "--enable-row-security" } + ["--enable-row-security", "--strict-names"]
+        var arguments =
+            DumpPlan.common(scope).filter { $0 != "--enable-row-security" } + [
+                "--enable-row-security", "--strict-names",
+            ]
         for schema in schemas {
             arguments.append("--schema=" + quoteIdentifier(schema))
             if !store.referenceSchemas.contains(schema) {
@@ -71,7 +75,8 @@ struct ReferenceScope {
         }
         for relation in leftOut { arguments.append("--exclude-table=" + relation) }
         return DumpArchive(
-            part: .reference, arguments: arguments, sections: ["pre-data", "data", "post-data"], tables: nil, rows: rows,
+            part: .reference, arguments: arguments, sections: ["pre-data", "data", "post-data"], tables: nil,
+            rows: rows,
             size: 0)
     }
 

@@ -68,7 +68,8 @@ final class SealedObject {
         guard size == bytes else {
             throw JobFailure(
                 "backup_corrupt",
-                "\(named.store) reports \(size.map { "\($0) bytes" } ?? "nothing") where \(bytes) were written; check it")
+                "\(named.store) reports \(size.map { "\($0) bytes" } ?? "nothing") where \(bytes) were written; check it"
+            )
         }
         let hasher = SHA256Hasher()
         try named.store.read(key) { hasher.update($0) }

@@ -90,7 +90,9 @@ public struct ObjectKey: Hashable, Sendable, CustomStringConvertible {
         guard (1970...9999).contains(year), (1...12).contains(month) else {
             throw .invalidKey("year \(year), month \(month) is not a month between 1970 and 9999")
         }
-        guard Part(rawValue: part.rawValue) != nil else { throw .invalidKey("\(part.rawValue) is no part of an object") }
+        guard Part(rawValue: part.rawValue) != nil else {
+            throw .invalidKey("\(part.rawValue) is no part of an object")
+        }
         self.tenant = tenant
         self.entity = entity
         self.year = year

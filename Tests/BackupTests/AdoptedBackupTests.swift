@@ -73,10 +73,12 @@ struct AdoptedBackupTests {
         var resources = JobResources()
         resources.add(sessions)
         let job = BackupJob(
-            stores: SingleStore(fixture.storage), recipients: fixture.keys, policy: BackupPolicy { _ in .seconds(86400) },
+            stores: SingleStore(fixture.storage), recipients: fixture.keys,
+            policy: BackupPolicy { _ in .seconds(86400) },
             tools: BackupTools(supervisor: BuiltProducts.supervisor))
-        guard case .finished(let result) = try JobHarness.run(
-            job, .init(), tenant: tenant, resources: resources, leaseID: startJob(of: tenant, in: control)),
+        guard
+            case .finished(let result) = try JobHarness.run(
+                job, .init(), tenant: tenant, resources: resources, leaseID: startJob(of: tenant, in: control)),
             let artifact = result.artifacts.first
         else { throw JobFailure("not_finished", "the backup did not finish") }
         return (try fixture.dumpText(artifact), artifact.manifest["rows"]?.object ?? [:])

@@ -13,13 +13,14 @@ import Synchronization
 /// A database with tenants in it, made from the demo's template, and a way to back them up.
 final class BackupFixture: BackupAccess {
     let folder = ScratchFolder()
+    let server: EmbeddedPostgres
     let database: ConnectionSettings
     let storage: FolderStore
     let keys = TestKeys()
     /// What the next backup is told of the last one.
     let last = Mutex<BackupEstimate?>(nil)
-    /// How many dumps run, and how many may.
-    let dumps = Mutex<(running: Int, limit: Int)>((0, 2))
+    /// How many dumps others run, how many the test's attempt has, and how many may run.
+    let dumps = Mutex<(others: Int, own: Int, limit: Int)>((0, 0, 2))
     private let stores = Mutex<[TenantID: [BackupStore]]>([:])
     /// What the sessions and children of a test say instead of the truth: a login or options.
     let lie = Mutex<(sessionUser: String?, options: String?, childOptions: String?, childUser: String?)>(
@@ -29,8 +30,9 @@ final class BackupFixture: BackupAccess {
     private static let counter = Mutex(0)
     let prefix = "t\(BackupFixture.counter.withLock { $0 += 1; return $0 })_"
 
-    init() throws {
-        database = try TestServer.freshDatabase()
+    init(_ server: EmbeddedPostgres = TestServer.shared) throws {
+        self.server = server
+        database = try TestServer.freshDatabase(server)
         storage = FolderStore(root: folder.path + "/objects")
         try admin { try $0.executeScript(Self.template("reference")) }
     }
@@ -81,7 +83,7 @@ final class BackupFixture: BackupAccess {
         let user = login(code)
         var settings = database
         if isolation == .database {
-            settings = try TestServer.freshDatabase()
+            settings = try TestServer.freshDatabase(server)
             try admin(settings) { try $0.executeScript(Self.template("reference")) }
         }
         try admin(settings) { connection in
@@ -157,13 +159,12 @@ final class BackupFixture: BackupAccess {
 
     func takeDumps(_ wanted: Int, of store: BackupStore, _ context: JobContext) -> Int {
         dumps.withLock { dumps in
-            let count = max(0, min(wanted, dumps.limit - dumps.running))
-            dumps.running += count
-            return count
+            dumps.own = max(dumps.own, min(wanted, dumps.limit - dumps.others))
+            return dumps.own
         }
     }
 
-    func returnDumps(of store: BackupStore, _ context: JobContext) { dumps.withLock { $0.running = 0 } }
+    func returnDumps(of store: BackupStore, _ context: JobContext) { dumps.withLock { $0.own = 0 } }
 
     /// Runs a backup that has to succeed with one artifact.
     func backUp(_ tenant: Tenant, job: BackupJob? = nil) throws -> Artifact {

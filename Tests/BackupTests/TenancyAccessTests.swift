@@ -56,7 +56,8 @@ struct TenancyAccessTests {
         var resources = JobResources()
         resources.add(sessions)
         let job = BackupJob(
-            stores: SingleStore(fixture.storage), recipients: fixture.keys, policy: BackupPolicy { _ in .seconds(86400) },
+            stores: SingleStore(fixture.storage), recipients: fixture.keys,
+            policy: BackupPolicy { _ in .seconds(86400) },
             tools: BackupTools(supervisor: BuiltProducts.supervisor))
         for (tenant, marker) in tenants {
             let outcome = try JobHarness.run(

@@ -75,7 +75,7 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, backupSplit, template, log,
-        logLevel, proofLimit, smtpURL,
+        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, backupSplit,
+        template, log, logLevel, proofLimit, smtpURL,
     ]
 }
