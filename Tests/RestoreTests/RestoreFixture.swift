@@ -134,6 +134,35 @@ final class RestoreFixture {
         }
     }
 
+    /// Who owns the tenant's objects, who may use them, and which policies they have.
+    func rights(_ tenant: Tenant) throws -> [String] {
+        let store = try store(of: tenant)
+        return try admin(store.database) { connection in
+            try connection.execute(
+                """
+                SELECT concat_ws(' ', c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, pg_get_userbyid(c.relowner),
+                  (SELECT string_agg(concat_ws(':', a.grantee::regrole, a.privilege_type), ',' ORDER BY a.grantee, a.privilege_type) FROM aclexplode(c.relacl) a),
+                  (SELECT string_agg(concat_ws(':', p.polname, p.polcmd, pg_get_expr(p.polqual, p.polrelid)), ',' ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = c.oid))
+                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = ANY ($1::text[]) AND c.relkind IN ('r', 'p', 'S', 'v')
+                UNION ALL
+                SELECT concat_ws(' ', n.nspname, pg_get_userbyid(n.nspowner), obj_description(n.oid, 'pg_namespace'),
+                  (SELECT string_agg(concat_ws(':', a.grantee::regrole, a.privilege_type), ',' ORDER BY a.grantee, a.privilege_type) FROM aclexplode(n.nspacl) a))
+                FROM pg_namespace n WHERE n.nspname = ANY ($1::text[])
+                UNION ALL
+                SELECT concat_ws(' ', 'later', pg_get_userbyid(d.defaclrole), d.defaclobjtype, (SELECT string_agg(a::text, ',' ORDER BY a::text) FROM unnest(d.defaclacl) a))
+                FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace WHERE n.nspname = ANY ($1::text[])
+                UNION ALL
+                SELECT concat_ws(' ', 'database', pg_get_userbyid(d.datdba), shobj_description(d.oid, 'pg_database'), d.datallowconn,
+                  (SELECT string_agg(concat_ws(':', a.grantee::regrole, a.privilege_type), ',' ORDER BY a.grantee, a.privilege_type) FROM aclexplode(d.datacl) a),
+                  (SELECT string_agg(concat_ws(':', s.setrole::regrole, s.setconfig::text), ',' ORDER BY s.setrole) FROM pg_db_role_setting s WHERE s.setdatabase = d.oid))
+                FROM pg_database d WHERE d.datname = current_database()
+                ORDER BY 1
+                """, [store.schemas]
+            ).map { try $0.text(0) }
+        }
+    }
+
     /// Writes as the tenant.
     func write(_ tenant: Tenant, _ sql: String) throws {
         let store = try store(of: tenant)
@@ -142,7 +171,7 @@ final class RestoreFixture {
                 """
                 BEGIN; SET LOCAL ROLE \(quoteIdentifier(store.login));
                 SET LOCAL search_path = \(store.schemas.map { quoteIdentifier($0) }.joined(separator: ","));
-                SET LOCAL app.current_tenant = '\(tenant.id)';
+                SET LOCAL \(store.settingName) = '\(store.settingValue)';
                 \(sql); COMMIT
                 """)
         }

@@ -35,6 +35,7 @@ struct RestoreJobTests {
         let globex = try fixture.tenant("globex", isolation, marker: "THEIRS")
         let backup = try fixture.backUp(acme)
         let (before, theirs) = (try fixture.contents(acme), try fixture.contents(globex))
+        let rights = try fixture.rights(acme)
         try fixture.write(acme, Self.damage)
         #expect(try fixture.contents(acme) != before)
         let damaged = try fixture.contents(acme)
@@ -43,6 +44,7 @@ struct RestoreJobTests {
         #expect(try fixture.contents(acme) == before)
         #expect(try fixture.contents(globex) == theirs)
         #expect(summary["later_data_lost_seconds"] != nil)
+        #expect(try fixture.rights(acme) == rights)
         // The login works on: it writes, and reads what it wrote.
         try fixture.write(acme, "UPDATE customers SET company = 'AFTER'")
         // A safety backup of what was overwritten was taken, and everything runs again.
