@@ -89,6 +89,11 @@ struct RestoreRequest {
     let target: String
     let reason: String?
     let requestedAt: Double
+    /// The backup that an earlier attempt had taken before anything is overwritten.
+    let safetyBackup: Int64?
+    /// `restored` or `failed` once it is over.
+    let outcome: String?
+    let detail: JSON
 
     init(_ json: JSON) throws {
         guard let backup = json["backup"]?.int, let mode = Mode(rawValue: json["mode"]?.string ?? "") else {
@@ -99,6 +104,9 @@ struct RestoreRequest {
         self.mode = mode
         target = json["target"]?.string ?? ""
         reason = json["reason"]?.string
+        safetyBackup = json["safety_job"]?.int
+        outcome = json["outcome"]?.string
+        detail = json["detail"] ?? .null
         switch json["requested_at"] {
         case .double(let value): requestedAt = value
         case .int(let value): requestedAt = Double(value)

@@ -42,6 +42,11 @@ public struct RestoreJob: Job {
         guard let request = try records.request() else {
             return .discarded("no operator asked for this restore; ask with: reeve backup restore")
         }
+        switch request.outcome {
+        case "restored": return .finished(JobResult(summary: request.detail))
+        case .some: return .discarded("this restore ended; ask for another with: reeve backup restore")
+        case nil: break
+        }
         do {
             return try run(request, records, context)
         } catch {
@@ -62,7 +67,7 @@ public struct RestoreJob: Job {
                 "the backup is of a tenant in isolation \(record.content.isolation.rawValue), which the tenant no longer is",
                 .giveUp)
         }
-        if request.mode == .inPlace, let outcome = try prepare(records, context, found) { return outcome }
+        if request.mode == .inPlace, let outcome = try prepare(request, records, context, found) { return outcome }
         var parts: [JSON] = []
         for record in found {
             // What a killed attempt has put into place stays there.
@@ -77,21 +82,25 @@ public struct RestoreJob: Job {
             "later_data_lost_seconds": .double(max(request.requestedAt - snapshot, 0)), "databases": .array(parts),
         ]
         try records.finish("restored", detail)
+        try between?("finished")
         return .finished(JobResult(summary: detail))
     }
 
     /// Nil once nothing of the tenant runs and the safety backup is taken.
-    private func prepare(_ records: BackupRecords, _ context: JobContext, _ found: [BackupRecord]) throws -> JobOutcome?
-    {
+    private func prepare(
+        _ request: RestoreRequest, _ records: BackupRecords, _ context: JobContext, _ found: [BackupRecord]
+    ) throws -> JobOutcome? {
         for record in found where context.tenant.isolation == .database {
             let session = try RestoreSession(registry, attempt: context.attempt, store: try storeOf(record, context))
             defer { session.close() }
             try session.reopenDatabase()
         }
         guard try records.hold() == 0 else { return .snoozed(.seconds(2)) }
-        let safety = try records.enqueueChild(
-            "safety", queue: "backups", kind: "backup",
-            ["reason": .string("before the restore of job \(context.attempt.jobID)")])
+        let safety =
+            try request.safetyBackup
+            ?? records.enqueueChild(
+                "safety", queue: "backups", kind: "backup",
+                ["reason": .string("before the restore of job \(context.attempt.jobID)")])
         try records.recordSafetyBackup(safety)
         let state = try records.state(of: safety)
         switch state {

@@ -73,8 +73,8 @@ struct ProofTests {
         let key = try fixture.key(backup)
         let whole = try fixture.bytes(key)
         let size = whole.count
-        var damages: [[UInt8]] = [0, 1, 200, size / 2, size - 16, size - 1].map { Array(whole.prefix($0)) }
-        for offset in [0, 30, 190, 400, size / 2, size - 20, size - 1] {
+        var damages: [[UInt8]] = [0, 200, size / 2, size - 1].map { Array(whole.prefix($0)) }
+        for offset in [0, 190, size / 2, size - 1] {
             var flipped = whole
             flipped[offset] ^= 4
             damages.append(flipped)
@@ -82,7 +82,7 @@ struct ProofTests {
         damages.append(whole + [0])
         for (number, bytes) in damages.enumerated() {
             try fixture.put(bytes, under: key)
-            let kind = number % 3 == 0 ? "backup-drill" : "backup-verify"
+            let kind = number % 4 == 0 ? "backup-drill" : "backup-verify"
             #expect(throws: BackupFault.self, "damage \(number)") { try fixture.run(kind, acme, backup: backup) }
         }
         try fixture.storage.delete(key)

@@ -2352,10 +2352,11 @@ CREATE FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT jsonb_build_object('bytes', a.bytes, 'seconds', a.manifest -> 'seconds',
-    'plain_bytes', coalesce((SELECT sum((o.value ->> 'plain_bytes')::bigint)
-      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) o), a.bytes))
-  FROM reeve.artifact a
+  SELECT jsonb_build_object('seconds', a.manifest -> 'seconds',
+    'bytes', coalesce(o.bytes + coalesce((a.manifest -> 'reference' ->> 'bytes')::bigint, 0), a.bytes), 'plain_bytes', coalesce(o.plain_bytes, a.bytes))
+  FROM reeve.artifact a,
+    LATERAL (SELECT sum((x ->> 'bytes')::bigint) AS bytes, sum((x ->> 'plain_bytes')::bigint) AS plain_bytes
+      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) x) o
   WHERE a.tenant_id = p_tenant AND a.entity = 'backup' AND a.manifest -> 'store' ->> 'server' = p_server AND a.manifest -> 'store' ->> 'database' = p_database
   ORDER BY a.created_at DESC LIMIT 1
 $$;
@@ -2804,8 +2805,8 @@ CREATE FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) RETURNS jsonb
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
   SELECT jsonb_build_object('id', r.id, 'backup', r.backup_job, 'mode', r.mode, 'target', r.target, 'actor', r.actor, 'reason', r.reason, 'safety_job', r.safety_job,
-    'requested_at', extract(epoch FROM r.requested_at)::double precision)
-  FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease)
+    'requested_at', extract(epoch FROM r.requested_at)::double precision, 'outcome', r.outcome, 'detail', r.detail)
+  FROM reeve.restore r WHERE r.job_id = p_job AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease)
 $$;
 
 ALTER FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
@@ -3115,22 +3116,24 @@ CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wa
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_limit int; v_free int; v_has int;
+DECLARE v_limit int; v_has int; v_free int;
 BEGIN
   IF NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) THEN RETURN NULL; END IF;
   SELECT d.slots INTO v_has FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease;
-  IF FOUND THEN RETURN v_has; END IF;
+  v_has := coalesce(v_has, 0);
+  IF v_has >= p_wanted THEN RETURN v_has; END IF;
   SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server;
   IF NOT FOUND THEN RAISE EXCEPTION 'no database server "%" is registered', left(p_server, 80) USING ERRCODE = 'RV004', HINT = 'See: reeve server list'; END IF;
   -- Those that wait look often: while nothing is free they lock nothing.
-  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN 0; END IF;
+  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN v_has; END IF;
   SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server FOR NO KEY UPDATE;
-  v_free := least(p_wanted, v_limit - reeve.dumps_taken(p_server));
-  IF v_free < 1 THEN RETURN 0; END IF;
+  v_free := least(p_wanted - v_has, v_limit - reeve.dumps_taken(p_server));
+  IF v_free < 1 THEN RETURN v_has; END IF;
   DELETE FROM reeve.dump_slot d WHERE d.server = p_server
     AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id);
-  INSERT INTO reeve.dump_slot (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_free);
-  RETURN v_free;
+  INSERT INTO reeve.dump_slot AS d (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_has + v_free)
+  ON CONFLICT (server, job_id) DO UPDATE SET slots = excluded.slots;
+  RETURN v_has + v_free;
 END $$;
 
 ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;

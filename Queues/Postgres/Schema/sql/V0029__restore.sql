@@ -149,12 +149,13 @@ BEGIN
   RETURN v_job;
 END $$;
 
--- What an operator asked this job to restore; NULL when nobody did, or when that is over.
+-- What an operator asked this job to restore, with the outcome once it is over (a worker may die after that and before the job is complete); NULL when
+-- nobody did.
 CREATE FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
   SELECT jsonb_build_object('id', r.id, 'backup', r.backup_job, 'mode', r.mode, 'target', r.target, 'actor', r.actor, 'reason', r.reason, 'safety_job', r.safety_job,
-    'requested_at', extract(epoch FROM r.requested_at)::double precision)
-  FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease)
+    'requested_at', extract(epoch FROM r.requested_at)::double precision, 'outcome', r.outcome, 'detail', r.detail)
+  FROM reeve.restore r WHERE r.job_id = p_job AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease)
 $$;
 
 -- Stops claims from the tenant's queues but the ones that the restore itself needs, and says how many jobs still run on the others. A queue that somebody
