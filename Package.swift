@@ -42,7 +42,7 @@ let package = Package(
         library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
-        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
+        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -72,8 +72,8 @@ let package = Package(
         library(
             "ReeveCLI", "Sources/ReeveCLI",
             [
-                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program", "Restore", "Dumps", "Encryption",
+                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Encryption", "Tenancy", "WorkerEngine",
+                "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program", "Restore", "Dumps",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -99,6 +99,10 @@ let package = Package(
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage"]),
         tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
+        // Key pairs made, kept, fetched and destroyed with the real age.
+        tests(
+            "KeyTests",
+            ["Encryption", "Tenancy", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests(
             "QueueTests",
