@@ -1,6 +1,8 @@
+import FoundationEssentials
 import Glibc
 import JobKit
 import Postgres
+import Processes
 import ReeveTesting
 import Testing
 
@@ -107,5 +109,50 @@ import Testing
         #expect(try !proofs(nil).contains("acme"))
         #expect(try proofs("10d").contains("acme"))
         #expect(try proofs("soon").contains("REEVE_PROOF_LIMIT"))
+    }
+}
+
+/// The commands with the workers that they need, as an operator would have them.
+@Suite struct BackupRestoreWorkerTests {
+    @Test("backup, verify, drill and restores run to their end with a plain and a restore worker")
+    func endToEnd() throws {
+        let fixture = try TenantFixture()
+        defer { fixture.cleanUp() }
+        try fixture.addServer()
+        let folder = "/tmp/reeve-restore-cli-\(getpid())"
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let environment = fixture.environment.merging([
+            "REEVE_STORAGE": "\(folder)/objects", "REEVE_IDENTITIES": "\(folder)/identities",
+        ]) { $1 }
+        try FileManager.default.createDirectory(
+            atPath: "\(folder)/identities", withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        func reeve(_ words: String...) throws -> ReeveRun {
+            let run = try ReeveRun(words, environment)
+            #expect(run.code == 0, "\(words): \(run)")
+            return run
+        }
+        let code = "shop-\(getpid())"
+        _ = try reeve("tenant", "create", code, "--tier", "starter", "--isolation", "schema", "--server", "main")
+        let workers = try [["worker"], ["worker", "--role", "restore"]].map { words in
+            try ChildProcess(
+                program: BuiltProducts.path("reeve"), arguments: words,
+                environment: environment.merging(["PATH": "/usr/local/bin:/usr/bin:/bin"]) { $1 },
+                supervisor: BuiltProducts.supervisor)
+        }
+        defer { for worker in workers { worker.stop() } }
+        let backup = try reeve("enqueue", "\(code).backups", "backup", "--wait", "--json").json["id"]?.int ?? 0
+        _ = try reeve("backup", "verify", "\(backup)")
+        _ = try reeve("backup", "drill", code)
+        let name = "look_\(getpid())"
+        _ = try reeve("backup", "restore", code, "--from", "\(backup)", "--into-database", name)
+        let done = try reeve(
+            "backup", "restore", code, "--at", "2099-01-01", "--in-place", "--reason", "a test", "--confirm", code,
+            "--json")
+        #expect(try done.json["result"]?["mode"] == "in-place")
+        let dropped = try reeve("backup", "restore", code, "--drop-previous", "--confirm", code)
+        #expect(dropped.out.contains("_before_"))
+        let connection = try Connection(fixture.control.settings)
+        defer { connection.close() }
+        _ = try connection.execute("DROP DATABASE \(quoteIdentifier(name))")
     }
 }

@@ -2352,16 +2352,6 @@ END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
-  PERFORM reeve.end_restore((SELECT r.id FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL), p_outcome, p_detail);
-END $$;
-
-ALTER FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
 CREATE FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2376,6 +2366,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  PERFORM reeve.end_restore((SELECT r.id FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL), p_outcome, p_detail);
+END $$;
+
+ALTER FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2576,6 +2577,7 @@ CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
     AS $$ SELECT ARRAY(SELECT j.lease_id FROM reeve.job j WHERE j.state = 'running' AND j.lease_id = ANY (p_leases)) $$;
 
 ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.lock_keys(p_code text) RETURNS uuid
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -3437,6 +3439,7 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4036,10 +4039,11 @@ GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
@@ -4086,6 +4090,7 @@ GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reev
 
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
@@ -4213,6 +4218,7 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
 REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
