@@ -1,3 +1,4 @@
+import Dumps
 import FoundationEssentials
 import JobKit
 import Processes
@@ -28,7 +29,7 @@ struct ArchiveRun: Sendable {
 
     private func make(_ archive: DumpArchive, stop: StopSignal) throws -> ArchiveResult {
         let object = try SealedObject(key.with(archive.part), target, stop: stop, deadline: deadline)
-        let reader = try ArchiveReader(tools, hasData: archive.hasData, stop: stop, deadline: deadline)
+        let reader = try ArchiveCount(tools, hasData: archive.hasData, stop: stop, deadline: deadline)
         var tables = 0
         let output = try ChildProcess.run(
             program: tools.dump, arguments: archive.arguments,

@@ -85,6 +85,9 @@ MIGRATION(V0026) = {
 MIGRATION(V0028) = {
 #embed "sql/V0028__retention.sql"
     , 0};
+MIGRATION(V0029) = {
+#embed "sql/V0029__restore.sql"
+    , 0};
 MIGRATION(V0030) = {
 #embed "sql/V0030__dumps.sql"
     , 0};
@@ -117,6 +120,7 @@ static const reeve_migration migrations[] = {
     {25, "tune", V0025},
     {26, "keys", V0026},
     {28, "retention", V0028},
+    {29, "restore", V0029},
     {30, "dumps", V0030},
 };
 
