@@ -59,13 +59,14 @@ public struct BackupBenchmark {
         let access = try BackupBenchAccess(data, settings: settings, folder: folder)
         let job = try access.job(objects: "\(folder)/objects")
         var (plain, backup) = (Cost.most, Cost.most)
-        var stored: Int64 = 0
+        var (stored, dumped) = (Int64(0), Int64(0))
         for _ in 0..<rounds {
-            plain = min(plain, try dump(access, ["-Fc"]))
+            plain = min(plain, try dump(access, ["-Fc"], &dumped))
             backup = min(backup, try Cost.of { stored = try access.run(job) })
             try FileManager.default.removeItem(atPath: "\(folder)/objects")
         }
-        let uncompressed = try dump(access, ["-Fc", "-Z0"])
+        var ignored = Int64(0)
+        let uncompressed = try dump(access, ["-Fc", "-Z0"], &ignored)
         func rounded(_ value: Double) -> JSON { .double((value * 1000).rounded() / 1000) }
         return [
             "table_mb": .int(size >> 20), "stored_mb": .int(stored >> 20),
@@ -79,10 +80,10 @@ public struct BackupBenchmark {
     }
 
     /// Plain pg_dump of the same data as the same login to a file.
-    private func dump(_ access: BackupBenchAccess, _ options: [String]) throws -> Cost {
+    private func dump(_ access: BackupBenchAccess, _ options: [String], _ size: inout Int64) throws -> Cost {
         let file = "\(folder)/plain"
         defer { unlink(file) }
-        return try Cost.of {
+        let cost = try Cost.of {
             let output = try ChildProcess.run(
                 program: "pg_dump", arguments: options + access.dumpOptions + ["--file=\(file)"],
                 environment: access.environment)
@@ -90,6 +91,9 @@ public struct BackupBenchmark {
                 throw BenchFailure("pg_dump: \(output.exit) \(output.standardError)")
             }
         }
+        var status = stat()
+        if stat(file, &status) == 0 { size = Int64(status.st_size) }
+        return cost
     }
 
     /// Time on the wall, and of the processors in seconds.
