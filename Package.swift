@@ -41,7 +41,7 @@ let package = Package(
         library("Processes", "Sources/Processes", ["JobKit"]),
         library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
-        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
+        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -65,8 +65,8 @@ let package = Package(
         library(
             "ReeveCLI", "Sources/ReeveCLI",
             [
-                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Encryption", "Retention", "Program",
+                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Encryption", "Tenancy", "WorkerEngine",
+                "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -91,6 +91,10 @@ let package = Package(
         tests("CryptoTests", ["Crypto"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage"]),
+        // Key pairs made, kept, fetched and destroyed with the real age.
+        tests(
+            "KeyTests",
+            ["Encryption", "Tenancy", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
         tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests(

@@ -485,6 +485,38 @@ CREATE TABLE reeve.tenant_hold (
 
 ALTER TABLE reeve.tenant_hold OWNER TO reeve_owner;
 
+CREATE TABLE reeve.tenant_key (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    recipient text NOT NULL,
+    state text DEFAULT 'pending'::text NOT NULL,
+    is_own boolean DEFAULT false NOT NULL,
+    escrow text[] DEFAULT '{}'::text[] NOT NULL,
+    replaces uuid,
+    places jsonb DEFAULT '[]'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_reason text,
+    retired_at timestamp with time zone,
+    retired_by text,
+    retired_reason text,
+    destroying_at timestamp with time zone,
+    destroyed_at timestamp with time zone,
+    destroyed_by text,
+    destroyed_reason text,
+    destruction jsonb,
+    CONSTRAINT tenant_key_check CHECK (((NOT is_own) OR (places = '[]'::jsonb))),
+    CONSTRAINT tenant_key_check1 CHECK (((state = 'destroyed'::text) = (destroyed_at IS NOT NULL))),
+    CONSTRAINT tenant_key_created_reason_check CHECK ((length(created_reason) <= 2000)),
+    CONSTRAINT tenant_key_destroyed_reason_check CHECK ((length(destroyed_reason) <= 2000)),
+    CONSTRAINT tenant_key_places_check CHECK ((jsonb_typeof(places) = 'array'::text)),
+    CONSTRAINT tenant_key_recipient_check CHECK ((recipient ~ '^age1[02-9ac-hj-np-z]{58}$'::text)),
+    CONSTRAINT tenant_key_retired_reason_check CHECK ((length(retired_reason) <= 2000)),
+    CONSTRAINT tenant_key_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'current'::text, 'retired'::text, 'destroyed'::text])))
+);
+
+ALTER TABLE reeve.tenant_key OWNER TO reeve_owner;
+
 CREATE TABLE reeve.tenant_login (
     login text NOT NULL,
     tenant_id uuid NOT NULL
@@ -558,6 +590,7 @@ CREATE TABLE reeve.tier (
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
+    CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
     CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
     CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650)))
@@ -766,6 +799,9 @@ ALTER TABLE ONLY reeve.tenant_counter
 ALTER TABLE ONLY reeve.tenant_hold
     ADD CONSTRAINT tenant_hold_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_pkey PRIMARY KEY (login);
 
@@ -834,6 +870,12 @@ CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of
 
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
 
+CREATE UNIQUE INDEX tenant_key_current ON reeve.tenant_key USING btree (tenant_id) WHERE (state = 'current'::text);
+
+CREATE UNIQUE INDEX tenant_key_recipient ON reeve.tenant_key USING btree (recipient) WHERE (NOT is_own);
+
+CREATE INDEX tenant_key_tenant ON reeve.tenant_key USING btree (tenant_id, created_at);
+
 CREATE INDEX tenant_status_change_tenant ON reeve.tenant_status_change USING btree (tenant_id, at);
 
 CREATE INDEX tenant_tier ON reeve.tenant USING btree (tier);
@@ -868,6 +910,12 @@ ALTER TABLE ONLY reeve.tenant
 ALTER TABLE ONLY reeve.tenant_checkpoint
     ADD CONSTRAINT tenant_checkpoint_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_replaces_fkey FOREIGN KEY (replaces) REFERENCES reeve.tenant_key(id);
+
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
@@ -894,16 +942,28 @@ CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
    FROM (reeve.tier r
      LEFT JOIN ( SELECT t.tier,
             (sum(COALESCE(j.ready, (0)::bigint)))::bigint AS ready,
-            sum(c.running) AS running,
-            (sum(LEAST((c.cap)::bigint, (c.running + COALESCE(j.ready, (0)::bigint)))))::bigint AS desired
-           FROM ((reeve.tenant t
+            (sum((c.running - COALESCE(o.running, (0)::bigint))))::bigint AS running,
+            (sum((LEAST((c.cap)::bigint, (c.running + COALESCE(j.ready, (0)::bigint))) - LEAST((c.cap)::bigint, COALESCE(o.running, (0)::bigint)))))::bigint AS desired
+           FROM (((reeve.tenant t
              JOIN reeve.tenant_counter c ON ((c.tenant_id = t.id)))
              LEFT JOIN ( SELECT job.tenant_id,
                     count(*) AS ready
                    FROM reeve.job
-                  WHERE (job.state = 'available'::reeve.job_state)
+                  WHERE ((job.state = 'available'::reeve.job_state) AND (job.pool <> 'restore'::text))
                   GROUP BY job.tenant_id) j ON ((j.tenant_id = t.id)))
-          GROUP BY t.tier) s ON ((s.tier = r.name)));
+             LEFT JOIN ( SELECT job.tenant_id,
+                    count(*) AS running
+                   FROM reeve.job
+                  WHERE ((job.state = 'running'::reeve.job_state) AND (job.pool = 'restore'::text))
+                  GROUP BY job.tenant_id) o ON ((o.tenant_id = t.id)))
+          GROUP BY t.tier) s ON ((s.tier = r.name)))
+UNION ALL
+ SELECT 'restore'::text AS tier,
+    count(*) FILTER (WHERE (j.state = 'available'::reeve.job_state)) AS ready,
+    count(*) FILTER (WHERE (j.state = 'running'::reeve.job_state)) AS running,
+    count(*) AS desired_slots
+   FROM reeve.job j
+  WHERE ((j.pool = 'restore'::text) AND (j.state = ANY (ARRAY['available'::reeve.job_state, 'running'::reeve.job_state])));
 
 ALTER TABLE reeve.autoscale OWNER TO reeve_owner;
 
@@ -1062,6 +1122,22 @@ UNION ALL
 
 ALTER TABLE reeve.job_list OWNER TO reeve_owner;
 
+CREATE VIEW reeve.key_list WITH (security_barrier='true') AS
+ SELECT t.code AS tenant_code,
+    k.id,
+    k.state,
+    k.is_own,
+    k.recipient,
+    cardinality(k.escrow) AS escrow,
+    k.created_at,
+    k.retired_at,
+    k.destroying_at,
+    k.destroyed_at
+   FROM (reeve.tenant_key k
+     JOIN reeve.tenant t ON ((t.id = k.tenant_id)));
+
+ALTER TABLE reeve.key_list OWNER TO reeve_owner;
+
 CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
  SELECT q.queue,
     t.code AS tenant_code,
@@ -1132,6 +1208,27 @@ CREATE VIEW reeve.worker_list WITH (security_barrier='true') AS
    FROM reeve.worker w;
 
 ALTER TABLE reeve.worker_list OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.activate_key(p_id uuid, p_places jsonb DEFAULT '[]'::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_current uuid; v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM reeve.lock_keys(t.code) FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id WHERE k.id = p_id;
+  SELECT k.* INTO v FROM reeve.tenant_key k WHERE k.id = p_id AND k.state = 'pending';
+  IF NOT FOUND THEN RAISE EXCEPTION 'key % is not one that is being made', p_id USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.tenant_key k SET state = 'retired', retired_at = v_now, retired_by = reeve.actor(), retired_reason = v.created_reason
+  WHERE k.tenant_id = v.tenant_id AND k.state = 'current' RETURNING k.id INTO v_current;
+  IF v_current IS DISTINCT FROM v.replaces THEN
+    RAISE EXCEPTION 'another key of this tenant became current meanwhile' USING ERRCODE = 'RV012', HINT = 'Look at them: reeve keys list';
+  END IF;
+  UPDATE reeve.tenant_key k SET state = 'current', places = k.places || p_places WHERE k.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, CASE WHEN v.replaces IS NULL THEN 'key.create' ELSE 'key.rotate' END, 'key ' || p_id, v.created_reason,
+    jsonb_build_object('outcome', 'done', 'retired', v_current, 'places', v.places || p_places));
+END $$;
+
+ALTER FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.actor() RETURNS text
     LANGUAGE sql STABLE
@@ -1392,6 +1489,70 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.lock_keys(p_code); v_now timestamptz := reeve.clock(); v_ids uuid[];
+BEGIN
+  IF p_reason IS NULL OR btrim(p_reason) = '' THEN RAISE EXCEPTION 'destroying a key needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for the audit.'; END IF;
+  IF reeve.keys_are_held(v_tenant) THEN
+    RAISE EXCEPTION 'tenant "%" is under a legal hold', p_code USING ERRCODE = 'RV020', HINT = 'What is held must stay readable; see: reeve tenant show ' || p_code;
+  END IF;
+  PERFORM FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND (p_key IS NULL OR k.id = p_key) AND k.state <> 'destroyed';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'tenant "%" has no % to destroy', p_code, coalesce('key ' || p_key, 'key') USING ERRCODE = 'RV011', HINT = 'See: reeve keys list ' || p_code;
+  END IF;
+  SELECT array_agg(k.id) INTO v_ids FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND (p_key IS NULL OR k.id = p_key) AND k.state <> 'destroyed' AND NOT k.is_own;
+  IF v_ids IS NULL THEN
+    RAISE EXCEPTION 'tenant "%" brings its own recipient: only the tenant has the identity, and destroying it is the tenant''s act', p_code USING ERRCODE = 'RV020',
+      HINT = 'To encrypt to another key from now on: reeve keys rotate ' || p_code;
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'key.destroy', 'tenant ' || p_code, p_reason, jsonb_build_object('outcome', 'intent', 'keys', v_ids));
+  RETURN QUERY UPDATE reeve.tenant_key k SET state = 'retired', retired_at = coalesce(k.retired_at, v_now), retired_by = coalesce(k.retired_by, reeve.actor()),
+      retired_reason = coalesce(k.retired_reason, p_reason), destroying_at = coalesce(k.destroying_at, v_now), destroyed_reason = p_reason
+    WHERE k.id = ANY (v_ids) RETURNING k.*;
+END $$;
+
+ALTER FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_tenant uuid := reeve.lock_keys(p_code); v_current uuid; v_other text; v_recipient text;
+BEGIN
+  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = v_tenant AND t.status = 'archived') THEN
+    RAISE EXCEPTION 'tenant "%" is archived', p_code USING ERRCODE = 'RV009', HINT = 'Its data is purged; nothing is encrypted for it any more.';
+  END IF;
+  IF p_own AND NOT EXISTS (SELECT FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = v_tenant AND ('own_key' = ANY (r.features) OR t.flags -> 'own_key' = 'true')) THEN
+    RAISE EXCEPTION 'tenant "%" may not bring its own recipient: its tier lacks the feature own_key', p_code USING ERRCODE = 'RV020',
+      HINT = 'Tiers that have it: ' || coalesce((SELECT string_agg(r.name, ', ' ORDER BY r.name) FROM reeve.tier r WHERE 'own_key' = ANY (r.features)), 'none');
+  END IF;
+  SELECT k.id INTO v_current FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND k.state = 'current';
+  IF FOUND AND NOT p_rotate THEN
+    RAISE EXCEPTION 'tenant "%" has a key', p_code USING ERRCODE = 'RV012', HINT = 'A new one takes its place with: reeve keys rotate ' || p_code;
+  ELSIF NOT FOUND AND p_rotate THEN
+    RAISE EXCEPTION 'tenant "%" has no key', p_code USING ERRCODE = 'RV012', HINT = 'Make one with: reeve keys create ' || p_code;
+  END IF;
+  FOREACH v_recipient IN ARRAY p_recipient || p_escrow LOOP
+    IF v_recipient IS NULL OR v_recipient !~ '^age1[02-9ac-hj-np-z]{58}$' THEN
+      RAISE EXCEPTION '"%" is not an age recipient', left(coalesce(v_recipient, ''), 80) USING ERRCODE = 'RV010', HINT = 'age1 and 58 more characters, as age-keygen prints them.';
+    END IF;
+    SELECT t.code INTO v_other FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id
+    WHERE k.recipient = v_recipient AND (NOT k.is_own OR k.tenant_id = v_tenant) LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION 'that recipient is a key of tenant "%" already', v_other USING ERRCODE = 'RV012', HINT = 'A recipient is one key''s: what it opens goes when that is destroyed.';
+    END IF;
+  END LOOP;
+  INSERT INTO reeve.tenant_key (id, tenant_id, recipient, is_own, escrow, replaces, places, created_reason)
+  VALUES (p_id, v_tenant, p_recipient, p_own, p_escrow, v_current, p_places, p_reason);
+  PERFORM reeve.audit(v_tenant, CASE WHEN p_rotate THEN 'key.rotate' ELSE 'key.create' END, 'key ' || p_id, p_reason,
+    jsonb_build_object('outcome', 'intent', 'own', p_own, 'escrow', p_escrow, 'places', p_places));
+END $_$;
+
+ALTER FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1866,11 +2027,15 @@ BEGIN
     END IF;
     IF v.n = 1 OR v.kind IS DISTINCT FROM v_last_kind THEN
       v_last_kind := v.kind;
-      SELECT k.name, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
+      SELECT k.name, k.queue, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
       IF NOT FOUND THEN
         RAISE EXCEPTION 'kind "%" is not registered%', left(coalesce(v.kind, ''), 80), v_at USING ERRCODE = 'RV004',
           HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
       END IF;
+    END IF;
+    IF (v_kind.queue = 'restores') <> (reeve.pool_of('', v.queue) = 'restore') THEN
+      RAISE EXCEPTION 'kind "%" does not run on queue "%"%', v.kind, v.queue, v_at USING ERRCODE = 'RV002',
+        HINT = 'Its queue is ' || v_code || '.' || v_kind.queue || '; what needs the tenants'' identities, and nothing else, runs on <tenant code>.restores.';
     END IF;
     v_size := octet_length(v.args::text);
     IF v_size > 1048576 THEN
@@ -1904,7 +2069,7 @@ BEGIN
       END IF;
     END IF;
     v_ids := v_ids || v_id;
-    n_ids := n_ids || v_id; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || v_tenant.tier; n_queues := n_queues || v.queue;
+    n_ids := n_ids || v_id; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || reeve.pool_of(v_tenant.tier, v.queue); n_queues := n_queues || v.queue;
     n_kinds := n_kinds || v.kind; n_args := n_args || coalesce(v.args, '{}'); n_run_at := n_run_at || coalesce(v.run_at, v_now);
     n_priority := n_priority || coalesce(v.priority, 0); n_max := n_max || coalesce(v.max_attempts, v_kind.max_attempts); n_trace := n_trace || v.traceparent;
   END LOOP;
@@ -1972,7 +2137,8 @@ BEGIN
     RETURN format('%s is %s by %s (%s): %s', v.queue, CASE v_block.mode WHEN 'pause' THEN 'paused' ELSE 'draining' END, v_block.actor, v_block.pattern, v_block.reason);
   END IF;
   IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool) THEN
-    RETURN format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool);
+    RETURN CASE WHEN v.pool = 'restore' THEN 'no restore worker is running; start one with: reeve worker --role restore'
+      ELSE format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool) END;
   END IF;
   IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool
                  AND (w.queues IS NULL OR v.queue LIKE ANY (SELECT replace(q, '*', '%') FROM unnest(w.queues) q))) THEN
@@ -1985,8 +2151,8 @@ BEGIN
   END IF;
   SELECT count(*) INTO v_ahead FROM (SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.pool AND j.tenant_id = v.tenant_id AND j.queue = v.queue
     AND (j.priority, j.id) < (v.priority, v.id) LIMIT 10000) n;
-  RETURN format('it waits for a free slot of the tier "%s": %s%s jobs of %s are before it, %s has %s of %s running',
-    v.pool, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
+  RETURN format('it waits for a free slot of %s: %s%s jobs of %s are before it, %s has %s of %s running',
+    CASE WHEN v.pool = 'restore' THEN 'the restore workers' ELSE format('the tier "%s"', v.pool) END, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
 END $$;
 
 ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
@@ -2024,6 +2190,21 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  PERFORM reeve.lock_keys(t.code) FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id WHERE k.id = p_id;
+  UPDATE reeve.tenant_key k SET state = 'destroyed', destroyed_at = reeve.clock(), destroyed_by = reeve.actor(), destruction = p_destruction
+  WHERE k.id = p_id AND k.destroying_at IS NOT NULL AND k.state = 'retired' RETURNING k.tenant_id, k.destroyed_reason INTO v;
+  IF NOT FOUND THEN RAISE EXCEPTION 'key % is not being destroyed', p_id USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'key.destroy', 'key ' || p_id, v.destroyed_reason, p_destruction || '{"outcome": "done"}');
+END $$;
+
+ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2101,6 +2282,26 @@ $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT k.recipient, k.state, k.is_own, k.destroying_at IS NOT NULL FROM reeve.tenant_key k WHERE k.tenant_id = p_tenant AND k.id = p_key
+$$;
+
+ALTER FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keys_are_held(p_tenant uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF to_regprocedure('reeve.tenant_is_held(uuid)') IS NULL THEN RETURN false; END IF;
+  RETURN reeve.tenant_is_held(p_tenant);
+END $$;
+
+ALTER FUNCTION reeve.keys_are_held(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.kind_guard() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -2172,6 +2373,20 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.lock_keys(p_code text) RETURNS uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change keys' USING ERRCODE = '42501'; END IF;
+  SELECT t.id, t.status INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  RETURN v.id;
+END $$;
+
+ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2198,10 +2413,10 @@ BEGIN
     SELECT n.pool, n.tenant_id FROM pair p CROSS JOIN LATERAL (SELECT j.pool, j.tenant_id FROM reeve.job j
       WHERE j.state = 'available' AND (j.pool, j.tenant_id) > (p.pool, p.tenant_id) ORDER BY j.pool, j.tenant_id LIMIT 1) n),
   stray AS MATERIALIZED (
-    SELECT s.id, t.tier FROM pair p JOIN reeve.tenant t ON t.id = p.tenant_id AND t.tier <> p.pool
+    SELECT s.id, t.tier FROM pair p JOIN reeve.tenant t ON t.id = p.tenant_id AND t.tier <> p.pool AND p.pool <> 'restore'
     CROSS JOIN LATERAL (SELECT j.id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p.pool AND j.tenant_id = p.tenant_id
                         LIMIT p_limit FOR UPDATE SKIP LOCKED) s LIMIT p_limit),
-  moved AS (UPDATE reeve.job j SET pool = s.tier FROM stray s WHERE j.id = s.id AND j.state = 'available' RETURNING j.pool)
+  moved AS (UPDATE reeve.job j SET pool = reeve.pool_of(s.tier, j.queue) FROM stray s WHERE j.id = s.id AND j.state = 'available' RETURNING j.pool)
   SELECT count(*), array_agg(DISTINCT m.pool) INTO v_count, v_pools FROM moved m;
   IF v_count > 0 THEN PERFORM reeve.wake(v_pools); END IF;
   RETURN v_count;
@@ -2261,6 +2476,12 @@ END $$;
 
 ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
+
+ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2272,7 +2493,7 @@ BEGIN
   WITH due AS MATERIALIZED (
     SELECT j.id FROM reeve.job j WHERE j.state = 'scheduled' AND j.run_at <= v_now ORDER BY j.run_at, j.id LIMIT p_limit FOR UPDATE SKIP LOCKED),
   up AS (
-    UPDATE reeve.job j SET state = 'available', hold_reason = NULL, pool = coalesce((SELECT t.tier FROM reeve.tenant t WHERE t.id = j.tenant_id), j.pool)
+    UPDATE reeve.job j SET state = 'available', hold_reason = NULL, pool = coalesce((SELECT reeve.pool_of(t.tier, j.queue) FROM reeve.tenant t WHERE t.id = j.tenant_id), j.pool)
     FROM due d WHERE j.id = d.id AND j.state = 'scheduled' RETURNING j.pool)
   SELECT array_agg(DISTINCT u.pool), count(*) INTO v_pools, v_count FROM up u;
   IF v_count > 0 THEN PERFORM reeve.wake(v_pools); END IF;
@@ -2608,10 +2829,10 @@ BEGIN
   IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
   INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args, retried_from)
-  VALUES (v_id, v.tenant_id, v_tenant.tier, v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
+  VALUES (v_id, v.tenant_id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
   UPDATE reeve.dead_letter d SET redriven_as = v_id WHERE d.id = retry.id;
   PERFORM reeve.audit(v.tenant_id, 'job.retry', 'job ' || retry.id, NULL, jsonb_build_object('kind', v.kind, 'as', v_id));
-  PERFORM reeve.wake(ARRAY[v_tenant.tier]);
+  PERFORM reeve.wake(ARRAY[reeve.pool_of(v_tenant.tier, v.queue)]);
   RETURN v_id;
 END $$;
 
@@ -2929,6 +3150,15 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT k.id, k.recipient || k.escrow, k.is_own FROM reeve.tenant_key k WHERE k.tenant_id = p_tenant AND k.state = 'current'
+$$;
+
+ALTER FUNCTION reeve.tenant_recipients(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2954,7 +3184,7 @@ BEGIN
       FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id JOIN reeve.tier r ON r.name = t.tier
       ORDER BY b.counted_at LIMIT 200 FOR UPDATE OF b SKIP LOCKED LOOP
     SELECT count(*) INTO v_n FROM (
-      SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.tier AND j.tenant_id = v.tenant_id
+      SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = ANY (ARRAY[v.tier, 'restore']) AND j.tenant_id = v.tenant_id
       UNION ALL
       SELECT 1 FROM reeve.job j WHERE j.state = 'scheduled' AND j.tenant_id = v.tenant_id
       LIMIT v.most) n;
@@ -3254,7 +3484,11 @@ BEGIN
     IF EXISTS (SELECT FROM reeve.idle_pool i WHERE i.pool = v_pool) THEN
       PERFORM pg_notify('reeve_work', v_pool);
     ELSIF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v_pool) THEN
-      RAISE NOTICE 'accepted, but no running worker serves the tier "%"', v_pool USING HINT = 'Start one with: reeve worker --tiers ' || v_pool;
+      IF v_pool = 'restore' THEN
+        RAISE NOTICE 'accepted, but no restore worker is running' USING HINT = 'Start one with: reeve worker --role restore';
+      ELSE
+        RAISE NOTICE 'accepted, but no running worker serves the tier "%"', v_pool USING HINT = 'Start one with: reeve worker --tiers ' || v_pool;
+      END IF;
     END IF;
   END LOOP;
 END $$;
@@ -3386,6 +3620,9 @@ GRANT SELECT(tenant_column) ON TABLE reeve.tenant_store TO reeve_viewer;
 
 GRANT SELECT(tenant_id) ON TABLE reeve.tenant_store TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.actor() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_enqueuer;
@@ -3417,6 +3654,12 @@ GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
@@ -3484,6 +3727,9 @@ GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
 
@@ -3505,6 +3751,12 @@ GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.keys_are_held(p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
@@ -3517,6 +3769,8 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
@@ -3531,6 +3785,8 @@ GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
@@ -3627,6 +3883,10 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
+
+REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
@@ -3732,6 +3992,10 @@ GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.key_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.key_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.key_list TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.kind TO reeve_worker;
@@ -3759,6 +4023,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_oper
 
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tenant_key TO reeve_operator;
 
 GRANT INSERT,DELETE,UPDATE ON TABLE reeve.tenant_login TO reeve_operator;
 

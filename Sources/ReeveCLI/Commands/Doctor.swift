@@ -41,6 +41,7 @@ final class Doctor {
         checkAge()
         checkStorage()
         checkKey()
+        checkIdentities()
         checkRegion()
         let output = invocation.output
         output.list(
