@@ -34,7 +34,7 @@ struct ArchiveRun: Sendable {
         let output = try ChildProcess.run(
             program: tools.dump, arguments: archive.arguments,
             environment: tools.environment.merging(environment) { _, given in given }, supervisor: tools.supervisor,
-            stop: stop, deadline: deadline
+            stop: stop, deadline: deadline, isBulk: true
         ) { bytes in
             try object.write(bytes)
             try reader.write(bytes)
