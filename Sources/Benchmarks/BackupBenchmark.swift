@@ -69,7 +69,7 @@ public struct BackupBenchmark {
         let uncompressed = try dump(access, ["-Fc", "-Z0"], &ignored)
         func rounded(_ value: Double) -> JSON { .double((value * 1000).rounded() / 1000) }
         return [
-            "table_mb": .int(size >> 20), "stored_mb": .int(stored >> 20),
+            "table_mb": .int(size >> 20), "stored_mb": .int(stored >> 20), "pg_dump_mb": .int(dumped >> 20),
             "backup_seconds": rounded(seconds(backup.wall)),
             "pg_dump_seconds": rounded(seconds(plain.wall)), "ratio": rounded(backup.wall / plain.wall),
             "pg_dump_z0_seconds": rounded(seconds(uncompressed.wall)),
