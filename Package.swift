@@ -75,7 +75,7 @@ let package = Package(
             "ReeveTesting", "Tests/Support",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Backup",
+                "PostgresQueue", "Backup", "Encryption",
             ]),
         // A program that can be its own supervisor, for the tests of child processes and embedded servers.
         .executableTarget(
@@ -90,6 +90,7 @@ let package = Package(
         tests("CryptoTests", ["Crypto"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage"]),
+        tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests(
             "QueueTests",

@@ -5,7 +5,8 @@ import Glibc
 /// descendants when that pipe closes. Neither a process group (the child outlives the worker) nor PR_SET_PDEATHSIG (fires when
 /// the spawning thread ends) does that; both were tried.
 public struct Supervisor: Sendable {
-    /// The words that start it; the parent adds grace in ms, first signal, limits, directory, program and arguments.
+    /// The words that start it; the parent adds grace in ms, first signal, limits, the number of documents,
+    /// directory, program and arguments.
     public let command: [String]
 
     /// A supervisor that is started like this.
@@ -18,22 +19,26 @@ public struct Supervisor: Sendable {
     }
 
     private static let role = "__supervise"
+    /// The descriptor of a program's first document; the others follow.
+    static let firstDocument: Int32 = 5
 
     /// Becomes the supervisor when the arguments say so, and then never returns. To be called first thing in `main`.
     public static func runIfAsked(arguments: [String] = CommandLine.arguments) {
         ResourceLimits.becomeProgramIfAsked(arguments)
-        guard arguments.count >= 7, arguments[1] == role, let grace = Int32(arguments[2]),
-            let signal = Int32(arguments[3])
+        guard arguments.count >= 8, arguments[1] == role, let grace = Int32(arguments[2]),
+            let signal = Int32(arguments[3]), let documents = Int32(arguments[5])
         else {
             return
         }
         // A program with limits is started by this executable in a third role, which sets them on itself: here they would
         // bind the supervisor as well.
-        let direct = Array(arguments[6...])
+        let direct = Array(arguments[7...])
         let command =
             arguments[4] == ResourceLimits.none
             ? direct : ["/proc/self/exe", ResourceLimits.role, arguments[4]] + direct
-        supervise(program: command[0], arguments: command, grace: grace, firstSignal: signal, directory: arguments[5])
+        supervise(
+            program: command[0], arguments: command, grace: grace, firstSignal: signal, directory: arguments[6],
+            documents: documents)
     }
 }
 
@@ -48,14 +53,14 @@ private func childEnded(_ signal: Int32) {
     errno = saved
 }
 
-private func supervise(program: String, arguments: [String], grace: Int32, firstSignal: Int32, directory: String)
-    -> Never
-{
+private func supervise(
+    program: String, arguments: [String], grace: Int32, firstSignal: Int32, directory: String, documents: Int32
+) -> Never {
     // Signals to the whole session are for the program; the supervisor stays until it has cleaned up.
     for number in [SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT] { signal(number, SIG_IGN) }
     // What the worker itself inherited without close-on-exec came along: none of it is the program's business.
     for entry in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
-        if let descriptor = Int32(entry), descriptor > statusPipe { close(descriptor) }
+        if let descriptor = Int32(entry), descriptor >= Supervisor.firstDocument + documents { close(descriptor) }
     }
     var wake: [Int32] = [-1, -1]
     guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &wake) == 0 else {
@@ -77,8 +82,10 @@ private func supervise(program: String, arguments: [String], grace: Int32, first
         report("X\(failure.code)")
         exit(71)
     }
-    // The program's end must be seen at the other end of these.
-    for descriptor: Int32 in [0, 1, 2] { close(descriptor) }
+    // The program's end must be seen at the other end of these, and its documents are for it alone.
+    for descriptor in [0, 1, 2] + (Supervisor.firstDocument..<Supervisor.firstDocument + documents) {
+        close(descriptor)
+    }
     _ = open("/dev/null", O_RDWR)
     dup2(0, 1)
     dup2(0, 2)
