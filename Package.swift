@@ -39,7 +39,7 @@ let package = Package(
         library("Postgres", "Sources/Postgres", ["CLibpq", "JobKit"]),
         library("Crypto", "Sources/Crypto", ["CCrypto"]),
         library("Processes", "Sources/Processes", ["JobKit"]),
-        library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
+        library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
