@@ -52,7 +52,7 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue"]),
+            ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption", "Processes"]),
 
         // One target for each kind of job.
         library(
@@ -65,7 +65,7 @@ let package = Package(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Program",
+                "PostgresQueue", "Benchmarks", "Backup", "Encryption", "Program",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -99,7 +99,7 @@ let package = Package(
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
-        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
+        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
         tests(
             "ProgramTests",
             [

@@ -101,9 +101,6 @@ public struct RcloneStore: ObjectStore {
         }
     }
 
-    /// None.
-    public func localPath(of key: ObjectKey) -> String? { nil }
-
     /// Removes every version of the object; nothing happens when there is none. Throws `locked` when the store kept one.
     public func delete(_ key: ObjectKey) throws {
         try retrying { try deleteOnce("\(key)", limit: tool.patience.command) }

@@ -11,6 +11,7 @@ struct GrantTests {
         register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
         tend_leftovers tend_backlog tend_refusals tend_history tend_sessions tend_drains tend_tier_changes tenant_facts audit open_circuit close_circuit drain_status
         return_lost_claims tend_caps lease_is_current exec_kind_facts
+        take_dumps return_dumps last_backup
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -26,7 +27,7 @@ struct GrantTests {
         "reeve_enqueuer": ["schema_migration": "r"],
         "reeve_approver": ["schema_migration": "r"],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot",
             "r"
         )
         .merging(["tenant_store": "c"]) { $1 },
@@ -34,7 +35,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

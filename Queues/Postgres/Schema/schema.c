@@ -79,6 +79,9 @@ MIGRATION(V0024) = {
 MIGRATION(V0025) = {
 #embed "sql/V0025__tune.sql"
     , 0};
+MIGRATION(V0030) = {
+#embed "sql/V0030__dumps.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -106,6 +109,7 @@ static const reeve_migration migrations[] = {
     {23, "adopt", V0023},
     {24, "guard", V0024},
     {25, "tune", V0025},
+    {30, "dumps", V0030},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -124,6 +124,17 @@ CREATE TABLE reeve.dead_letter (
 
 ALTER TABLE reeve.dead_letter OWNER TO reeve_owner;
 
+CREATE TABLE reeve.dump_slot (
+    server text NOT NULL,
+    job_id bigint NOT NULL,
+    lease_id uuid NOT NULL,
+    slots integer NOT NULL,
+    taken_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT dump_slot_slots_check CHECK ((slots >= 1))
+);
+
+ALTER TABLE reeve.dump_slot OWNER TO reeve_owner;
+
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
     program text NOT NULL,
@@ -575,6 +586,9 @@ ALTER TABLE ONLY reeve.circuit
 ALTER TABLE ONLY reeve.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.dump_slot
+    ADD CONSTRAINT dump_slot_pkey PRIMARY KEY (server, job_id);
+
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
 
@@ -692,6 +706,9 @@ CREATE INDEX tier_change_due ON reeve.tier_change USING btree (due_at) WHERE ((a
 CREATE UNIQUE INDEX tier_change_pending ON reeve.tier_change USING btree (tenant_id) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
 
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
+
+ALTER TABLE ONLY reeve.dump_slot
+    ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
@@ -1359,6 +1376,16 @@ END $$;
 
 ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.dumps_taken(p_server text) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(sum(d.slots), 0)::int FROM reeve.dump_slot d
+  JOIN reeve.job j ON j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id WHERE d.server = p_server
+$$;
+
+ALTER FUNCTION reeve.dumps_taken(p_server text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1687,6 +1714,20 @@ CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) 
 $$;
 
 ALTER FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('bytes', a.bytes, 'seconds', a.manifest -> 'seconds',
+    'plain_bytes', coalesce((SELECT sum((o.value ->> 'plain_bytes')::bigint)
+      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) o), a.bytes))
+  FROM reeve.artifact a
+  WHERE a.tenant_id = p_tenant AND a.entity = 'backup' AND a.manifest -> 'store' ->> 'server' = p_server AND a.manifest -> 'store' ->> 'database' = p_database
+  ORDER BY a.created_at DESC LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2043,6 +2084,13 @@ END $$;
 
 ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ DELETE FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease $$;
+
+ALTER FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2253,6 +2301,30 @@ CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     AS $$ SELECT s.result FROM reeve.job_step s WHERE s.job_id = p_id AND s.name = p_name $$;
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_limit int; v_free int; v_has int;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) THEN RETURN NULL; END IF;
+  SELECT d.slots INTO v_has FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease;
+  IF FOUND THEN RETURN v_has; END IF;
+  SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server;
+  IF NOT FOUND THEN RAISE EXCEPTION 'no database server "%" is registered', left(p_server, 80) USING ERRCODE = 'RV004', HINT = 'See: reeve server list'; END IF;
+  -- Those that wait look often: while nothing is free they lock nothing.
+  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN 0; END IF;
+  SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server FOR NO KEY UPDATE;
+  v_free := least(p_wanted, v_limit - reeve.dumps_taken(p_server));
+  IF v_free < 1 THEN RETURN 0; END IF;
+  DELETE FROM reeve.dump_slot d WHERE d.server = p_server
+    AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id);
+  INSERT INTO reeve.dump_slot (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_free);
+  RETURN v_free;
+END $$;
+
+ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2668,6 +2740,8 @@ CREATE TRIGGER tier_follow AFTER UPDATE ON reeve.tier FOR EACH ROW EXECUTE FUNCT
 
 COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never personal data (ISO-A-001, ISO-A-002).';
 
+COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
+
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
@@ -2764,6 +2838,8 @@ REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
@@ -2809,6 +2885,9 @@ GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
@@ -2866,6 +2945,9 @@ GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
 
@@ -2888,6 +2970,9 @@ GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
@@ -2965,6 +3050,9 @@ GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.dump_slot TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.dump_slot TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
