@@ -19,7 +19,9 @@ extension StorageError {
             return StorageError(
                 .notFound, "could not \(action): nothing is there in \(place) (\(said))", .retryAfter(.seconds(300)))
         }
-        if says(["no space left", "quota", "insufficientstorage", "insufficient storage", "disk full", "file too large"]) {
+        if says(["no space left", "quota", "insufficientstorage", "insufficient storage", "disk full", "file too large"])
+            || says(["remaining disk space"])
+        {
             return StorageError(
                 .full, "could not \(action): \(place) is full (\(said)); free space there or enlarge it",
                 .retryAfter(.seconds(300)))

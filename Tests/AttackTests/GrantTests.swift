@@ -12,10 +12,12 @@ struct GrantTests {
         tend_leftovers tend_backlog tend_refusals tend_history tend_sessions tend_drains tend_tier_changes tenant_facts audit open_circuit close_circuit drain_status
         return_lost_claims tend_caps lease_is_current exec_kind_facts
         take_dumps return_dumps last_backup
+        placement destination_for destinations_in
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
         is_count tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
+        placement destination_for destinations_in add_destination remove_destination assign_destination unassign_destination allow_copies
         """,
         "reeve_approver": "actor is_operator", "reeve_viewer": "actor is_operator",
     ]
@@ -27,7 +29,7 @@ struct GrantTests {
         "reeve_enqueuer": ["schema_migration": "r"],
         "reeve_approver": ["schema_migration": "r"],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot destination destination_rule",
             "r"
         )
         .merging(["tenant_store": "c"]) { $1 },
@@ -35,7 +37,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot destination destination_rule",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

@@ -79,6 +79,9 @@ MIGRATION(V0024) = {
 MIGRATION(V0025) = {
 #embed "sql/V0025__tune.sql"
     , 0};
+MIGRATION(V0027) = {
+#embed "sql/V0027__destinations.sql"
+    , 0};
 MIGRATION(V0030) = {
 #embed "sql/V0030__dumps.sql"
     , 0};
@@ -109,6 +112,7 @@ static const reeve_migration migrations[] = {
     {23, "adopt", V0023},
     {24, "guard", V0024},
     {25, "tune", V0025},
+    {27, "destinations", V0027},
     {30, "dumps", V0030},
 };
 
