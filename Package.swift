@@ -41,7 +41,8 @@ let package = Package(
         library("Processes", "Sources/Processes", ["JobKit"]),
         library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
-        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
+        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -52,20 +53,21 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption", "Processes"]),
+            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption"]),
 
         // One target for each kind of job.
         library(
             "Backup", "Jobs/Backup",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+        library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
         library(
             "ReeveCLI", "Sources/ReeveCLI",
             [
-                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Encryption", "Program",
+                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
+                "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -79,7 +81,7 @@ let package = Package(
             ]),
         // A program that can be its own supervisor, for the tests of child processes and embedded servers.
         .executableTarget(
-            name: "supervise-fixture", dependencies: ["Processes"], path: "Tests/SuperviseFixture",
+            name: "supervise-fixture", dependencies: ["Processes", "Storage"], path: "Tests/SuperviseFixture",
             swiftSettings: swiftSettings),
         // A worker whose handlers keep an unfenced record of what they did, for the fault tests to kill.
         .executableTarget(
@@ -89,7 +91,12 @@ let package = Package(
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
-        tests("StorageTests", ["Storage"]),
+        tests("StorageTests", ["Storage", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
+        tests("DestinationTests", ["Destinations", "Storage", "Postgres", "Processes", "JobKit"]),
+        // Key pairs made, kept, fetched and destroyed with the real age.
+        tests(
+            "KeyTests",
+            ["Encryption", "Tenancy", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
         tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests(
@@ -100,6 +107,7 @@ let package = Package(
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
+        tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(
             "ProgramTests",
             [

@@ -230,6 +230,13 @@ public struct TenantProvisioner: Sendable {
                 throw TenancyError(
                     .refused, "tenant \(code) is \(tenant.status.rawValue), no longer in trial: churn and purge it")
             }
+            let isHeld = try directory.control.withConnection {
+                try $0.execute("SELECT reeve.tenant_is_held($1::uuid)", [tenant.id])[0].bool(0)
+            }
+            if isHeld {
+                throw TenancyError(
+                    .refused, "tenant \(code) is held; release it first: reeve tenant release \(code) --reason …")
+            }
             if tenant.isReady && !force {
                 throw TenancyError(
                     .refused, "tenant \(code) is ready and may hold data; undo it all the same with --force")
@@ -270,7 +277,7 @@ public struct TenantProvisioner: Sendable {
             guard try connection.execute("SELECT has_table_privilege('reeve.tenant', 'DELETE')")[0].bool(0) else {
                 return
             }
-            for table in ["tenant_login", "tenant_status_change", "tenant_counter", "tenant_backlog"] {
+            for table in ["tenant_login", "tenant_key", "tenant_status_change", "tenant_counter", "tenant_backlog"] {
                 try connection.execute("DELETE FROM reeve.\(table) WHERE tenant_id = $1::uuid", [tenant.id])
             }
             try connection.execute("DELETE FROM reeve.tenant WHERE id = $1::uuid", [tenant.id])

@@ -98,6 +98,15 @@ struct ProvisioningTests {
             }
         }
         #expect(throws: TenancyError.self) { try fleet.provisioner.undo(fleet.code("gone")) }
+        func control(_ sql: String) throws {
+            _ = try fleet.control.withConnection { try $0.execute(sql, [fleet.code("gone")]) }
+        }
+        try control("SELECT reeve.hold_tenant($1::text, 'case 4711')")
+        let refusal = #expect(throws: TenancyError.self) {
+            try fleet.provisioner.undo(fleet.code("gone"), force: true)
+        }
+        #expect(refusal?.description.contains("is held") == true)
+        try control("SELECT reeve.release_tenant($1::text, 'closed')")
         try fleet.provisioner.undo(fleet.code("gone"), force: true)
         let left = try fleet.leftovers()
         #expect(!left.contains { $0.contains("gone") })

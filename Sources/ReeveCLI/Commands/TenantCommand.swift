@@ -44,6 +44,8 @@ extension Command {
             statusCommand("suspend", .suspended, "suspend a tenant: its jobs are held until it is active again"),
             statusCommand("activate", .active, "make a tenant active: end its trial, its suspension or its leaving"),
             statusCommand("churn", .churned, "mark a tenant as leaving: the clock of its deletion starts"),
+            tenantHold,
+            tenantRelease,
             tenantSetTier,
             tenantUpdate,
             tenantRepair,
@@ -93,10 +95,19 @@ extension Command {
             WHERE h.tenant_id = $1::uuid ORDER BY h.id
             """, [id]
         ).map { try $0.json(0) }
+        let holds = try connection.execute(
+            """
+            SELECT to_jsonb(h) - 'tenant_id' || jsonb_build_object('in_force', h.released_at IS NULL
+                     AND (h.until IS NULL OR h.until > reeve.clock()))
+            FROM reeve.tenant_hold h WHERE h.tenant_id = $1::uuid ORDER BY h.id
+            """, [id]
+        ).map { try $0.json(0) }
         var members = tenant.object ?? [:]
+        members["held"] = .bool(holds.contains { $0["in_force"] == true })
         if invocation.output.isJSON {
             members["stores"] = .array(stores)
             members["status_changes"] = .array(changes)
+            members["holds"] = .array(holds)
             invocation.output.line(JSON.object(members).text)
             return .done
         }
@@ -110,8 +121,14 @@ extension Command {
             Column("BY", "actor"),
             Column("REASON", "reason"),
         ]
+        let holdColumns = [
+            Column("HOLD", "id", .number), Column("IN FORCE", "in_force"), Column("SINCE", "placed_at", .time),
+            Column("UNTIL", "until", .time), Column("BY", "placed_by"), Column("REASON", "reason"),
+            Column("RELEASED", "released_at", .time), Column("BY", "released_by"), Column("WHY", "release_reason"),
+        ]
         invocation.output.raw(Details(members).text)
-        for (columns, items) in [(storeColumns, stores), (changeColumns, changes)] where !items.isEmpty {
+        for (columns, items) in [(storeColumns, stores), (changeColumns, changes), (holdColumns, holds)]
+        where !items.isEmpty {
             invocation.output.raw("\n" + Table(columns, items).text(color: invocation.output.usesColor))
         }
         return .done
