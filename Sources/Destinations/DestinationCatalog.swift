@@ -59,7 +59,8 @@ public final class DestinationCatalog: StoreCatalog {
             let store = NamedStore(name: name, store: try store(row.text(2), row.optionalText(3), row.optionalText(4)))
             if isCopy { copies.append(store) } else { primary = store }
         }
-        let placement = Placement(primary: primary ?? NamedStore(name: SingleStore.name, store: standard), copies: copies)
+        let placement = Placement(
+            primary: primary ?? NamedStore(name: SingleStore.name, store: standard), copies: copies)
         known.withLock { known in
             if known.count >= 2000 { known.removeAll() }
             known[tenant.id] = Known(placement: placement, until: .now + memory)
@@ -78,7 +79,8 @@ public final class DestinationCatalog: StoreCatalog {
         }
         guard let row = rows.first else {
             throw StorageError(
-                .misconfigured, "there is no destination \(name), which holds objects of tenant \(tenant.code); see: "
+                .misconfigured,
+                "there is no destination \(name), which holds objects of tenant \(tenant.code); see: "
                     + "reeve destination list", .retryAfter(.seconds(300)))
         }
         let store = try store(row.text(0), row.optionalText(1), row.optionalText(2))
@@ -104,7 +106,8 @@ public final class DestinationCatalog: StoreCatalog {
             encryption = ServerSideEncryption.Algorithm(rawValue: sse).flatMap { ServerSideEncryption($0, keyID: key) }
             // What cannot be asked for must not be left out.
             guard encryption != nil else {
-                throw StorageError(.misconfigured, "destination \(url): \(sse) with this key is not understood", .giveUp)
+                throw StorageError(
+                    .misconfigured, "destination \(url): \(sse) with this key is not understood", .giveUp)
             }
         }
         let place = Place(url: url, encryption: encryption)

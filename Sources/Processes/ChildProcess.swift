@@ -85,7 +85,10 @@ public final class ChildProcess {
         let milliseconds = Int(grace / .milliseconds(1))
         let command =
             supervisor.command
-            + ["\(milliseconds)", "\(firstSignal)", limits.word, "\(texts.count)\(isStreamed ? Supervisor.holding : "")"]
+            + [
+                "\(milliseconds)", "\(firstSignal)", limits.word,
+                "\(texts.count)\(isStreamed ? Supervisor.holding : "")",
+            ]
             + [directory, path] + arguments
         var descriptors: [(Int32, Int32)] = document.map { [(Int32(0), $0.descriptor)] } ?? []
         for (number, pipe) in pipes.prefix(4).enumerated() { descriptors.append((Int32(number + 1), pipe.theirs)) }

@@ -93,7 +93,9 @@ extension Configuration {
     /// The folder of the storage, when it is one.
     private var storageFolder: String? {
         // What cannot be parsed is refused where the store is made.
-        guard let text = self[.storage], case .folder(let path) = try? StorageLocation(parsing: text) else { return nil }
+        guard let text = self[.storage], case .folder(let path) = try? StorageLocation(parsing: text) else {
+            return nil
+        }
         return path
     }
 

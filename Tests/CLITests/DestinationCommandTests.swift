@@ -10,7 +10,7 @@ import Testing
         let server = ObjectServer.shared
         let bucket = server.newBucket()
         var options = server.environment().merging(["REEVE_REGION": "eu", "AWS_CA_BUNDLE": "/no/such/file"]) { $1 }
-        func run(_ words: String...) throws -> ReeveRun { 
+        func run(_ words: String...) throws -> ReeveRun {
             try ReeveRun(words, ["REEVE_DATABASE_URL": control.conninfo].merging(options) { $1 })
         }
         #expect(
@@ -25,7 +25,8 @@ import Testing
         #expect(try run("destination", "allow", "acme", "us").code == 0)
         #expect(try run("destination", "assign", "far", "--tenant", "acme", "--copy").code == 0)
         let shown = try run("destination", "show", "vault", "--json").json
-        #expect(shown["url"]?.string == "m:\(bucket)/base" && shown["rules"]?.array?.first?["subject"]?.string == "acme")
+        #expect(
+            shown["url"]?.string == "m:\(bucket)/base" && shown["rules"]?.array?.first?["subject"]?.string == "acme")
         #expect(try run("destination", "show", "vault").out.contains("acme"))
         #expect(try run("destination", "show", "nothing").code == 3)
         #expect(try run("destination", "list", "--json").json.array?.count == 2)

@@ -134,8 +134,12 @@ struct DestinationTests {
         _ = try fixture.connection.execute(
             """
             INSERT INTO reeve.destination_rule (scope, tenant_id, role, destination)
-            SELECT 'tenant', t.id, 'primary', 'us-one' FROM reeve.tenant t WHERE t.code = 'acme';
-            INSERT INTO reeve.destination_rule (scope, region, role, destination) VALUES ('region', 'eu', 'primary', 'us-one')
+            SELECT 'tenant', t.id, 'primary', 'us-one' FROM reeve.tenant t WHERE t.code = 'acme'
+            """)
+        _ = try fixture.connection.execute(
+            """
+            INSERT INTO reeve.destination_rule (scope, region, role, destination)
+            VALUES ('region', 'eu', 'primary', 'us-one')
             """)
         let error = #expect(throws: StorageError.self) { try fixture.names("acme") }
         #expect(error?.code == .residency)

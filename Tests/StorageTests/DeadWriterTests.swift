@@ -58,7 +58,8 @@ struct DeadWriterTests {
         }
     }
 
-    @Test("a killed writer leaves no object in a bucket: its death is not taken for the end", arguments: [500, 20 << 20])
+    @Test(
+        "a killed writer leaves no object in a bucket: its death is not taken for the end", arguments: [500, 20 << 20])
     func bucket(bytes: Int) throws {
         let server = ObjectServer.shared
         let bucket = server.newBucket()

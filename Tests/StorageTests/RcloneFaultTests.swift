@@ -14,6 +14,9 @@ struct RcloneFaultTests {
         return (direct, BucketFixture(bucket: direct.bucket, port: proxy.port), proxy)
     }
 
+    /// The store, which takes parts of 8 MiB for objects that are expected to be small.
+    private func small(_ store: RcloneStore) -> any ObjectStore { store.limited(by: TransferLimits(expectedBytes: 1)) }
+
     @Test(
         "an upload outlives single failures of the store: a part is sent again",
         arguments: [FaultyProxy.Effect.internalError, .cutRequest(after: 1 << 20), .cutAnswer(after: 0), .silence])
@@ -21,7 +24,7 @@ struct RcloneFaultTests {
         let (direct, faulty, proxy) = fixtures { _ in .init(effect, requests: "partNumber=2", times: 1) }
         defer { proxy.stop() }
         let key = try direct.newKey()
-        let digest = try direct.put(key, bytes: 33 << 20, in: faulty.store)
+        let digest = try direct.put(key, bytes: 17 << 20, in: small(faulty.store))
         #expect(proxy.struck == 1)
         #expect(try direct.digest(of: key) == digest)
     }
@@ -33,7 +36,7 @@ struct RcloneFaultTests {
         let (direct, faulty, proxy) = fixtures { _ in .init(effect, requests: "partNumber=2") }
         defer { proxy.stop() }
         let key = try direct.newKey()
-        let error = #expect(throws: StorageError.self) { try direct.put(key, bytes: 33 << 20, in: faulty.store) }
+        let error = #expect(throws: StorageError.self) { try direct.put(key, bytes: 17 << 20, in: small(faulty.store)) }
         #expect(error?.code == .interrupted && error?.disposition == .retry, "\(String(describing: error))")
         #expect(proxy.struck > 1)
         #expect(try direct.store.size(of: key) == nil)
@@ -127,7 +130,8 @@ struct RcloneFaultTests {
         let (direct, faulty, proxy) = fixtures { .init(.forbidden, requests: "/\($0)") }
         defer { proxy.stop() }
         let error = #expect(throws: StorageError.self) { try faulty.put(direct.newKey(), bytes: 10) }
-        #expect(error?.code == .denied && error?.disposition == .retryAfter(.seconds(300)), "\(String(describing: error))")
+        #expect(
+            error?.code == .denied && error?.disposition == .retryAfter(.seconds(300)), "\(String(describing: error))")
         #expect(error?.message.contains("canary") == false)
     }
 

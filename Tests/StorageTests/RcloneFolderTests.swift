@@ -94,7 +94,8 @@ struct RcloneFolderTests {
         #expect(try StorageLocation(parsing: "s3:bucket/base/") == .remote(name: "s3", path: "bucket/base"))
         #expect(try StorageLocation(parsing: "sftp:/srv") == .remote(name: "sftp", path: "/srv"))
         for text in [
-            "", "-x:bucket", ":s3,access_key_id=a:bucket", "s3,region=x:bucket", "s3:a/../b", "s3:a\u{0}b", "--config:x",
+            "", "-x:bucket", ":s3,access_key_id=a:bucket", "s3,region=x:bucket", "s3:a/../b", "s3:a\u{0}b",
+            "--config:x",
             "a b:c",
         ] {
             let error = #expect(throws: StorageError.self) { try StorageLocation(parsing: text) }

@@ -88,7 +88,10 @@ extension Command {
                         [name, scope, subject, role, invocation.string("kms-key"), invocation.string("reason")])
                 }
                 invocation.output.result(
-                    ["destination": .string(name), "scope": .string(scope), "subject": .string(subject), "role": .string(role)],
+                    [
+                        "destination": .string(name), "scope": .string(scope), "subject": .string(subject),
+                        "role": .string(role),
+                    ],
                     "\(scope) \(subject): \(role == "copy" ? "copies of new objects go" : "new objects go") to \(name)")
                 return .done
             },
@@ -172,7 +175,8 @@ extension Command {
         }
         invocation.output.raw(Details(found.object ?? [:]).text)
         invocation.output.list(
-            rules, [Column("FOR", "scope"), Column("WHOM", "subject"), Column("AS", "role"), Column("KEY", "kms_key_id")],
+            rules,
+            [Column("FOR", "scope"), Column("WHOM", "subject"), Column("AS", "role"), Column("KEY", "kms_key_id")],
             empty: "assigned to nobody")
         return .done
     }

@@ -73,7 +73,8 @@ extension Doctor {
         let began = ContinuousClock.now
         let key = try ObjectKey(tenant: TenantID(rawValue: UUID()), entity: .doctor, at: .now, id: UUID())
         let content = Array("written by reeve doctor\n".utf8)
-        let writer = try store.limited(by: TransferLimits(deadline: .now + .seconds(60))).writer(for: key, attempt: UUID())
+        let writer = try store.limited(by: TransferLimits(deadline: .now + .seconds(60))).writer(
+            for: key, attempt: UUID())
         try writer.write(content)
         try writer.publish()
         var back: [UInt8] = []

@@ -6,7 +6,7 @@ CREATE TABLE reeve.destination (
   url text NOT NULL UNIQUE CHECK (length(url) BETWEEN 1 AND 1000 AND url !~ '[[:cntrl:]]' AND url ~ '^(/|[A-Za-z0-9_][A-Za-z0-9_.-]*:)' AND url !~ '(^|[:/])\.\.(/|$)'),
   region text NOT NULL CHECK (region ~ '^[a-z0-9][a-z0-9-]{0,39}$'),
   sse text CHECK (sse IN ('AES256', 'aws:kms')),
-  kms_key_id text CHECK (kms_key_id ~ '^[!-,.-~][!-~]{0,2047}$'),
+  kms_key_id text CHECK (length(kms_key_id) <= 2048 AND kms_key_id ~ '^[!-,.-~][!-~]*$'),
   created_at timestamptz NOT NULL DEFAULT reeve.clock(),
   created_by text NOT NULL DEFAULT reeve.actor(),
   CHECK (kms_key_id IS NULL OR sse IS NOT DISTINCT FROM 'aws:kms'),
@@ -23,7 +23,7 @@ CREATE TABLE reeve.destination_rule (
   tenant_id uuid REFERENCES reeve.tenant (id) ON DELETE CASCADE,
   role text NOT NULL CHECK (role IN ('primary', 'copy')),
   destination text NOT NULL REFERENCES reeve.destination (name),
-  kms_key_id text CHECK (kms_key_id ~ '^[!-,.-~][!-~]{0,2047}$'),
+  kms_key_id text CHECK (length(kms_key_id) <= 2048 AND kms_key_id ~ '^[!-,.-~][!-~]*$'),
   created_at timestamptz NOT NULL DEFAULT reeve.clock(),
   created_by text NOT NULL DEFAULT reeve.actor(),
   CHECK ((scope = 'tier') = (tier IS NOT NULL) AND (scope = 'region') = (region IS NOT NULL) AND (scope = 'tenant') = (tenant_id IS NOT NULL)),
@@ -135,7 +135,7 @@ BEGIN
   END IF;
   IF v_problem IS NOT NULL THEN
     RAISE EXCEPTION 'destination "%" is refused: %', p_name, v_problem USING ERRCODE = 'RV003',
-      HINT = CASE WHEN p_role = 'copy' THEN 'Copies elsewhere are allowed by: reeve destination allow <tenant> <region>' END;
+      HINT = CASE p_role WHEN 'copy' THEN 'Copies elsewhere are allowed by: reeve destination allow <tenant> <region>' ELSE 'Take one in that region; see: reeve destination list' END;
   END IF;
   IF p_kms_key_id IS NOT NULL AND v.sse IS DISTINCT FROM 'aws:kms' THEN
     RAISE EXCEPTION 'destination "%" does not encrypt with keys of a key service', p_name USING ERRCODE = 'RV010', HINT = 'Add it with --sse aws:kms.';
