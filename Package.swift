@@ -39,10 +39,11 @@ let package = Package(
         library("Postgres", "Sources/Postgres", ["CLibpq", "JobKit"]),
         library("Crypto", "Sources/Crypto", ["CCrypto"]),
         library("Processes", "Sources/Processes", ["JobKit"]),
-        library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
+        library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -72,8 +73,9 @@ let package = Package(
         library(
             "ReeveCLI", "Sources/ReeveCLI",
             [
-                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Encryption", "Tenancy", "WorkerEngine",
-                "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program", "Restore", "Dumps",
+                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
+                "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
+                "Restore", "Dumps",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -87,7 +89,7 @@ let package = Package(
             ]),
         // A program that can be its own supervisor, for the tests of child processes and embedded servers.
         .executableTarget(
-            name: "supervise-fixture", dependencies: ["Processes"], path: "Tests/SuperviseFixture",
+            name: "supervise-fixture", dependencies: ["Processes", "Storage"], path: "Tests/SuperviseFixture",
             swiftSettings: swiftSettings),
         // A worker whose handlers keep an unfenced record of what they did, for the fault tests to kill.
         .executableTarget(
@@ -97,7 +99,8 @@ let package = Package(
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
-        tests("StorageTests", ["Storage"]),
+        tests("StorageTests", ["Storage", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
+        tests("DestinationTests", ["Destinations", "Storage", "Postgres", "Processes", "JobKit"]),
         tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         // Key pairs made, kept, fetched and destroyed with the real age.
         tests(

@@ -84,7 +84,8 @@ public struct BackupJob: Job {
         }
         let journal = ObjectJournal()
         let target = BackupTarget(
-            placement: try stores.placement(of: context.tenant),
+            placement: try stores.placement(of: context.tenant).limited(
+                by: TransferLimits(stop: context.stop, deadline: context.deadline)),
             recipients: try recipients.recipients(of: context.tenant),
             age: tools.age, attempt: context.attempt.leaseID, journal: journal)
         let keptFor = try rules.retention(context.tenant)

@@ -89,6 +89,8 @@ extension ChildProcess {
     /// Ends the child's standard input: it reads end of file after what it was given.
     func closeInput() {
         guard input >= 0 else { return }
+        // Not only closed: the supervisor holds it too.
+        shutdown(input, Int32(SHUT_WR))
         close(input)
         input = -1
     }

@@ -87,13 +87,21 @@ public final class ChildProcess {
         let milliseconds = Int(grace / .milliseconds(1))
         let command =
             supervisor.command
-            + ["\(milliseconds)", "\(firstSignal)", limits.word, "\(texts.count)", directory, path] + arguments
+            + [
+                "\(milliseconds)", "\(firstSignal)", limits.word,
+                "\(texts.count)\(isStreamed ? Supervisor.holding : "")",
+            ]
+            + [directory, path] + arguments
         var descriptors: [(Int32, Int32)] = document.map { [(Int32(0), $0.descriptor)] } ?? []
         for (number, pipe) in pipes.prefix(4).enumerated() { descriptors.append((Int32(number + 1), pipe.theirs)) }
         if isStreamed { descriptors.append((0, pipes[4].theirs)) }
         for (number, text) in texts.enumerated() {
             descriptors.append((Supervisor.firstDocument + Int32(number), text.descriptor))
         }
+        // Held by the supervisor as well: a program must not take the death of this process for the end of its input.
+        let held = isStreamed ? fcntl(pipes[4].ours, F_DUPFD_CLOEXEC, 16) : -1
+        defer { if held >= 0 { close(held) } }
+        if isStreamed { descriptors.append((Supervisor.firstDocument + Int32(texts.count), held)) }
         do {
             pid = try spawn(command, environment: environment, descriptors: descriptors)
         } catch {

@@ -19,6 +19,8 @@ public protocol ObjectStore: Sendable, CustomStringConvertible {
     /// Removes what unfinished writers left behind and nobody has touched for this long; returns how many files.
     @discardableResult
     func sweep(olderThan age: Duration) throws -> Int
+    /// The same store with every call ended when the limits say so.
+    func limited(by limits: TransferLimits) -> any ObjectStore
 }
 
 /// An object as a listing shows it.

@@ -192,6 +192,45 @@ CREATE TABLE reeve.dead_letter (
 
 ALTER TABLE reeve.dead_letter OWNER TO reeve_owner;
 
+CREATE TABLE reeve.destination (
+    name text NOT NULL,
+    url text NOT NULL,
+    region text NOT NULL,
+    sse text,
+    kms_key_id text,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT destination_check CHECK (((kms_key_id IS NULL) OR (NOT (sse IS DISTINCT FROM 'aws:kms'::text)))),
+    CONSTRAINT destination_check1 CHECK (((sse IS NULL) OR (url !~ '^/'::text))),
+    CONSTRAINT destination_kms_key_id_check CHECK (((length(kms_key_id) <= 2048) AND (kms_key_id ~ '^[!-,.-~][!-~]*$'::text))),
+    CONSTRAINT destination_name_check CHECK (((name ~ '^[a-z][a-z0-9-]{0,39}$'::text) AND (name <> 'default'::text))),
+    CONSTRAINT destination_region_check CHECK ((region ~ '^[a-z0-9][a-z0-9-]{0,39}$'::text)),
+    CONSTRAINT destination_sse_check CHECK ((sse = ANY (ARRAY['AES256'::text, 'aws:kms'::text]))),
+    CONSTRAINT destination_url_check CHECK ((((length(url) >= 1) AND (length(url) <= 1000)) AND (url !~ '[[:cntrl:]]'::text) AND (url ~ '^(/|[A-Za-z0-9_][A-Za-z0-9_.-]*:)'::text) AND (url !~ '(^|[:/])\.\.(/|$)'::text)))
+);
+
+ALTER TABLE reeve.destination OWNER TO reeve_owner;
+
+CREATE TABLE reeve.destination_rule (
+    id bigint NOT NULL,
+    scope text NOT NULL,
+    tier text,
+    region text,
+    tenant_id uuid,
+    role text NOT NULL,
+    destination text NOT NULL,
+    kms_key_id text,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT destination_rule_check CHECK ((((scope = 'tier'::text) = (tier IS NOT NULL)) AND ((scope = 'region'::text) = (region IS NOT NULL)) AND ((scope = 'tenant'::text) = (tenant_id IS NOT NULL)))),
+    CONSTRAINT destination_rule_check1 CHECK (((kms_key_id IS NULL) OR (scope = 'tenant'::text))),
+    CONSTRAINT destination_rule_kms_key_id_check CHECK (((length(kms_key_id) <= 2048) AND (kms_key_id ~ '^[!-,.-~][!-~]*$'::text))),
+    CONSTRAINT destination_rule_role_check CHECK ((role = ANY (ARRAY['primary'::text, 'copy'::text]))),
+    CONSTRAINT destination_rule_scope_check CHECK ((scope = ANY (ARRAY['tier'::text, 'region'::text, 'tenant'::text])))
+);
+
+ALTER TABLE reeve.destination_rule OWNER TO reeve_owner;
+
 CREATE TABLE reeve.dump_slot (
     server text NOT NULL,
     job_id bigint NOT NULL,
@@ -447,9 +486,11 @@ CREATE TABLE reeve.tenant (
     trial_ends_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
+    copy_regions text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT tenant_check CHECK ((parent_id <> id)),
     CONSTRAINT tenant_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$'::text)),
     CONSTRAINT tenant_contacts_check CHECK (((jsonb_typeof(contacts) = 'object'::text) AND ((contacts - ARRAY['primary'::text, 'billing'::text, 'technical'::text, 'owner'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_copy_regions_check CHECK (((cardinality(copy_regions) <= 20) AND (array_to_string(copy_regions, ' '::text, '?'::text) ~ '^([a-z0-9][a-z0-9-]{0,39}( |$))*$'::text))),
     CONSTRAINT tenant_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT tenant_external_code_check CHECK (((length(external_code) >= 1) AND (length(external_code) <= 200))),
     CONSTRAINT tenant_first_weekday_check CHECK (((first_weekday >= 0) AND (first_weekday <= 6))),
@@ -685,6 +726,15 @@ ALTER TABLE reeve.backup_proof ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+ALTER TABLE reeve.destination_rule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.destination_rule_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -773,6 +823,15 @@ ALTER TABLE ONLY reeve.circuit
 
 ALTER TABLE ONLY reeve.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.destination
+    ADD CONSTRAINT destination_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.destination
+    ADD CONSTRAINT destination_url_key UNIQUE (url);
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_pkey PRIMARY KEY (server, job_id);
@@ -895,6 +954,12 @@ CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at)
 
 CREATE INDEX dead_letter_tenant ON reeve.dead_letter USING btree (tenant_id, id);
 
+CREATE INDEX destination_rule_destination ON reeve.destination_rule USING btree (destination);
+
+CREATE UNIQUE INDEX destination_rule_once ON reeve.destination_rule USING btree (scope, COALESCE(tier, region, (tenant_id)::text), destination);
+
+CREATE INDEX destination_rule_tenant ON reeve.destination_rule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
+
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
 
 CREATE INDEX job_due ON reeve.job USING btree (run_at, id) WHERE (state = 'scheduled'::reeve.job_state);
@@ -937,6 +1002,15 @@ ALTER TABLE ONLY reeve.artifact_fault
 
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_destination_fkey FOREIGN KEY (destination) REFERENCES reeve.destination(name);
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
@@ -1354,6 +1428,24 @@ $$;
 
 ALTER FUNCTION reeve.actor() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text DEFAULT NULL::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.destination (name, url, region, sse, kms_key_id) VALUES (p_name, p_url, p_region, p_sse, p_kms_key_id);
+  PERFORM reeve.audit(NULL, 'destination.add', 'destination ' || p_name, p_reason,
+    jsonb_build_object('url', p_url, 'region', p_region, 'sse', p_sse, 'kms_key_id', p_kms_key_id));
+EXCEPTION
+  WHEN unique_violation THEN
+    RAISE EXCEPTION 'destination "%" or its place is taken', left(p_name, 40) USING ERRCODE = 'RV012', HINT = 'See: reeve destination list';
+  WHEN check_violation THEN
+    RAISE EXCEPTION 'destination "%" is not valid', left(p_name, 40) USING ERRCODE = 'RV010',
+      HINT = 'A name of a-z, 0-9 and -, not default; a folder from / on or <remote>:<path>; a key id only with aws:kms, which only S3 remotes take.';
+END $$;
+
+ALTER FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text DEFAULT NULL::text, p_memory_limit bigint DEFAULT 536870912, p_output_limit bigint DEFAULT 16777216, p_environment text[] DEFAULT '{}'::text[], p_replace boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1399,6 +1491,21 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.tenant;
+BEGIN
+  SELECT t.* INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF p_region !~ '^[a-z0-9][a-z0-9-]{0,39}$' THEN RAISE EXCEPTION '"%" is no region', left(p_region, 40) USING ERRCODE = 'RV010'; END IF;
+  UPDATE reeve.tenant t SET copy_regions = array_remove(t.copy_regions, p_region) || CASE WHEN p_allowed THEN ARRAY[p_region] ELSE '{}' END WHERE t.id = v.id;
+  PERFORM reeve.audit(v.id, CASE WHEN p_allowed THEN 'destination.allow' ELSE 'destination.forbid' END, 'tenant ' || p_code, p_reason, jsonb_build_object('region', p_region));
+END $_$;
+
+ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text DEFAULT 'args'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -1481,6 +1588,49 @@ CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF 
 $$;
 
 ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text DEFAULT 'primary'::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_tenant reeve.tenant; v_problem text; v_other text;
+BEGIN
+  LOCK TABLE reeve.destination_rule IN SHARE ROW EXCLUSIVE MODE;                        -- two could each find no primary yet
+  SELECT d.* INTO v FROM reeve.destination d WHERE d.name = p_name FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no destination "%"', left(p_name, 40) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list'; END IF;
+  IF p_scope = 'tenant' THEN
+    SELECT t.* INTO v_tenant FROM reeve.tenant t WHERE t.code = p_subject COLLATE "C" FOR SHARE;
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_subject, 80) USING ERRCODE = 'RV001'; END IF;
+    v_problem := reeve.destination_problem(v.region, p_role, v_tenant);
+  ELSIF p_scope = 'tier' AND NOT EXISTS (SELECT FROM reeve.tier r WHERE r.name = p_subject) THEN
+    RAISE EXCEPTION 'tier "%" is unknown', left(p_subject, 80) USING ERRCODE = 'RV010', HINT = 'See: reeve tiers list';
+  ELSIF p_scope = 'region' AND p_role = 'primary' AND v.region <> p_subject THEN
+    v_problem := format('it is in region %s, and data of region %s stays there', v.region, p_subject);
+  END IF;
+  IF v_problem IS NOT NULL THEN
+    RAISE EXCEPTION 'destination "%" is refused: %', p_name, v_problem USING ERRCODE = 'RV003',
+      HINT = CASE p_role WHEN 'copy' THEN 'Copies elsewhere are allowed by: reeve destination allow <tenant> <region>' ELSE 'Take one in that region; see: reeve destination list' END;
+  END IF;
+  IF p_kms_key_id IS NOT NULL AND v.sse IS DISTINCT FROM 'aws:kms' THEN
+    RAISE EXCEPTION 'destination "%" does not encrypt with keys of a key service', p_name USING ERRCODE = 'RV010', HINT = 'Add it with --sse aws:kms.';
+  END IF;
+  SELECT u.destination INTO v_other FROM reeve.destination_rule u JOIN reeve.destination d ON d.name = u.destination
+  WHERE u.scope = p_scope AND u.role = 'primary' AND p_role = 'primary' AND d.region = v.region
+    AND coalesce(u.tier, u.region, u.tenant_id::text) = CASE p_scope WHEN 'tenant' THEN v_tenant.id::text ELSE p_subject END;
+  IF v_other IS NOT NULL AND v_other <> p_name THEN
+    RAISE EXCEPTION '% % has the primary destination "%"', p_scope, left(p_subject, 80), v_other USING ERRCODE = 'RV012',
+      HINT = 'Take it away first: reeve destination unassign ' || v_other;
+  END IF;
+  INSERT INTO reeve.destination_rule (scope, tier, region, tenant_id, role, destination, kms_key_id)
+  VALUES (p_scope, CASE p_scope WHEN 'tier' THEN p_subject END, CASE p_scope WHEN 'region' THEN p_subject END, v_tenant.id, p_role, p_name, p_kms_key_id)
+  ON CONFLICT (scope, coalesce(tier, region, tenant_id::text), destination) DO UPDATE SET role = excluded.role, kms_key_id = excluded.kms_key_id;
+  PERFORM reeve.audit(v_tenant.id, 'destination.assign', format('destination %s', p_name), p_reason,
+    jsonb_build_object('scope', p_scope, 'subject', p_subject, 'role', p_role, 'kms_key_id', p_kms_key_id));
+EXCEPTION WHEN check_violation THEN
+  RAISE EXCEPTION 'this assignment of destination "%" is not valid', left(p_name, 40) USING ERRCODE = 'RV010', HINT = 'A key id is a tenant''s, of 1 to 2048 printable characters.';
+END $$;
+
+ALTER FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
@@ -1963,6 +2113,38 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.count_down(p_tenants uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.destination_for(p_name text, p_tenant uuid) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text, problem text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT d.name, d.url, d.region, d.sse,
+         CASE d.sse WHEN 'aws:kms' THEN coalesce((SELECT u.kms_key_id FROM reeve.destination_rule u WHERE u.tenant_id = t.id AND u.destination = d.name), d.kms_key_id) END,
+         reeve.destination_problem(d.region, 'copy', t)
+  FROM reeve.destination d, reeve.tenant t WHERE d.name = p_name AND t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.destination_for(p_name text, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE
+    WHEN p_region = p_tenant.region THEN NULL
+    WHEN p_role = 'primary' THEN format('it is in region %s, and data of tenant %s stays in %s', p_region, p_tenant.code, p_tenant.region)
+    WHEN p_region = ANY (p_tenant.copy_regions) THEN NULL
+    ELSE format('it is in region %s, where copies of data of tenant %s are not allowed', p_region, p_tenant.code) END
+$$;
+
+ALTER FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.destinations_in(p_region text) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT d.name, d.url, d.region, d.sse, d.kms_key_id FROM reeve.destination d WHERE d.region = p_region ORDER BY d.name $$;
+
+ALTER FUNCTION reeve.destinations_in(p_region text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.drain(pattern text, reason text, refuse boolean DEFAULT false, expires interval DEFAULT NULL::interval) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2681,6 +2863,27 @@ END $$;
 
 ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.placement(p_tenant uuid) RETURNS TABLE(role text, name text, url text, region text, sse text, kms_key_id text, problem text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  WITH fit AS (
+    SELECT u.*, d.name, d.url, d.region AS at, d.sse, coalesce(u.kms_key_id, d.kms_key_id) AS key, reeve.destination_problem(d.region, u.role, t) AS refusal,
+           CASE u.scope WHEN 'tenant' THEN 1 WHEN 'tier' THEN 2 ELSE 3 END AS rank
+    FROM reeve.tenant t
+    JOIN reeve.destination_rule u ON u.tenant_id = t.id OR u.tier = t.tier OR u.region = t.region
+    JOIN reeve.destination d ON d.name = u.destination
+    WHERE t.id = p_tenant),
+  best AS (
+    SELECT f.*, min(f.rank) OVER (PARTITION BY f.role) AS first FROM fit f WHERE f.refusal IS NULL OR f.scope = 'tenant')
+  SELECT b.role, b.name, b.url, b.at, b.sse, CASE b.sse WHEN 'aws:kms' THEN b.key END, b.refusal
+  FROM best b WHERE b.rank = b.first
+    AND (b.role = 'primary' OR b.name IS DISTINCT FROM (SELECT p.name FROM best p WHERE p.role = 'primary' AND p.rank = p.first LIMIT 1))
+  ORDER BY b.role DESC, b.name
+$$;
+
+ALTER FUNCTION reeve.placement(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
@@ -2866,6 +3069,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.remove_destination(p_name text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count bigint;
+BEGIN
+  PERFORM FROM reeve.destination d WHERE d.name = p_name FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no destination "%"', left(p_name, 40) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list'; END IF;
+  SELECT count(*) INTO v_count FROM reeve.destination_rule u WHERE u.destination = p_name;
+  IF v_count > 0 THEN
+    RAISE EXCEPTION 'destination "%" is assigned by % rules', p_name, v_count USING ERRCODE = 'RV012', HINT = 'Take them away with: reeve destination unassign';
+  END IF;
+  SELECT count(*) INTO v_count FROM reeve.artifact a WHERE a.manifest ->> 'destination' = p_name OR a.manifest -> 'copies' ? p_name;
+  IF v_count > 0 THEN
+    RAISE EXCEPTION 'destination "%" holds % artifacts', p_name, v_count USING ERRCODE = 'RV012', HINT = 'It can go when their retention is over.';
+  END IF;
+  DELETE FROM reeve.destination d WHERE d.name = p_name;
+  PERFORM reeve.audit(NULL, 'destination.remove', 'destination ' || p_name, p_reason);
+END $$;
+
+ALTER FUNCTION reeve.remove_destination(p_name text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean DEFAULT false) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3761,6 +3986,22 @@ END $$;
 
 ALTER FUNCTION reeve.touch_counters(pattern text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := (SELECT t.id FROM reeve.tenant t WHERE p_scope = 'tenant' AND t.code = p_subject COLLATE "C");
+BEGIN
+  DELETE FROM reeve.destination_rule u WHERE u.destination = p_name AND u.scope = p_scope
+    AND coalesce(u.tier, u.region, u.tenant_id::text) = CASE p_scope WHEN 'tenant' THEN v_tenant::text ELSE p_subject END;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'destination "%" is not assigned to % %', left(p_name, 40), p_scope, left(p_subject, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list';
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'destination.unassign', format('destination %s', p_name), p_reason, jsonb_build_object('scope', p_scope, 'subject', p_subject));
+END $$;
+
+ALTER FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.unpin_backup(backup text, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3934,14 +4175,23 @@ GRANT ALL ON FUNCTION reeve.actor() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_approver;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
@@ -3991,6 +4241,16 @@ REVOKE ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results
 GRANT ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.count_down(p_tenants uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.destinations_in(p_region text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.destinations_in(p_region text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.destinations_in(p_region text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) TO reeve_operator;
@@ -4107,6 +4367,10 @@ GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.placement(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
@@ -4141,6 +4405,9 @@ GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
@@ -4263,6 +4530,9 @@ REVOKE ALL ON FUNCTION reeve.tier_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_operator;
 
@@ -4323,6 +4593,12 @@ GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.destination TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.destination TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.destination_rule TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.destination_rule TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.dump_slot TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.dump_slot TO reeve_operator;

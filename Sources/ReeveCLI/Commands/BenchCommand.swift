@@ -7,7 +7,7 @@ import Postgres
 import Processes
 
 extension Command {
-    static let bench = Command(
+    static let bench: Command = Command(
         "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty

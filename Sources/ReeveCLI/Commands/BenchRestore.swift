@@ -4,7 +4,7 @@ import JobKit
 
 extension Command {
     /// `reeve bench restore`.
-    static let benchRestore = Command(
+    static let benchRestore: Command = Command(
         "restore", "a restore drill and a restore beside the live schema against plain pg_restore",
         details: """
             Generates a tenant's tables of the size given and backs them up once; then times the whole drill job, the whole restore into

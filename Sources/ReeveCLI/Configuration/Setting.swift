@@ -35,7 +35,8 @@ public struct Setting: Sendable, Equatable {
     public static let databaseURL = Setting(
         "database_url", "URL", "the control database: any libpq URL, keyword string or service=name", isSecret: true)
     /// Where artifacts are stored.
-    public static let storage = Setting("storage", "FOLDER", "the folder that artifacts are stored in", flag: "storage")
+    public static let storage = Setting(
+        "storage", "PLACE", "where artifacts are stored: a folder, or <remote>:<path> for rclone", flag: "storage")
     /// The key that seals credentials.
     public static let keyFile = Setting("key_file", "FILE", "the key that seals credentials", flag: "key-file")
     /// A command that prints that key.
