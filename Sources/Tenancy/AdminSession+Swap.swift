@@ -113,18 +113,6 @@ extension AdminSession {
         ).map { try $0.text(0) }
     }
 
-    /// Functions whose text or settings mention one of the schemas: they find it by name, whatever it is called by then.
-    func mentions(of schemas: [String], in connection: Connection) throws -> [String] {
-        try connection.execute(
-            """
-            SELECT DISTINCT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, unnest($1::text[]) s
-            WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', $2::text) AND p.prokind IN ('f', 'p')
-              AND (position(s IN coalesce(p.prosrc, '')) > 0 OR position(s IN coalesce(array_to_string(p.proconfig, ' '), '')) > 0)
-            ORDER BY 1
-            """, [schemas, FenceSchema.name]
-        ).map { try $0.text(0) }
-    }
-
     /// Whether the schemas are there that a swap keeps; it makes them all or none.
     func isKept(_ schemas: [String]) throws -> Bool {
         let connection = try database()

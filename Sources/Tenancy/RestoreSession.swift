@@ -127,7 +127,7 @@ public final class RestoreSession {
 
     /// Functions in a scratch database, or in the store's own, whose text mentions one of these schemas.
     public func mentions(of schemas: [String], in scratch: String?) throws -> [String] {
-        try admin.mentions(of: schemas, in: scratch.map { try admin.scratch($0) } ?? admin.database())
+        try SchemaMentions.find(schemas, in: scratch.map { try admin.scratch($0) } ?? admin.database())
     }
 
     /// Puts the staged schemas into the place of the live ones, which are kept.
