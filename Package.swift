@@ -25,7 +25,7 @@ let package = Package(
         .executable(name: "reeve", targets: ["reeve"]),
         // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
         .library(
-            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "ReeveCLI"]),
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "ReeveCLI"]),
     ],
     targets: [
         // C libraries: one Swift target each may import them.
@@ -41,6 +41,7 @@ let package = Package(
         library("Processes", "Sources/Processes", ["JobKit"]),
         library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
+        library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
@@ -53,12 +54,18 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption"]),
+            [
+                "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
+                "Restore", "Dumps", "Tenancy", "Crypto",
+            ]),
 
         // One target for each kind of job.
         library(
             "Backup", "Jobs/Backup",
-            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto", "Dumps"]),
+        library(
+            "Restore", "Jobs/Restore",
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
@@ -68,6 +75,7 @@ let package = Package(
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
+                "Restore", "Dumps",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -93,11 +101,11 @@ let package = Package(
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("DestinationTests", ["Destinations", "Storage", "Postgres", "Processes", "JobKit"]),
+        tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         // Key pairs made, kept, fetched and destroyed with the real age.
         tests(
             "KeyTests",
             ["Encryption", "Tenancy", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
-        tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests(
             "QueueTests",
@@ -106,13 +114,19 @@ let package = Package(
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
-        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
+        tests("BackupTests", ["Backup", "Dumps", "Tenancy", "Postgres", "Storage", "Encryption"]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(
             "ProgramTests",
             [
                 "Program", "Tenancy", "Postgres", "PostgresQueue", "WorkerEngine", "Processes", "Crypto", "JobKit",
                 "EmbeddedPostgres", "supervise-fixture",
+            ]),
+        tests(
+            "RestoreTests",
+            [
+                "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
+                "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
         tests("CLITests", ["ReeveCLI", "Postgres"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),

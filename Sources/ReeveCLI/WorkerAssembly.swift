@@ -42,8 +42,11 @@ struct WorkerAssembly {
         let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
-                stores: stores, control: control, recipients: TenantKeys(control: control),
-                identities: identities, splitAbove: try invocation.configuration.backupSplit())
+                stores: stores, recipients: TenantKeys(control: control), control: control,
+                splitAbove: try invocation.configuration.backupSplit())
+                + RestoreKinds.jobs(
+                    stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
+                    control: control)
         ).finding { try catalog.job($0) }
     }
 
@@ -121,9 +124,9 @@ extension Configuration {
 
 /// The kinds that Reeve brings.
 enum BuiltInKinds {
-    /// With their collaborators: to whom a tenant's objects are encrypted, and what decrypts them, which restore workers alone have.
+    /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
-        stores: any StoreCatalog, control: Pool?, recipients: any RecipientSource, identities: any IdentitySource,
+        stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
         splitAbove: Int64 = BackupPolicy.standardSplit
     ) -> [AnyJob] {
         [
@@ -148,8 +151,8 @@ enum BuiltInKinds {
 
     /// For commands that only need to know names, rules and schemas.
     static let unassembled = JobRegistry(
-        placeholders: jobs(
-            stores: SingleStore(NoStore()), control: nil, recipients: NoRecipients(), identities: NoIdentities()))
+        placeholders: jobs(stores: SingleStore(NoStore()), recipients: NoRecipients(), control: nil)
+            + RestoreKinds.unassembled)
 
     /// ISO-S-003: by tier, unless the tenant's record says otherwise.
     private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {

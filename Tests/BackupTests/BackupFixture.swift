@@ -274,6 +274,10 @@ final class BackupFixture: BackupAccess {
 
 /// Writes a file for its owner alone.
 func write(_ text: String, to path: String, mode: mode_t = 0o600) {
+    if mode & 0o100 != 0 {
+        do { try writeProgram(text, to: path, mode: mode) } catch { fatalError("no program at \(path): \(error)") }
+        return
+    }
     let file = open(path, O_CREAT | O_TRUNC | O_WRONLY, mode)
     defer { close(file) }
     var text = text

@@ -66,8 +66,7 @@ final class KeyFixture {
     /// A store that is a script of the test's.
     func command(_ script: String, limit: Duration = .seconds(20)) throws -> IdentityCommand {
         let path = "\(root)/store"
-        try write("#!/bin/sh\n\(script)\n", to: path)
-        chmod(path, 0o700)
+        try writeProgram("#!/bin/sh\n\(script)\n", to: path, mode: 0o700)
         return IdentityCommand(
             path, environment: ["PATH": "/usr/bin:/bin"], supervisor: BuiltProducts.supervisor, limit: limit)
     }

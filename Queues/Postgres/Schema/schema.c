@@ -88,6 +88,9 @@ MIGRATION(V0027) = {
 MIGRATION(V0028) = {
 #embed "sql/V0028__retention.sql"
     , 0};
+MIGRATION(V0029) = {
+#embed "sql/V0029__restore.sql"
+    , 0};
 MIGRATION(V0030) = {
 #embed "sql/V0030__dumps.sql"
     , 0};
@@ -121,6 +124,7 @@ static const reeve_migration migrations[] = {
     {26, "keys", V0026},
     {27, "destinations", V0027},
     {28, "retention", V0028},
+    {29, "restore", V0029},
     {30, "dumps", V0030},
 };
 

@@ -430,6 +430,32 @@ CREATE TABLE reeve.refusal (
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
 
+CREATE TABLE reeve.restore (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    job_id bigint NOT NULL,
+    backup_job bigint NOT NULL,
+    mode text NOT NULL,
+    target text,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    reason text,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    safety_job bigint,
+    blocked text[] DEFAULT '{}'::text[] NOT NULL,
+    finished_at timestamp with time zone,
+    outcome text,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT restore_check CHECK (((mode = 'in-place'::text) = (target IS NULL))),
+    CONSTRAINT restore_check1 CHECK (((mode <> 'in-place'::text) OR (btrim(COALESCE(reason, ''::text)) <> ''::text))),
+    CONSTRAINT restore_check2 CHECK (((finished_at IS NULL) = (outcome IS NULL))),
+    CONSTRAINT restore_mode_check CHECK ((mode = ANY (ARRAY['database'::text, 'schema'::text, 'in-place'::text]))),
+    CONSTRAINT restore_outcome_check CHECK ((outcome = ANY (ARRAY['restored'::text, 'failed'::text]))),
+    CONSTRAINT restore_reason_check CHECK ((length(reason) <= 2000)),
+    CONSTRAINT restore_target_check CHECK (((octet_length(target) >= 1) AND (octet_length(target) <= 63)))
+);
+
+ALTER TABLE reeve.restore OWNER TO reeve_owner;
+
 CREATE TABLE reeve.schema_migration (
     number integer NOT NULL,
     name text NOT NULL,
@@ -727,6 +753,15 @@ ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE reeve.restore ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.restore_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.tenant_hold ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.tenant_hold_id_seq
     START WITH 1
@@ -834,6 +869,12 @@ ALTER TABLE ONLY reeve.queue_block
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
 
+ALTER TABLE ONLY reeve.restore
+    ADD CONSTRAINT restore_job_id_key UNIQUE (job_id);
+
+ALTER TABLE ONLY reeve.restore
+    ADD CONSTRAINT restore_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
 
@@ -932,6 +973,8 @@ CREATE INDEX job_running ON reeve.job USING btree (worker_id) WHERE (state = 'ru
 CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = 'scheduled'::reeve.job_state);
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
+
+CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
 
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
 
@@ -1104,6 +1147,74 @@ CREATE VIEW reeve.backup_list WITH (security_barrier='true', security_invoker='t
   WHERE (a.entity = 'backup'::text);
 
 ALTER TABLE reeve.backup_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_set WITH (security_barrier='true', security_invoker='true') AS
+ SELECT a.tenant_id,
+    a.job_id,
+    min(COALESCE(to_timestamp(((a.manifest ->> 'snapshot_at'::text))::double precision), a.created_at)) AS at,
+    max(a.created_at) AS made_at,
+    (count(*))::integer AS databases,
+    (sum(a.bytes))::bigint AS bytes,
+        CASE
+            WHEN bool_and(COALESCE(p.ok, false)) THEN max(p.at)
+            ELSE NULL::timestamp with time zone
+        END AS verified_at,
+        CASE
+            WHEN bool_and((p.ok AND (p.drilled_at IS NOT NULL))) THEN min(p.drilled_at)
+            ELSE NULL::timestamp with time zone
+        END AS proven_at,
+    COALESCE(bool_or((NOT p.ok)), false) AS is_broken
+   FROM (reeve.artifact a
+     CROSS JOIN LATERAL ( SELECT bool_and(l.ok) AS ok,
+            max(l.at) AS at,
+            max(l.at) FILTER (WHERE (l.kind = 'drill'::text)) AS drilled_at
+           FROM ( SELECT DISTINCT ON (x.kind) x.kind,
+                    x.ok,
+                    x.at
+                   FROM reeve.backup_proof x
+                  WHERE (x.artifact_id = a.id)
+                  ORDER BY x.kind, x.at DESC, x.id DESC) l) p)
+  WHERE ((a.entity = 'backup'::text) AND (NOT (EXISTS ( SELECT
+           FROM reeve.artifact_deletion d
+          WHERE (d.artifact_id = a.id)))))
+  GROUP BY a.tenant_id, a.job_id;
+
+ALTER TABLE reeve.backup_set OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_status WITH (security_barrier='true', security_invoker='true') AS
+ SELECT t.code AS tenant_code,
+    s.last_backup_at,
+    s.last_verified_at,
+    d.last_proven_at,
+    d.last_rto_seconds,
+    (COALESCE(
+        CASE
+            WHEN s.tenants_own THEN s.last_verified_at
+            ELSE d.last_proven_at
+        END, '-infinity'::timestamp with time zone) < (reeve.clock() - COALESCE((NULLIF(current_setting('reeve.proof_limit'::text, true), ''::text))::interval, '35 days'::interval))) AS unproven
+   FROM ((reeve.tenant t
+     LEFT JOIN LATERAL ( SELECT max(b.made_at) AS last_backup_at,
+            max(b.verified_at) AS last_verified_at,
+            ( SELECT (a.manifest @> '{"encryption": {"tenants_own": true}}'::jsonb)
+                   FROM reeve.artifact a
+                  WHERE ((a.tenant_id = t.id) AND (a.entity = 'backup'::text))
+                  ORDER BY a.created_at DESC
+                 LIMIT 1) AS tenants_own
+           FROM reeve.backup_set b
+          WHERE (b.tenant_id = t.id)) s ON (true))
+     LEFT JOIN LATERAL ( SELECT p.at AS last_proven_at,
+            ( SELECT sum(o.seconds) AS sum
+                   FROM reeve.backup_proof o
+                  WHERE ((o.job_id = p.job_id) AND (o.tenant_id = t.id))) AS last_rto_seconds
+           FROM reeve.backup_proof p
+          WHERE ((p.tenant_id = t.id) AND (p.kind = 'drill'::text) AND p.ok AND (NOT (EXISTS ( SELECT
+                   FROM reeve.backup_proof o
+                  WHERE ((o.job_id = p.job_id) AND (o.tenant_id = t.id) AND (NOT o.ok))))))
+          ORDER BY p.at DESC, p.id DESC
+         LIMIT 1) d ON (true))
+  WHERE (t.status <> 'archived'::reeve.tenant_status);
+
+ALTER TABLE reeve.backup_status OWNER TO reeve_owner;
 
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
@@ -1546,6 +1657,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'job', a.job_id, 'tenant', a.tenant_id, 'key', a.key, 'bytes', a.bytes, 'sha256', a.sha256,
+    'manifest', a.manifest, 'created_at', a.created_at) ORDER BY a.key), '[]')
+  FROM reeve.artifact a
+  WHERE a.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND a.entity = 'backup'
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)
+    AND CASE WHEN p_backup IS NULL
+        THEN a.job_id = (SELECT n.job_id FROM reeve.artifact n WHERE n.tenant_id = a.tenant_id AND n.entity = 'backup' ORDER BY n.created_at DESC, n.job_id DESC LIMIT 1)
+        ELSE a.job_id::text = p_backup OR a.id::text = p_backup END
+$$;
+
+ALTER FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.backup_named(p_backup text) RETURNS bigint
     LANGUAGE plpgsql STABLE
@@ -2118,6 +2245,28 @@ END $$;
 
 ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int;
+BEGIN
+  UPDATE reeve.restore r SET finished_at = reeve.clock(), outcome = p_outcome, detail = p_detail
+  WHERE r.id = p_id AND r.finished_at IS NULL RETURNING r.*, (SELECT t.code FROM reeve.tenant t WHERE t.id = r.tenant_id) AS code INTO v;
+  IF NOT FOUND THEN RETURN; END IF;
+  DELETE FROM reeve.queue_block b WHERE b.pattern = ANY (v.blocked) AND b.mode = 'pause' AND b.reason LIKE '%(job ' || v.job_id || ')';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count > 0 THEN
+    PERFORM reeve.touch_counters(v.code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+    PERFORM reeve.audit(v.tenant_id, 'queue.resume', 'queues of ' || v.code, 'restore', jsonb_build_object('queues', v.blocked, 'job', v.job_id));
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'backup.restore', 'backup ' || v.backup_job, v.reason,
+    p_detail || jsonb_strip_nulls(jsonb_build_object('outcome', p_outcome, 'mode', v.mode, 'target', v.target, 'job', v.job_id, 'asked_by', v.actor)), v.requested_at);
+END $$;
+
+ALTER FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2138,6 +2287,18 @@ CREATE FUNCTION reeve.enqueue(queue text, kind text, args jsonb DEFAULT '{}'::js
 $$;
 
 ALTER FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN reeve.enqueue((SELECT t.code FROM reeve.tenant t WHERE t.id = v_tenant) || '.' || p_queue, p_kind, p_args,
+    idempotency_key => format('child %s %s', p_job, p_name), tenant => v_tenant);
+END $$;
+
+ALTER FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2388,6 +2549,17 @@ END $$;
 
 ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  PERFORM reeve.end_restore((SELECT r.id FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL), p_outcome, p_detail);
+END $$;
+
+ALTER FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2399,6 +2571,32 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_code text; v_new text[];
+BEGIN
+  SELECT t.code INTO v_code FROM reeve.tenant t WHERE t.id = v_tenant;
+  PERFORM FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'job % has no restore under way', p_job USING ERRCODE = 'RV012'; END IF;
+  WITH made AS (
+    INSERT INTO reeve.queue_block (pattern, mode, reason)
+    SELECT q.queue, 'pause', format('%s is being restored from a backup (job %s)', v_code, p_job) FROM (
+      SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = v_tenant) q
+    WHERE q.queue NOT IN (v_code || '.restores', v_code || '.backups')
+    ORDER BY 1 ON CONFLICT DO NOTHING RETURNING pattern)
+  SELECT coalesce(array_agg(m.pattern ORDER BY m.pattern), '{}') INTO v_new FROM made m;
+  IF v_new <> '{}' THEN
+    UPDATE reeve.restore r SET blocked = ARRAY(SELECT DISTINCT b FROM unnest(r.blocked || v_new) b ORDER BY b) WHERE r.job_id = p_job;
+    PERFORM reeve.touch_counters(v_code || '.*');
+    PERFORM reeve.audit(v_tenant, 'queue.pause', 'queues of ' || v_code, 'restore', jsonb_build_object('queues', v_new, 'job', p_job));
+  END IF;
+  RETURN (SELECT count(*) FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.queue NOT IN (v_code || '.restores', v_code || '.backups'));
+END $$;
+
+ALTER FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2554,6 +2752,13 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
     AS $$ SELECT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) $$;
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT ARRAY(SELECT j.lease_id FROM reeve.job j WHERE j.state = 'running' AND j.lease_id = ANY (p_leases)) $$;
+
+ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.lock_keys(p_code text) RETURNS uuid
     LANGUAGE plpgsql
@@ -2739,6 +2944,33 @@ END $$;
 
 ALTER FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant) THEN
+    RAISE EXCEPTION 'artifact % is not one of this job''s tenant', p_artifact USING ERRCODE = '42501';
+  END IF;
+  INSERT INTO reeve.backup_proof (artifact_id, tenant_id, kind, ok, seconds, detail, job_id)
+  VALUES (p_artifact, v_tenant, p_kind, p_ok, p_seconds, p_detail, p_job);
+  PERFORM reeve.audit(v_tenant, 'backup.' || p_kind, 'artifact ' || p_artifact, NULL, p_detail || jsonb_build_object('ok', p_ok, 'seconds', p_seconds, 'job', p_job));
+END $$;
+
+ALTER FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  UPDATE reeve.restore r SET safety_job = p_backup WHERE r.job_id = p_job AND r.finished_at IS NULL;
+END $$;
+
+ALTER FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2907,6 +3139,40 @@ END $$;
 
 ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_id uuid; v_job bigint; v_other bigint;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may restore' USING ERRCODE = '42501'; END IF;
+  SELECT t.id INTO v_id FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.job_id = p_backup AND a.tenant_id = v_id AND a.entity = 'backup') THEN
+    RAISE EXCEPTION 'tenant "%" has no backup %', p_tenant, p_backup USING ERRCODE = 'RV011', HINT = 'See: reeve backup list ' || p_tenant;
+  END IF;
+  IF p_mode <> 'in-place' AND (p_target !~ '^[a-z_][a-z0-9_]{0,62}$' OR p_target ~ '^(pg_|reeve)' OR p_target IN ('public', 'information_schema', 'postgres')) THEN
+    RAISE EXCEPTION '"%" is no name to restore to', left(p_target, 80) USING ERRCODE = 'RV010', HINT = 'Use a-z, 0-9 and _, not starting with pg_ or reeve.';
+  END IF;
+  IF p_mode = 'in-place' AND btrim(coalesce(p_reason, '')) = '' THEN
+    RAISE EXCEPTION 'a restore in place needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.';
+  END IF;
+  PERFORM reeve.tend_restores();
+  v_job := reeve.enqueue(p_tenant || '.restores', 'backup-restore', jsonb_build_object('backup', p_backup::text), tenant => v_id);
+  BEGIN
+    INSERT INTO reeve.restore (tenant_id, job_id, backup_job, mode, target, reason) VALUES (v_id, v_job, p_backup, p_mode, p_target, p_reason);
+  EXCEPTION WHEN unique_violation THEN
+    SELECT r.job_id INTO v_other FROM reeve.restore r WHERE r.tenant_id = v_id AND r.finished_at IS NULL;
+    RAISE EXCEPTION 'a restore of tenant "%" is under way: job %', p_tenant, v_other USING ERRCODE = 'RV012',
+      HINT = 'Wait for it (reeve jobs show ' || v_other || ') or cancel it.';
+  END;
+  PERFORM reeve.audit(v_id, 'backup.restore', 'backup ' || p_backup, p_reason,
+    jsonb_strip_nulls(jsonb_build_object('outcome', 'intent', 'mode', p_mode, 'target', p_target, 'job', v_job)));
+  RETURN v_job;
+END $_$;
+
+ALTER FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2979,6 +3245,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('id', r.id, 'backup', r.backup_job, 'mode', r.mode, 'target', r.target, 'actor', r.actor, 'reason', r.reason, 'safety_job', r.safety_job,
+    'requested_at', extract(epoch FROM r.requested_at)::double precision, 'outcome', r.outcome, 'detail', r.detail)
+  FROM reeve.restore r WHERE r.job_id = p_job AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease)
+$$;
+
+ALTER FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.resume(pattern text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3375,6 +3652,19 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT j.tenant_id INTO v_tenant FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease;
+  IF NOT FOUND THEN RAISE EXCEPTION 'the lease of job % is no longer current', p_job USING ERRCODE = 'RV014'; END IF;
+  RETURN v_tenant;
+END $$;
+
+ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3459,14 +3749,12 @@ CREATE FUNCTION reeve.tend_drains() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v record; v_count int := 0;
+DECLARE v record; v_count int := reeve.tend_restores();
 BEGIN
   FOR v IN SELECT b.id, b.pattern, b.expires_at <= reeve.clock() AS is_over FROM reeve.queue_block b
       WHERE b.mode = 'drain' AND (b.done_at IS NULL OR b.expires_at <= reeve.clock()) ORDER BY b.pattern FOR UPDATE SKIP LOCKED LOOP
     IF v.is_over THEN
-      DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
-      UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
-        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
+      DELETE FROM reeve.queue_block b WHERE b.id = v.id;
       PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
         NULL, jsonb_build_object('drain', v.id));
       PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
@@ -3557,6 +3845,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_refusals() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_restores() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  FOR v IN SELECT r.id FROM reeve.restore r WHERE r.finished_at IS NULL AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = r.job_id)
+      ORDER BY r.id FOR UPDATE SKIP LOCKED LOOP
+    PERFORM reeve.end_restore(v.id, 'failed', '{"why": "its job ended before it was done"}');
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_restores() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_sessions(p_limit interval DEFAULT '00:01:15'::interval) RETURNS TABLE(pid integer, login text, application text, verdict text)
     LANGUAGE plpgsql
@@ -3895,6 +4199,9 @@ GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason 
 
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.backup_named(p_backup text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) FROM PUBLIC;
@@ -3960,12 +4267,17 @@ REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBL
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
@@ -3990,8 +4302,14 @@ GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid,
 REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
@@ -4030,6 +4348,9 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
@@ -4061,6 +4382,12 @@ GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p
 REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
@@ -4088,6 +4415,9 @@ GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO re
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
 
@@ -4096,6 +4426,9 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
@@ -4151,6 +4484,8 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
+REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
@@ -4178,6 +4513,8 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_restores() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
@@ -4243,6 +4580,12 @@ GRANT SELECT ON TABLE reeve.backup_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.backup_proof TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.backup_proof TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.backup_set TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_set TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.backup_status TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_status TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
@@ -4283,6 +4626,9 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.restore TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;

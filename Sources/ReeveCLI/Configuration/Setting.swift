@@ -82,13 +82,15 @@ public struct Setting: Sendable, Equatable {
     public static let logLevel = Setting(
         "log_level", "LEVEL", "the least serious log line that is written", flag: "log-level",
         choices: ["debug", "info", "warning", "error"], standard: "info")
+    /// How long a proven backup counts.
+    public static let proofLimit = Setting(
+        "proof_limit", "TIME", "how long a backup that was proven by a restore counts: 35d", standard: "35d")
     /// The mail server.
     public static let smtpURL = Setting("smtp_url", "URL", "the mail server", isSecret: true)
 
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
-        queues, tiers, maxRSS, programs, backupSplit, template, log,
-        logLevel, smtpURL,
+        queues, tiers, maxRSS, programs, backupSplit, template, log, logLevel, proofLimit, smtpURL,
     ]
 }
