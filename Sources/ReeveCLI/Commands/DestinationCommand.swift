@@ -79,13 +79,14 @@ extension Command {
                     "reeve destination assign us-vault --tenant acme --copy",
                 ]
             ) { invocation in
-                let (scope, subject) = try destinationSubject(invocation)
                 let name = invocation.argument("NAME")
                 let role = invocation.flag("copy") ? "copy" : "primary"
-                try invocation.change { connection in
+                let (scope, subject) = try invocation.change { connection in
+                    let (scope, subject) = try destinationSubject(invocation)
                     _ = try connection.execute(
                         "SELECT reeve.assign_destination($1::text, $2::text, $3::text, $4::text, $5::text, $6::text)",
                         [name, scope, subject, role, invocation.string("kms-key"), invocation.string("reason")])
+                    return (scope, subject)
                 }
                 invocation.output.result(
                     [
@@ -100,12 +101,13 @@ extension Command {
                 options: destinationSubjects + [destinationReason],
                 examples: ["reeve destination unassign eu-vault --tier enterprise"]
             ) { invocation in
-                let (scope, subject) = try destinationSubject(invocation)
                 let name = invocation.argument("NAME")
-                try invocation.change { connection in
+                let (scope, subject) = try invocation.change { connection in
+                    let (scope, subject) = try destinationSubject(invocation)
                     _ = try connection.execute(
                         "SELECT reeve.unassign_destination($1::text, $2::text, $3::text, $4::text)",
                         [name, scope, subject, invocation.string("reason")])
+                    return (scope, subject)
                 }
                 invocation.output.result(
                     ["destination": .string(name), "scope": .string(scope), "subject": .string(subject)],
@@ -134,27 +136,34 @@ extension Command {
 
     private static func addDestination(_ invocation: Invocation) throws -> ExitCode {
         let name = invocation.argument("NAME")
-        let place = invocation.argument("PLACE")
+        let place = try invocation.change { connection in
+            let (place, region) = try destinationPlace(invocation)
+            _ = try connection.execute(
+                "SELECT reeve.add_destination($1::text, $2::text, $3::text, $4::text, $5::text, $6::text)",
+                [
+                    name, place, region, invocation.string("sse"), invocation.string("kms-key"),
+                    invocation.string("reason"),
+                ])
+            return place
+        }
+        invocation.output.result(
+            ["destination": .string(name), "place": .string(place)],
+            "destination \(name) is \(place); run reeve doctor where the workers run")
+        return .done
+    }
+
+    private static func destinationPlace(_ invocation: Invocation) throws -> (place: String, region: String) {
         guard let region = invocation.string("region") else {
             throw CommandError(.usage, "--region is missing", hint: "tenants' data stays in their region")
         }
         let location: StorageLocation
-        do { location = try StorageLocation(parsing: place) } catch { throw CommandError(.usage, error.message) }
+        do { location = try StorageLocation(parsing: invocation.argument("PLACE")) } catch {
+            throw CommandError(.usage, error.message)
+        }
         if case .folder(let path) = location, !path.hasPrefix("/") {
             throw CommandError(.usage, "a folder is named from / on, and a remote as <remote>:<path>")
         }
-        try invocation.change { connection in
-            _ = try connection.execute(
-                "SELECT reeve.add_destination($1::text, $2::text, $3::text, $4::text, $5::text, $6::text)",
-                [
-                    name, "\(location)", region, invocation.string("sse"), invocation.string("kms-key"),
-                    invocation.string("reason"),
-                ])
-        }
-        invocation.output.result(
-            ["destination": .string(name), "place": .string("\(location)"), "region": .string(region)],
-            "destination \(name) is \(location); run reeve doctor where the workers run")
-        return .done
+        return ("\(location)", region)
     }
 
     private static func showDestination(_ invocation: Invocation) throws -> ExitCode {
