@@ -25,7 +25,7 @@ let package = Package(
         .executable(name: "reeve", targets: ["reeve"]),
         // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
         .library(
-            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "ReeveCLI"]),
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "ReeveCLI"]),
     ],
     targets: [
         // C libraries: one Swift target each may import them.
@@ -39,9 +39,11 @@ let package = Package(
         library("Postgres", "Sources/Postgres", ["CLibpq", "JobKit"]),
         library("Crypto", "Sources/Crypto", ["CCrypto"]),
         library("Processes", "Sources/Processes", ["JobKit"]),
-        library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
+        library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
-        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
+        library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
+        library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -52,12 +54,18 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue"]),
+            [
+                "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
+                "Restore", "Dumps", "Tenancy", "Crypto",
+            ]),
 
         // One target for each kind of job.
         library(
             "Backup", "Jobs/Backup",
-            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto", "Dumps"]),
+        library(
+            "Restore", "Jobs/Restore",
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library(
             "Report", "Jobs/Report", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
@@ -67,8 +75,9 @@ let package = Package(
         library(
             "ReeveCLI", "Sources/ReeveCLI",
             [
-                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program", "Report",
+                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
+                "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
+                "Restore", "Dumps", "Report",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -78,11 +87,11 @@ let package = Package(
             "ReeveTesting", "Tests/Support",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Backup",
+                "PostgresQueue", "Backup", "Encryption",
             ]),
         // A program that can be its own supervisor, for the tests of child processes and embedded servers.
         .executableTarget(
-            name: "supervise-fixture", dependencies: ["Processes"], path: "Tests/SuperviseFixture",
+            name: "supervise-fixture", dependencies: ["Processes", "Storage"], path: "Tests/SuperviseFixture",
             swiftSettings: swiftSettings),
         // A worker whose handlers keep an unfenced record of what they did, for the fault tests to kill.
         .executableTarget(
@@ -92,7 +101,13 @@ let package = Package(
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
-        tests("StorageTests", ["Storage"]),
+        tests("StorageTests", ["Storage", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
+        tests("DestinationTests", ["Destinations", "Storage", "Postgres", "Processes", "JobKit"]),
+        tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
+        // Key pairs made, kept, fetched and destroyed with the real age.
+        tests(
+            "KeyTests",
+            ["Encryption", "Tenancy", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests(
             "QueueTests",
@@ -101,7 +116,7 @@ let package = Package(
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
-        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
+        tests("BackupTests", ["Backup", "Dumps", "Tenancy", "Postgres", "Storage", "Encryption"]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(
             "ReportTests",
@@ -114,6 +129,12 @@ let package = Package(
             [
                 "Program", "Tenancy", "Postgres", "PostgresQueue", "WorkerEngine", "Processes", "Crypto", "JobKit",
                 "EmbeddedPostgres", "supervise-fixture",
+            ]),
+        tests(
+            "RestoreTests",
+            [
+                "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
+                "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
         tests("CLITests", ["ReeveCLI", "Postgres"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),

@@ -1,7 +1,9 @@
 extension Command {
     /// Every command, in the order of the overview.
     static let table: [Command] = [
-        migrate, enqueue, jobs, queue, tenant, backup, report, server, tiers, kind, worker, audit, key, doctor, config,
+        migrate, enqueue, jobs, queue, tenant, keys, backup, report, destination, server, tiers, kind, worker, audit,
+        key,
+        doctor, config,
         bench,
         dev,
     ]

@@ -257,7 +257,6 @@ final class WatchedStore: ObjectStore {
         try before("read", key)
         try store.read(key, body)
     }
-    func localPath(of key: ObjectKey) -> String? { store.localPath(of: key) }
     func delete(_ key: ObjectKey) throws {
         try before("delete", key)
         try store.delete(key)

@@ -192,6 +192,56 @@ CREATE TABLE reeve.dead_letter (
 
 ALTER TABLE reeve.dead_letter OWNER TO reeve_owner;
 
+CREATE TABLE reeve.destination (
+    name text NOT NULL,
+    url text NOT NULL,
+    region text NOT NULL,
+    sse text,
+    kms_key_id text,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT destination_check CHECK (((kms_key_id IS NULL) OR (NOT (sse IS DISTINCT FROM 'aws:kms'::text)))),
+    CONSTRAINT destination_check1 CHECK (((sse IS NULL) OR (url !~ '^/'::text))),
+    CONSTRAINT destination_kms_key_id_check CHECK (((length(kms_key_id) <= 2048) AND (kms_key_id ~ '^[!-,.-~][!-~]*$'::text))),
+    CONSTRAINT destination_name_check CHECK (((name ~ '^[a-z][a-z0-9-]{0,39}$'::text) AND (name <> 'default'::text))),
+    CONSTRAINT destination_region_check CHECK ((region ~ '^[a-z0-9][a-z0-9-]{0,39}$'::text)),
+    CONSTRAINT destination_sse_check CHECK ((sse = ANY (ARRAY['AES256'::text, 'aws:kms'::text]))),
+    CONSTRAINT destination_url_check CHECK ((((length(url) >= 1) AND (length(url) <= 1000)) AND (url !~ '[[:cntrl:]]'::text) AND (url ~ '^(/|[A-Za-z0-9_][A-Za-z0-9_.-]*:)'::text) AND (url !~ '(^|[:/])\.\.(/|$)'::text)))
+);
+
+ALTER TABLE reeve.destination OWNER TO reeve_owner;
+
+CREATE TABLE reeve.destination_rule (
+    id bigint NOT NULL,
+    scope text NOT NULL,
+    tier text,
+    region text,
+    tenant_id uuid,
+    role text NOT NULL,
+    destination text NOT NULL,
+    kms_key_id text,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT destination_rule_check CHECK ((((scope = 'tier'::text) = (tier IS NOT NULL)) AND ((scope = 'region'::text) = (region IS NOT NULL)) AND ((scope = 'tenant'::text) = (tenant_id IS NOT NULL)))),
+    CONSTRAINT destination_rule_check1 CHECK (((kms_key_id IS NULL) OR (scope = 'tenant'::text))),
+    CONSTRAINT destination_rule_kms_key_id_check CHECK (((length(kms_key_id) <= 2048) AND (kms_key_id ~ '^[!-,.-~][!-~]*$'::text))),
+    CONSTRAINT destination_rule_role_check CHECK ((role = ANY (ARRAY['primary'::text, 'copy'::text]))),
+    CONSTRAINT destination_rule_scope_check CHECK ((scope = ANY (ARRAY['tier'::text, 'region'::text, 'tenant'::text])))
+);
+
+ALTER TABLE reeve.destination_rule OWNER TO reeve_owner;
+
+CREATE TABLE reeve.dump_slot (
+    server text NOT NULL,
+    job_id bigint NOT NULL,
+    lease_id uuid NOT NULL,
+    slots integer NOT NULL,
+    taken_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT dump_slot_slots_check CHECK ((slots >= 1))
+);
+
+ALTER TABLE reeve.dump_slot OWNER TO reeve_owner;
+
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
     program text NOT NULL,
@@ -422,6 +472,32 @@ CREATE TABLE reeve.report_window (
 
 ALTER TABLE reeve.report_window OWNER TO reeve_owner;
 
+CREATE TABLE reeve.restore (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    job_id bigint NOT NULL,
+    backup_job bigint NOT NULL,
+    mode text NOT NULL,
+    target text,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    reason text,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    safety_job bigint,
+    blocked text[] DEFAULT '{}'::text[] NOT NULL,
+    finished_at timestamp with time zone,
+    outcome text,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT restore_check CHECK (((mode = 'in-place'::text) = (target IS NULL))),
+    CONSTRAINT restore_check1 CHECK (((mode <> 'in-place'::text) OR (btrim(COALESCE(reason, ''::text)) <> ''::text))),
+    CONSTRAINT restore_check2 CHECK (((finished_at IS NULL) = (outcome IS NULL))),
+    CONSTRAINT restore_mode_check CHECK ((mode = ANY (ARRAY['database'::text, 'schema'::text, 'in-place'::text]))),
+    CONSTRAINT restore_outcome_check CHECK ((outcome = ANY (ARRAY['restored'::text, 'failed'::text]))),
+    CONSTRAINT restore_reason_check CHECK ((length(reason) <= 2000)),
+    CONSTRAINT restore_target_check CHECK (((octet_length(target) >= 1) AND (octet_length(target) <= 63)))
+);
+
+ALTER TABLE reeve.restore OWNER TO reeve_owner;
+
 CREATE TABLE reeve.schema_migration (
     number integer NOT NULL,
     name text NOT NULL,
@@ -452,9 +528,11 @@ CREATE TABLE reeve.tenant (
     trial_ends_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
+    copy_regions text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT tenant_check CHECK ((parent_id <> id)),
     CONSTRAINT tenant_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$'::text)),
     CONSTRAINT tenant_contacts_check CHECK (((jsonb_typeof(contacts) = 'object'::text) AND ((contacts - ARRAY['primary'::text, 'billing'::text, 'technical'::text, 'owner'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_copy_regions_check CHECK (((cardinality(copy_regions) <= 20) AND (array_to_string(copy_regions, ' '::text, '?'::text) ~ '^([a-z0-9][a-z0-9-]{0,39}( |$))*$'::text))),
     CONSTRAINT tenant_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT tenant_external_code_check CHECK (((length(external_code) >= 1) AND (length(external_code) <= 200))),
     CONSTRAINT tenant_first_weekday_check CHECK (((first_weekday >= 0) AND (first_weekday <= 6))),
@@ -515,6 +593,38 @@ CREATE TABLE reeve.tenant_hold (
 );
 
 ALTER TABLE reeve.tenant_hold OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_key (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    recipient text NOT NULL,
+    state text DEFAULT 'pending'::text NOT NULL,
+    is_own boolean DEFAULT false NOT NULL,
+    escrow text[] DEFAULT '{}'::text[] NOT NULL,
+    replaces uuid,
+    places jsonb DEFAULT '[]'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_reason text,
+    retired_at timestamp with time zone,
+    retired_by text,
+    retired_reason text,
+    destroying_at timestamp with time zone,
+    destroyed_at timestamp with time zone,
+    destroyed_by text,
+    destroyed_reason text,
+    destruction jsonb,
+    CONSTRAINT tenant_key_check CHECK (((NOT is_own) OR (places = '[]'::jsonb))),
+    CONSTRAINT tenant_key_check1 CHECK (((state = 'destroyed'::text) = (destroyed_at IS NOT NULL))),
+    CONSTRAINT tenant_key_created_reason_check CHECK ((length(created_reason) <= 2000)),
+    CONSTRAINT tenant_key_destroyed_reason_check CHECK ((length(destroyed_reason) <= 2000)),
+    CONSTRAINT tenant_key_places_check CHECK ((jsonb_typeof(places) = 'array'::text)),
+    CONSTRAINT tenant_key_recipient_check CHECK ((recipient ~ '^age1[02-9ac-hj-np-z]{58}$'::text)),
+    CONSTRAINT tenant_key_retired_reason_check CHECK ((length(retired_reason) <= 2000)),
+    CONSTRAINT tenant_key_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'current'::text, 'retired'::text, 'destroyed'::text])))
+);
+
+ALTER TABLE reeve.tenant_key OWNER TO reeve_owner;
 
 CREATE TABLE reeve.tenant_login (
     login text NOT NULL,
@@ -600,6 +710,7 @@ CREATE TABLE reeve.tier (
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
+    CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
     CONSTRAINT tier_report_bytes_check CHECK ((report_bytes >= 1024)),
     CONSTRAINT tier_report_days_check CHECK (((report_days >= 1) AND (report_days <= 36500))),
@@ -673,6 +784,15 @@ ALTER TABLE reeve.backup_proof ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+ALTER TABLE reeve.destination_rule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.destination_rule_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -684,6 +804,15 @@ ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.restore ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.restore_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -753,6 +882,18 @@ ALTER TABLE ONLY reeve.circuit
 ALTER TABLE ONLY reeve.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.destination
+    ADD CONSTRAINT destination_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.destination
+    ADD CONSTRAINT destination_url_key UNIQUE (url);
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.dump_slot
+    ADD CONSTRAINT dump_slot_pkey PRIMARY KEY (server, job_id);
+
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
 
@@ -798,6 +939,12 @@ ALTER TABLE ONLY reeve.report_result
 ALTER TABLE ONLY reeve.report_window
     ADD CONSTRAINT report_window_pkey PRIMARY KEY (tenant_id);
 
+ALTER TABLE ONLY reeve.restore
+    ADD CONSTRAINT restore_job_id_key UNIQUE (job_id);
+
+ALTER TABLE ONLY reeve.restore
+    ADD CONSTRAINT restore_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
 
@@ -821,6 +968,9 @@ ALTER TABLE ONLY reeve.tenant_counter
 
 ALTER TABLE ONLY reeve.tenant_hold
     ADD CONSTRAINT tenant_hold_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_pkey PRIMARY KEY (login);
@@ -874,6 +1024,12 @@ CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at)
 
 CREATE INDEX dead_letter_tenant ON reeve.dead_letter USING btree (tenant_id, id);
 
+CREATE INDEX destination_rule_destination ON reeve.destination_rule USING btree (destination);
+
+CREATE UNIQUE INDEX destination_rule_once ON reeve.destination_rule USING btree (scope, COALESCE(tier, region, (tenant_id)::text), destination);
+
+CREATE INDEX destination_rule_tenant ON reeve.destination_rule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
+
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
 
 CREATE INDEX job_due ON reeve.job USING btree (run_at, id) WHERE (state = 'scheduled'::reeve.job_state);
@@ -888,7 +1044,15 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
+
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
+
+CREATE UNIQUE INDEX tenant_key_current ON reeve.tenant_key USING btree (tenant_id) WHERE (state = 'current'::text);
+
+CREATE UNIQUE INDEX tenant_key_recipient ON reeve.tenant_key USING btree (recipient) WHERE (NOT is_own);
+
+CREATE INDEX tenant_key_tenant ON reeve.tenant_key USING btree (tenant_id, created_at);
 
 CREATE INDEX tenant_status_change_tenant ON reeve.tenant_status_change USING btree (tenant_id, at);
 
@@ -909,6 +1073,18 @@ ALTER TABLE ONLY reeve.artifact_fault
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
 
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_destination_fkey FOREIGN KEY (destination) REFERENCES reeve.destination(name);
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.dump_slot
+    ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
+
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
 
@@ -926,6 +1102,12 @@ ALTER TABLE ONLY reeve.tenant
 
 ALTER TABLE ONLY reeve.tenant_checkpoint
     ADD CONSTRAINT tenant_checkpoint_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_replaces_fkey FOREIGN KEY (replaces) REFERENCES reeve.tenant_key(id);
+
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
@@ -953,16 +1135,28 @@ CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
    FROM (reeve.tier r
      LEFT JOIN ( SELECT t.tier,
             (sum(COALESCE(j.ready, (0)::bigint)))::bigint AS ready,
-            sum(c.running) AS running,
-            (sum(LEAST((c.cap)::bigint, (c.running + COALESCE(j.ready, (0)::bigint)))))::bigint AS desired
-           FROM ((reeve.tenant t
+            (sum((c.running - COALESCE(o.running, (0)::bigint))))::bigint AS running,
+            (sum((LEAST((c.cap)::bigint, (c.running + COALESCE(j.ready, (0)::bigint))) - LEAST((c.cap)::bigint, COALESCE(o.running, (0)::bigint)))))::bigint AS desired
+           FROM (((reeve.tenant t
              JOIN reeve.tenant_counter c ON ((c.tenant_id = t.id)))
              LEFT JOIN ( SELECT job.tenant_id,
                     count(*) AS ready
                    FROM reeve.job
-                  WHERE (job.state = 'available'::reeve.job_state)
+                  WHERE ((job.state = 'available'::reeve.job_state) AND (job.pool <> 'restore'::text))
                   GROUP BY job.tenant_id) j ON ((j.tenant_id = t.id)))
-          GROUP BY t.tier) s ON ((s.tier = r.name)));
+             LEFT JOIN ( SELECT job.tenant_id,
+                    count(*) AS running
+                   FROM reeve.job
+                  WHERE ((job.state = 'running'::reeve.job_state) AND (job.pool = 'restore'::text))
+                  GROUP BY job.tenant_id) o ON ((o.tenant_id = t.id)))
+          GROUP BY t.tier) s ON ((s.tier = r.name)))
+UNION ALL
+ SELECT 'restore'::text AS tier,
+    count(*) FILTER (WHERE (j.state = 'available'::reeve.job_state)) AS ready,
+    count(*) FILTER (WHERE (j.state = 'running'::reeve.job_state)) AS running,
+    count(*) AS desired_slots
+   FROM reeve.job j
+  WHERE ((j.pool = 'restore'::text) AND (j.state = ANY (ARRAY['available'::reeve.job_state, 'running'::reeve.job_state])));
 
 ALTER TABLE reeve.autoscale OWNER TO reeve_owner;
 
@@ -1029,6 +1223,74 @@ CREATE VIEW reeve.backup_list WITH (security_barrier='true', security_invoker='t
   WHERE (a.entity = 'backup'::text);
 
 ALTER TABLE reeve.backup_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_set WITH (security_barrier='true', security_invoker='true') AS
+ SELECT a.tenant_id,
+    a.job_id,
+    min(COALESCE(to_timestamp(((a.manifest ->> 'snapshot_at'::text))::double precision), a.created_at)) AS at,
+    max(a.created_at) AS made_at,
+    (count(*))::integer AS databases,
+    (sum(a.bytes))::bigint AS bytes,
+        CASE
+            WHEN bool_and(COALESCE(p.ok, false)) THEN max(p.at)
+            ELSE NULL::timestamp with time zone
+        END AS verified_at,
+        CASE
+            WHEN bool_and((p.ok AND (p.drilled_at IS NOT NULL))) THEN min(p.drilled_at)
+            ELSE NULL::timestamp with time zone
+        END AS proven_at,
+    COALESCE(bool_or((NOT p.ok)), false) AS is_broken
+   FROM (reeve.artifact a
+     CROSS JOIN LATERAL ( SELECT bool_and(l.ok) AS ok,
+            max(l.at) AS at,
+            max(l.at) FILTER (WHERE (l.kind = 'drill'::text)) AS drilled_at
+           FROM ( SELECT DISTINCT ON (x.kind) x.kind,
+                    x.ok,
+                    x.at
+                   FROM reeve.backup_proof x
+                  WHERE (x.artifact_id = a.id)
+                  ORDER BY x.kind, x.at DESC, x.id DESC) l) p)
+  WHERE ((a.entity = 'backup'::text) AND (NOT (EXISTS ( SELECT
+           FROM reeve.artifact_deletion d
+          WHERE (d.artifact_id = a.id)))))
+  GROUP BY a.tenant_id, a.job_id;
+
+ALTER TABLE reeve.backup_set OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_status WITH (security_barrier='true', security_invoker='true') AS
+ SELECT t.code AS tenant_code,
+    s.last_backup_at,
+    s.last_verified_at,
+    d.last_proven_at,
+    d.last_rto_seconds,
+    (COALESCE(
+        CASE
+            WHEN s.tenants_own THEN s.last_verified_at
+            ELSE d.last_proven_at
+        END, '-infinity'::timestamp with time zone) < (reeve.clock() - COALESCE((NULLIF(current_setting('reeve.proof_limit'::text, true), ''::text))::interval, '35 days'::interval))) AS unproven
+   FROM ((reeve.tenant t
+     LEFT JOIN LATERAL ( SELECT max(b.made_at) AS last_backup_at,
+            max(b.verified_at) AS last_verified_at,
+            ( SELECT (a.manifest @> '{"encryption": {"tenants_own": true}}'::jsonb)
+                   FROM reeve.artifact a
+                  WHERE ((a.tenant_id = t.id) AND (a.entity = 'backup'::text))
+                  ORDER BY a.created_at DESC
+                 LIMIT 1) AS tenants_own
+           FROM reeve.backup_set b
+          WHERE (b.tenant_id = t.id)) s ON (true))
+     LEFT JOIN LATERAL ( SELECT p.at AS last_proven_at,
+            ( SELECT sum(o.seconds) AS sum
+                   FROM reeve.backup_proof o
+                  WHERE ((o.job_id = p.job_id) AND (o.tenant_id = t.id))) AS last_rto_seconds
+           FROM reeve.backup_proof p
+          WHERE ((p.tenant_id = t.id) AND (p.kind = 'drill'::text) AND p.ok AND (NOT (EXISTS ( SELECT
+                   FROM reeve.backup_proof o
+                  WHERE ((o.job_id = p.job_id) AND (o.tenant_id = t.id) AND (NOT o.ok))))))
+          ORDER BY p.at DESC, p.id DESC
+         LIMIT 1) d ON (true))
+  WHERE (t.status <> 'archived'::reeve.tenant_status);
+
+ALTER TABLE reeve.backup_status OWNER TO reeve_owner;
 
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
@@ -1121,6 +1383,22 @@ UNION ALL
 
 ALTER TABLE reeve.job_list OWNER TO reeve_owner;
 
+CREATE VIEW reeve.key_list WITH (security_barrier='true') AS
+ SELECT t.code AS tenant_code,
+    k.id,
+    k.state,
+    k.is_own,
+    k.recipient,
+    cardinality(k.escrow) AS escrow,
+    k.created_at,
+    k.retired_at,
+    k.destroying_at,
+    k.destroyed_at
+   FROM (reeve.tenant_key k
+     JOIN reeve.tenant t ON ((t.id = k.tenant_id)));
+
+ALTER TABLE reeve.key_list OWNER TO reeve_owner;
+
 CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
  SELECT q.queue,
     t.code AS tenant_code,
@@ -1192,6 +1470,27 @@ CREATE VIEW reeve.worker_list WITH (security_barrier='true') AS
 
 ALTER TABLE reeve.worker_list OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.activate_key(p_id uuid, p_places jsonb DEFAULT '[]'::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_current uuid; v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM reeve.lock_keys(t.code) FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id WHERE k.id = p_id;
+  SELECT k.* INTO v FROM reeve.tenant_key k WHERE k.id = p_id AND k.state = 'pending';
+  IF NOT FOUND THEN RAISE EXCEPTION 'key % is not one that is being made', p_id USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.tenant_key k SET state = 'retired', retired_at = v_now, retired_by = reeve.actor(), retired_reason = v.created_reason
+  WHERE k.tenant_id = v.tenant_id AND k.state = 'current' RETURNING k.id INTO v_current;
+  IF v_current IS DISTINCT FROM v.replaces THEN
+    RAISE EXCEPTION 'another key of this tenant became current meanwhile' USING ERRCODE = 'RV012', HINT = 'Look at them: reeve keys list';
+  END IF;
+  UPDATE reeve.tenant_key k SET state = 'current', places = k.places || p_places WHERE k.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, CASE WHEN v.replaces IS NULL THEN 'key.create' ELSE 'key.rotate' END, 'key ' || p_id, v.created_reason,
+    jsonb_build_object('outcome', 'done', 'retired', v_current, 'places', v.places || p_places));
+END $$;
+
+ALTER FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.actor() RETURNS text
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1204,6 +1503,24 @@ CREATE FUNCTION reeve.actor() RETURNS text
 $$;
 
 ALTER FUNCTION reeve.actor() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text DEFAULT NULL::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.destination (name, url, region, sse, kms_key_id) VALUES (p_name, p_url, p_region, p_sse, p_kms_key_id);
+  PERFORM reeve.audit(NULL, 'destination.add', 'destination ' || p_name, p_reason,
+    jsonb_build_object('url', p_url, 'region', p_region, 'sse', p_sse, 'kms_key_id', p_kms_key_id));
+EXCEPTION
+  WHEN unique_violation THEN
+    RAISE EXCEPTION 'destination "%" or its place is taken', left(p_name, 40) USING ERRCODE = 'RV012', HINT = 'See: reeve destination list';
+  WHEN check_violation THEN
+    RAISE EXCEPTION 'destination "%" is not valid', left(p_name, 40) USING ERRCODE = 'RV010',
+      HINT = 'A name of a-z, 0-9 and -, not default; a folder from / on or <remote>:<path>; a key id only with aws:kms, which only S3 remotes take.';
+END $$;
+
+ALTER FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text DEFAULT NULL::text, p_memory_limit bigint DEFAULT 536870912, p_output_limit bigint DEFAULT 16777216, p_environment text[] DEFAULT '{}'::text[], p_replace boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1250,6 +1567,21 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.tenant;
+BEGIN
+  SELECT t.* INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF p_region !~ '^[a-z0-9][a-z0-9-]{0,39}$' THEN RAISE EXCEPTION '"%" is no region', left(p_region, 40) USING ERRCODE = 'RV010'; END IF;
+  UPDATE reeve.tenant t SET copy_regions = array_remove(t.copy_regions, p_region) || CASE WHEN p_allowed THEN ARRAY[p_region] ELSE '{}' END WHERE t.id = v.id;
+  PERFORM reeve.audit(v.id, CASE WHEN p_allowed THEN 'destination.allow' ELSE 'destination.forbid' END, 'tenant ' || p_code, p_reason, jsonb_build_object('region', p_region));
+END $_$;
+
+ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text DEFAULT 'args'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -1333,6 +1665,49 @@ $$;
 
 ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text DEFAULT 'primary'::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_tenant reeve.tenant; v_problem text; v_other text;
+BEGIN
+  LOCK TABLE reeve.destination_rule IN SHARE ROW EXCLUSIVE MODE;                        -- two could each find no primary yet
+  SELECT d.* INTO v FROM reeve.destination d WHERE d.name = p_name FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no destination "%"', left(p_name, 40) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list'; END IF;
+  IF p_scope = 'tenant' THEN
+    SELECT t.* INTO v_tenant FROM reeve.tenant t WHERE t.code = p_subject COLLATE "C" FOR SHARE;
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_subject, 80) USING ERRCODE = 'RV001'; END IF;
+    v_problem := reeve.destination_problem(v.region, p_role, v_tenant);
+  ELSIF p_scope = 'tier' AND NOT EXISTS (SELECT FROM reeve.tier r WHERE r.name = p_subject) THEN
+    RAISE EXCEPTION 'tier "%" is unknown', left(p_subject, 80) USING ERRCODE = 'RV010', HINT = 'See: reeve tiers list';
+  ELSIF p_scope = 'region' AND p_role = 'primary' AND v.region <> p_subject THEN
+    v_problem := format('it is in region %s, and data of region %s stays there', v.region, p_subject);
+  END IF;
+  IF v_problem IS NOT NULL THEN
+    RAISE EXCEPTION 'destination "%" is refused: %', p_name, v_problem USING ERRCODE = 'RV003',
+      HINT = CASE p_role WHEN 'copy' THEN 'Copies elsewhere are allowed by: reeve destination allow <tenant> <region>' ELSE 'Take one in that region; see: reeve destination list' END;
+  END IF;
+  IF p_kms_key_id IS NOT NULL AND v.sse IS DISTINCT FROM 'aws:kms' THEN
+    RAISE EXCEPTION 'destination "%" does not encrypt with keys of a key service', p_name USING ERRCODE = 'RV010', HINT = 'Add it with --sse aws:kms.';
+  END IF;
+  SELECT u.destination INTO v_other FROM reeve.destination_rule u JOIN reeve.destination d ON d.name = u.destination
+  WHERE u.scope = p_scope AND u.role = 'primary' AND p_role = 'primary' AND d.region = v.region
+    AND coalesce(u.tier, u.region, u.tenant_id::text) = CASE p_scope WHEN 'tenant' THEN v_tenant.id::text ELSE p_subject END;
+  IF v_other IS NOT NULL AND v_other <> p_name THEN
+    RAISE EXCEPTION '% % has the primary destination "%"', p_scope, left(p_subject, 80), v_other USING ERRCODE = 'RV012',
+      HINT = 'Take it away first: reeve destination unassign ' || v_other;
+  END IF;
+  INSERT INTO reeve.destination_rule (scope, tier, region, tenant_id, role, destination, kms_key_id)
+  VALUES (p_scope, CASE p_scope WHEN 'tier' THEN p_subject END, CASE p_scope WHEN 'region' THEN p_subject END, v_tenant.id, p_role, p_name, p_kms_key_id)
+  ON CONFLICT (scope, coalesce(tier, region, tenant_id::text), destination) DO UPDATE SET role = excluded.role, kms_key_id = excluded.kms_key_id;
+  PERFORM reeve.audit(v_tenant.id, 'destination.assign', format('destination %s', p_name), p_reason,
+    jsonb_build_object('scope', p_scope, 'subject', p_subject, 'role', p_role, 'kms_key_id', p_kms_key_id));
+EXCEPTION WHEN check_violation THEN
+  RAISE EXCEPTION 'this assignment of destination "%" is not valid', left(p_name, 40) USING ERRCODE = 'RV010', HINT = 'A key id is a tenant''s, of 1 to 2048 printable characters.';
+END $$;
+
+ALTER FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1358,6 +1733,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'job', a.job_id, 'tenant', a.tenant_id, 'key', a.key, 'bytes', a.bytes, 'sha256', a.sha256,
+    'manifest', a.manifest, 'created_at', a.created_at) ORDER BY a.key), '[]')
+  FROM reeve.artifact a
+  WHERE a.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND a.entity = 'backup'
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)
+    AND CASE WHEN p_backup IS NULL
+        THEN a.job_id = (SELECT n.job_id FROM reeve.artifact n WHERE n.tenant_id = a.tenant_id AND n.entity = 'backup' ORDER BY n.created_at DESC, n.job_id DESC LIMIT 1)
+        ELSE a.job_id::text = p_backup OR a.id::text = p_backup END
+$$;
+
+ALTER FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.backup_named(p_backup text) RETURNS bigint
     LANGUAGE plpgsql STABLE
@@ -1451,6 +1842,70 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.lock_keys(p_code); v_now timestamptz := reeve.clock(); v_ids uuid[];
+BEGIN
+  IF p_reason IS NULL OR btrim(p_reason) = '' THEN RAISE EXCEPTION 'destroying a key needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for the audit.'; END IF;
+  IF reeve.keys_are_held(v_tenant) THEN
+    RAISE EXCEPTION 'tenant "%" is under a legal hold', p_code USING ERRCODE = 'RV020', HINT = 'What is held must stay readable; see: reeve tenant show ' || p_code;
+  END IF;
+  PERFORM FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND (p_key IS NULL OR k.id = p_key) AND k.state <> 'destroyed';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'tenant "%" has no % to destroy', p_code, coalesce('key ' || p_key, 'key') USING ERRCODE = 'RV011', HINT = 'See: reeve keys list ' || p_code;
+  END IF;
+  SELECT array_agg(k.id) INTO v_ids FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND (p_key IS NULL OR k.id = p_key) AND k.state <> 'destroyed' AND NOT k.is_own;
+  IF v_ids IS NULL THEN
+    RAISE EXCEPTION 'tenant "%" brings its own recipient: only the tenant has the identity, and destroying it is the tenant''s act', p_code USING ERRCODE = 'RV020',
+      HINT = 'To encrypt to another key from now on: reeve keys rotate ' || p_code;
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'key.destroy', 'tenant ' || p_code, p_reason, jsonb_build_object('outcome', 'intent', 'keys', v_ids));
+  RETURN QUERY UPDATE reeve.tenant_key k SET state = 'retired', retired_at = coalesce(k.retired_at, v_now), retired_by = coalesce(k.retired_by, reeve.actor()),
+      retired_reason = coalesce(k.retired_reason, p_reason), destroying_at = coalesce(k.destroying_at, v_now), destroyed_reason = p_reason
+    WHERE k.id = ANY (v_ids) RETURNING k.*;
+END $$;
+
+ALTER FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_tenant uuid := reeve.lock_keys(p_code); v_current uuid; v_other text; v_recipient text;
+BEGIN
+  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = v_tenant AND t.status = 'archived') THEN
+    RAISE EXCEPTION 'tenant "%" is archived', p_code USING ERRCODE = 'RV009', HINT = 'Its data is purged; nothing is encrypted for it any more.';
+  END IF;
+  IF p_own AND NOT EXISTS (SELECT FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = v_tenant AND ('own_key' = ANY (r.features) OR t.flags -> 'own_key' = 'true')) THEN
+    RAISE EXCEPTION 'tenant "%" may not bring its own recipient: its tier lacks the feature own_key', p_code USING ERRCODE = 'RV020',
+      HINT = 'Tiers that have it: ' || coalesce((SELECT string_agg(r.name, ', ' ORDER BY r.name) FROM reeve.tier r WHERE 'own_key' = ANY (r.features)), 'none');
+  END IF;
+  SELECT k.id INTO v_current FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND k.state = 'current';
+  IF FOUND AND NOT p_rotate THEN
+    RAISE EXCEPTION 'tenant "%" has a key', p_code USING ERRCODE = 'RV012', HINT = 'A new one takes its place with: reeve keys rotate ' || p_code;
+  ELSIF NOT FOUND AND p_rotate THEN
+    RAISE EXCEPTION 'tenant "%" has no key', p_code USING ERRCODE = 'RV012', HINT = 'Make one with: reeve keys create ' || p_code;
+  END IF;
+  FOREACH v_recipient IN ARRAY p_recipient || p_escrow LOOP
+    IF v_recipient IS NULL OR v_recipient !~ '^age1[02-9ac-hj-np-z]{58}$' THEN
+      RAISE EXCEPTION '"%" is not an age recipient', left(coalesce(v_recipient, ''), 80) USING ERRCODE = 'RV010', HINT = 'age1 and 58 more characters, as age-keygen prints them.';
+    END IF;
+    SELECT t.code INTO v_other FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id
+    WHERE k.recipient = v_recipient AND (NOT k.is_own OR k.tenant_id = v_tenant) LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION 'that recipient is a key of tenant "%" already', v_other USING ERRCODE = 'RV012', HINT = 'A recipient is one key''s: what it opens goes when that is destroyed.';
+    END IF;
+  END LOOP;
+  INSERT INTO reeve.tenant_key (id, tenant_id, recipient, is_own, escrow, replaces, places, created_reason)
+  VALUES (p_id, v_tenant, p_recipient, p_own, p_escrow, v_current, p_places, p_reason);
+  PERFORM reeve.audit(v_tenant, CASE WHEN p_rotate THEN 'key.rotate' ELSE 'key.create' END, 'key ' || p_id, p_reason,
+    jsonb_build_object('outcome', 'intent', 'own', p_own, 'escrow', p_escrow, 'places', p_places));
+END $_$;
+
+ALTER FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1735,6 +2190,38 @@ END $$;
 
 ALTER FUNCTION reeve.count_down(p_tenants uuid[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.destination_for(p_name text, p_tenant uuid) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text, problem text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT d.name, d.url, d.region, d.sse,
+         CASE d.sse WHEN 'aws:kms' THEN coalesce((SELECT u.kms_key_id FROM reeve.destination_rule u WHERE u.tenant_id = t.id AND u.destination = d.name), d.kms_key_id) END,
+         reeve.destination_problem(d.region, 'copy', t)
+  FROM reeve.destination d, reeve.tenant t WHERE d.name = p_name AND t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.destination_for(p_name text, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE
+    WHEN p_region = p_tenant.region THEN NULL
+    WHEN p_role = 'primary' THEN format('it is in region %s, and data of tenant %s stays in %s', p_region, p_tenant.code, p_tenant.region)
+    WHEN p_region = ANY (p_tenant.copy_regions) THEN NULL
+    ELSE format('it is in region %s, where copies of data of tenant %s are not allowed', p_region, p_tenant.code) END
+$$;
+
+ALTER FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.destinations_in(p_region text) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT d.name, d.url, d.region, d.sse, d.kms_key_id FROM reeve.destination d WHERE d.region = p_region ORDER BY d.name $$;
+
+ALTER FUNCTION reeve.destinations_in(p_region text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.drain(pattern text, reason text, refuse boolean DEFAULT false, expires interval DEFAULT NULL::interval) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1785,6 +2272,16 @@ END $$;
 
 ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.dumps_taken(p_server text) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(sum(d.slots), 0)::int FROM reeve.dump_slot d
+  JOIN reeve.job j ON j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id WHERE d.server = p_server
+$$;
+
+ALTER FUNCTION reeve.dumps_taken(p_server text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1824,6 +2321,28 @@ END $$;
 
 ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int;
+BEGIN
+  UPDATE reeve.restore r SET finished_at = reeve.clock(), outcome = p_outcome, detail = p_detail
+  WHERE r.id = p_id AND r.finished_at IS NULL RETURNING r.*, (SELECT t.code FROM reeve.tenant t WHERE t.id = r.tenant_id) AS code INTO v;
+  IF NOT FOUND THEN RETURN; END IF;
+  DELETE FROM reeve.queue_block b WHERE b.pattern = ANY (v.blocked) AND b.mode = 'pause' AND b.reason LIKE '%(job ' || v.job_id || ')';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count > 0 THEN
+    PERFORM reeve.touch_counters(v.code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+    PERFORM reeve.audit(v.tenant_id, 'queue.resume', 'queues of ' || v.code, 'restore', jsonb_build_object('queues', v.blocked, 'job', v.job_id));
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'backup.restore', 'backup ' || v.backup_job, v.reason,
+    p_detail || jsonb_strip_nulls(jsonb_build_object('outcome', p_outcome, 'mode', v.mode, 'target', v.target, 'job', v.job_id, 'asked_by', v.actor)), v.requested_at);
+END $$;
+
+ALTER FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1844,6 +2363,18 @@ CREATE FUNCTION reeve.enqueue(queue text, kind text, args jsonb DEFAULT '{}'::js
 $$;
 
 ALTER FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN reeve.enqueue((SELECT t.code FROM reeve.tenant t WHERE t.id = v_tenant) || '.' || p_queue, p_kind, p_args,
+    idempotency_key => format('child %s %s', p_job, p_name), tenant => v_tenant);
+END $$;
+
+ALTER FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1915,11 +2446,15 @@ BEGIN
     END IF;
     IF v.n = 1 OR v.kind IS DISTINCT FROM v_last_kind THEN
       v_last_kind := v.kind;
-      SELECT k.name, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
+      SELECT k.name, k.queue, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
       IF NOT FOUND THEN
         RAISE EXCEPTION 'kind "%" is not registered%', left(coalesce(v.kind, ''), 80), v_at USING ERRCODE = 'RV004',
           HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
       END IF;
+    END IF;
+    IF (v_kind.queue = 'restores') <> (reeve.pool_of('', v.queue) = 'restore') THEN
+      RAISE EXCEPTION 'kind "%" does not run on queue "%"%', v.kind, v.queue, v_at USING ERRCODE = 'RV002',
+        HINT = 'Its queue is ' || v_code || '.' || v_kind.queue || '; what needs the tenants'' identities, and nothing else, runs on <tenant code>.restores.';
     END IF;
     v_size := octet_length(v.args::text);
     IF v_size > 1048576 THEN
@@ -1953,7 +2488,7 @@ BEGIN
       END IF;
     END IF;
     v_ids := v_ids || v_id;
-    n_ids := n_ids || v_id; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || v_tenant.tier; n_queues := n_queues || v.queue;
+    n_ids := n_ids || v_id; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || reeve.pool_of(v_tenant.tier, v.queue); n_queues := n_queues || v.queue;
     n_kinds := n_kinds || v.kind; n_args := n_args || coalesce(v.args, '{}'); n_run_at := n_run_at || coalesce(v.run_at, v_now);
     n_priority := n_priority || coalesce(v.priority, 0); n_max := n_max || coalesce(v.max_attempts, v_kind.max_attempts); n_trace := n_trace || v.traceparent;
   END LOOP;
@@ -2021,7 +2556,8 @@ BEGIN
     RETURN format('%s is %s by %s (%s): %s', v.queue, CASE v_block.mode WHEN 'pause' THEN 'paused' ELSE 'draining' END, v_block.actor, v_block.pattern, v_block.reason);
   END IF;
   IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool) THEN
-    RETURN format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool);
+    RETURN CASE WHEN v.pool = 'restore' THEN 'no restore worker is running; start one with: reeve worker --role restore'
+      ELSE format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool) END;
   END IF;
   IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool
                  AND (w.queues IS NULL OR v.queue LIKE ANY (SELECT replace(q, '*', '%') FROM unnest(w.queues) q))) THEN
@@ -2034,8 +2570,8 @@ BEGIN
   END IF;
   SELECT count(*) INTO v_ahead FROM (SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.pool AND j.tenant_id = v.tenant_id AND j.queue = v.queue
     AND (j.priority, j.id) < (v.priority, v.id) LIMIT 10000) n;
-  RETURN format('it waits for a free slot of the tier "%s": %s%s jobs of %s are before it, %s has %s of %s running',
-    v.pool, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
+  RETURN format('it waits for a free slot of %s: %s%s jobs of %s are before it, %s has %s of %s running',
+    CASE WHEN v.pool = 'restore' THEN 'the restore workers' ELSE format('the tier "%s"', v.pool) END, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
 END $$;
 
 ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
@@ -2074,6 +2610,32 @@ END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  PERFORM reeve.lock_keys(t.code) FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id WHERE k.id = p_id;
+  UPDATE reeve.tenant_key k SET state = 'destroyed', destroyed_at = reeve.clock(), destroyed_by = reeve.actor(), destruction = p_destruction
+  WHERE k.id = p_id AND k.destroying_at IS NOT NULL AND k.state = 'retired' RETURNING k.tenant_id, k.destroyed_reason INTO v;
+  IF NOT FOUND THEN RAISE EXCEPTION 'key % is not being destroyed', p_id USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'key.destroy', 'key ' || p_id, v.destroyed_reason, p_destruction || '{"outcome": "done"}');
+END $$;
+
+ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  PERFORM reeve.end_restore((SELECT r.id FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL), p_outcome, p_detail);
+END $$;
+
+ALTER FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2085,6 +2647,32 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_code text; v_new text[];
+BEGIN
+  SELECT t.code INTO v_code FROM reeve.tenant t WHERE t.id = v_tenant;
+  PERFORM FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'job % has no restore under way', p_job USING ERRCODE = 'RV012'; END IF;
+  WITH made AS (
+    INSERT INTO reeve.queue_block (pattern, mode, reason)
+    SELECT q.queue, 'pause', format('%s is being restored from a backup (job %s)', v_code, p_job) FROM (
+      SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = v_tenant) q
+    WHERE q.queue NOT IN (v_code || '.restores', v_code || '.backups')
+    ORDER BY 1 ON CONFLICT DO NOTHING RETURNING pattern)
+  SELECT coalesce(array_agg(m.pattern ORDER BY m.pattern), '{}') INTO v_new FROM made m;
+  IF v_new <> '{}' THEN
+    UPDATE reeve.restore r SET blocked = ARRAY(SELECT DISTINCT b FROM unnest(r.blocked || v_new) b ORDER BY b) WHERE r.job_id = p_job;
+    PERFORM reeve.touch_counters(v_code || '.*');
+    PERFORM reeve.audit(v_tenant, 'queue.pause', 'queues of ' || v_code, 'restore', jsonb_build_object('queues', v_new, 'job', p_job));
+  END IF;
+  RETURN (SELECT count(*) FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.queue NOT IN (v_code || '.restores', v_code || '.backups'));
+END $$;
+
+ALTER FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2150,6 +2738,26 @@ $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT k.recipient, k.state, k.is_own, k.destroying_at IS NOT NULL FROM reeve.tenant_key k WHERE k.tenant_id = p_tenant AND k.id = p_key
+$$;
+
+ALTER FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keys_are_held(p_tenant uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF to_regprocedure('reeve.tenant_is_held(uuid)') IS NULL THEN RETURN false; END IF;
+  RETURN reeve.tenant_is_held(p_tenant);
+END $$;
+
+ALTER FUNCTION reeve.keys_are_held(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.kind_guard() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -2199,12 +2807,48 @@ $$;
 
 ALTER FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('seconds', a.manifest -> 'seconds',
+    'bytes', coalesce(o.bytes + coalesce((a.manifest -> 'reference' ->> 'bytes')::bigint, 0), a.bytes), 'plain_bytes', coalesce(o.plain_bytes, a.bytes))
+  FROM reeve.artifact a,
+    LATERAL (SELECT sum((x ->> 'bytes')::bigint) AS bytes, sum((x ->> 'plain_bytes')::bigint) AS plain_bytes
+      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) x) o
+  WHERE a.tenant_id = p_tenant AND a.entity = 'backup' AND a.manifest -> 'store' ->> 'server' = p_server AND a.manifest -> 'store' ->> 'database' = p_database
+  ORDER BY a.created_at DESC LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$ SELECT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) $$;
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT ARRAY(SELECT j.lease_id FROM reeve.job j WHERE j.state = 'running' AND j.lease_id = ANY (p_leases)) $$;
+
+ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.lock_keys(p_code text) RETURNS uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change keys' USING ERRCODE = '42501'; END IF;
+  SELECT t.id, t.status INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  RETURN v.id;
+END $$;
+
+ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
@@ -2232,10 +2876,10 @@ BEGIN
     SELECT n.pool, n.tenant_id FROM pair p CROSS JOIN LATERAL (SELECT j.pool, j.tenant_id FROM reeve.job j
       WHERE j.state = 'available' AND (j.pool, j.tenant_id) > (p.pool, p.tenant_id) ORDER BY j.pool, j.tenant_id LIMIT 1) n),
   stray AS MATERIALIZED (
-    SELECT s.id, t.tier FROM pair p JOIN reeve.tenant t ON t.id = p.tenant_id AND t.tier <> p.pool
+    SELECT s.id, t.tier FROM pair p JOIN reeve.tenant t ON t.id = p.tenant_id AND t.tier <> p.pool AND p.pool <> 'restore'
     CROSS JOIN LATERAL (SELECT j.id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p.pool AND j.tenant_id = p.tenant_id
                         LIMIT p_limit FOR UPDATE SKIP LOCKED) s LIMIT p_limit),
-  moved AS (UPDATE reeve.job j SET pool = s.tier FROM stray s WHERE j.id = s.id AND j.state = 'available' RETURNING j.pool)
+  moved AS (UPDATE reeve.job j SET pool = reeve.pool_of(s.tier, j.queue) FROM stray s WHERE j.id = s.id AND j.state = 'available' RETURNING j.pool)
   SELECT count(*), array_agg(DISTINCT m.pool) INTO v_count, v_pools FROM moved m;
   IF v_count > 0 THEN PERFORM reeve.wake(v_pools); END IF;
   RETURN v_count;
@@ -2308,6 +2952,33 @@ END $$;
 
 ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.placement(p_tenant uuid) RETURNS TABLE(role text, name text, url text, region text, sse text, kms_key_id text, problem text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  WITH fit AS (
+    SELECT u.*, d.name, d.url, d.region AS at, d.sse, coalesce(u.kms_key_id, d.kms_key_id) AS key, reeve.destination_problem(d.region, u.role, t) AS refusal,
+           CASE u.scope WHEN 'tenant' THEN 1 WHEN 'tier' THEN 2 ELSE 3 END AS rank
+    FROM reeve.tenant t
+    JOIN reeve.destination_rule u ON u.tenant_id = t.id OR u.tier = t.tier OR u.region = t.region
+    JOIN reeve.destination d ON d.name = u.destination
+    WHERE t.id = p_tenant),
+  best AS (
+    SELECT f.*, min(f.rank) OVER (PARTITION BY f.role) AS first FROM fit f WHERE f.refusal IS NULL OR f.scope = 'tenant')
+  SELECT b.role, b.name, b.url, b.at, b.sse, CASE b.sse WHEN 'aws:kms' THEN b.key END, b.refusal
+  FROM best b WHERE b.rank = b.first
+    AND (b.role = 'primary' OR b.name IS DISTINCT FROM (SELECT p.name FROM best p WHERE p.role = 'primary' AND p.rank = p.first LIMIT 1))
+  ORDER BY b.role DESC, b.name
+$$;
+
+ALTER FUNCTION reeve.placement(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
+
+ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2319,7 +2990,7 @@ BEGIN
   WITH due AS MATERIALIZED (
     SELECT j.id FROM reeve.job j WHERE j.state = 'scheduled' AND j.run_at <= v_now ORDER BY j.run_at, j.id LIMIT p_limit FOR UPDATE SKIP LOCKED),
   up AS (
-    UPDATE reeve.job j SET state = 'available', hold_reason = NULL, pool = coalesce((SELECT t.tier FROM reeve.tenant t WHERE t.id = j.tenant_id), j.pool)
+    UPDATE reeve.job j SET state = 'available', hold_reason = NULL, pool = coalesce((SELECT reeve.pool_of(t.tier, j.queue) FROM reeve.tenant t WHERE t.id = j.tenant_id), j.pool)
     FROM due d WHERE j.id = d.id AND j.state = 'scheduled' RETURNING j.pool)
   SELECT array_agg(DISTINCT u.pool), count(*) INTO v_pools, v_count FROM up u;
   IF v_count > 0 THEN PERFORM reeve.wake(v_pools); END IF;
@@ -2361,6 +3032,33 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant) THEN
+    RAISE EXCEPTION 'artifact % is not one of this job''s tenant', p_artifact USING ERRCODE = '42501';
+  END IF;
+  INSERT INTO reeve.backup_proof (artifact_id, tenant_id, kind, ok, seconds, detail, job_id)
+  VALUES (p_artifact, v_tenant, p_kind, p_ok, p_seconds, p_detail, p_job);
+  PERFORM reeve.audit(v_tenant, 'backup.' || p_kind, 'artifact ' || p_artifact, NULL, p_detail || jsonb_build_object('ok', p_ok, 'seconds', p_seconds, 'job', p_job));
+END $$;
+
+ALTER FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  UPDATE reeve.restore r SET safety_job = p_backup WHERE r.job_id = p_job AND r.finished_at IS NULL;
+END $$;
+
+ALTER FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2476,6 +3174,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.remove_destination(p_name text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count bigint;
+BEGIN
+  PERFORM FROM reeve.destination d WHERE d.name = p_name FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no destination "%"', left(p_name, 40) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list'; END IF;
+  SELECT count(*) INTO v_count FROM reeve.destination_rule u WHERE u.destination = p_name;
+  IF v_count > 0 THEN
+    RAISE EXCEPTION 'destination "%" is assigned by % rules', p_name, v_count USING ERRCODE = 'RV012', HINT = 'Take them away with: reeve destination unassign';
+  END IF;
+  SELECT count(*) INTO v_count FROM reeve.artifact a WHERE a.manifest ->> 'destination' = p_name OR a.manifest -> 'copies' ? p_name;
+  IF v_count > 0 THEN
+    RAISE EXCEPTION 'destination "%" holds % artifacts', p_name, v_count USING ERRCODE = 'RV012', HINT = 'It can go when their retention is over.';
+  END IF;
+  DELETE FROM reeve.destination d WHERE d.name = p_name;
+  PERFORM reeve.audit(NULL, 'destination.remove', 'destination ' || p_name, p_reason);
+END $$;
+
+ALTER FUNCTION reeve.remove_destination(p_name text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean DEFAULT false) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2615,6 +3335,40 @@ $$;
 
 ALTER FUNCTION reeve.report_reader(p_tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_id uuid; v_job bigint; v_other bigint;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may restore' USING ERRCODE = '42501'; END IF;
+  SELECT t.id INTO v_id FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.job_id = p_backup AND a.tenant_id = v_id AND a.entity = 'backup') THEN
+    RAISE EXCEPTION 'tenant "%" has no backup %', p_tenant, p_backup USING ERRCODE = 'RV011', HINT = 'See: reeve backup list ' || p_tenant;
+  END IF;
+  IF p_mode <> 'in-place' AND (p_target !~ '^[a-z_][a-z0-9_]{0,62}$' OR p_target ~ '^(pg_|reeve)' OR p_target IN ('public', 'information_schema', 'postgres')) THEN
+    RAISE EXCEPTION '"%" is no name to restore to', left(p_target, 80) USING ERRCODE = 'RV010', HINT = 'Use a-z, 0-9 and _, not starting with pg_ or reeve.';
+  END IF;
+  IF p_mode = 'in-place' AND btrim(coalesce(p_reason, '')) = '' THEN
+    RAISE EXCEPTION 'a restore in place needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.';
+  END IF;
+  PERFORM reeve.tend_restores();
+  v_job := reeve.enqueue(p_tenant || '.restores', 'backup-restore', jsonb_build_object('backup', p_backup::text), tenant => v_id);
+  BEGIN
+    INSERT INTO reeve.restore (tenant_id, job_id, backup_job, mode, target, reason) VALUES (v_id, v_job, p_backup, p_mode, p_target, p_reason);
+  EXCEPTION WHEN unique_violation THEN
+    SELECT r.job_id INTO v_other FROM reeve.restore r WHERE r.tenant_id = v_id AND r.finished_at IS NULL;
+    RAISE EXCEPTION 'a restore of tenant "%" is under way: job %', p_tenant, v_other USING ERRCODE = 'RV012',
+      HINT = 'Wait for it (reeve jobs show ' || v_other || ') or cancel it.';
+  END;
+  PERFORM reeve.audit(v_id, 'backup.restore', 'backup ' || p_backup, p_reason,
+    jsonb_strip_nulls(jsonb_build_object('outcome', 'intent', 'mode', p_mode, 'target', p_target, 'job', v_job)));
+  RETURN v_job;
+END $_$;
+
+ALTER FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2687,6 +3441,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('id', r.id, 'backup', r.backup_job, 'mode', r.mode, 'target', r.target, 'actor', r.actor, 'reason', r.reason, 'safety_job', r.safety_job,
+    'requested_at', extract(epoch FROM r.requested_at)::double precision, 'outcome', r.outcome, 'detail', r.detail)
+  FROM reeve.restore r WHERE r.job_id = p_job AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease)
+$$;
+
+ALTER FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.resume(pattern text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2762,14 +3527,21 @@ BEGIN
   IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
   INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args, retried_from)
-  VALUES (v_id, v.tenant_id, v_tenant.tier, v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
+  VALUES (v_id, v.tenant_id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
   UPDATE reeve.dead_letter d SET redriven_as = v_id WHERE d.id = retry.id;
   PERFORM reeve.audit(v.tenant_id, 'job.retry', 'job ' || retry.id, NULL, jsonb_build_object('kind', v.kind, 'as', v_id));
-  PERFORM reeve.wake(ARRAY[v_tenant.tier]);
+  PERFORM reeve.wake(ARRAY[reeve.pool_of(v_tenant.tier, v.queue)]);
   RETURN v_id;
 END $$;
 
 ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ DELETE FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease $$;
+
+ALTER FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3003,6 +3775,32 @@ CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_limit int; v_has int; v_free int;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) THEN RETURN NULL; END IF;
+  SELECT d.slots INTO v_has FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease;
+  v_has := coalesce(v_has, 0);
+  IF v_has >= p_wanted THEN RETURN v_has; END IF;
+  SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server;
+  IF NOT FOUND THEN RAISE EXCEPTION 'no database server "%" is registered', left(p_server, 80) USING ERRCODE = 'RV004', HINT = 'See: reeve server list'; END IF;
+  -- Those that wait look often: while nothing is free they lock nothing.
+  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN v_has; END IF;
+  SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server FOR NO KEY UPDATE;
+  v_free := least(p_wanted - v_has, v_limit - reeve.dumps_taken(p_server));
+  IF v_free < 1 THEN RETURN v_has; END IF;
+  DELETE FROM reeve.dump_slot d WHERE d.server = p_server
+    AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id);
+  INSERT INTO reeve.dump_slot AS d (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_has + v_free)
+  ON CONFLICT (server, job_id) DO UPDATE SET slots = excluded.slots;
+  RETURN v_has + v_free;
+END $$;
+
+ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.take_report_place(code text, name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3088,6 +3886,28 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT j.tenant_id INTO v_tenant FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease;
+  IF NOT FOUND THEN RAISE EXCEPTION 'the lease of job % is no longer current', p_job USING ERRCODE = 'RV014'; END IF;
+  RETURN v_tenant;
+END $$;
+
+ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT k.id, k.recipient || k.escrow, k.is_own FROM reeve.tenant_key k WHERE k.tenant_id = p_tenant AND k.state = 'current'
+$$;
+
+ALTER FUNCTION reeve.tenant_recipients(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -3113,7 +3933,7 @@ BEGIN
       FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id JOIN reeve.tier r ON r.name = t.tier
       ORDER BY b.counted_at LIMIT 200 FOR UPDATE OF b SKIP LOCKED LOOP
     SELECT count(*) INTO v_n FROM (
-      SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.tier AND j.tenant_id = v.tenant_id
+      SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = ANY (ARRAY[v.tier, 'restore']) AND j.tenant_id = v.tenant_id
       UNION ALL
       SELECT 1 FROM reeve.job j WHERE j.state = 'scheduled' AND j.tenant_id = v.tenant_id
       LIMIT v.most) n;
@@ -3163,14 +3983,12 @@ CREATE FUNCTION reeve.tend_drains() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v record; v_count int := 0;
+DECLARE v record; v_count int := reeve.tend_restores();
 BEGIN
   FOR v IN SELECT b.id, b.pattern, b.expires_at <= reeve.clock() AS is_over FROM reeve.queue_block b
       WHERE b.mode = 'drain' AND (b.done_at IS NULL OR b.expires_at <= reeve.clock()) ORDER BY b.pattern FOR UPDATE SKIP LOCKED LOOP
     IF v.is_over THEN
-      DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
-      UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
-        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
+      DELETE FROM reeve.queue_block b WHERE b.id = v.id;
       PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
         NULL, jsonb_build_object('drain', v.id));
       PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
@@ -3261,6 +4079,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_refusals() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_restores() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  FOR v IN SELECT r.id FROM reeve.restore r WHERE r.finished_at IS NULL AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = r.job_id)
+      ORDER BY r.id FOR UPDATE SKIP LOCKED LOOP
+    PERFORM reeve.end_restore(v.id, 'failed', '{"why": "its job ended before it was done"}');
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_restores() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_sessions(p_limit interval DEFAULT '00:01:15'::interval) RETURNS TABLE(pid integer, login text, application text, verdict text)
     LANGUAGE plpgsql
@@ -3386,6 +4220,22 @@ END $$;
 
 ALTER FUNCTION reeve.touch_counters(pattern text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := (SELECT t.id FROM reeve.tenant t WHERE p_scope = 'tenant' AND t.code = p_subject COLLATE "C");
+BEGIN
+  DELETE FROM reeve.destination_rule u WHERE u.destination = p_name AND u.scope = p_scope
+    AND coalesce(u.tier, u.region, u.tenant_id::text) = CASE p_scope WHEN 'tenant' THEN v_tenant::text ELSE p_subject END;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'destination "%" is not assigned to % %', left(p_name, 40), p_scope, left(p_subject, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list';
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'destination.unassign', format('destination %s', p_name), p_reason, jsonb_build_object('scope', p_scope, 'subject', p_subject));
+END $$;
+
+ALTER FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.unpin_backup(backup text, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3413,7 +4263,11 @@ BEGIN
     IF EXISTS (SELECT FROM reeve.idle_pool i WHERE i.pool = v_pool) THEN
       PERFORM pg_notify('reeve_work', v_pool);
     ELSIF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v_pool) THEN
-      RAISE NOTICE 'accepted, but no running worker serves the tier "%"', v_pool USING HINT = 'Start one with: reeve worker --tiers ' || v_pool;
+      IF v_pool = 'restore' THEN
+        RAISE NOTICE 'accepted, but no restore worker is running' USING HINT = 'Start one with: reeve worker --role restore';
+      ELSE
+        RAISE NOTICE 'accepted, but no running worker serves the tier "%"', v_pool USING HINT = 'Start one with: reeve worker --tiers ' || v_pool;
+      END IF;
     END IF;
   END LOOP;
 END $$;
@@ -3497,6 +4351,8 @@ CREATE TRIGGER tier_follow AFTER UPDATE ON reeve.tier FOR EACH ROW EXECUTE FUNCT
 
 COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never personal data (ISO-A-001, ISO-A-002).';
 
+COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
+
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
@@ -3547,6 +4403,9 @@ GRANT SELECT(tenant_column) ON TABLE reeve.tenant_store TO reeve_viewer;
 
 GRANT SELECT(tenant_id) ON TABLE reeve.tenant_store TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.actor() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_enqueuer;
@@ -3554,8 +4413,14 @@ GRANT ALL ON FUNCTION reeve.actor() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_approver;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
@@ -3563,11 +4428,17 @@ REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.backup_named(p_backup text) FROM PUBLIC;
 
@@ -3578,6 +4449,12 @@ GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
@@ -3603,6 +4480,16 @@ GRANT ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results 
 
 REVOKE ALL ON FUNCTION reeve.count_down(p_tenants uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.destinations_in(p_region text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.destinations_in(p_region text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.destinations_in(p_region text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) TO reeve_operator;
 
@@ -3610,11 +4497,15 @@ REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) FROM PUBLIC;
 
@@ -3622,6 +4513,9 @@ REVOKE ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at t
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
@@ -3643,8 +4537,17 @@ GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
@@ -3664,6 +4567,12 @@ GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.keys_are_held(p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
@@ -3671,8 +4580,16 @@ GRANT ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) TO reeve_w
 
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
@@ -3690,6 +4607,12 @@ GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.placement(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 
@@ -3698,6 +4621,12 @@ GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p
 
 REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
@@ -3720,6 +4649,9 @@ GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
 
@@ -3737,6 +4669,9 @@ REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.report_reader(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_reader(p_tenant uuid) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
 
@@ -3745,6 +4680,9 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
@@ -3756,6 +4694,9 @@ GRANT ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) TO reeve_
 
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
@@ -3783,6 +4724,9 @@ GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
 
@@ -3799,6 +4743,12 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
+
+REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
@@ -3824,6 +4774,8 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_restores() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_operator;
@@ -3837,6 +4789,9 @@ GRANT ALL ON FUNCTION reeve.tier_change_preview(code text, tier text) TO reeve_o
 REVOKE ALL ON FUNCTION reeve.tier_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_operator;
@@ -3885,6 +4840,12 @@ GRANT SELECT ON TABLE reeve.backup_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.backup_proof TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.backup_proof TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.backup_set TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_set TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.backup_status TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_status TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
@@ -3893,6 +4854,15 @@ GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.destination TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.destination TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.destination_rule TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.destination_rule TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.dump_slot TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.dump_slot TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
@@ -3900,6 +4870,10 @@ GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.key_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.key_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.key_list TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.kind TO reeve_operator;
@@ -3922,6 +4896,9 @@ GRANT SELECT ON TABLE reeve.report_place TO reeve_operator;
 GRANT SELECT ON TABLE reeve.report_window TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.report_window TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.restore TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_operator;
@@ -3937,6 +4914,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_oper
 
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tenant_key TO reeve_operator;
 
 GRANT INSERT,DELETE,UPDATE ON TABLE reeve.tenant_login TO reeve_operator;
 

@@ -8,8 +8,9 @@ import Processes
 import Report
 
 extension Command {
-    static let bench = Command(
-        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, report",
+    static let bench: Command = Command(
+        "bench",
+        "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, report",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.
@@ -121,6 +122,7 @@ extension Command {
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
+            benchBackup, benchRestore,
             Command(
                 "report", "a report written as CSV, against its bare query",
                 options: [
@@ -157,7 +159,7 @@ extension Command {
         CommandOption("tenants", "M", "how many tenants (default 1000; latency 100)", .integer(1...100_000))
     }
 
-    private static func bench(
+    static func bench(
         _ invocation: Invocation, _ body: (ConnectionSettings, Log) throws -> JSON
     ) throws -> ExitCode {
         let log = Log(format: .text, minimum: .warning)

@@ -35,11 +35,26 @@ public struct Setting: Sendable, Equatable {
     public static let databaseURL = Setting(
         "database_url", "URL", "the control database: any libpq URL, keyword string or service=name", isSecret: true)
     /// Where artifacts are stored.
-    public static let storage = Setting("storage", "FOLDER", "the folder that artifacts are stored in", flag: "storage")
+    public static let storage = Setting(
+        "storage", "PLACE", "where artifacts are stored: a folder, or <remote>:<path> for rclone", flag: "storage")
     /// The key that seals credentials.
     public static let keyFile = Setting("key_file", "FILE", "the key that seals credentials", flag: "key-file")
     /// A command that prints that key.
     public static let keyCommand = Setting("key_command", "COMMAND", "a command that prints that key")
+    /// The folder of tenants' identities.
+    public static let identities = Setting(
+        "identities", "FOLDER", "the folder of tenants' identities (private keys); for restore workers and reeve keys")
+    /// A program that keeps tenants' identities.
+    public static let identityCommand = Setting(
+        "identity_command", "PROGRAM",
+        "a program that keeps tenants' identities instead: an absolute path, no arguments")
+    /// Whose recipients an escrow adds.
+    public static let escrowRecipients = Setting(
+        "escrow_recipients", "RECIPIENTS", "age recipients that reeve keys --escrow adds to a tenant's: age1…,age1…")
+    /// What a worker may run.
+    public static let role = Setting(
+        "role", "ROLE", "plain, or restore: jobs that need tenants' identities, and no others", flag: "role",
+        choices: ["plain", "restore"], standard: "plain")
     /// The region of this process.
     public static let region = Setting("region", "REGION", "the region that this process runs in", flag: "region")
     /// Slots by tier.
@@ -56,6 +71,9 @@ public struct Setting: Sendable, Equatable {
         "max_rss", "SIZE",
         "resident memory over which a worker drains and ends with status 75, to be started again: 2G",
         flag: "max-rss")
+    /// Above which size a database is dumped in several streams.
+    public static let backupSplit = Setting(
+        "backup_split", "SIZE", "above how much data a database is dumped in several streams: 20G", standard: "20G")
     /// The SQL that a new tenant's tables are made from.
     public static let template = Setting("template", "FOLDER", "the SQL that tenants are made from", flag: "template")
     /// The report definitions.
@@ -70,12 +88,16 @@ public struct Setting: Sendable, Equatable {
     public static let logLevel = Setting(
         "log_level", "LEVEL", "the least serious log line that is written", flag: "log-level",
         choices: ["debug", "info", "warning", "error"], standard: "info")
+    /// How long a proven backup counts.
+    public static let proofLimit = Setting(
+        "proof_limit", "TIME", "how long a backup that was proven by a restore counts: 35d", standard: "35d")
     /// The mail server.
     public static let smtpURL = Setting("smtp_url", "URL", "the mail server", isSecret: true)
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, template, reports,
-        pdfProgram, log, logLevel, smtpURL,
+        databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
+        queues, tiers, maxRSS, programs, backupSplit, template, reports, pdfProgram, log, logLevel, proofLimit,
+        smtpURL,
     ]
 }
