@@ -98,13 +98,17 @@ struct RetentionRuleTests {
         _ = try add(control, 1, days: 30)
         _ = try add(control, 2, days: 29)
         _ = try add(control, 3, days: 1)
-        let job = try control.enqueue("acme.restores", n: 1)
-        try control.value("UPDATE reeve.job SET args = '{\"backup\": \"1\"}' WHERE id = $1::bigint", [job])
+        try control.value(
+            #"""
+            SELECT reeve.register_kinds('[{"name": "look", "queue": "restores", "time_limit_ms": 60000, "max_attempts": 3,
+              "statuses": ["trial", "active"], "schema": {"type": "object"}}]')
+            """#)
+        let job = try control.value(#"SELECT reeve.enqueue('acme.restores', 'look', '{"backup": "1"}')"#)
         #expect(try rule(control) == ["1 keep in_use", "2 delete expired", "3 keep last,newest,not_expired"])
         try control.value("UPDATE reeve.job SET state = 'scheduled' WHERE id = $1::bigint", [job])
         #expect(try rule(control)[0] == "1 keep in_use")
         try control.value("UPDATE reeve.job SET state = 'available' WHERE id = $1::bigint", [job])
-        let claimed = try control.claim(control.worker())
+        let claimed = try control.claim(control.worker(), "restore")
         #expect(try rule(control)[1] == "2 keep in_use", "a running one may read any")
         try control.complete(claimed)
         #expect(try rule(control)[0] == "1 delete expired")

@@ -140,22 +140,19 @@ struct RcloneFaultTests {
         let direct = BucketFixture()
         let key = try direct.newKey()
         try direct.put(key, bytes: 1000)
+        let stop = StopSignal()
         let proxy = FaultyProxy(
             target: direct.server.port, .init(.silence, requests: "partNumber="),
-            .init(.silence, requests: "GET /\(direct.bucket)/"))
+            .init(.silence, requests: "GET /\(direct.bucket)/"), whenStruck: { stop.stop(.shutdown) })
         defer { proxy.stop() }
         var patience = RcloneTool.Patience.short
         patience.silence = .seconds(600)
         let store = RcloneStore(
             root: direct.store.root, tool: direct.server.tool(port: proxy.port, patience: patience))
-        let stop = StopSignal()
         let stopped = store.limited(by: TransferLimits(stop: stop))
         let writer = try stopped.writer(for: direct.newKey(), attempt: UUID())
         let error = #expect(throws: Stopped.self) {
-            for _ in 0..<1000 {
-                try writer.write([UInt8](repeating: 1, count: 1 << 20))
-                if proxy.struck > 0 { stop.stop(.shutdown) }
-            }
+            for _ in 0..<1000 { try writer.write([UInt8](repeating: 1, count: 1 << 20)) }
         }
         #expect(error?.reason == .shutdown)
         #expect(throws: Stopped.self) { try stopped.read(key) { _ in } }

@@ -45,11 +45,14 @@ public final class FaultyProxy: Sendable {
     public let port: Int
     private let target: Int
     private let listener: Int32
+    private let whenStruck: @Sendable () -> Void
     private let state = Mutex(State())
 
-    /// Listens on a free port, in front of another port of 127.0.0.1.
-    public init(target: Int, _ faults: Fault...) {
+    /// Listens on a free port, in front of another port of 127.0.0.1. `whenStruck` is called for each request that meets a
+    /// fault, on a thread of the proxy's.
+    public init(target: Int, _ faults: Fault..., whenStruck: @escaping @Sendable () -> Void = {}) {
         self.target = target
+        self.whenStruck = whenStruck
         (listener, port) = listenLocally()
         state.withLock { $0.faults = faults }
         DispatchQueue(label: "faulty proxy").async { [self] in acceptAll() }
@@ -97,6 +100,7 @@ public final class FaultyProxy: Sendable {
                 var data = Array(buffer[..<count])
                 if isRequest, isAnswered, let line = Self.requestLine(data) {
                     effect = meet(line)
+                    if effect != nil { whenStruck() }
                     (isAnswered, requestBytes, answerBytes) = (false, 0, 0)
                 }
                 if isRequest { requestBytes += count } else { answerBytes += count }

@@ -3988,7 +3988,9 @@ BEGIN
   FOR v IN SELECT b.id, b.pattern, b.expires_at <= reeve.clock() AS is_over FROM reeve.queue_block b
       WHERE b.mode = 'drain' AND (b.done_at IS NULL OR b.expires_at <= reeve.clock()) ORDER BY b.pattern FOR UPDATE SKIP LOCKED LOOP
     IF v.is_over THEN
-      DELETE FROM reeve.queue_block b WHERE b.id = v.id;
+      DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
+      UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
+        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
       PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
         NULL, jsonb_build_object('drain', v.id));
       PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
