@@ -39,7 +39,7 @@ let package = Package(
         library("Postgres", "Sources/Postgres", ["CLibpq", "JobKit"]),
         library("Crypto", "Sources/Crypto", ["CCrypto"]),
         library("Processes", "Sources/Processes", ["JobKit"]),
-        library("Storage", "Sources/Storage", ["Crypto", "JobKit"]),
+        library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
@@ -52,7 +52,7 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue"]),
+            ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption", "Processes"]),
 
         // One target for each kind of job.
         library(
@@ -66,7 +66,7 @@ let package = Package(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
+                "PostgresQueue", "Benchmarks", "Backup", "Retention", "Encryption", "Program",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -76,7 +76,7 @@ let package = Package(
             "ReeveTesting", "Tests/Support",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Backup",
+                "PostgresQueue", "Backup", "Encryption",
             ]),
         // A program that can be its own supervisor, for the tests of child processes and embedded servers.
         .executableTarget(
@@ -91,6 +91,7 @@ let package = Package(
         tests("CryptoTests", ["Crypto"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage"]),
+        tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests(
             "QueueTests",
@@ -99,7 +100,7 @@ let package = Package(
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
-        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage"]),
+        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(
             "ProgramTests",

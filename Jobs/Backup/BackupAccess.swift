@@ -43,6 +43,20 @@ public struct BackupStore: Sendable, Hashable {
     }
 }
 
+/// What a backup is expected to be like, from the last one.
+public struct BackupEstimate: Sendable, Hashable {
+    /// The bytes it stored.
+    public let bytes: Int64
+    /// The bytes that pg_dump wrote.
+    public let plainBytes: Int64
+
+    /// Creates the record.
+    public init(bytes: Int64, plainBytes: Int64) {
+        self.bytes = bytes
+        self.plainBytes = plainBytes
+    }
+}
+
 /// A session as the tenant's login; used by one thread.
 public protocol BackupSession {
     /// The server's version: 150004 is 15.4.
@@ -63,4 +77,11 @@ public protocol BackupAccess: Sendable {
     /// Hands out the environment with which a child program connects as the tenant's login; it holds no password itself.
     func withChildEnvironment(
         _ store: BackupStore, _ context: JobContext, _ body: ([String: String]) throws -> Void) throws
+    /// What the tenant's last backup of the database was like; nil when there is none.
+    func lastBackup(_ store: BackupStore, _ context: JobContext) throws -> BackupEstimate?
+    /// Takes up to `wanted` of the dumps that may run on the store's server at once, in the whole fleet; returns how many this
+    /// attempt now has, 0 when none is free. They free themselves when the attempt loses its job.
+    func takeDumps(_ wanted: Int, of store: BackupStore, _ context: JobContext) throws -> Int
+    /// Gives back what the attempt took on the store's server.
+    func returnDumps(of store: BackupStore, _ context: JobContext) throws
 }

@@ -1,3 +1,4 @@
+public import Encryption
 public import JobKit
 public import Storage
 
@@ -7,20 +8,35 @@ public struct BackupPolicy: Sendable {
     public let retention: @Sendable (Tenant) throws -> Duration
     /// How long a job waits for a free dump of its database server before it goes back to the queue.
     public let patience: Duration
+    /// Above how many bytes of tables a database is dumped in several streams.
+    public let splitAbove: Int64
+    /// How many of those run at once, when the database server's limit leaves that many.
+    public let streams: Int
+
+    /// 20 GiB.
+    public static let standardSplit: Int64 = 20 << 30
 
     /// Creates the rules.
-    public init(patience: Duration = .seconds(20), retention: @escaping @Sendable (Tenant) throws -> Duration) {
+    public init(
+        patience: Duration = .seconds(20), splitAbove: Int64 = standardSplit, streams: Int = 4,
+        retention: @escaping @Sendable (Tenant) throws -> Duration
+    ) {
         self.patience = patience
+        self.splitAbove = splitAbove
+        self.streams = max(1, streams)
         self.retention = retention
     }
 }
 
-/// Dumps all of a tenant's databases with pg_dump, as the tenant's own login, into storage (ISO-S-003).
+/// Dumps all of a tenant's databases with pg_dump, as the tenant's own login, encrypted to the tenant's key into storage
+/// (ISO-S-003, ISO-E-001). No plaintext is on a disk, and memory does not grow with the tenant.
 ///
-/// For each database: 1. refuse what would leak (`DumpScope`); 2. count every table in an exported snapshot; 3. stream
-/// pg_dump of that snapshot into storage; 4. read the stored file back, compare its hash and its rows with the count;
-/// 5. write the manifest. The files become visible when the job completes; whatever ends the attempt earlier removes them.
-/// Safe to run twice: every attempt writes files of its own.
+/// For each database: 1. refuse what would leak or could not be restored (`DumpScope`), and what the server or the store has
+/// no room for (`Preflight`); 2. count every table in an exported snapshot; 3. stream pg_dump of that snapshot through age
+/// into every store of the tenant's placement, and the same bytes into pg_restore, whose rows are compared with the count;
+/// 4. publish, and compare what each store holds with what was written to it; 5. the same for the reference schemas that the
+/// tenant's tables depend on; 6. write the manifest. The objects become visible when the job completes; whatever ends the
+/// attempt earlier removes them. Safe to run twice: every attempt writes objects of its own.
 public struct BackupJob: Job {
     /// The arguments.
     public struct Payload: Codable, Sendable {
@@ -39,7 +55,8 @@ public struct BackupJob: Job {
     /// An optional reason.
     public static let schema = JSONSchema.object(["reason": .string(maxLength: 200)])
 
-    let storage: any ObjectStore
+    let stores: any StoreCatalog
+    let recipients: any RecipientSource
     let access: any BackupAccess
     let rules: BackupPolicy
     let tools: BackupTools
@@ -47,10 +64,11 @@ public struct BackupJob: Job {
 
     /// Creates the job; `slots` is shared by all backup jobs of the worker.
     public init(
-        storage: any ObjectStore, access: any BackupAccess = TenancyAccess(), policy: BackupPolicy,
-        tools: BackupTools = BackupTools(), slots: DumpSlots = DumpSlots()
+        stores: any StoreCatalog, recipients: any RecipientSource, access: any BackupAccess = TenancyAccess(),
+        policy: BackupPolicy, tools: BackupTools = BackupTools(), slots: DumpSlots = DumpSlots()
     ) {
-        self.storage = storage
+        self.stores = stores
+        self.recipients = recipients
         self.access = access
         rules = policy
         self.tools = tools
@@ -59,30 +77,40 @@ public struct BackupJob: Job {
 
     /// Backs up all of the tenant's databases, or none.
     public func run(_ payload: Payload, in context: JobContext) throws -> JobOutcome {
-        let stores = try access.stores(context)
-        guard !stores.isEmpty else {
+        let databases = try access.stores(context)
+        guard !databases.isEmpty else {
             throw JobFailure(
                 "backup_no_store", "tenant \(context.tenant.code) has no database in the registry; provision it")
         }
+        let journal = ObjectJournal()
+        let target = BackupTarget(
+            placement: try stores.placement(of: context.tenant).limited(
+                by: TransferLimits(stop: context.stop, deadline: context.deadline)),
+            recipients: try recipients.recipients(of: context.tenant),
+            age: tools.age, attempt: context.attempt.leaseID, journal: journal)
         let keptFor = try rules.retention(context.tenant)
         var artifacts: [Artifact] = []
         var isComplete = false
-        defer { if !isComplete { remove(artifacts, context) } }
-        for store in stores {
+        defer { if !isComplete { journal.discard(context.log) } }
+        for store in databases {
             try context.throwIfStopped()
-            let made = try slots.withSlot(
-                on: store.server, of: store.dumpLimit, within: rules.patience, stop: context.stop
-            ) {
-                try StoreBackup(job: self, context: context, store: store, reason: payload.reason, keptFor: keptFor)
-                    .make()
+            let made = try slots.withSlots(
+                on: store.server, within: rules.patience, stop: context.stop,
+                take: { try access.takeDumps(rules.streams, of: store, context) },
+                giveBack: { giveBack(store, context) }
+            ) { width in
+                try StoreBackup(
+                    job: self, context: context, store: store, target: target, reason: payload.reason, keptFor: keptFor,
+                    width: width
+                ).make()
             }
-            guard let made else { return .snoozed(.seconds(30)) }
+            guard let made else { return .snoozed(.seconds(Int64.random(in: 20...40))) }
             artifacts.append(made)
         }
         try context.throwIfStopped()
         isComplete = true
         let summary: JSON = [
-            "databases": .int(Int64(stores.count)), "bytes": .int(artifacts.reduce(0) { $0 + $1.bytes }),
+            "databases": .int(Int64(databases.count)), "bytes": .int(artifacts.reduce(0) { $0 + $1.bytes }),
             "rows": .int(
                 artifacts.reduce(0) { $0 + ($1.manifest["rows"]?.object?.values.reduce(0) { $0 + ($1.int ?? 0) } ?? 0) }
             ),
@@ -90,16 +118,16 @@ public struct BackupJob: Job {
         return .finished(JobResult(summary: summary, artifacts: artifacts))
     }
 
-    private func remove(_ artifacts: [Artifact], _ context: JobContext) {
-        for artifact in artifacts {
-            do { try remove(ObjectKey(parsing: artifact.key)) } catch {
-                context.log.warning("a file of a failed backup stays", ["key": .string(artifact.key)])
-            }
-        }
+    /// What all objects of a backup take, by its manifest.
+    private static func storedBytes(_ manifest: JSON) -> Int64 {
+        let objects = (manifest["objects"]?.array ?? []) + [manifest["reference"] ?? .null]
+        return objects.reduce(0) { $0 + ($1["bytes"]?.int ?? 0) }
     }
 
-    func remove(_ key: ObjectKey) throws {
-        try storage.delete(key)
-        try storage.delete(key.with(.manifest))
+    private func giveBack(_ store: BackupStore, _ context: JobContext) {
+        do { try access.returnDumps(of: store, context) } catch {
+            // They free themselves when the job ends.
+            context.log.warning("dumps of a server were not given back", ["server": .string(store.server)])
+        }
     }
 }

@@ -1,9 +1,10 @@
+import Encryption
 import Glibc
 public import JobKit
 public import Processes
 import Synchronization
 
-/// The programs of PostgreSQL that a backup needs.
+/// The programs that a backup needs.
 public final class BackupTools: Sendable {
     private struct Known: Equatable {
         let inode: UInt64
@@ -13,13 +14,18 @@ public final class BackupTools: Sendable {
 
     let dump: String
     let restore: String
+    let age: AgeTool
     let supervisor: Supervisor
     private let known = Mutex<[String: Known]>([:])
 
     /// Names the programs, by path or by a name to look up in PATH.
-    public init(dump: String = "pg_dump", restore: String = "pg_restore", supervisor: Supervisor = .current()) {
+    public init(
+        dump: String = "pg_dump", restore: String = "pg_restore", age: String = "age",
+        supervisor: Supervisor = .current()
+    ) {
         self.dump = dump
         self.restore = restore
+        self.age = AgeTool(program: age, supervisor: supervisor)
         self.supervisor = supervisor
     }
 

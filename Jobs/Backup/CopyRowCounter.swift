@@ -1,3 +1,5 @@
+import Glibc
+
 /// Counts the rows of each table in the SQL that `pg_restore --data-only` writes, in constant memory.
 struct CopyRowCounter {
     /// Rows by table as the COPY statements name it.
@@ -12,27 +14,44 @@ struct CopyRowCounter {
 
     /// Takes the next piece of the text.
     mutating func take(_ bytes: UnsafeRawBufferPointer) {
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let end = rest.firstIndex(of: UInt8(ascii: "\n")) ?? rest.endIndex
-            let room = (table == nil ? 1 << 16 : 3) - line.count
-            if room > 0 { line.append(contentsOf: rest[rest.startIndex..<end].prefix(room)) }
-            guard end < rest.endIndex else { return }
-            endLine()
-            rest = rest[(end + 1)...]
+        guard var start = bytes.baseAddress else { return }
+        let end = start + bytes.count
+        while start < end {
+            guard let newline = memchr(start, 10, end - start) else {
+                hold(start, end - start)
+                return
+            }
+            let length = UnsafeRawPointer(newline) - start
+            if table != nil, line.isEmpty {
+                // Nearly every line of a dump is a row that is here whole.
+                if length == 2, start.load(as: UInt8.self) == 92, start.load(fromByteOffset: 1, as: UInt8.self) == 46 {
+                    endTable()
+                } else {
+                    count += 1
+                }
+            } else {
+                hold(start, length)
+                endLine()
+            }
+            start = UnsafeRawPointer(newline) + 1
         }
+    }
+
+    private mutating func hold(_ start: UnsafeRawPointer, _ length: Int) {
+        let room = (table == nil ? 1 << 16 : 3) - line.count
+        if room > 0 { line.append(contentsOf: UnsafeRawBufferPointer(start: start, count: min(length, room))) }
+    }
+
+    /// A row never looks like the end of a table: COPY writes a backslash in data as two.
+    private mutating func endTable() {
+        if let table { rows[table, default: 0] += count }
+        table = nil
     }
 
     private mutating func endLine() {
         defer { line.removeAll(keepingCapacity: true) }
-        if let table {
-            // A row never looks like this: COPY writes a backslash in data as two.
-            if line == Array("\\.".utf8) {
-                rows[table, default: 0] += count
-                self.table = nil
-            } else {
-                count += 1
-            }
+        if table != nil {
+            if line == Array("\\.".utf8) { endTable() } else { count += 1 }
             return
         }
         guard line.starts(with: Array("COPY ".utf8)) else { return }

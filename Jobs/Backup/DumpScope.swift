@@ -19,8 +19,10 @@ struct DumpScope {
     var time: Double = 0
     /// The server's version in words.
     var serverVersion = ""
-    /// How many large objects the database holds; they are in no dump.
-    var largeObjects: Int64 = 0
+    /// How large each table is on disk; of one that tenants share, the tenant's part by its rows.
+    var sizes: [String: Int64] = [:]
+    /// How many relations pg_dump locks.
+    var locked = 0
 
     /// Reeve's own schema in a tenant's database.
     static let fenceSchema = "reeve_fence"
@@ -42,6 +44,8 @@ struct DumpScope {
             _ = try session.query("SELECT set_config($1::text, '0', true)", [name])
         }
         try proveLogin()
+        try refuseLargeObjects()
+        try proveSchemas()
         try proveTables()
         try findSequences()
         try findForeign()
@@ -49,12 +53,12 @@ struct DumpScope {
         let row = try session.query(
             """
             SELECT pg_catalog.pg_export_snapshot(), extract(epoch FROM transaction_timestamp())::float8,
-              current_setting('server_version'), (SELECT count(*) FROM pg_catalog.pg_largeobject_metadata)
+              current_setting('server_version')
             """, [])[0]
         snapshot = try row.text(0)
         time = try row.double(1)
         serverVersion = try row.text(2)
-        largeObjects = tenant.isolation == .database ? try row.int(3) : 0
+        try measure()
     }
 
     private func proveLogin() throws {
@@ -75,6 +79,33 @@ struct DumpScope {
         guard try !(store.isAdopted || tenant.isolation == .shared) || row.text(5) == value else {
             throw refusal("tenant_unset", "\(store.settingName) is not the tenant of this job")
         }
+    }
+
+    /// They belong to no schema: pg_dump takes all of a database or none.
+    private func refuseLargeObjects() throws {
+        let count = try session.query(
+            """
+            SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m JOIN pg_catalog.pg_roles r ON r.rolname = session_user
+            WHERE $1::boolean OR m.lomowner = r.oid
+            """, [tenant.isolation == .database])[0].int(0)
+        guard count == 0 else {
+            throw refusal(
+                "large_objects",
+                "the tenant has \(count) large objects (pg_largeobject), which no dump of its data would hold; keep such data "
+                    + "in bytea columns or in an object store and remove them with lo_unlink")
+        }
+    }
+
+    private func proveSchemas() throws {
+        let closed = try session.query(
+            """
+            SELECT n.nspname FROM pg_catalog.pg_namespace n
+            WHERE \(inScope) AND $1::text IS NOT NULL AND NOT has_schema_privilege(n.oid, 'USAGE')
+              AND EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid) ORDER BY 1
+            """, [value] + scopeParameters)
+        guard let row = closed.first else { return }
+        throw refusal(
+            "schema_closed", "login \(store.login) has no USAGE on schema \(try row.text(0)); grant it")
     }
 
     private mutating func proveTables() throws {
@@ -131,12 +162,26 @@ struct DumpScope {
                 throw refusal("table_unreadable", "login \(store.login) may not SELECT from \(name); grant it")
             }
             if secured { hasRowSecurity = true }
+            locked += 1
             if try table.text(1) == "r" { rows[name] = 0 }
         }
     }
 
     private mutating func findSequences() throws {
-        guard tenant.isolation == .shared else { return }
+        guard tenant.isolation == .shared else {
+            let closed = try session.query(
+                """
+                SELECT format('%I.%I', n.nspname, c.relname)
+                FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                WHERE CASE c.relkind WHEN 'S' THEN NOT has_sequence_privilege(c.oid, 'SELECT') END AND $1::text IS NOT NULL AND \(inScope)
+                  AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
+                    AND d.objid = c.oid AND d.deptype = 'e')
+                ORDER BY 1
+                """, [value] + scopeParameters)
+            guard let row = closed.first else { return }
+            throw refusal(
+                "sequence_unreadable", "login \(store.login) may not SELECT from sequence \(try row.text(0)); grant it")
+        }
         hasRowSecurity = true
         commonSequences = try session.query(
             """
@@ -165,20 +210,44 @@ struct DumpScope {
     }
 
     private mutating func count() throws {
-        for table in rows.keys.sorted() {
-            guard tenant.isolation == .shared else {
-                rows[table] = try session.query("SELECT count(*) FROM ONLY \(table)", [])[0].int(0)
-                continue
-            }
-            let row = try session.query(
-                """
-                SELECT count(*), count(*) FILTER (WHERE t.\(quoteIdentifier(store.tenantColumn))::text IS DISTINCT FROM $1::text)
-                FROM ONLY \(table) AS t
-                """, [value])[0]
-            guard try row.int(1) == 0 else {
-                throw refusal("foreign_rows", "the session sees rows of \(table) that are not the tenant's")
-            }
-            rows[table] = try row.int(0)
+        let tables = rows.keys.sorted()
+        for start in stride(from: 0, to: tables.count, by: 50) {
+            // Going back to a savepoint gives up the locks of what was counted: on thousands of tables and their indexes they
+            // would be more than a server has.
+            _ = try session.query("SAVEPOINT reeve_count", [])
+            for table in tables[start..<min(start + 50, tables.count)] { rows[table] = try count(table) }
+            _ = try session.query("ROLLBACK TO SAVEPOINT reeve_count", [])
+            _ = try session.query("RELEASE SAVEPOINT reeve_count", [])
+        }
+    }
+
+    private func count(_ table: String) throws -> Int64 {
+        guard tenant.isolation == .shared else {
+            return try session.query("SELECT count(*) FROM ONLY \(table)", [])[0].int(0)
+        }
+        let row = try session.query(
+            """
+            SELECT count(*), count(*) FILTER (WHERE t.\(quoteIdentifier(store.tenantColumn))::text IS DISTINCT FROM $1::text)
+            FROM ONLY \(table) AS t
+            """, [value])[0]
+        guard try row.int(1) == 0 else {
+            throw refusal("foreign_rows", "the session sees rows of \(table) that are not the tenant's")
+        }
+        return try row.int(0)
+    }
+
+    private mutating func measure() throws {
+        let tables = try session.query(
+            """
+            SELECT format('%I.%I', n.nspname, c.relname), coalesce(pg_table_size(c.oid), 0), c.reltuples::float8
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind = 'r' AND $1::text IS NOT NULL AND \(inScope)
+            """, [value] + scopeParameters)
+        for table in tables {
+            let name = try table.text(0)
+            guard let count = rows[name] else { continue }
+            let share = tenant.isolation == .shared ? Double(count) / max(try table.double(2), Double(count), 1) : 1
+            sizes[name] = Int64(Double(try table.int(1)) * share)
         }
     }
 

@@ -2,31 +2,38 @@ import Dispatch
 public import JobKit
 import Synchronization
 
-/// How many dumps run on each database server: a dump reads the whole catalog and holds a lock on every table.
+/// The waiting room of one worker for dumps of each database server. How many may run in the whole fleet is the control
+/// database's to say; whoever waits asks it again when a dump of this worker ends, and twice a second.
 public final class DumpSlots: Sendable {
     private struct State {
-        var running: [String: Int] = [:]
         var next = 0
         var waiting: [Int: (server: String, signal: DispatchSemaphore)] = [:]
     }
 
     private let state = Mutex(State())
 
-    /// No dump runs.
+    /// Nobody waits.
     public init() {}
 
-    /// Runs `body` in a slot of the server; nil when none came free in time. Throws `Stopped` when the signal is raised.
-    public func withSlot<T>(
-        on server: String, of limit: Int, within patience: Duration, stop: StopSignal, _ body: () throws -> T
+    /// Runs `body` with the number of dumps that `take` got for it, and gives them back; nil when `take` found none free
+    /// until the patience was over. Throws `Stopped` when the signal is raised.
+    public func withSlots<T>(
+        on server: String, within patience: Duration, stop: StopSignal, take: () throws -> Int, giveBack: () -> Void,
+        _ body: (Int) throws -> T
     ) throws -> T? {
-        guard try enter(server, limit, until: .now + patience, stop) else { return nil }
-        defer { leave(server) }
-        return try body()
+        guard let count = try wait(server, until: .now + patience, stop, take) else { return nil }
+        defer {
+            giveBack()
+            state.withLock { state in
+                for waiter in state.waiting.values where waiter.server == server { waiter.signal.signal() }
+            }
+        }
+        return try body(count)
     }
 
-    private func enter(
-        _ server: String, _ limit: Int, until deadline: ContinuousClock.Instant, _ stop: StopSignal
-    ) throws -> Bool {
+    private func wait(
+        _ server: String, until deadline: ContinuousClock.Instant, _ stop: StopSignal, _ take: () throws -> Int
+    ) throws -> Int? {
         let signal = DispatchSemaphore(value: 0)
         let id = state.withLock { state in
             state.next += 1
@@ -36,24 +43,15 @@ public final class DumpSlots: Sendable {
         defer { state.withLock { _ = $0.waiting.removeValue(forKey: id) } }
         while true {
             try stop.throwIfStopped()
-            let isIn = state.withLock { state in
-                guard state.running[server, default: 0] < limit else { return false }
-                state.running[server, default: 0] += 1
-                return true
-            }
-            if isIn { return true }
+            let count = try take()
+            if count > 0 { return count }
             let left = (deadline - .now) / .milliseconds(1)
-            if left <= 0 { return false }
+            if left <= 0 { return nil }
+            // Spread, so that those who wait do not all ask at once.
+            let pause = min(left, Double.random(in: 250...750))
             stop.whileStopping({ _ in signal.signal() }) {
-                _ = signal.wait(timeout: .now() + .milliseconds(Int(min(left, 1e9).rounded(.up))))
+                _ = signal.wait(timeout: .now() + .milliseconds(Int(pause.rounded(.up))))
             }
-        }
-    }
-
-    private func leave(_ server: String) {
-        state.withLock { state in
-            state.running[server, default: 1] -= 1
-            for waiter in state.waiting.values where waiter.server == server { waiter.signal.signal() }
         }
     }
 }

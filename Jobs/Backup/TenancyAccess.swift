@@ -32,6 +32,24 @@ public struct TenancyAccess: BackupAccess {
         try context.withChildConnection(tenantStore(store, context), readOnly: true) { try body($0.environment) }
     }
 
+    /// What the control database says of the last one.
+    public func lastBackup(_ store: BackupStore, _ context: JobContext) throws -> BackupEstimate? {
+        guard let last = try context.lastBackup(of: tenantStore(store, context)), let bytes = last["bytes"]?.int else {
+            return nil
+        }
+        return BackupEstimate(bytes: bytes, plainBytes: last["plain_bytes"]?.int ?? bytes)
+    }
+
+    /// Takes dumps in the control database.
+    public func takeDumps(_ wanted: Int, of store: BackupStore, _ context: JobContext) throws -> Int {
+        try context.takeDumps(wanted, on: store.server)
+    }
+
+    /// Gives them back.
+    public func returnDumps(of store: BackupStore, _ context: JobContext) throws {
+        try context.returnDumps(on: store.server)
+    }
+
     private func tenantStore(_ store: BackupStore, _ context: JobContext) throws -> TenantStore {
         let found = try context.stores().first { $0.server == store.server && $0.database == store.database }
         guard let found else {

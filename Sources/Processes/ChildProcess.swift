@@ -34,34 +34,69 @@ public final class ChildProcess {
 
     /// The supervisor's process id.
     let pid: pid_t
-    private var lifeline: Int32
-    private var output: Int32
-    private var errors: Int32
-    private var status: Int32
-    private var statusText: [UInt8] = []
-    private var errorTail: [UInt8] = []
-    private let program: String
-    private let grace: Duration
-    private var longGrace: Duration?
+    var lifeline: Int32
+    /// Standard input when it is streamed, and -1 otherwise.
+    var input: Int32 = -1
+    var output: Int32
+    var errors: Int32
+    var status: Int32
+    var statusText: [UInt8] = []
+    var errorTail: [UInt8] = []
+    var isReaped = false
+    let program: String
+    let grace: Duration
+    var longGrace: Duration?
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
+
+    /// Where a child's standard input comes from.
+    enum Input {
+        case none
+        case document(String)
+        case stream
+    }
 
     /// Starts a program. `program` is a path or is looked up with `find`; `input` is what it reads from standard input, which
-    /// is empty otherwise. Throws `ChildProcessError` when the program is missing.
-    public init(
+    /// is empty otherwise. `documents` are texts for it alone, on descriptors of their own: it opens them by the paths that
+    /// `documentPath` gives, and they are on no disk. Throws `ChildProcessError` when the program is missing.
+    public convenience init(
         program: String, arguments: [String], environment: [String: String], supervisor: Supervisor = .current(),
         firstSignal: Int32 = 15 /* SIGTERM */, grace: Duration = .seconds(2), directory: String = "/",
-        input: String? = nil, limits: ResourceLimits = ResourceLimits()
+        input: String? = nil, documents: [String] = [], limits: ResourceLimits = ResourceLimits()
+    ) throws {
+        try self.init(
+            program: program, arguments: arguments, environment: environment, supervisor: supervisor,
+            firstSignal: firstSignal, grace: grace, directory: directory,
+            source: input.map { .document($0) } ?? .none, documents: documents, limits: limits)
+    }
+
+    init(
+        program: String, arguments: [String], environment: [String: String], supervisor: Supervisor,
+        firstSignal: Int32 = 15, grace: Duration, directory: String, source: Input, documents: [String],
+        limits: ResourceLimits
     ) throws {
         guard let path = ChildProcess.find(program) else { throw ChildProcessError.missing(program) }
         self.program = path
         self.grace = grace
-        let document = try input.map { try InputDocument($0) }
-        let pipes = [try DescriptorPair(), try DescriptorPair(), try DescriptorPair(), try DescriptorPair()]
+        let texts = try documents.map { try InputDocument($0) }
+        let document: InputDocument? = if case .document(let text) = source { try InputDocument(text) } else { nil }
+        let isStreamed = if case .stream = source { true } else { false }
+        let pipes = try (0..<(isStreamed ? 5 : 4)).map { _ in try DescriptorPair() }
         defer { for pipe in pipes { close(pipe.theirs) } }
         let milliseconds = Int(grace / .milliseconds(1))
         let command =
-            supervisor.command + ["\(milliseconds)", "\(firstSignal)", limits.word, directory, path] + arguments
+            supervisor.command
+            + ["\(milliseconds)", "\(firstSignal)", limits.word, "\(texts.count)\(isStreamed ? Supervisor.holding : "")"]
+            + [directory, path] + arguments
         var descriptors: [(Int32, Int32)] = document.map { [(Int32(0), $0.descriptor)] } ?? []
-        for (number, pipe) in pipes.enumerated() { descriptors.append((Int32(number + 1), pipe.theirs)) }
+        for (number, pipe) in pipes.prefix(4).enumerated() { descriptors.append((Int32(number + 1), pipe.theirs)) }
+        if isStreamed { descriptors.append((0, pipes[4].theirs)) }
+        for (number, text) in texts.enumerated() {
+            descriptors.append((Supervisor.firstDocument + Int32(number), text.descriptor))
+        }
+        // Held by the supervisor as well: a program must not take the death of this process for the end of its input.
+        let held = isStreamed ? fcntl(pipes[4].ours, F_DUPFD_CLOEXEC, 16) : -1
+        defer { if held >= 0 { close(held) } }
+        if isStreamed { descriptors.append((Supervisor.firstDocument + Int32(texts.count), held)) }
         do {
             pid = try spawn(command, environment: environment, descriptors: descriptors)
         } catch {
@@ -72,13 +107,19 @@ public final class ChildProcess {
         errors = pipes[1].ours
         lifeline = pipes[2].ours
         status = pipes[3].ours
+        if isStreamed { input = pipes[4].ours }
     }
 
     deinit {
         stop()
-        _ = waitForEnd(draining: nil, wakeup: -1, stop: nil, deadline: nil, limit: .now + grace + .seconds(3))
-        for descriptor in [output, errors, status] where descriptor >= 0 { close(descriptor) }
+        // Its input stays open until it is gone: one that was cut off must not take what it read for the whole.
+        _ = attend(limit: .now + grace + .seconds(3))
+        for descriptor in [input, output, errors, status] where descriptor >= 0 { close(descriptor) }
+        buffer.deallocate()
     }
+
+    /// The path by which a program opens the document of this number, counted from 0.
+    public static func documentPath(_ number: Int) -> String { "/dev/fd/\(Int(Supervisor.firstDocument) + number)" }
 
     /// Asks the supervisor to end the program and its descendants: first signal, grace, SIGKILL. Does not wait. `grace` is
     /// another one than the program was started with.
@@ -96,7 +137,7 @@ public final class ChildProcess {
 
     /// Waits for the end, at most until `limit`; nil when it has not ended by then.
     public func wait(until limit: ContinuousClock.Instant) -> ExitStatus? {
-        waitForEnd(draining: nil, wakeup: -1, stop: nil, deadline: nil, limit: limit).exit
+        attend(limit: limit).exit
     }
 
     /// The last 8 KiB of standard error so far.
@@ -111,150 +152,23 @@ public final class ChildProcess {
     public static func run(
         program: String, arguments: [String], environment: [String: String], supervisor: Supervisor = .current(),
         stop: StopSignal? = nil, deadline: ContinuousClock.Instant? = nil, grace: Duration = .seconds(2),
-        longGrace: Duration? = nil, directory: String = "/", input: String? = nil,
+        longGrace: Duration? = nil, directory: String = "/", input: String? = nil, documents: [String] = [],
         limits: ResourceLimits = ResourceLimits(),
         standardOutput: (UnsafeRawBufferPointer) throws -> Void = { _ in }
     ) throws -> Output {
         let child = try ChildProcess(
             program: program, arguments: arguments, environment: environment, supervisor: supervisor, grace: grace,
-            directory: directory, input: input, limits: limits)
+            directory: directory, input: input, documents: documents, limits: limits)
         child.longGrace = longGrace
         let wakeup = StopWire(try DescriptorPair())
         return try withoutActuallyEscaping(standardOutput) { sink in
             let run = { () throws -> Output in
-                let ended = child.waitForEnd(
-                    draining: sink, wakeup: wakeup.pair.ours, stop: stop, deadline: deadline, limit: nil)
-                if let error = ended.error { throw error }
-                if let reason = ended.stopped { throw Stopped(reason: reason) }
-                guard let exit = ended.exit else {
-                    throw ChildProcessError(code: "child_lost", message: "the end of \(program) was not reported")
-                }
-                return Output(exit: exit, standardError: child.standardErrorTail, bytes: ended.bytes)
+                let ended = child.attend(
+                    draining: sink, wakeup: wakeup.pair.ours, stop: stop, deadline: deadline)
+                return try child.report(of: ended)
             }
             guard let stop else { return try run() }
             return try stop.whileStopping({ _ in wakeup.signal() }, run)
         }
     }
-
-    private struct Ended {
-        var exit: ExitStatus?
-        var stopped: StopReason?
-        var error: (any Error)?
-        var bytes: Int64 = 0
-    }
-
-    /// Drains the pipes until the supervisor has reported the end and closed them.
-    private func waitForEnd(
-        draining sink: ((UnsafeRawBufferPointer) throws -> Void)?, wakeup: Int32, stop: StopSignal?,
-        deadline: ContinuousClock.Instant?, limit: ContinuousClock.Instant?
-    ) -> Ended {
-        var ended = Ended()
-        var buffer = [UInt8](repeating: 0, count: 64 << 10)
-        var killAt: ContinuousClock.Instant?
-        while output >= 0 || errors >= 0 || status >= 0 {
-            if ended.stopped == nil, ended.error == nil {
-                ended.stopped = stop?.reason ?? (deadline.map { $0 <= .now } == true ? .deadline : nil)
-            }
-            if ended.stopped != nil || ended.error != nil, killAt == nil {
-                let isUrgent = ended.stopped != .cancelled && ended.stopped != .deadline
-                self.stop(grace: isUrgent ? nil : longGrace)
-                killAt = .now + (isUrgent ? grace : longGrace ?? grace) + .seconds(2)
-            }
-            // The supervisor itself hangs: nothing is spared any more.
-            if let killAt, killAt <= .now { kill(-pid, SIGKILL) }
-            if let limit, limit <= .now { return ended }
-            let next = [deadline, limit, killAt].compactMap { $0 }.filter { $0 > .now }.min()
-            let wait = next.map { Int32(clamping: Int(($0 - .now) / .milliseconds(1)) + 1) } ?? 1000
-            var polled = [output, errors, status, ended.stopped == nil ? wakeup : -1].map {
-                pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
-            }
-            // Never negative, which would wait for ever: the moment may have passed since it was chosen.
-            guard poll(&polled, 4, max(0, min(wait, 1000))) >= 0 || errno == EINTR else { break }
-            if polled[0].revents != 0 {
-                let count = read(output, &buffer, buffer.count)
-                if count > 0 {
-                    ended.bytes += Int64(count)
-                    if let sink, ended.error == nil, ended.stopped == nil {
-                        do {
-                            try buffer.withUnsafeBytes { try sink(UnsafeRawBufferPointer(rebasing: $0[..<count])) }
-                        } catch {
-                            ended.error = error
-                        }
-                    }
-                } else {
-                    closeAtEnd(&output, count)
-                }
-            }
-            if polled[1].revents != 0 {
-                let count = read(errors, &buffer, buffer.count)
-                if count > 0 {
-                    errorTail.append(contentsOf: buffer[..<count])
-                    if errorTail.count > 8192 { errorTail.removeFirst(errorTail.count - 8192) }
-                } else {
-                    closeAtEnd(&errors, count)
-                }
-            }
-            if polled[2].revents != 0 {
-                let count = read(status, &buffer, buffer.count)
-                if count > 0 { statusText.append(contentsOf: buffer[..<count]) } else { closeAtEnd(&status, count) }
-            }
-        }
-        self.stop()
-        var code: Int32 = 0
-        while waitpid(pid, &code, 0) < 0, errno == EINTR {}
-        ended.exit = exitStatus
-        if case .some(.failedToStart(let number)) = report {
-            ended.error =
-                number == ENOENT
-                ? ChildProcessError.missing(program)
-                : ChildProcessError(
-                    code: "program_failed", message: "\(program) could not be started: \(errorText(number))")
-        }
-        return ended
-    }
-
-    private enum Report {
-        case ended(ExitStatus)
-        case failedToStart(Int32)
-    }
-
-    private var report: Report? {
-        let text = String(decoding: statusText, as: UTF8.self)
-        guard let kind = text.first, let number = Int32(text.dropFirst()) else { return nil }
-        switch kind {
-        case "E": return .ended(.exited(number))
-        case "S": return .ended(.signalled(number))
-        default: return .failedToStart(number)
-        }
-    }
-
-    private var exitStatus: ExitStatus? {
-        switch report {
-        case .ended(let status): status
-        // The supervisor was killed itself.
-        case nil: .signalled(SIGKILL)
-        case .failedToStart: nil
-        }
-    }
-
-    private func closeAtEnd(_ descriptor: inout Int32, _ count: Int) {
-        if count < 0, errno == EINTR || errno == EAGAIN { return }
-        close(descriptor)
-        descriptor = -1
-    }
-}
-
-/// Ends the wait for a child from the thread that raises its stop signal. That thread may come late, so it owns the
-/// descriptors too: a number that was closed may by then be another file's.
-private final class StopWire: Sendable {
-    let pair: DescriptorPair
-
-    init(_ pair: DescriptorPair) { self.pair = pair }
-
-    deinit {
-        close(pair.ours)
-        close(pair.theirs)
-    }
-
-    func signal() { _ = Glibc.write(pair.theirs, "!", 1) }
 }

@@ -5,7 +5,8 @@ import Glibc
 /// descendants when that pipe closes. Neither a process group (the child outlives the worker) nor PR_SET_PDEATHSIG (fires when
 /// the spawning thread ends) does that; both were tried.
 public struct Supervisor: Sendable {
-    /// The words that start it; the parent adds grace in ms, first signal, limits, directory, program and arguments.
+    /// The words that start it; the parent adds grace in ms, first signal, limits, the number of documents
+    /// and whether it holds the input, directory, program and arguments.
     public let command: [String]
 
     /// A supervisor that is started like this.
@@ -18,22 +19,29 @@ public struct Supervisor: Sendable {
     }
 
     private static let role = "__supervise"
+    /// The descriptor of a program's first document; the others follow.
+    static let firstDocument: Int32 = 5
+    /// Stands behind the number of documents when the descriptor after them is to be held until the program's end.
+    static let holding = "+"
 
     /// Becomes the supervisor when the arguments say so, and then never returns. To be called first thing in `main`.
     public static func runIfAsked(arguments: [String] = CommandLine.arguments) {
         ResourceLimits.becomeProgramIfAsked(arguments)
-        guard arguments.count >= 7, arguments[1] == role, let grace = Int32(arguments[2]),
-            let signal = Int32(arguments[3])
+        guard arguments.count >= 8, arguments[1] == role, let grace = Int32(arguments[2]),
+            let signal = Int32(arguments[3]),
+            let documents = Int32(arguments[5].hasSuffix(holding) ? arguments[5].dropLast() : arguments[5][...])
         else {
             return
         }
         // A program with limits is started by this executable in a third role, which sets them on itself: here they would
         // bind the supervisor as well.
-        let direct = Array(arguments[6...])
+        let direct = Array(arguments[7...])
         let command =
             arguments[4] == ResourceLimits.none
             ? direct : ["/proc/self/exe", ResourceLimits.role, arguments[4]] + direct
-        supervise(program: command[0], arguments: command, grace: grace, firstSignal: signal, directory: arguments[5])
+        supervise(
+            program: command[0], arguments: command, grace: grace, firstSignal: signal, directory: arguments[6],
+            documents: documents, isHolding: arguments[5].hasSuffix(holding))
     }
 }
 
@@ -48,14 +56,16 @@ private func childEnded(_ signal: Int32) {
     errno = saved
 }
 
-private func supervise(program: String, arguments: [String], grace: Int32, firstSignal: Int32, directory: String)
-    -> Never
-{
+private func supervise(
+    program: String, arguments: [String], grace: Int32, firstSignal: Int32, directory: String, documents: Int32,
+    isHolding: Bool
+) -> Never {
     // Signals to the whole session are for the program; the supervisor stays until it has cleaned up.
     for number in [SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGQUIT] { signal(number, SIG_IGN) }
+    let held = Supervisor.firstDocument + documents
     // What the worker itself inherited without close-on-exec came along: none of it is the program's business.
     for entry in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
-        if let descriptor = Int32(entry), descriptor > statusPipe { close(descriptor) }
+        if let descriptor = Int32(entry), descriptor >= held + (isHolding ? 1 : 0) { close(descriptor) }
     }
     var wake: [Int32] = [-1, -1]
     guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &wake) == 0 else {
@@ -67,7 +77,7 @@ private func supervise(program: String, arguments: [String], grace: Int32, first
     var noCore = rlimit(rlim_cur: 0, rlim_max: 0)
     setrlimit(__rlimit_resource_t(4), &noCore)  // RLIMIT_CORE: a core file would hold a tenant's data and secrets
     umask(0o077)
-    for descriptor in [lifeline, statusPipe] { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    for descriptor in [lifeline, statusPipe] + (isHolding ? [held] : []) { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
     _ = chdir(directory)
 
     let child: pid_t
@@ -77,8 +87,10 @@ private func supervise(program: String, arguments: [String], grace: Int32, first
         report("X\(failure.code)")
         exit(71)
     }
-    // The program's end must be seen at the other end of these.
-    for descriptor: Int32 in [0, 1, 2] { close(descriptor) }
+    // The program's end must be seen at the other end of these, and its documents are for it alone.
+    for descriptor in [0, 1, 2] + (Supervisor.firstDocument..<held) {
+        close(descriptor)
+    }
     _ = open("/dev/null", O_RDWR)
     dup2(0, 1)
     dup2(0, 2)

@@ -1,5 +1,6 @@
 import Backup
 import Dispatch
+import Encryption
 import FoundationEssentials
 import JobKit
 import Postgres
@@ -29,8 +30,12 @@ struct WorkerAssembly {
         let storage: any ObjectStore = folder ?? NoStore()
         programs = try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
-        registry = invocation.registry.assembling(BuiltInKinds.jobs(storage: storage, control: control))
-            .finding { try catalog.job($0) }
+        registry = invocation.registry.assembling(
+            BuiltInKinds.jobs(
+                stores: SingleStore(storage), recipients: NoRecipients(), control: control,
+                splitAbove: try invocation.configuration.backupSplit())
+        )
+        .finding { try catalog.job($0) }
     }
 
     /// Removes what attempts left unfinished in storage whose worker died: nobody has written to it for a day. In the background,
@@ -74,12 +79,15 @@ extension Configuration {
 /// The kinds that Reeve brings.
 enum BuiltInKinds {
     /// With their collaborators.
-    static func jobs(storage: any ObjectStore, control: Pool?) -> [AnyJob] {
+    static func jobs(
+        stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
+        splitAbove: Int64 = BackupPolicy.standardSplit
+    ) -> [AnyJob] {
         [
             AnyJob(
                 BackupJob(
-                    storage: storage,
-                    policy: BackupPolicy { tenant in
+                    stores: stores, recipients: recipients,
+                    policy: BackupPolicy(splitAbove: splitAbove) { tenant in
                         guard let control else {
                             throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
                         }
@@ -96,7 +104,8 @@ enum BuiltInKinds {
     }
 
     /// For commands that only need to know names, rules and schemas.
-    static let unassembled = JobRegistry(placeholders: jobs(storage: NoStore(), control: nil))
+    static let unassembled = JobRegistry(
+        placeholders: jobs(stores: SingleStore(NoStore()), recipients: NoRecipients(), control: nil))
 
     /// ISO-S-003: by tier, unless the tenant's record says otherwise.
     private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {

@@ -63,8 +63,15 @@ public struct FolderStore: ObjectStore {
         }
     }
 
-    /// The object's file.
-    public func localPath(of key: ObjectKey) -> String? { "\(root)/\(key)" }
+    /// What the file system has free for this user; nil before the folder was made.
+    public func freeBytes() throws -> Int64? {
+        var status = statvfs()
+        guard statvfs(root, &status) == 0 else {
+            if errno == ENOENT { return nil }
+            throw StorageError.system(errno, "ask for the free space", description)
+        }
+        return Int64(clamping: UInt64(status.f_bavail) &* UInt64(status.f_frsize))
+    }
 
     /// Removes the object; nothing happens when there is none.
     public func delete(_ key: ObjectKey) throws {

@@ -21,8 +21,6 @@ public struct NoStore: ObjectStore {
     public func size(of key: ObjectKey) throws -> Int64? { throw missing }
     /// Throws.
     public func read(_ key: ObjectKey, _ body: (UnsafeRawBufferPointer) throws -> Void) throws { throw missing }
-    /// None.
-    public func localPath(of key: ObjectKey) -> String? { nil }
     /// Throws.
     public func delete(_ key: ObjectKey) throws { throw missing }
     /// Throws.

@@ -35,11 +35,39 @@ public struct ObjectEntity: RawRepresentable, Hashable, Sendable, CustomStringCo
 /// and no tenant's prefix is the beginning of another's.
 public struct ObjectKey: Hashable, Sendable, CustomStringConvertible {
     /// Which of an object's files a key names.
-    public enum Part: String, Sendable, CaseIterable {
-        /// The object itself.
-        case content = ""
+    public enum Part: RawRepresentable, Hashable, Sendable {
+        /// The object itself; of one in several files, the file that the others belong to.
+        case content
         /// What is inside it, as JSON.
-        case manifest = ".manifest.json"
+        case manifest
+        /// What it needs of data that tenants have in common.
+        case reference
+        /// One of further files, by number: 0 to 9999.
+        case data(Int)
+
+        /// Parses the end of a file's name; nil for anything that `rawValue` would not print.
+        public init?(rawValue: String) {
+            switch rawValue {
+            case "": self = .content
+            case ".manifest.json": self = .manifest
+            case ".reference": self = .reference
+            default:
+                guard rawValue.hasPrefix(".data."), let number = Int(rawValue.dropFirst(6)), (0...9999).contains(number)
+                else { return nil }
+                self = .data(number)
+                guard self.rawValue.utf8.elementsEqual(rawValue.utf8) else { return nil }
+            }
+        }
+
+        /// The end of the file's name.
+        public var rawValue: String {
+            switch self {
+            case .content: ""
+            case .manifest: ".manifest.json"
+            case .reference: ".reference"
+            case .data(let number): ".data.\(number)"
+            }
+        }
     }
 
     /// Whose it is.
@@ -61,6 +89,9 @@ public struct ObjectKey: Hashable, Sendable, CustomStringConvertible {
     ) throws(StorageError) {
         guard (1970...9999).contains(year), (1...12).contains(month) else {
             throw .invalidKey("year \(year), month \(month) is not a month between 1970 and 9999")
+        }
+        guard Part(rawValue: part.rawValue) != nil else {
+            throw .invalidKey("\(part.rawValue) is no part of an object")
         }
         self.tenant = tenant
         self.entity = entity

@@ -10,8 +10,8 @@ public protocol ObjectStore: Sendable, CustomStringConvertible {
     func size(of key: ObjectKey) throws -> Int64?
     /// Hands the object's bytes to `body`, piece by piece and in order.
     func read(_ key: ObjectKey, _ body: (UnsafeRawBufferPointer) throws -> Void) throws
-    /// A path under which a child program may read the published object; nil when the store is no folder of this machine.
-    func localPath(of key: ObjectKey) -> String?
+    /// How many bytes can still be stored; nil when the store cannot tell.
+    func freeBytes() throws -> Int64?
     /// Removes the object; nothing happens when there is none.
     func delete(_ key: ObjectKey) throws
     /// Tells of every published object of a tenant and entity, in no order.
@@ -19,6 +19,8 @@ public protocol ObjectStore: Sendable, CustomStringConvertible {
     /// Removes what unfinished writers left behind and nobody has touched for this long; returns how many files.
     @discardableResult
     func sweep(olderThan age: Duration) throws -> Int
+    /// The same store with every call ended when the limits say so.
+    func limited(by limits: TransferLimits) -> any ObjectStore
 }
 
 /// An object as a listing shows it.
@@ -48,6 +50,11 @@ public protocol ObjectWriter: AnyObject {
     func publish() throws
     /// Removes what was written; does nothing after `publish` or a second time.
     func abandon()
+}
+
+extension ObjectStore {
+    /// Cannot tell.
+    public func freeBytes() throws -> Int64? { nil }
 }
 
 extension ObjectWriter {

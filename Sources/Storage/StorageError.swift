@@ -17,6 +17,20 @@ public struct StorageError: DispositionedError, CustomStringConvertible {
         case notFound = "storage_not_found"
         /// Something is stored under the key already.
         case exists = "storage_exists"
+        /// The store did not answer, or with an error that passes.
+        case unavailable = "storage_unavailable"
+        /// An upload broke off; the object has to be written again from its beginning.
+        case interrupted = "storage_interrupted"
+        /// The store holds fewer bytes than it said.
+        case truncated = "storage_truncated"
+        /// The store holds other bytes than were written.
+        case mismatch = "storage_mismatch"
+        /// The store keeps an object that was to be deleted.
+        case locked = "storage_locked"
+        /// The store's name or settings lead nowhere.
+        case misconfigured = "storage_misconfigured"
+        /// The object may not be in the store's region.
+        case residency = "storage_residency"
         /// Anything else, such as a disk that fails.
         case failed = "storage_failed"
     }

@@ -12,6 +12,11 @@ public struct NamedStore: Sendable {
         self.name = name
         self.store = store
     }
+
+    /// The same with every call ended when the limits say so.
+    public func limited(by limits: TransferLimits) -> NamedStore {
+        NamedStore(name: name, store: store.limited(by: limits))
+    }
 }
 
 /// Where a tenant's new objects go.
@@ -25,6 +30,11 @@ public struct Placement: Sendable {
     public init(primary: NamedStore, copies: [NamedStore] = []) {
         self.primary = primary
         self.copies = copies
+    }
+
+    /// The same with every call ended when the limits say so.
+    public func limited(by limits: TransferLimits) -> Placement {
+        Placement(primary: primary.limited(by: limits), copies: copies.map { $0.limited(by: limits) })
     }
 }
 

@@ -13,6 +13,7 @@ struct GrantTests {
         return_lost_claims tend_caps lease_is_current exec_kind_facts
         tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
         known_objects begin_sweep finish_sweep record_artifact_faults
+        take_dumps return_dumps last_backup
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -32,7 +33,7 @@ struct GrantTests {
         "reeve_enqueuer": ["schema_migration": "r"],
         "reeve_approver": ["schema_migration": "r"],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention)",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot \(retention)",
             "r"
         )
         .merging(["tenant_store": "c"]) { $1 },
@@ -40,7 +41,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention)",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot \(retention)",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

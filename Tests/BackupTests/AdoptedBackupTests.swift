@@ -3,6 +3,7 @@ import EmbeddedPostgres
 import JobKit
 import Postgres
 import ReeveTesting
+import Storage
 import Tenancy
 import Testing
 
@@ -17,6 +18,7 @@ struct AdoptedBackupTests {
     let sessions: TenantSessions
     let provisioner: TenantProvisioner
     let directory: TenantDirectory
+    let control: Pool
 
     init() throws {
         fixture = try BackupFixture()
@@ -36,7 +38,7 @@ struct AdoptedBackupTests {
             CREATE VIEW crm.all_accounts AS SELECT * FROM crm.accounts;
             CREATE SEQUENCE crm.numbers;
             """)
-        let control = Pool(try TestServer.freshControl(), bound: 4, name: "control")
+        control = Pool(try TestServer.freshControl(), bound: 4, name: "control")
         let sealer = Sealer(key: try SecretKey(contents: [UInt8](repeating: 9, count: 32)))
         directory = TenantDirectory(control: control, sealer: sealer)
         let registry = TenantRegistry(directory: directory)
@@ -71,9 +73,12 @@ struct AdoptedBackupTests {
         var resources = JobResources()
         resources.add(sessions)
         let job = BackupJob(
-            storage: fixture.storage, policy: BackupPolicy { _ in .seconds(86400) },
+            stores: SingleStore(fixture.storage), recipients: fixture.keys,
+            policy: BackupPolicy { _ in .seconds(86400) },
             tools: BackupTools(supervisor: BuiltProducts.supervisor))
-        guard case .finished(let result) = try JobHarness.run(job, .init(), tenant: tenant, resources: resources),
+        guard
+            case .finished(let result) = try JobHarness.run(
+                job, .init(), tenant: tenant, resources: resources, leaseID: startJob(of: tenant, in: control)),
             let artifact = result.artifacts.first
         else { throw JobFailure("not_finished", "the backup did not finish") }
         return (try fixture.dumpText(artifact), artifact.manifest["rows"]?.object ?? [:])

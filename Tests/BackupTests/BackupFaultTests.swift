@@ -5,6 +5,7 @@ import JobKit
 import Postgres
 import ReeveTesting
 import Storage
+import Synchronization
 import Testing
 
 @testable import Backup
@@ -69,7 +70,7 @@ struct BackupFaultTests {
         setenv("REEVE_TEST_CANARY", "worker-secret", 1)
         let seen = fixture.folder.path + "/seen"
         _ = try fixture.backUp(
-            tenant, job: fixture.job(tools: tools("{ env; echo \"$@\"; } > \(seen); exec $real \"$@\"")))
+            tenant, job: fixture.job(tools: tools("{ env; echo \"$@\"; } >> \(seen); exec $real \"$@\"")))
         let text = String(decoding: FileManager.default.contents(atPath: seen) ?? Data(), as: UTF8.self)
         #expect(text.contains("PGSERVICEFILE=") && text.contains("--schema=\"tenant_acme\""))
         #expect(!text.contains(BackupFixture.password) && !text.contains("worker-secret"))
@@ -134,24 +135,25 @@ struct BackupFaultTests {
 
     @Test("when the server's dumps are all taken the job goes back to its queue, and a stop ends the wait")
     func slots() throws {
-        let slots = DumpSlots()
-        let stop = StopSignal()
-        let job = fixture.job(slots: slots)
-        _ = try slots.withSlot(on: "main", of: 2, within: .zero, stop: stop) {
-            _ = try slots.withSlot(on: "main", of: 2, within: .zero, stop: stop) {
-                guard case .snoozed = try JobHarness.run(job, .init(), tenant: tenant) else {
-                    Issue.record("the third dump ran")
-                    return
-                }
-                stop.stop(.cancelled)
-                #expect(throws: Stopped.self) {
-                    try slots.withSlot(on: "main", of: 2, within: .seconds(60), stop: stop) {}
-                }
-                let other: Void? = try slots.withSlot(on: "other", of: 1, within: .zero, stop: StopSignal()) {}
-                #expect(other != nil)
-            }
+        fixture.dumps.withLock { $0 = (2, 2) }
+        guard case .snoozed = try JobHarness.run(fixture.job(), .init(), tenant: tenant) else {
+            Issue.record("the third dump ran")
+            return
         }
-        _ = try fixture.backUp(tenant, job: job)
+        let stop = StopSignal()
+        let error = #expect(throws: Stopped.self) {
+            try DumpSlots().withSlots(
+                on: "main", within: .seconds(60), stop: stop,
+                take: {
+                    stop.stop(.cancelled)
+                    return 0
+                }, giveBack: {}
+            ) { _ in Issue.record("it ran") }
+        }
+        #expect(error?.reason == .cancelled)
+        fixture.dumps.withLock { $0.running = 0 }
+        _ = try fixture.backUp(tenant)
+        #expect(fixture.dumps.withLock { $0.running } == 0)
     }
 
     @Test("when one of a tenant's databases fails, the others' files go too")

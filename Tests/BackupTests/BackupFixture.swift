@@ -1,5 +1,6 @@
 import Backup
 import EmbeddedPostgres
+import Encryption
 import FoundationEssentials
 import Glibc
 import JobKit
@@ -12,8 +13,14 @@ import Synchronization
 /// A database with tenants in it, made from the demo's template, and a way to back them up.
 final class BackupFixture: BackupAccess {
     let folder = ScratchFolder()
+    let server: EmbeddedPostgres
     let database: ConnectionSettings
     let storage: FolderStore
+    let keys = TestKeys()
+    /// What the next backup is told of the last one.
+    let last = Mutex<BackupEstimate?>(nil)
+    /// How many dumps run, and how many may.
+    let dumps = Mutex<(running: Int, limit: Int)>((0, 2))
     private let stores = Mutex<[TenantID: [BackupStore]]>([:])
     /// What the sessions and children of a test say instead of the truth: a login or options.
     let lie = Mutex<(sessionUser: String?, options: String?, childOptions: String?, childUser: String?)>(
@@ -23,8 +30,9 @@ final class BackupFixture: BackupAccess {
     private static let counter = Mutex(0)
     let prefix = "t\(BackupFixture.counter.withLock { $0 += 1; return $0 })_"
 
-    init() throws {
-        database = try TestServer.freshDatabase()
+    init(_ server: EmbeddedPostgres = TestServer.shared) throws {
+        self.server = server
+        database = try TestServer.freshDatabase(server)
         storage = FolderStore(root: folder.path + "/objects")
         try admin { try $0.executeScript(Self.template("reference")) }
     }
@@ -75,7 +83,7 @@ final class BackupFixture: BackupAccess {
         let user = login(code)
         var settings = database
         if isolation == .database {
-            settings = try TestServer.freshDatabase()
+            settings = try TestServer.freshDatabase(server)
             try admin(settings) { try $0.executeScript(Self.template("reference")) }
         }
         try admin(settings) { connection in
@@ -136,13 +144,28 @@ final class BackupFixture: BackupAccess {
         }
     }
 
-    func job(tools: BackupTools? = nil, storage: (any ObjectStore)? = nil, slots: DumpSlots = DumpSlots()) -> BackupJob
-    {
+    func job(
+        tools: BackupTools? = nil, storage: (any ObjectStore)? = nil, stores: (any StoreCatalog)? = nil,
+        slots: DumpSlots = DumpSlots(), splitAbove: Int64 = BackupPolicy.standardSplit,
+        recipients: (any RecipientSource)? = nil
+    ) -> BackupJob {
         BackupJob(
-            storage: storage ?? self.storage, access: self,
-            policy: BackupPolicy(patience: .milliseconds(100)) { _ in .seconds(7 * 86400) },
+            stores: stores ?? SingleStore(storage ?? self.storage), recipients: recipients ?? keys, access: self,
+            policy: BackupPolicy(patience: .milliseconds(100), splitAbove: splitAbove) { _ in .seconds(7 * 86400) },
             tools: tools ?? BackupTools(supervisor: BuiltProducts.supervisor), slots: slots)
     }
+
+    func lastBackup(_ store: BackupStore, _ context: JobContext) -> BackupEstimate? { last.withLock { $0 } }
+
+    func takeDumps(_ wanted: Int, of store: BackupStore, _ context: JobContext) -> Int {
+        dumps.withLock { dumps in
+            let count = max(0, min(wanted, dumps.limit - dumps.running))
+            dumps.running += count
+            return count
+        }
+    }
+
+    func returnDumps(of store: BackupStore, _ context: JobContext) { dumps.withLock { $0.running = 0 } }
 
     /// Runs a backup that has to succeed with one artifact.
     func backUp(_ tenant: Tenant, job: BackupJob? = nil) throws -> Artifact {
@@ -167,15 +190,40 @@ final class BackupFixture: BackupAccess {
         }
     }
 
-    /// The SQL text of a dump.
+    /// The SQL text of all the objects of a backup.
     func dumpText(_ artifact: Artifact) throws -> String {
-        var text: [UInt8] = []
-        let output = try ChildProcess.run(
-            program: "pg_restore", arguments: ["--file=-", "\(storage.root)/\(artifact.key)"],
-            environment: ["PATH": "/usr/bin:/bin"], supervisor: BuiltProducts.supervisor
-        ) { text += $0 }
-        guard output.exit == .exited(0) else { throw JobFailure("pg_restore_failed", output.standardError) }
-        return String(decoding: text, as: UTF8.self)
+        try objects(artifact).map { try dumpText($0) }.joined()
+    }
+
+    /// The keys of a backup's own objects.
+    func objects(_ artifact: Artifact) throws -> [ObjectKey] {
+        guard case .array(let objects)? = artifact.manifest["objects"] else { return [] }
+        return try objects.map { try ObjectKey(parsing: $0["key"]?.string ?? "") }
+    }
+
+    /// The SQL text of one object.
+    func dumpText(_ key: ObjectKey) throws -> String {
+        let text = Mutex<[UInt8]>([])
+        try restore(key, ["--file=-"]) { bytes in text.withLock { $0 += bytes } }
+        return String(decoding: text.withLock { $0 }, as: UTF8.self)
+    }
+
+    /// Decrypts an object into a pg_restore with these arguments.
+    func restore(
+        _ key: ObjectKey, _ arguments: [String], environment: [String: String] = [:],
+        output: @escaping (UnsafeRawBufferPointer) -> Void = { _ in }
+    ) throws {
+        let restore = try ChildStream(
+            program: "pg_restore", arguments: arguments,
+            environment: environment.merging(["PATH": "/usr/bin:/bin"]) { $1 }, supervisor: BuiltProducts.supervisor,
+            output: output)
+        let decryptor = try AgeDecryptor(
+            identity: keys.pair.identity, tool: AgeTool(supervisor: BuiltProducts.supervisor)
+        ) { try restore.write($0) }
+        try storage.read(key) { try decryptor.write($0) }
+        try decryptor.finish()
+        let ended = try restore.finish()
+        guard ended.exit == .exited(0) else { throw JobFailure("pg_restore_failed", ended.standardError) }
     }
 
     private func settings(_ store: BackupStore, _ tenant: Tenant, options: String?) -> ConnectionSettings {

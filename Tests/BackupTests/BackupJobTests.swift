@@ -22,16 +22,14 @@ struct BackupJobTests {
         let scratch = try TestServer.freshDatabase()
         return try fixture.admin(scratch) { connection in
             try connection.executeScript(BackupFixture.template("reference"))
-            let output = try ChildProcess.run(
-                program: "pg_restore",
-                arguments: [
-                    "--exit-on-error", "--no-owner",
-                    "--dbname=host=\(scratch["host"] ?? "") port=\(scratch["port"] ?? "") "
-                        + "user=\(scratch["user"] ?? "") dbname=\(scratch["dbname"] ?? "")",
-                    "\(fixture.storage.root)/\(artifact.key)",
-                ], environment: ["PATH": "/usr/bin:/bin", "PGPASSFILE": TestServer.shared.passwordFile],
-                supervisor: BuiltProducts.supervisor)
-            #expect(output.exit == .exited(0), "\(output.standardError)")
+            let target =
+                "--dbname=host=\(scratch["host"] ?? "") port=\(scratch["port"] ?? "") "
+                + "user=\(scratch["user"] ?? "") dbname=\(scratch["dbname"] ?? "")"
+            for key in try fixture.objects(artifact) {
+                try fixture.restore(
+                    key, ["--exit-on-error", "--no-owner", target],
+                    environment: ["PGPASSFILE": TestServer.shared.passwordFile])
+            }
             var found: [String: Int64] = [:]
             for table in rows(artifact).keys {
                 found[table] = try connection.execute("SELECT count(*) FROM \(table)")[0].int(0)
@@ -102,8 +100,10 @@ struct BackupJobTests {
         try fixture.storage.read(key.with(.manifest)) { manifest += $0 }
         #expect(String(decoding: manifest, as: UTF8.self) == artifact.manifest.text)
         #expect(artifact.manifest["sha256"]?.string == artifact.sha256 && artifact.sha256.utf8.count == 64)
+        #expect(artifact.manifest["format"] == 2 && artifact.manifest["destination"] == "default")
+        #expect(artifact.manifest["encryption"]?["key_id"]?.string == fixture.keys.keyID.uuidString.lowercased())
         #expect(artifact.keptFor == .seconds(7 * 86400))
         #expect(!artifact.manifest.text.contains(BackupFixture.password))
-        #expect(fixture.folder.files().count == 2)
+        #expect(fixture.folder.files().count == 3)
     }
 }

@@ -113,14 +113,20 @@ struct LeakTests {
         #expect(try fixture.backUp(tenant).manifest["rows"]?["tenant_owner.orders"] == 0)
     }
 
-    @Test("large objects, which belong to no schema, are in no dump")
+    @Test("large objects, which belong to no schema, are refused: the tenant's own, and in a database of its own all")
     func largeObjects() throws {
         let tenant = try fixture.addTenant("blob", schema: "app", marker: "BLOB", isolation: .database)
         let stores = try fixture.storesOf(tenant)
         try fixture.admin(fixture.database.with(["dbname": stores[0].database])) {
             try $0.executeScript("SELECT lo_from_bytea(0, 'TWO-secret')")
         }
-        #expect(try fixture.backUp(tenant).manifest["large_objects_left_out"] == 1)
-        #expect(try fixture.dumpText(fixture.backUp(tenant)).contains("lo_") == false)
+        expectRefusal("backup_large_objects", of: tenant, naming: "1 large objects")
+        // Somebody else's in a database that tenants share are nobody's business.
+        try fixture.adminScript("SELECT lo_from_bytea(77, 'TWO-secret')")
+        #expect(try fixture.dumpText(fixture.backUp(one)).contains("lo_") == false)
+        try fixture.adminScript("ALTER LARGE OBJECT 77 OWNER TO \(fixture.login("two"))")
+        _ = try fixture.backUp(one)
+        let error = #expect(throws: JobFailure.self) { try fixture.backUp(two) }
+        #expect(error?.code == "backup_large_objects")
     }
 }

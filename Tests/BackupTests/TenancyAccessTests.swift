@@ -56,10 +56,12 @@ struct TenancyAccessTests {
         var resources = JobResources()
         resources.add(sessions)
         let job = BackupJob(
-            storage: fixture.storage, policy: BackupPolicy { _ in .seconds(86400) },
+            stores: SingleStore(fixture.storage), recipients: fixture.keys,
+            policy: BackupPolicy { _ in .seconds(86400) },
             tools: BackupTools(supervisor: BuiltProducts.supervisor))
         for (tenant, marker) in tenants {
-            let outcome = try JobHarness.run(job, .init(), tenant: tenant, resources: resources)
+            let outcome = try JobHarness.run(
+                job, .init(), tenant: tenant, resources: resources, leaseID: startJob(of: tenant, in: control))
             guard case .finished(let result) = outcome, let artifact = result.artifacts.first else {
                 Issue.record("\(outcome)")
                 continue
@@ -69,6 +71,11 @@ struct TenancyAccessTests {
                 #expect(text.contains("\(other)-00001") == (other == marker), "\(marker) \(other)")
             }
         }
-        #expect(fixture.folder.files().count == 8)
+        #expect(fixture.folder.files().count == 12)
+        let left = try control.withConnection { try $0.execute("SELECT count(*) FROM reeve.dump_slot")[0].int(0) }
+        #expect(left == 0)
+        // An attempt that has lost its job takes no dump and stores nothing.
+        #expect(throws: Stopped.self) { try JobHarness.run(job, .init(), tenant: tenants[0].0, resources: resources) }
+        #expect(fixture.folder.files().count == 12)
     }
 }

@@ -46,7 +46,10 @@ struct ObjectKeyTests {
             "T/backups/2026/03/ID\0", "T/backups/2026/03/ID\r\n", "T/backups/2026/13/ID", "T/backups//03/ID",
             "T/backups/2026/03/ID.exe", "T/backups/2026/03/ID.manifest.json/..", "T/backups/2026/03/..",
             "T\u{2044}backups/2026/03/ID", "T/-backups/2026/03/ID", "T/b\u{0430}ckups/2026/03/ID",
-            "acme/backups/2026/03/ID",
+            "acme/backups/2026/03/ID", "T/backups/2026/03/ID.data", "T/backups/2026/03/ID.data.",
+            "T/backups/2026/03/ID.data.01",
+            "T/backups/2026/03/ID.data.-1", "T/backups/2026/03/ID.data.+1", "T/backups/2026/03/ID.data.10000",
+            "T/backups/2026/03/ID.data.1.", "T/backups/2026/03/ID.data.\u{0661}", "T/backups/2026/03/ID.reference.1",
         ])
     func refused(pattern: String) {
         let text = pattern.split(separator: "ID", omittingEmptySubsequences: false).joined(
@@ -54,6 +57,18 @@ struct ObjectKeyTests {
         let whole = text.hasPrefix("T") ? "\(tenant)" + text.dropFirst() : text
         #expect(throws: StorageError.self) { try ObjectKey(parsing: whole) }
         #expect(throws: StorageError.self) { try ObjectKey(parsing: whole.uppercased()) }
+    }
+
+    @Test("each part of an object has a name of its own, which reads back")
+    func parts() throws {
+        let key = try ObjectKey(tenant: tenant, entity: .backups, year: 2026, month: 3, id: id)
+        let parts: [ObjectKey.Part] = [.content, .manifest, .reference, .data(0), .data(10), .data(9999)]
+        let texts = parts.map { "\(key.with($0))" }
+        #expect(Set(texts).count == parts.count && texts[4].hasSuffix(".data.10"))
+        for (part, text) in zip(parts, texts) { #expect(try ObjectKey(parsing: text).part == part) }
+        #expect(throws: StorageError.self) {
+            try ObjectKey(tenant: tenant, entity: .backups, year: 2026, month: 3, id: id, part: .data(10_000))
+        }
     }
 
     @Test("an entity is made of a-z and hyphens", arguments: ["", "A", "a/b", "..", "-a", "a-", "a.b", "a\0", "é"])

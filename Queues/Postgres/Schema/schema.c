@@ -82,6 +82,9 @@ MIGRATION(V0025) = {
 MIGRATION(V0028) = {
 #embed "sql/V0028__retention.sql"
     , 0};
+MIGRATION(V0030) = {
+#embed "sql/V0030__dumps.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -110,6 +113,7 @@ static const reeve_migration migrations[] = {
     {24, "guard", V0024},
     {25, "tune", V0025},
     {28, "retention", V0028},
+    {30, "dumps", V0030},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

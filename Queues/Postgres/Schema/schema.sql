@@ -56,59 +56,6 @@ CREATE TABLE reeve.artifact (
 
 ALTER TABLE reeve.artifact OWNER TO reeve_owner;
 
-CREATE TABLE reeve.artifact_deleted (
-    id uuid NOT NULL,
-    job_id bigint NOT NULL,
-    tenant_id uuid NOT NULL,
-    entity text NOT NULL,
-    key text NOT NULL,
-    keys text[] NOT NULL,
-    destinations text[] NOT NULL,
-    bytes bigint NOT NULL,
-    sha256 text NOT NULL,
-    created_at timestamp with time zone NOT NULL,
-    expires_at timestamp with time zone,
-    deleted_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    reason text NOT NULL,
-    intent bigint NOT NULL
-);
-
-ALTER TABLE reeve.artifact_deleted OWNER TO reeve_owner;
-
-CREATE TABLE reeve.artifact_deletion (
-    artifact_id uuid NOT NULL,
-    tenant_id uuid NOT NULL,
-    reason text NOT NULL,
-    intent bigint NOT NULL,
-    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    tries integer DEFAULT 0 NOT NULL,
-    error text
-);
-
-ALTER TABLE reeve.artifact_deletion OWNER TO reeve_owner;
-
-CREATE TABLE reeve.artifact_fault (
-    artifact_id uuid NOT NULL,
-    tenant_id uuid NOT NULL,
-    destination text NOT NULL,
-    key text NOT NULL,
-    fault text NOT NULL,
-    found_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT artifact_fault_fault_check CHECK ((fault = ANY (ARRAY['missing'::text, 'size'::text])))
-);
-
-ALTER TABLE reeve.artifact_fault OWNER TO reeve_owner;
-
-CREATE TABLE reeve.artifact_pin (
-    artifact_id uuid NOT NULL,
-    reason text NOT NULL,
-    by text DEFAULT reeve.actor() NOT NULL,
-    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT artifact_pin_reason_check CHECK (((length(reason) <= 2000) AND (btrim(reason) <> ''::text)))
-);
-
-ALTER TABLE reeve.artifact_pin OWNER TO reeve_owner;
-
 CREATE TABLE reeve.audit_entry (
     id bigint NOT NULL,
     tenant_id uuid,
@@ -128,21 +75,6 @@ CREATE TABLE reeve.audit_entry (
 );
 
 ALTER TABLE reeve.audit_entry OWNER TO reeve_owner;
-
-CREATE TABLE reeve.backup_proof (
-    id bigint NOT NULL,
-    artifact_id uuid NOT NULL,
-    tenant_id uuid NOT NULL,
-    kind text NOT NULL,
-    ok boolean NOT NULL,
-    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    seconds double precision,
-    job_id bigint,
-    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
-    CONSTRAINT backup_proof_kind_check CHECK ((kind = ANY (ARRAY['verify'::text, 'drill'::text, 'integrity'::text])))
-);
-
-ALTER TABLE reeve.backup_proof OWNER TO reeve_owner;
 
 CREATE TABLE reeve.cancel_request (
     job_id bigint NOT NULL,
@@ -191,6 +123,17 @@ CREATE TABLE reeve.dead_letter (
 );
 
 ALTER TABLE reeve.dead_letter OWNER TO reeve_owner;
+
+CREATE TABLE reeve.dump_slot (
+    server text NOT NULL,
+    job_id bigint NOT NULL,
+    lease_id uuid NOT NULL,
+    slots integer NOT NULL,
+    taken_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT dump_slot_slots_check CHECK ((slots >= 1))
+);
+
+ALTER TABLE reeve.dump_slot OWNER TO reeve_owner;
 
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
@@ -457,23 +400,6 @@ WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_thr
 
 ALTER TABLE reeve.tenant_counter OWNER TO reeve_owner;
 
-CREATE TABLE reeve.tenant_hold (
-    id bigint NOT NULL,
-    tenant_id uuid NOT NULL,
-    reason text NOT NULL,
-    placed_by text DEFAULT reeve.actor() NOT NULL,
-    placed_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    until timestamp with time zone,
-    released_by text,
-    released_at timestamp with time zone,
-    release_reason text,
-    CONSTRAINT tenant_hold_check CHECK ((((released_at IS NULL) = (released_by IS NULL)) AND ((released_at IS NULL) = (release_reason IS NULL)))),
-    CONSTRAINT tenant_hold_reason_check CHECK (((length(reason) <= 2000) AND (btrim(reason) <> ''::text))),
-    CONSTRAINT tenant_hold_release_reason_check CHECK (((length(release_reason) <= 2000) AND (btrim(release_reason) <> ''::text)))
-);
-
-ALTER TABLE reeve.tenant_hold OWNER TO reeve_owner;
-
 CREATE TABLE reeve.tenant_login (
     login text NOT NULL,
     tenant_id uuid NOT NULL
@@ -541,10 +467,8 @@ CREATE TABLE reeve.tier (
     trial_days integer DEFAULT 14 NOT NULL,
     features text[] DEFAULT '{}'::text[] NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
-    backup_minimum integer DEFAULT 1 NOT NULL,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
-    CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
@@ -606,15 +530,6 @@ ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-ALTER TABLE reeve.backup_proof ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME reeve.backup_proof_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -626,15 +541,6 @@ ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
-ALTER TABLE reeve.tenant_hold ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME reeve.tenant_hold_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -668,23 +574,8 @@ ALTER TABLE ONLY reeve.artifact
 ALTER TABLE ONLY reeve.artifact
     ADD CONSTRAINT artifact_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY reeve.artifact_deleted
-    ADD CONSTRAINT artifact_deleted_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.artifact_deletion
-    ADD CONSTRAINT artifact_deletion_pkey PRIMARY KEY (artifact_id);
-
-ALTER TABLE ONLY reeve.artifact_fault
-    ADD CONSTRAINT artifact_fault_pkey PRIMARY KEY (artifact_id, destination, key);
-
-ALTER TABLE ONLY reeve.artifact_pin
-    ADD CONSTRAINT artifact_pin_pkey PRIMARY KEY (artifact_id);
-
 ALTER TABLE ONLY reeve.audit_entry
     ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.backup_proof
-    ADD CONSTRAINT backup_proof_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (job_id);
@@ -694,6 +585,9 @@ ALTER TABLE ONLY reeve.circuit
 
 ALTER TABLE ONLY reeve.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.dump_slot
+    ADD CONSTRAINT dump_slot_pkey PRIMARY KEY (server, job_id);
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
@@ -749,9 +643,6 @@ ALTER TABLE ONLY reeve.tenant_checkpoint
 ALTER TABLE ONLY reeve.tenant_counter
     ADD CONSTRAINT tenant_counter_pkey PRIMARY KEY (tenant_id);
 
-ALTER TABLE ONLY reeve.tenant_hold
-    ADD CONSTRAINT tenant_hold_pkey PRIMARY KEY (id);
-
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_pkey PRIMARY KEY (login);
 
@@ -782,23 +673,11 @@ ALTER TABLE ONLY reeve.worker
 ALTER TABLE reeve.tenant
     ADD CONSTRAINT tenant_overrides_are_counts CHECK ((reeve.is_count((overrides -> 'concurrency'::text)) AND reeve.is_count((overrides -> 'backlog_limit'::text)) AND reeve.is_count((overrides -> 'backup_retention_days'::text)) AND reeve.is_count((overrides -> 'audit_retention_years'::text)) AND reeve.is_count((overrides -> 'scheduled_reports'::text)))) NOT VALID;
 
-CREATE INDEX artifact_deleted_job ON reeve.artifact_deleted USING btree (job_id);
-
-CREATE INDEX artifact_deleted_tenant ON reeve.artifact_deleted USING btree (tenant_id, deleted_at);
-
-CREATE INDEX artifact_deletion_tenant ON reeve.artifact_deletion USING btree (tenant_id);
-
-CREATE INDEX artifact_fault_tenant ON reeve.artifact_fault USING btree (tenant_id, destination);
-
 CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
 
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
 
 CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
-
-CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_id, kind, at);
-
-CREATE INDEX backup_proof_tenant ON reeve.backup_proof USING btree (tenant_id, at);
 
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
@@ -818,8 +697,6 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
-CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
-
 CREATE INDEX tenant_status_change_tenant ON reeve.tenant_status_change USING btree (tenant_id, at);
 
 CREATE INDEX tenant_tier ON reeve.tenant USING btree (tier);
@@ -830,14 +707,8 @@ CREATE UNIQUE INDEX tier_change_pending ON reeve.tier_change USING btree (tenant
 
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
 
-ALTER TABLE ONLY reeve.artifact_deletion
-    ADD CONSTRAINT artifact_deletion_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
-
-ALTER TABLE ONLY reeve.artifact_fault
-    ADD CONSTRAINT artifact_fault_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id) ON DELETE CASCADE;
-
-ALTER TABLE ONLY reeve.artifact_pin
-    ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
+ALTER TABLE ONLY reeve.dump_slot
+    ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
@@ -889,70 +760,6 @@ CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
           GROUP BY t.tier) s ON ((s.tier = r.name)));
 
 ALTER TABLE reeve.autoscale OWNER TO reeve_owner;
-
-CREATE VIEW reeve.backup_list WITH (security_barrier='true', security_invoker='true') AS
- SELECT a.id,
-    a.job_id AS backup,
-    t.code AS tenant_code,
-    (a.manifest #>> '{store,server}'::text[]) AS server,
-    (a.manifest #>> '{store,database}'::text[]) AS database,
-    a.bytes,
-    ( SELECT count(*) AS count
-           FROM jsonb_object_keys(
-                CASE
-                    WHEN (jsonb_typeof((a.manifest -> 'rows'::text)) = 'object'::text) THEN (a.manifest -> 'rows'::text)
-                    ELSE '{}'::jsonb
-                END) jsonb_object_keys(jsonb_object_keys)) AS tables,
-    ( SELECT (COALESCE(sum((r.value)::bigint), (0)::numeric))::bigint AS "coalesce"
-           FROM jsonb_each_text(
-                CASE
-                    WHEN (jsonb_typeof((a.manifest -> 'rows'::text)) = 'object'::text) THEN (a.manifest -> 'rows'::text)
-                    ELSE '{}'::jsonb
-                END) r(key, value)) AS rows,
-    a.created_at,
-    a.expires_at,
-        CASE
-            WHEN (d.artifact_id IS NOT NULL) THEN 'deleting'::text
-            WHEN ((f.n > 0) OR q.bad) THEN 'damaged'::text
-            WHEN (a.expires_at <= reeve.clock()) THEN 'expired'::text
-            ELSE 'kept'::text
-        END AS state,
-    q.verified_at,
-    q.drilled_at,
-    p.reason AS pin_reason,
-    p.by AS pinned_by,
-    p.at AS pinned_at,
-    ( SELECT string_agg(h.reason, '; '::text ORDER BY h.id) AS string_agg
-           FROM reeve.tenant_hold h
-          WHERE ((h.tenant_id = a.tenant_id) AND (h.released_at IS NULL) AND ((h.until IS NULL) OR (h.until > reeve.clock())))) AS hold_reason,
-    COALESCE((a.manifest ->> 'destination'::text), 'default'::text) AS destination,
-    ARRAY( SELECT jsonb_array_elements_text(
-                CASE
-                    WHEN (jsonb_typeof((a.manifest -> 'copies'::text)) = 'array'::text) THEN (a.manifest -> 'copies'::text)
-                    ELSE '[]'::jsonb
-                END) AS jsonb_array_elements_text) AS copies,
-    (a.manifest #>> '{encryption,key_id}'::text[]) AS key_id,
-    a.key,
-    d.error AS deletion_error
-   FROM (((((reeve.artifact a
-     JOIN reeve.tenant t ON ((t.id = a.tenant_id)))
-     LEFT JOIN reeve.artifact_deletion d ON ((d.artifact_id = a.id)))
-     LEFT JOIN reeve.artifact_pin p ON ((p.artifact_id = a.id)))
-     CROSS JOIN LATERAL ( SELECT count(*) AS n
-           FROM reeve.artifact_fault f_1
-          WHERE (f_1.artifact_id = a.id)) f)
-     CROSS JOIN LATERAL ( SELECT COALESCE(bool_or((NOT l.ok)), false) AS bad,
-            max(l.at) FILTER (WHERE l.ok) AS verified_at,
-            max(l.at) FILTER (WHERE (l.ok AND (l.kind = 'drill'::text))) AS drilled_at
-           FROM ( SELECT DISTINCT ON (x.kind) x.kind,
-                    x.ok,
-                    x.at
-                   FROM reeve.backup_proof x
-                  WHERE (x.artifact_id = a.id)
-                  ORDER BY x.kind, x.at DESC, x.id DESC) l) q)
-  WHERE (a.entity = 'backup'::text);
-
-ALTER TABLE reeve.backup_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
@@ -1234,29 +1041,6 @@ END $_$;
 
 ALTER FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.artifact_destinations(p_manifest jsonb) RETURNS text[]
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT ARRAY[coalesce(p_manifest ->> 'destination', 'default')] || ARRAY(
-    SELECT c FROM jsonb_array_elements_text(CASE WHEN jsonb_typeof(p_manifest -> 'copies') = 'array' THEN p_manifest -> 'copies' ELSE '[]' END) c
-    WHERE c <> coalesce(p_manifest ->> 'destination', 'default'))
-$$;
-
-ALTER FUNCTION reeve.artifact_destinations(p_manifest jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF text
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT p_key UNION SELECT p_key || '.manifest.json'
-  UNION SELECT o ->> 'key' FROM jsonb_array_elements(CASE WHEN jsonb_typeof(p_manifest -> 'objects') = 'array' THEN p_manifest -> 'objects' ELSE '[]' END) o
-    WHERE o ->> 'key' IS NOT NULL
-  UNION SELECT p_manifest #>> '{reference,key}' WHERE p_manifest #>> '{reference,key}' IS NOT NULL
-$$;
-
-ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1282,123 +1066,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.backup_named(p_backup text) RETURNS bigint
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_job bigint;
-BEGIN
-  SELECT a.job_id INTO v_job FROM reeve.artifact a WHERE a.entity = 'backup'
-    AND (a.job_id = CASE WHEN p_backup ~ '^[0-9]{1,18}$' THEN p_backup::bigint END
-      OR a.id = CASE WHEN p_backup ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN p_backup::uuid END) LIMIT 1;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no backup %', left(p_backup, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve backup list'; END IF;
-  RETURN v_job;
-END $_$;
-
-ALTER FUNCTION reeve.backup_named(p_backup text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.backup_retention(p_tenant uuid) RETURNS TABLE(backup bigint, artifacts uuid[], bytes bigint, created_at timestamp with time zone, expires_at timestamp with time zone, verdict text, why text[])
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-  WITH t AS MATERIALIZED (
-    SELECT t.id, t.code, t.tier, r.backup_minimum, reeve.tenant_is_held(t.id) AS held FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant),
-  -- Jobs that read backups. A running one may read any of them; one that waits, those that its arguments name.
-  reader AS MATERIALIZED (
-    SELECT true AS runs, j.args FROM reeve.job j JOIN t ON j.tenant_id = t.id WHERE j.state = 'running' AND j.queue = t.code || '.restores'
-    UNION ALL SELECT false, j.args FROM reeve.job j JOIN t ON j.tenant_id = t.id WHERE j.state = 'available' AND j.pool IN ('restore', t.tier) AND j.queue = t.code || '.restores'
-    UNION ALL SELECT false, j.args FROM reeve.job j JOIN t ON j.tenant_id = t.id WHERE j.state = 'scheduled' AND j.queue = t.code || '.restores'),
-  one AS (
-    SELECT a.job_id, a.id, a.bytes, a.created_at, a.expires_at, d.artifact_id IS NOT NULL AS deleting, p.artifact_id IS NOT NULL AS pinned,
-      CASE WHEN q.bad OR EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id)
-             AND NOT EXISTS (SELECT FROM unnest(reeve.artifact_destinations(a.manifest)) n
-                             WHERE NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = n)) THEN 0
-           WHEN q.proven THEN 3 WHEN q.checked THEN 2 ELSE 1 END AS proof
-    FROM t JOIN reeve.artifact a ON a.tenant_id = t.id AND a.entity = 'backup'
-    LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = a.id
-    LEFT JOIN reeve.artifact_pin p ON p.artifact_id = a.id
-    CROSS JOIN LATERAL (
-      SELECT coalesce(bool_or(NOT l.ok), false) AS bad, bool_or(l.kind <> 'integrity') AS proven, count(*) > 0 AS checked
-      FROM (SELECT DISTINCT ON (x.kind) x.kind, x.ok FROM reeve.backup_proof x WHERE x.artifact_id = a.id ORDER BY x.kind, x.at DESC, x.id DESC) l) q),
-  whole AS (
-    SELECT o.job_id, array_agg(o.id ORDER BY o.id) AS ids, sum(o.bytes)::bigint AS bytes, max(o.created_at) AS made,
-      CASE WHEN bool_and(o.expires_at IS NOT NULL) THEN max(o.expires_at) END AS expires, bool_or(o.deleting) AS deleting, bool_or(o.pinned) AS pinned, min(o.proof) AS proof
-    FROM one o GROUP BY o.job_id),
-  ranked AS (
-    SELECT w.*, row_number() OVER (PARTITION BY w.deleting ORDER BY w.proof DESC, w.made DESC, w.job_id DESC) AS best,
-      row_number() OVER (PARTITION BY w.deleting, w.proof > 0 ORDER BY w.made DESC, w.job_id DESC) AS newest
-    FROM whole w),
-  judged AS (
-    SELECT r.*, array_remove(ARRAY[
-        CASE WHEN t.held THEN 'held' END,
-        CASE WHEN r.pinned THEN 'pinned' END,
-        CASE WHEN r.best = 1 THEN (ARRAY['last', 'last', 'last_checked', 'last_verified'])[r.proof + 1] END,
-        CASE WHEN r.proof > 0 AND r.newest <= t.backup_minimum THEN 'newest' END,
-        CASE WHEN r.expires IS NULL THEN 'no_expiry' WHEN r.expires > reeve.clock() THEN 'not_expired' END,
-        CASE WHEN EXISTS (SELECT FROM reader e WHERE e.runs OR jsonb_path_exists(e.args, '$.** ? (@ == $number || @ == $text || @ == $ids[*])',
-          jsonb_build_object('number', r.job_id, 'text', r.job_id::text, 'ids', to_jsonb(r.ids)))) THEN 'in_use' END], NULL) AS keeps,
-      t.held
-    FROM ranked r CROSS JOIN t)
-  SELECT j.job_id, j.ids, j.bytes, j.made, j.expires, CASE WHEN j.deleting THEN 'deleting' WHEN j.keeps = '{}' THEN 'delete' ELSE 'keep' END,
-    CASE WHEN j.deleting AND j.held THEN '{held}' WHEN j.deleting THEN '{deletion_begun}' WHEN j.keeps = '{}' THEN '{expired}' ELSE j.keeps END
-  FROM judged j ORDER BY j.made, j.job_id
-$_$;
-
-ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_column
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_reason text;
-BEGIN
-  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
-  SELECT r.* INTO v FROM reeve.backup_retention(v_tenant) r WHERE r.backup = p_backup;
-  IF NOT FOUND OR v.verdict = 'keep' OR v.why = '{held}' THEN RETURN; END IF;
-  IF v.verdict = 'delete' THEN
-    v_reason := 'expired ' || to_char(v.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"');
-    INSERT INTO reeve.artifact_deletion (artifact_id, tenant_id, reason, intent)
-    SELECT a.id, v_tenant, v_reason, reeve.audit(v_tenant, 'backup.delete', 'artifact ' || a.id, v_reason, jsonb_build_object('outcome', 'intent', 'backup', p_backup,
-      'job', p_job, 'bytes', a.bytes, 'created_at', a.created_at, 'destinations', to_jsonb(reeve.artifact_destinations(a.manifest))))
-    FROM reeve.artifact a WHERE a.id = ANY (v.artifacts) ORDER BY a.id;
-  END IF;
-  RETURN QUERY
-  SELECT a.id, reeve.artifact_destinations(a.manifest), ARRAY(
-    SELECT k FROM reeve.artifact_keys(a.key, a.manifest) k
-    WHERE k IS DISTINCT FROM a.manifest #>> '{reference,key}' OR NOT EXISTS (
-      SELECT FROM reeve.artifact o WHERE o.tenant_id = v_tenant AND o.id <> a.id AND o.manifest #>> '{reference,key}' = k
-        AND NOT EXISTS (SELECT FROM reeve.artifact_deletion e WHERE e.artifact_id = o.id))
-    ORDER BY k)
-  FROM reeve.artifact a JOIN reeve.artifact_deletion d ON d.artifact_id = a.id WHERE a.job_id = p_backup AND a.tenant_id = v_tenant ORDER BY a.id;
-END $$;
-
-ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) RETURNS jsonb
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v_before timestamptz; v_whole timestamptz; v_keys text[];
-BEGIN
-  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
-  IF reeve.tenant_is_held(v_tenant) THEN RETURN NULL; END IF;
-  v_before := least(reeve.clock() - greatest(p_age, interval '0'), (SELECT min(j.started_at) - interval '1 hour' FROM reeve.job j
-    WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind <> 'backup-retention'));
-  SELECT least(v_before, reeve.clock() - coalesce((t.overrides ->> 'backup_retention_days')::int, r.backup_retention_days) * interval '1 day') INTO v_whole
-  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = v_tenant;
-  WITH known AS MATERIALIZED (
-    SELECT k FROM reeve.artifact a CROSS JOIN LATERAL reeve.artifact_keys(a.key, a.manifest) k WHERE a.tenant_id = v_tenant)
-  SELECT array_agg(u.key ORDER BY u.key) INTO v_keys FROM unnest(p_keys, p_modified, p_wholes) AS u (key, modified, whole)
-  WHERE u.key LIKE v_tenant::text || '/%' AND u.modified < v_before AND NOT EXISTS (SELECT FROM known n WHERE n.k = u.key)
-    AND (NOT u.whole OR u.modified < v_whole OR EXISTS (SELECT FROM reeve.artifact_deleted g WHERE g.tenant_id = v_tenant AND u.key = ANY (g.keys)));
-  IF v_keys IS NULL THEN RETURN NULL; END IF;
-  RETURN jsonb_build_object('keys', to_jsonb(v_keys), 'intent', reeve.audit(v_tenant, 'storage.sweep', 'destination ' || p_destination, 'no artifact names them',
-    jsonb_build_object('outcome', 'intent', 'job', p_job, 'objects', cardinality(v_keys), 'keys', to_jsonb(v_keys[1:100]))));
-END $$;
-
-ALTER FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1709,6 +1376,16 @@ END $$;
 
 ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.dumps_taken(p_server text) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(sum(d.slots), 0)::int FROM reeve.dump_slot d
+  JOIN reeve.job j ON j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id WHERE d.server = p_server
+$$;
+
+ALTER FUNCTION reeve.dumps_taken(p_server text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1964,71 +1641,6 @@ END $$;
 
 ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
-BEGIN
-  SELECT d.* INTO v FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE;
-  IF NOT FOUND THEN RETURN; END IF;
-  UPDATE reeve.artifact_deletion d SET tries = d.tries + 1, error = left(p_error, 2000) WHERE d.artifact_id = p_artifact;
-  IF v.error IS DISTINCT FROM left(p_error, 2000) THEN
-    PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
-  END IF;
-END $$;
-
-ALTER FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
-BEGIN
-  DELETE FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant RETURNING d.* INTO v;
-  IF NOT FOUND THEN RETURN false; END IF;
-  WITH gone AS (DELETE FROM reeve.artifact a WHERE a.id = p_artifact RETURNING a.*)
-  INSERT INTO reeve.artifact_deleted (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
-  SELECT g.id, g.job_id, g.tenant_id, g.entity, g.key, ARRAY(SELECT reeve.artifact_keys(g.key, g.manifest) ORDER BY 1), reeve.artifact_destinations(g.manifest),
-         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g;
-  PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
-  RETURN true;
-END $$;
-
-ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
-BEGIN
-  PERFORM reeve.audit(v_tenant, 'storage.sweep', 'destination ' || p_destination, 'no artifact names them', jsonb_strip_nulls(jsonb_build_object(
-    'outcome', CASE WHEN p_error IS NULL THEN 'done' ELSE 'failed' END, 'intent', p_intent, 'job', p_job, 'removed', p_removed, 'error', left(p_error, 2000))));
-END $$;
-
-ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v_tenant uuid; v_id bigint; v_deleting bigint;
-BEGIN
-  IF btrim(coalesce(reason, '')) = '' THEN RAISE EXCEPTION 'a hold needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
-  IF until <= reeve.clock() THEN RAISE EXCEPTION 'the end of a hold must be in the future' USING ERRCODE = 'RV010', HINT = 'Leave it out for a hold that lasts until it is released.'; END IF;
-  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = hold_tenant.code COLLATE "C" FOR NO KEY UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
-  INSERT INTO reeve.tenant_hold (tenant_id, reason, until) VALUES (v_tenant, left(reason, 2000), until) RETURNING id INTO v_id;
-  SELECT count(*) INTO v_deleting FROM reeve.artifact_deletion d WHERE d.tenant_id = v_tenant;
-  PERFORM reeve.audit(v_tenant, 'tenant.hold', 'tenant ' || code, reason, jsonb_build_object('hold', v_id, 'until', until, 'deletions_begun', v_deleting));
-  RETURN jsonb_build_object('id', v_id, 'deleting', v_deleting);
-END $$;
-
-ALTER FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2088,26 +1700,6 @@ END $$;
 
 ALTER FUNCTION reeve.kind_guard() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) RETURNS TABLE(artifact_id uuid, backup bigint, destinations text[], key text, bytes bigint, named boolean, deleting boolean)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-#variable_conflict use_column
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
-BEGIN
-  RETURN QUERY
-  SELECT a.id, a.job_id, reeve.artifact_destinations(a.manifest), k, CASE WHEN o.n > 0 THEN o.bytes WHEN k = a.key THEN a.bytes END,
-    a.entity = 'backup' AND (k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))), d.artifact_id IS NOT NULL
-  FROM reeve.artifact a CROSS JOIN LATERAL reeve.artifact_keys(a.key, a.manifest) k
-  CROSS JOIN LATERAL (SELECT count(*) AS n, max((x ->> 'bytes')::bigint) AS bytes FROM jsonb_path_query(a.manifest, '$.objects[*]') x WHERE x ->> 'key' = k) o
-  LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = a.id
-  WHERE a.tenant_id = v_tenant
-  UNION ALL
-  SELECT NULL, NULL, x.destinations, NULL, NULL, false, false FROM (SELECT DISTINCT g.destinations FROM reeve.artifact_deleted g WHERE g.tenant_id = v_tenant) x;
-END $_$;
-
-ALTER FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2122,6 +1714,20 @@ CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) 
 $$;
 
 ALTER FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('bytes', a.bytes, 'seconds', a.manifest -> 'seconds',
+    'plain_bytes', coalesce((SELECT sum((o.value ->> 'plain_bytes')::bigint)
+      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) o), a.bytes))
+  FROM reeve.artifact a
+  WHERE a.tenant_id = p_tenant AND a.entity = 'backup' AND a.manifest -> 'store' ->> 'server' = p_server AND a.manifest -> 'store' ->> 'database' = p_database
+  ORDER BY a.created_at DESC LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2198,27 +1804,6 @@ END $$;
 
 ALTER FUNCTION reeve.pause(pattern text, reason text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.pin_backup(backup text, reason text) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v_job bigint := reeve.backup_named(backup); v_tenant uuid; v_ids uuid[];
-BEGIN
-  IF btrim(coalesce(reason, '')) = '' THEN RAISE EXCEPTION 'a pin needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
-  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.id = (SELECT a.tenant_id FROM reeve.artifact a WHERE a.job_id = v_job LIMIT 1) FOR NO KEY UPDATE;
-  SELECT array_agg(a.id ORDER BY a.id) INTO v_ids FROM reeve.artifact a WHERE a.job_id = v_job AND a.entity = 'backup';
-  IF v_ids IS NULL OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = ANY (v_ids)) THEN
-    RAISE EXCEPTION 'the deletion of backup % has begun', v_job USING ERRCODE = 'RV012', HINT = 'See: reeve backup show ' || v_job;
-  END IF;
-  INSERT INTO reeve.artifact_pin (artifact_id, reason) SELECT u, left(reason, 2000) FROM unnest(v_ids) u ON CONFLICT DO NOTHING;
-  IF NOT FOUND THEN RAISE EXCEPTION 'backup % is pinned already', v_job USING ERRCODE = 'RV012', HINT = 'See: reeve backup show ' || v_job; END IF;
-  PERFORM reeve.audit(v_tenant, 'backup.pin', 'backup ' || v_job, reason, jsonb_build_object('artifacts', to_jsonb(v_ids)));
-  RETURN v_job;
-END $$;
-
-ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2238,29 +1823,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.promote(p_limit integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_count int := 0;
-BEGIN
-  FOR v IN DELETE FROM reeve.artifact_fault f WHERE f.tenant_id = v_tenant AND f.destination = p_destination
-      AND NOT p_faults @> jsonb_build_array(jsonb_build_object('artifact', f.artifact_id, 'key', f.key, 'fault', f.fault)) RETURNING f.* LOOP
-    PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || v.artifact_id, NULL, jsonb_build_object('destination', p_destination, 'key', v.key, 'fault', v.fault, 'outcome', 'gone'));
-  END LOOP;
-  FOR v IN INSERT INTO reeve.artifact_fault (artifact_id, tenant_id, destination, key, fault)
-      SELECT x.artifact, v_tenant, p_destination, x.key, x.fault FROM jsonb_to_recordset(p_faults) AS x (artifact uuid, key text, fault text)
-      JOIN reeve.artifact a ON a.id = x.artifact AND a.tenant_id = v_tenant
-      WHERE NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)
-      ON CONFLICT DO NOTHING RETURNING * LOOP
-    PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || v.artifact_id, NULL, jsonb_build_object('destination', p_destination, 'key', v.key, 'fault', v.fault, 'outcome', 'found'));
-    v_count := v_count + 1;
-  END LOOP;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2346,31 +1908,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.release_tenant(code text, reason text, hold bigint DEFAULT NULL::bigint) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v_tenant uuid; v_ids bigint[];
-BEGIN
-  IF btrim(coalesce(reason, '')) = '' THEN RAISE EXCEPTION 'a release needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
-  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = release_tenant.code COLLATE "C" FOR NO KEY UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
-  SELECT coalesce(array_agg(h.id ORDER BY h.id), '{}') INTO v_ids FROM reeve.tenant_hold h
-  WHERE h.tenant_id = v_tenant AND h.released_at IS NULL AND (h.until IS NULL OR h.until > reeve.clock()) AND (hold IS NULL OR h.id = hold);
-  IF v_ids = '{}' THEN
-    RAISE EXCEPTION 'tenant "%" is not held%', code, coalesce(' by ' || hold, '') USING ERRCODE = 'RV011', HINT = 'See: reeve tenant show ' || code;
-  END IF;
-  IF cardinality(v_ids) > 1 THEN
-    RAISE EXCEPTION 'tenant "%" is held more than once: %', code, array_to_string(v_ids, ', ') USING ERRCODE = 'RV012', HINT = 'Say which one with --hold ID; see: reeve tenant show ' || code;
-  END IF;
-  UPDATE reeve.tenant_hold h SET released_at = reeve.clock(), released_by = reeve.actor(), release_reason = left(reason, 2000) WHERE h.id = v_ids[1];
-  PERFORM reeve.audit(v_tenant, 'tenant.release', 'tenant ' || code, reason, jsonb_build_object('hold', v_ids[1]));
-  RETURN v_ids[1];
-END $$;
-
-ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean DEFAULT false) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2510,34 +2047,6 @@ END $$;
 
 ALTER FUNCTION reeve.resume(pattern text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) RETURNS uuid
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid;
-BEGIN
-  SELECT j.tenant_id INTO v_tenant FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease;
-  IF NOT FOUND THEN RAISE EXCEPTION 'the lease of job % is no longer current', p_job USING ERRCODE = 'RV014'; END IF;
-  RETURN v_tenant;
-END $$;
-
-ALTER FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) RETURNS jsonb
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
-BEGIN
-  -- Claims of one tenant take turns by its counter, so their order is that of their times.
-  IF EXISTS (SELECT FROM reeve.job j JOIN reeve.job m ON m.id = p_job WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind = m.kind
-             AND (j.started_at, j.id) < (m.started_at, m.id)) THEN RETURN NULL; END IF;
-  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('backup', r.backup, 'verdict', r.verdict) ORDER BY r.created_at, r.backup), '[]')
-          FROM reeve.backup_retention(v_tenant) r WHERE r.verdict <> 'keep');
-END $$;
-
-ALTER FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.retry(id bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2574,6 +2083,13 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ DELETE FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease $$;
+
+ALTER FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2786,6 +2302,30 @@ CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_limit int; v_free int; v_has int;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) THEN RETURN NULL; END IF;
+  SELECT d.slots INTO v_has FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease;
+  IF FOUND THEN RETURN v_has; END IF;
+  SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server;
+  IF NOT FOUND THEN RAISE EXCEPTION 'no database server "%" is registered', left(p_server, 80) USING ERRCODE = 'RV004', HINT = 'See: reeve server list'; END IF;
+  -- Those that wait look often: while nothing is free they lock nothing.
+  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN 0; END IF;
+  SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server FOR NO KEY UPDATE;
+  v_free := least(p_wanted, v_limit - reeve.dumps_taken(p_server));
+  IF v_free < 1 THEN RETURN 0; END IF;
+  DELETE FROM reeve.dump_slot d WHERE d.server = p_server
+    AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id);
+  INSERT INTO reeve.dump_slot (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_free);
+  RETURN v_free;
+END $$;
+
+ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2844,15 +2384,6 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.tenant_guard() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.tenant_is_held(tenant uuid) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT EXISTS (SELECT FROM reeve.tenant_hold h WHERE h.tenant_id = tenant AND h.released_at IS NULL AND (h.until IS NULL OR h.until > reeve.clock()))
-$$;
-
-ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
@@ -3152,23 +2683,6 @@ END $$;
 
 ALTER FUNCTION reeve.touch_counters(pattern text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.unpin_backup(backup text, reason text) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v_job bigint := reeve.backup_named(backup); v_tenant uuid;
-BEGIN
-  IF btrim(coalesce(reason, '')) = '' THEN RAISE EXCEPTION 'taking a pin away needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
-  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.id = (SELECT a.tenant_id FROM reeve.artifact a WHERE a.job_id = v_job LIMIT 1) FOR NO KEY UPDATE;
-  DELETE FROM reeve.artifact_pin p USING reeve.artifact a WHERE a.id = p.artifact_id AND a.job_id = v_job;
-  IF NOT FOUND THEN RAISE EXCEPTION 'backup % is not pinned', v_job USING ERRCODE = 'RV011', HINT = 'See: reeve backup show ' || v_job; END IF;
-  PERFORM reeve.audit(v_tenant, 'backup.unpin', 'backup ' || v_job, reason);
-  RETURN v_job;
-END $$;
-
-ALTER FUNCTION reeve.unpin_backup(backup text, reason text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.wake(pools text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3186,23 +2700,6 @@ END $$;
 
 ALTER FUNCTION reeve.wake(pools text[]) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_count int := 0;
-BEGIN
-  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
-  IF NOT reeve.tenant_is_held(v_tenant) THEN RETURN 0; END IF;
-  FOR v IN DELETE FROM reeve.artifact_deletion d USING reeve.artifact a WHERE a.id = d.artifact_id AND a.job_id = p_backup AND a.tenant_id = v_tenant RETURNING d.* LOOP
-    PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || v.artifact_id, 'the tenant is held', jsonb_build_object('outcome', 'withdrawn', 'intent', v.intent, 'job', p_job), v.since);
-    v_count := v_count + 1;
-  END LOOP;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.withdraw_tenant_tier(code text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3218,14 +2715,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.withdraw_tenant_tier(code text) OWNER TO reeve_owner;
-
-CREATE TRIGGER artifact_deleted_fixed BEFORE DELETE OR UPDATE ON reeve.artifact_deleted FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_fixed;
-
-CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
 CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -3243,14 +2732,6 @@ CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
 
-CREATE TRIGGER tenant_hold_kept BEFORE DELETE ON reeve.tenant_hold FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.tenant_hold ENABLE ALWAYS TRIGGER tenant_hold_kept;
-
-CREATE TRIGGER tenant_hold_stays BEFORE TRUNCATE ON reeve.tenant_hold FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.tenant_hold ENABLE ALWAYS TRIGGER tenant_hold_stays;
-
 CREATE TRIGGER tenant_login_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tenant_login FOR EACH ROW EXECUTE FUNCTION reeve.audit_registry();
 
 CREATE TRIGGER tenant_server_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tenant_server FOR EACH ROW EXECUTE FUNCTION reeve.audit_registry();
@@ -3258,6 +2739,8 @@ CREATE TRIGGER tenant_server_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.ten
 CREATE TRIGGER tier_follow AFTER UPDATE ON reeve.tier FOR EACH ROW EXECUTE FUNCTION reeve.tier_follow();
 
 COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never personal data (ISO-A-001, ISO-A-002).';
+
+COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
 
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
@@ -3321,28 +2804,11 @@ GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.backup_named(p_backup text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
-GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.cancel(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
@@ -3372,6 +2838,8 @@ REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
@@ -3399,18 +2867,6 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
 
@@ -3428,10 +2884,10 @@ GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) TO reeve_worker;
-
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
@@ -3447,14 +2903,8 @@ GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failu
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
@@ -3474,9 +2924,6 @@ GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid intege
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
 
@@ -3495,13 +2942,11 @@ GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) TO reeve_worker;
-
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
@@ -3526,6 +2971,9 @@ GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_operator;
@@ -3533,12 +2981,6 @@ GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.tenant_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_guard() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_viewer;
-GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
@@ -3578,13 +3020,7 @@ REVOKE ALL ON FUNCTION reeve.tier_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.wake(pools text[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) TO reeve_operator;
@@ -3598,18 +3034,6 @@ GRANT USAGE ON SCHEMA reeve TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact TO reeve_operator;
 
-GRANT SELECT ON TABLE reeve.artifact_deleted TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.artifact_deleted TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.artifact_deletion TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.artifact_deletion TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_operator;
-
 REVOKE ALL ON TABLE reeve.audit_entry FROM reeve_owner;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry TO reeve_owner;
 GRANT SELECT ON TABLE reeve.audit_entry TO reeve_viewer;
@@ -3619,12 +3043,6 @@ GRANT SELECT ON TABLE reeve.autoscale TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_operator;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_worker;
 
-GRANT SELECT ON TABLE reeve.backup_list TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.backup_list TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.backup_proof TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.backup_proof TO reeve_operator;
-
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
@@ -3632,6 +3050,9 @@ GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.dump_slot TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.dump_slot TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
@@ -3665,9 +3086,6 @@ GRANT SELECT ON TABLE reeve.tenant TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.tenant_checkpoint TO reeve_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_operator;
 
 GRANT INSERT,DELETE,UPDATE ON TABLE reeve.tenant_login TO reeve_operator;
 

@@ -8,7 +8,7 @@ import Processes
 
 extension Command {
     static let bench = Command(
-        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot",
+        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.
@@ -120,6 +120,7 @@ extension Command {
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
+            benchBackup,
             Command(
                 "footprint", "memory and CPU of an idle worker",
                 options: [CommandOption("seconds", "N", "how long to watch (default 60)", .integer(5...3600))],
@@ -141,7 +142,7 @@ extension Command {
         CommandOption("tenants", "M", "how many tenants (default 1000; latency 100)", .integer(1...100_000))
     }
 
-    private static func bench(
+    static func bench(
         _ invocation: Invocation, _ body: (ConnectionSettings, Log) throws -> JSON
     ) throws -> ExitCode {
         let log = Log(format: .text, minimum: .warning)

@@ -56,6 +56,9 @@ public struct Setting: Sendable, Equatable {
         "max_rss", "SIZE",
         "resident memory over which a worker drains and ends with status 75, to be started again: 2G",
         flag: "max-rss")
+    /// Above which size a database is dumped in several streams.
+    public static let backupSplit = Setting(
+        "backup_split", "SIZE", "above how much data a database is dumped in several streams: 20G", standard: "20G")
     /// The SQL that a new tenant's tables are made from.
     public static let template = Setting("template", "FOLDER", "the SQL that tenants are made from", flag: "template")
     /// How logs are written.
@@ -69,7 +72,8 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, template, log,
+        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, backupSplit,
+        template, log,
         logLevel, smtpURL,
     ]
 }
