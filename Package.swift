@@ -25,7 +25,7 @@ let package = Package(
         .executable(name: "reeve", targets: ["reeve"]),
         // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
         .library(
-            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "ReeveCLI"]),
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Export", "Artifacts", "ReeveCLI"]),
     ],
     targets: [
         // C libraries: one Swift target each may import them.
@@ -41,6 +41,7 @@ let package = Package(
         library("Processes", "Sources/Processes", ["JobKit"]),
         library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
+        library("Artifacts", "Sources/Artifacts", ["Storage", "Postgres", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
@@ -52,13 +53,16 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption", "Processes"]),
+            ["JobKit", "Postgres", "WorkerEngine", "PostgresQueue", "Backup", "Export", "Storage", "Encryption", "Processes"]),
 
         // One target for each kind of job.
         library(
             "Backup", "Jobs/Backup",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
+        library(
+            "Export", "Jobs/Export",
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -66,7 +70,7 @@ let package = Package(
             "ReeveCLI", "Sources/ReeveCLI",
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Tenancy", "WorkerEngine", "EmbeddedPostgres",
-                "PostgresQueue", "Benchmarks", "Backup", "Retention", "Encryption", "Program",
+                "PostgresQueue", "Benchmarks", "Artifacts", "Backup", "Retention", "Export", "Encryption", "Program",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -101,6 +105,10 @@ let package = Package(
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
+        tests("ArtifactTests", ["Artifacts", "Storage", "Postgres", "PostgresQueue", "Crypto", "JobKit"]),
+        tests(
+            "ExportTests",
+            ["Export", "Tenancy", "Encryption", "Storage", "Postgres", "PostgresQueue", "Processes", "Crypto", "JobKit", "EmbeddedPostgres", "supervise-fixture"]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(
             "ProgramTests",

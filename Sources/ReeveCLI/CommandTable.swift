@@ -1,7 +1,7 @@
 extension Command {
     /// Every command, in the order of the overview.
     static let table: [Command] = [
-        migrate, enqueue, jobs, queue, tenant, backup, server, tiers, kind, worker, audit, key, doctor, config, bench,
+        migrate, enqueue, jobs, queue, tenant, backup, artifacts, server, tiers, kind, worker, audit, key, doctor, config, bench,
         dev,
     ]
 }

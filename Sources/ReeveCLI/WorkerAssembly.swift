@@ -92,12 +92,12 @@ enum BuiltInKinds {
                             throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
                         }
                         return try retention(of: tenant, control)
-                    })), retentionJob(storage: storage, control: control),
+                    })), retentionJob(stores, control: control),
         ]
     }
 
-    private static func retentionJob(storage: any ObjectStore, control: Pool?) -> AnyJob {
-        if let control { return AnyJob(RetentionJob(catalog: SingleStore(storage), control: control)) }
+    private static func retentionJob(_ stores: any StoreCatalog, control: Pool?) -> AnyJob {
+        if let control { return AnyJob(RetentionJob(catalog: stores, control: control)) }
         return AnyJob(kind: RetentionJob.kind, policy: RetentionJob.policy, schema: RetentionJob.schema) { _, _ in
             throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
         }

@@ -14,19 +14,21 @@ struct GrantTests {
         tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
         known_objects begin_sweep finish_sweep record_artifact_faults
         take_dumps return_dumps last_backup
+        artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
         is_count tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup
+        artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
         "reeve_approver": "actor is_operator tenant_is_held",
-        "reeve_viewer": "actor is_operator tenant_is_held backup_retention",
+        "reeve_viewer": "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch",
     ]
 
     private static let views = "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list"
     private static let retention =
-        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list"
+        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list artifact_link artifact_list"
 
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [

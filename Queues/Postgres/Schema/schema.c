@@ -85,6 +85,9 @@ MIGRATION(V0028) = {
 MIGRATION(V0030) = {
 #embed "sql/V0030__dumps.sql"
     , 0};
+MIGRATION(V0032) = {
+#embed "sql/V0032__exports.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -114,6 +117,7 @@ static const reeve_migration migrations[] = {
     {25, "tune", V0025},
     {28, "retention", V0028},
     {30, "dumps", V0030},
+    {32, "exports", V0032},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

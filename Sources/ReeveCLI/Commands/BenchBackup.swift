@@ -4,7 +4,7 @@ import JobKit
 
 extension Command {
     /// `reeve bench backup`.
-    static let benchBackup = Command(
+    static let benchBackup: Command = Command(
         "backup", "a tenant's whole backup against plain pg_dump, and the memory of this process",
         details: """
             Generates a tenant's tables of the size given and backs them up as a worker does: counted, dumped, digested,

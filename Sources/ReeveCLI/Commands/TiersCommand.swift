@@ -13,6 +13,8 @@ extension Command {
                     Column("BACKLOG", "backlog_limit", .number),
                     Column("BACKUP DAYS", "backup_retention_days", .number),
                     Column("BACKUP MINIMUM", "backup_minimum", .number),
+                    Column("REPORT DAYS", "report_retention_days", .number),
+                    Column("EXPORT DAYS", "export_retention_days", .number),
                     Column("AUDIT YEARS", "audit_retention_years", .number),
                     Column("REPORTS", "scheduled_reports", .number), Column("TRIAL DAYS", "trial_days", .number),
                     Column("FEATURES", "features"),
@@ -42,6 +44,8 @@ extension Command {
         CommandOption("backup-days", "N", "how long backups are kept", .integer(1...36500)),
         CommandOption(
             "backup-minimum", "N", "newest backups that are kept whatever their age", .integer(0...1000)),
+        CommandOption("report-days", "N", "how long reports are kept", .integer(1...36500)),
+        CommandOption("export-days", "N", "how long exports are kept", .integer(1...36500)),
         CommandOption("audit-years", "N", "how long the audit is kept", .integer(1...100)),
         CommandOption("trial-days", "N", "how long a trial lasts", .integer(0...3650)),
         CommandOption("reports", "N", "scheduled reports per tenant", .integer(0...1_000_000)),
@@ -65,7 +69,7 @@ extension Command {
                 [
                     name, invocation.int("concurrency"), invocation.int("backlog"), invocation.int("backup-days"),
                     invocation.int("audit-years"), invocation.int("trial-days"), invocation.int("reports"),
-                    invocation.int("backup-minimum"),
+                    invocation.int("backup-minimum"), invocation.int("report-days"), invocation.int("export-days"),
                 ])
             try connection.execute(
                 "SELECT reeve.audit(NULL, $2::text, 'tier ' || $1::text)", [name, mustExist ? "tier.set" : "tier.add"])
@@ -77,16 +81,19 @@ extension Command {
     /// What is not given stays, or is as in `starter` for a new tier.
     private static let setTier = """
         INSERT INTO reeve.tier AS t (name, concurrency, backlog_limit, backup_retention_days, audit_retention_years,
-                                     trial_days, scheduled_reports, backup_minimum, features)
+                                     trial_days, scheduled_reports, backup_minimum, report_retention_days,
+                                     export_retention_days, features)
         SELECT $1::text, coalesce($2::int, b.concurrency), coalesce($3::bigint, b.backlog_limit),
                coalesce($4::int, b.backup_retention_days), coalesce($5::int, b.audit_retention_years),
                coalesce($6::int, b.trial_days), coalesce($7::int, b.scheduled_reports),
-               coalesce($8::int, b.backup_minimum), b.features
+               coalesce($8::int, b.backup_minimum), coalesce($9::int, b.report_retention_days),
+               coalesce($10::int, b.export_retention_days), b.features
         FROM reeve.tier b WHERE b.name IN ($1::text, 'starter') ORDER BY b.name = $1::text DESC LIMIT 1
         ON CONFLICT (name) DO UPDATE SET concurrency = excluded.concurrency, backlog_limit = excluded.backlog_limit,
           backup_retention_days = excluded.backup_retention_days,
           audit_retention_years = excluded.audit_retention_years,
           trial_days = excluded.trial_days, scheduled_reports = excluded.scheduled_reports,
-          backup_minimum = excluded.backup_minimum
+          backup_minimum = excluded.backup_minimum, report_retention_days = excluded.report_retention_days,
+          export_retention_days = excluded.export_retention_days
         """
 }
