@@ -79,8 +79,8 @@ public protocol BackupAccess: Sendable {
         _ store: BackupStore, _ context: JobContext, _ body: ([String: String]) throws -> Void) throws
     /// What the tenant's last backup of the database was like; nil when there is none.
     func lastBackup(_ store: BackupStore, _ context: JobContext) throws -> BackupEstimate?
-    /// Takes up to `wanted` of the dumps that may run on the store's server at once, in the whole fleet; returns how many this
-    /// attempt now has, 0 when none is free. They free themselves when the attempt loses its job.
+    /// Takes up to `wanted` of the dumps that may run on the store's server at once, in the whole fleet; an attempt that has
+    /// fewer gets more. Returns how many it now has, 0 when none is free. They free themselves when it loses its job.
     func takeDumps(_ wanted: Int, of store: BackupStore, _ context: JobContext) throws -> Int
     /// Gives back what the attempt took on the store's server.
     func returnDumps(of store: BackupStore, _ context: JobContext) throws

@@ -94,14 +94,12 @@ public struct BackupJob: Job {
         defer { if !isComplete { journal.discard(context.log) } }
         for store in databases {
             try context.throwIfStopped()
-            let made = try slots.withSlots(
+            let made = try slots.withSlot(
                 on: store.server, within: rules.patience, stop: context.stop,
-                take: { try access.takeDumps(rules.streams, of: store, context) },
-                giveBack: { giveBack(store, context) }
-            ) { width in
+                take: { try access.takeDumps(1, of: store, context) > 0 }, giveBack: { giveBack(store, context) }
+            ) {
                 try StoreBackup(
-                    job: self, context: context, store: store, target: target, reason: payload.reason, keptFor: keptFor,
-                    width: width
+                    job: self, context: context, store: store, target: target, reason: payload.reason, keptFor: keptFor
                 ).make()
             }
             guard let made else { return .snoozed(.seconds(Int64.random(in: 20...40))) }

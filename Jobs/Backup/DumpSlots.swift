@@ -15,25 +15,25 @@ public final class DumpSlots: Sendable {
     /// Nobody waits.
     public init() {}
 
-    /// Runs `body` with the number of dumps that `take` got for it, and gives them back; nil when `take` found none free
-    /// until the patience was over. Throws `Stopped` when the signal is raised.
-    public func withSlots<T>(
-        on server: String, within patience: Duration, stop: StopSignal, take: () throws -> Int, giveBack: () -> Void,
-        _ body: (Int) throws -> T
+    /// Runs `body` once `take` got a dump for it, and then gives it back; nil when `take` found none free until the patience
+    /// was over. Throws `Stopped` when the signal is raised.
+    public func withSlot<T>(
+        on server: String, within patience: Duration, stop: StopSignal, take: () throws -> Bool, giveBack: () -> Void,
+        _ body: () throws -> T
     ) throws -> T? {
-        guard let count = try wait(server, until: .now + patience, stop, take) else { return nil }
+        guard try wait(server, until: .now + patience, stop, take) else { return nil }
         defer {
             giveBack()
             state.withLock { state in
                 for waiter in state.waiting.values where waiter.server == server { waiter.signal.signal() }
             }
         }
-        return try body(count)
+        return try body()
     }
 
     private func wait(
-        _ server: String, until deadline: ContinuousClock.Instant, _ stop: StopSignal, _ take: () throws -> Int
-    ) throws -> Int? {
+        _ server: String, until deadline: ContinuousClock.Instant, _ stop: StopSignal, _ take: () throws -> Bool
+    ) throws -> Bool {
         let signal = DispatchSemaphore(value: 0)
         let id = state.withLock { state in
             state.next += 1
@@ -43,10 +43,9 @@ public final class DumpSlots: Sendable {
         defer { state.withLock { _ = $0.waiting.removeValue(forKey: id) } }
         while true {
             try stop.throwIfStopped()
-            let count = try take()
-            if count > 0 { return count }
+            if try take() { return true }
             let left = (deadline - .now) / .milliseconds(1)
-            if left <= 0 { return nil }
+            if left <= 0 { return false }
             // Spread, so that those who wait do not all ask at once.
             let pause = min(left, Double.random(in: 250...750))
             stop.whileStopping({ _ in signal.signal() }) {

@@ -10,8 +10,6 @@ struct StoreBackup {
     let target: BackupTarget
     let reason: String?
     let keptFor: Duration
-    /// How many dumps of it may run at once.
-    let width: Int
 
     /// Dumps, verifies and stores. On an error what it published is in the journal, and nothing else is left.
     func make() throws -> Artifact {
@@ -29,6 +27,10 @@ struct StoreBackup {
         let scope = try DumpScope(of: store, tenant: context.tenant, session: session)
         let reference = try ReferenceScope(of: store, tenant: context.tenant, session: session)
         let plan = DumpPlan(of: store, tenant: context.tenant, scope: scope, splitAbove: job.rules.splitAbove)
+        // A dump of the server is this attempt's already; several streams are as many as are free besides.
+        let width =
+            plan.archives.count > 1
+            ? try job.access.takeDumps(min(job.rules.streams, plan.archives.count), of: store, context) : 1
         let last = try job.access.lastBackup(store, context)
         let preflight = Preflight(store: store, session: session)
         try preflight.requireLocks(scope.locked * min(plan.archives.count, width) + reference.locked)

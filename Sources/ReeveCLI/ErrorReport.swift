@@ -34,7 +34,7 @@ struct ErrorReport {
         let state = error.sqlState ?? ""
         switch state {
         case "RV001", "RV011": code = .notFound
-        case "RV003", "RV009", "42501": code = .refused
+        case "RV003", "RV009", "RV020", "42501": code = .refused
         case "RV008", "RV012": code = .conflict
         case "RV007", "RV013": code = .tryAgain
         case _ where state.hasPrefix("RV") || state.hasPrefix("22") || state.hasPrefix("23"): code = .usage

@@ -48,6 +48,9 @@ public final class Invocation: Sendable {
             self, try Configuration(flags: Dictionary(uniqueKeysWithValues: flags), environment: all), registry)
     }
 
+    /// The same invocation with another configuration.
+    func with(_ configuration: Configuration) -> Invocation { Invocation(self, configuration, registry) }
+
     /// A required argument's word.
     public func argument(_ name: String) -> String { arguments[name] ?? "" }
     /// An optional argument's word.

@@ -13,6 +13,8 @@ public func runReeve(jobs: [AnyJob] = [], arguments: [String] = CommandLine.argu
     Supervisor.runIfAsked(arguments: arguments)
     // So are the worker processes of `reeve bench hot`.
     HotWorker.runIfAsked(arguments: arguments)
+    // And the restore worker of `reeve dev`.
+    let arguments = DevRestoreWorker.commandLine(arguments)
     let code = CommandLineProgram(registry: BuiltInKinds.unassembled.adding(jobs), commands: Command.table)
         .run(arguments, environment: Environment.current)
     exit(code.rawValue)

@@ -1,6 +1,7 @@
 import Backup
 import Dispatch
 import Encryption
+import Export
 import FoundationEssentials
 import JobKit
 import Postgres
@@ -8,6 +9,7 @@ import Program
 import Retention
 import Storage
 import Tenancy
+import WorkerEngine
 
 /// The composition root of a worker: the kinds it runs, each with its collaborators, and the services their contexts offer.
 struct WorkerAssembly {
@@ -18,7 +20,8 @@ struct WorkerAssembly {
     private let folder: FolderStore?
 
     /// Puts a worker together from what is configured. What is missing is said by the job that needs it, and by `doctor`.
-    init(_ invocation: Invocation, settings: ConnectionSettings) throws {
+    /// Only in the restore role are there identities, and nobody else's programs.
+    init(_ invocation: Invocation, settings: ConnectionSettings, role: WorkerRole) throws {
         let control = Pool(
             settings.with(["application_name": "reeve tenancy"]), bound: 4, waitTimeout: .seconds(10), name: "tenancy")
         self.control = control
@@ -28,14 +31,17 @@ struct WorkerAssembly {
         self.resources = resources
         folder = invocation.configuration[.storage].map { FolderStore(root: $0) }
         let storage: any ObjectStore = folder ?? NoStore()
-        programs = try invocation.configuration.programFolders()
+        let identities: any IdentitySource =
+            role == .restore
+            ? TenantIdentities(control: control, store: try invocation.configuration.requireIdentityStore())
+            : NoIdentities()
+        programs = role == .restore ? ProgramFolders([]) : try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
-                stores: SingleStore(storage), recipients: NoRecipients(), control: control,
-                splitAbove: try invocation.configuration.backupSplit())
-        )
-        .finding { try catalog.job($0) }
+                stores: SingleStore(storage), control: control, recipients: TenantKeys(control: control),
+                identities: identities, splitAbove: try invocation.configuration.backupSplit())
+        ).finding { try catalog.job($0) }
     }
 
     /// Removes what attempts left unfinished in storage whose worker died: nobody has written to it for a day. In the background,
@@ -64,7 +70,7 @@ extension Configuration {
         let variables =
             Setting.all.filter(\.isSecret).map { $0.variable + "_FILE" } + ["PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"]
         let secrets =
-            [self[.keyFile], self[.storage], file] + variables.map { environment[$0] }
+            [self[.keyFile], self[.storage], self[.identities], file] + self.hidden + variables.map { environment[$0] }
             + [".pgpass", ".pg_service.conf", ".postgresql"].map { "\(home)/\($0)" }
         let here = FileManager.default.currentDirectoryPath
         let hidden = secrets.compactMap { $0 }.map { $0.hasPrefix("/") ? $0 : "\(here)/\($0)" }
@@ -78,9 +84,9 @@ extension Configuration {
 
 /// The kinds that Reeve brings.
 enum BuiltInKinds {
-    /// With their collaborators.
+    /// With their collaborators: to whom a tenant's objects are encrypted, and what decrypts them, which restore workers alone have.
     static func jobs(
-        stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
+        stores: any StoreCatalog, control: Pool?, recipients: any RecipientSource, identities: any IdentitySource,
         splitAbove: Int64 = BackupPolicy.standardSplit
     ) -> [AnyJob] {
         [
@@ -92,11 +98,12 @@ enum BuiltInKinds {
                             throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
                         }
                         return try retention(of: tenant, control)
-                    })), retentionJob(stores, control: control),
+                    })), retentionJob(stores: stores, control: control),
+            exportJob(stores: stores, recipients: recipients, control: control),
         ]
     }
 
-    private static func retentionJob(_ stores: any StoreCatalog, control: Pool?) -> AnyJob {
+    private static func retentionJob(stores: any StoreCatalog, control: Pool?) -> AnyJob {
         if let control { return AnyJob(RetentionJob(catalog: stores, control: control)) }
         return AnyJob(kind: RetentionJob.kind, policy: RetentionJob.policy, schema: RetentionJob.schema) { _, _ in
             throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
@@ -105,7 +112,8 @@ enum BuiltInKinds {
 
     /// For commands that only need to know names, rules and schemas.
     static let unassembled = JobRegistry(
-        placeholders: jobs(stores: SingleStore(NoStore()), recipients: NoRecipients(), control: nil))
+        placeholders: jobs(
+            stores: SingleStore(NoStore()), control: nil, recipients: NoRecipients(), identities: NoIdentities()))
 
     /// ISO-S-003: by tier, unless the tenant's record says otherwise.
     private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {

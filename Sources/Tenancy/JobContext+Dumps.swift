@@ -2,9 +2,9 @@ public import JobKit
 import Postgres
 
 extension JobContext {
-    /// Takes up to `wanted` of the dumps that may run on a database server at once, counted over the whole fleet; returns how
-    /// many this attempt has, 0 when none is free. They are its own until `returnDumps`, or until it has lost its job. Throws
-    /// `Stopped` when it has.
+    /// Takes up to `wanted` of the dumps that may run on a database server at once, counted over the whole fleet; an attempt
+    /// that has fewer gets more. Returns how many it now has, 0 when none is free. They are its own until `returnDumps`, or
+    /// until it has lost its job; then this throws `Stopped`.
     public func takeDumps(_ wanted: Int, on server: String) throws -> Int {
         let row = try control { connection in
             try connection.execute(

@@ -277,7 +277,7 @@ public struct TenantProvisioner: Sendable {
             guard try connection.execute("SELECT has_table_privilege('reeve.tenant', 'DELETE')")[0].bool(0) else {
                 return
             }
-            for table in ["tenant_login", "tenant_status_change", "tenant_counter", "tenant_backlog"] {
+            for table in ["tenant_login", "tenant_key", "tenant_status_change", "tenant_counter", "tenant_backlog"] {
                 try connection.execute("DELETE FROM reeve.\(table) WHERE tenant_id = $1::uuid", [tenant.id])
             }
             try connection.execute("DELETE FROM reeve.tenant WHERE id = $1::uuid", [tenant.id])

@@ -1,8 +1,21 @@
 public import JobKit
 import Synchronization
 
+/// Which jobs a worker may run.
+public enum WorkerRole: String, Sendable, CaseIterable {
+    /// The pools of the tiers.
+    case plain
+    /// The pool `restore` alone: every tenant's queue `restores`, whose jobs need the tenants' identities.
+    case restore
+
+    /// The pool of `restore`, which no tier may be called.
+    public static let restorePool = "restore"
+}
+
 /// What a worker serves and how it stops.
 public struct WorkerOptions: Sendable {
+    /// Whether it serves tiers, or the pool of the restore workers.
+    public var role = WorkerRole.plain
     /// Slots by tier. Tiers that are not listed get `otherSlots` each.
     public var pools: [String: Int]
     /// Slots of every tier in the table that is not listed; nil serves the listed ones only.
@@ -198,6 +211,9 @@ public final class Worker: Sendable {
     // MARK: Pools
 
     private func servePools() throws {
+        if options.role == .restore {
+            return addPool(WorkerRole.restorePool, options.pools[WorkerRole.restorePool] ?? 2)
+        }
         let tiers = try source.tiers()
         for (tier, size) in options.pools where size > 0 && !tiers.contains(tier) {
             log.warning("there is no such tier; its pool waits for it", ["tier": .string(tier)])
@@ -206,6 +222,7 @@ public final class Worker: Sendable {
     }
 
     private func serveNewTiers() {
+        guard options.role == .plain else { return }
         do {
             let before = claimers.sizes.count
             addPools(try source.tiers())
@@ -214,7 +231,8 @@ public final class Worker: Sendable {
     }
 
     private func addPools(_ tiers: [String]) {
-        for tier in tiers where claimers.sizes[tier] == nil {
+        // Whoever wrote the table: a plain worker never takes what needs an identity.
+        for tier in tiers where claimers.sizes[tier] == nil && tier != WorkerRole.restorePool {
             let size = options.pools[tier] ?? options.otherSlots ?? 0
             if size > 0 { addPool(tier, size) }
         }

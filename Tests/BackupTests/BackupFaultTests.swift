@@ -135,25 +135,25 @@ struct BackupFaultTests {
 
     @Test("when the server's dumps are all taken the job goes back to its queue, and a stop ends the wait")
     func slots() throws {
-        fixture.dumps.withLock { $0 = (2, 2) }
+        fixture.dumps.withLock { $0.others = 2 }
         guard case .snoozed = try JobHarness.run(fixture.job(), .init(), tenant: tenant) else {
             Issue.record("the third dump ran")
             return
         }
         let stop = StopSignal()
         let error = #expect(throws: Stopped.self) {
-            try DumpSlots().withSlots(
+            try DumpSlots().withSlot(
                 on: "main", within: .seconds(60), stop: stop,
                 take: {
                     stop.stop(.cancelled)
-                    return 0
+                    return false
                 }, giveBack: {}
-            ) { _ in Issue.record("it ran") }
+            ) { Issue.record("it ran") }
         }
         #expect(error?.reason == .cancelled)
-        fixture.dumps.withLock { $0.running = 0 }
+        fixture.dumps.withLock { $0.others = 0 }
         _ = try fixture.backUp(tenant)
-        #expect(fixture.dumps.withLock { $0.running } == 0)
+        #expect(fixture.dumps.withLock { $0.own } == 0)
     }
 
     @Test("when one of a tenant's databases fails, the others' files go too")

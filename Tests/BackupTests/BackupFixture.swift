@@ -19,8 +19,8 @@ final class BackupFixture: BackupAccess {
     let keys = TestKeys()
     /// What the next backup is told of the last one.
     let last = Mutex<BackupEstimate?>(nil)
-    /// How many dumps run, and how many may.
-    let dumps = Mutex<(running: Int, limit: Int)>((0, 2))
+    /// How many dumps others run, how many the test's attempt has, and how many may run.
+    let dumps = Mutex<(others: Int, own: Int, limit: Int)>((0, 0, 2))
     private let stores = Mutex<[TenantID: [BackupStore]]>([:])
     /// What the sessions and children of a test say instead of the truth: a login or options.
     let lie = Mutex<(sessionUser: String?, options: String?, childOptions: String?, childUser: String?)>(
@@ -159,13 +159,12 @@ final class BackupFixture: BackupAccess {
 
     func takeDumps(_ wanted: Int, of store: BackupStore, _ context: JobContext) -> Int {
         dumps.withLock { dumps in
-            let count = max(0, min(wanted, dumps.limit - dumps.running))
-            dumps.running += count
-            return count
+            dumps.own = max(dumps.own, min(wanted, dumps.limit - dumps.others))
+            return dumps.own
         }
     }
 
-    func returnDumps(of store: BackupStore, _ context: JobContext) { dumps.withLock { $0.running = 0 } }
+    func returnDumps(of store: BackupStore, _ context: JobContext) { dumps.withLock { $0.own = 0 } }
 
     /// Runs a backup that has to succeed with one artifact.
     func backUp(_ tenant: Tenant, job: BackupJob? = nil) throws -> Artifact {
@@ -275,6 +274,10 @@ final class BackupFixture: BackupAccess {
 
 /// Writes a file for its owner alone.
 func write(_ text: String, to path: String, mode: mode_t = 0o600) {
+    if mode & 0o100 != 0 {
+        do { try writeProgram(text, to: path, mode: mode) } catch { fatalError("no program at \(path): \(error)") }
+        return
+    }
     let file = open(path, O_CREAT | O_TRUNC | O_WRONLY, mode)
     defer { close(file) }
     var text = text

@@ -110,7 +110,7 @@ struct PipelineTests {
         }
         if number >= 4 { code = "backup_corrupt" }
         let good = fixture.storage
-        for stores in [[bad], [good, bad], [bad, good]] as [[any ObjectStore]] {
+        for stores in [[good, bad], [bad, good]] as [[any ObjectStore]] {
             expectFailure(code, fixture.job(stores: SeveralStores(stores: stores)))
         }
     }

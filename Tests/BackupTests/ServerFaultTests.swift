@@ -53,7 +53,7 @@ struct ServerFaultTests {
             exec /usr/bin/pg_dump "$@"
 
             """
-        write(script, to: path, mode: 0o700)
+        try writeProgram(script, to: path, mode: 0o700)
         let (fixture, ended) = (fixture, StopSignal())
         DispatchQueue(label: "dropper").async {
             while access(fixture.folder.path + "/ready", F_OK) != 0, ended.reason == nil { usleep(5000) }

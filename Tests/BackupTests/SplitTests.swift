@@ -102,7 +102,7 @@ struct SplitTests {
         let tenant = try fixture.addTenant("big", schema: "big", marker: "BIG")
         for limit in [1, 3] {
             unlink(fixture.folder.path + "/seen")
-            fixture.dumps.withLock { $0 = (0, limit) }
+            fixture.dumps.withLock { $0.limit = limit }
             _ = try fixture.backUp(tenant, job: fixture.job(tools: countingTools(), splitAbove: 10_000))
             let seen = String(
                 decoding: FileManager.default.contents(atPath: fixture.folder.path + "/seen") ?? Data(), as: UTF8.self)
@@ -127,7 +127,7 @@ struct SplitTests {
             esac
 
             """, to: path, mode: 0o700)
-        fixture.dumps.withLock { $0 = (0, 64) }
+        fixture.dumps.withLock { $0.limit = 64 }
         let tools = BackupTools(dump: path, supervisor: BuiltProducts.supervisor)
         let error = #expect(throws: JobFailure.self) {
             try fixture.backUp(tenant, job: fixture.job(tools: tools, splitAbove: 1_000))

@@ -119,8 +119,7 @@ struct AgeTests {
         defer { _ = try? FileManager.default.removeItem(atPath: folder) }  // A test's own folder.
         let fake = "\(folder)/age"
         let script = "#!/bin/sh\n{ env; echo \"$@\"; ls -l /proc/self/fd; } > \(folder)/seen\nexec age \"$@\"\n"
-        #expect(FileManager.default.createFile(atPath: fake, contents: Data(script.utf8)))
-        chmod(fake, 0o700)
+        try writeProgram(script, to: fake, mode: 0o700)
         let cipher = try encrypt([1, 2])
         var out: [UInt8] = []
         let decryptor = try AgeDecryptor(

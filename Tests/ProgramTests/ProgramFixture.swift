@@ -29,8 +29,7 @@ final class ProgramFixture {
     @discardableResult
     func install(_ text: String, as name: String = "program", mode: mode_t = 0o755) throws -> String {
         let path = "\(folder)/\(name)"
-        try Data(text.utf8).write(to: URL(filePath: path))
-        chmod(path, mode)
+        try writeProgram(text, to: path, mode: mode)
         return path
     }
 

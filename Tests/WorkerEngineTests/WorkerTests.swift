@@ -38,6 +38,28 @@ struct WorkerTests {
         #expect(source.ends(id).isEmpty)
     }
 
+    @Test(
+        "a plain worker never looks into the restore pool, even if a tier is called so; a restore worker into no other")
+    func roles() {
+        let (needed, other) = (tenant("acme", tier: "restore"), tenant("globex"))
+        let source = MemoryJobSource(tiers: ["starter", "restore"], tenants: [needed, other])
+        let restores = source.enqueue(needed, kind: "work")
+        let plain = RunningWorker(source, [job { _ in .done }], options(["starter": 1, "restore": 1], otherSlots: 1))
+        let first = source.enqueue(other, kind: "work")
+        #expect(eventually { source.ends(first[0]).first?.succeeded == true })
+        let looks = source.with { $0.calls[.tiers, default: 0] }
+        #expect(eventually { source.with { $0.calls[.tiers, default: 0] } > looks + 3 })
+        plain.end()
+        #expect(source.ends(restores[0]).isEmpty)
+        let left = source.enqueue(other, kind: "work")
+        var restoring = options(["restore": 1], otherSlots: 1)
+        restoring.role = .restore
+        let worker = RunningWorker(source, [job { _ in .done }], restoring)
+        defer { worker.end() }
+        #expect(eventually { source.ends(restores[0]).first?.succeeded == true })
+        #expect(source.ends(left[0]).isEmpty)
+    }
+
     @Test("a failing look at the tiers is made again")
     func failingTiers() {
         let gold = tenant("acme", tier: "gold")

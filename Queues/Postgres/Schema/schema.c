@@ -79,6 +79,9 @@ MIGRATION(V0024) = {
 MIGRATION(V0025) = {
 #embed "sql/V0025__tune.sql"
     , 0};
+MIGRATION(V0026) = {
+#embed "sql/V0026__keys.sql"
+    , 0};
 MIGRATION(V0028) = {
 #embed "sql/V0028__retention.sql"
     , 0};
@@ -115,6 +118,7 @@ static const reeve_migration migrations[] = {
     {23, "adopt", V0023},
     {24, "guard", V0024},
     {25, "tune", V0025},
+    {26, "keys", V0026},
     {28, "retention", V0028},
     {30, "dumps", V0030},
     {32, "exports", V0032},

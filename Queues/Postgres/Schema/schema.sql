@@ -56,6 +56,59 @@ CREATE TABLE reeve.artifact (
 
 ALTER TABLE reeve.artifact OWNER TO reeve_owner;
 
+CREATE TABLE reeve.artifact_deleted (
+    id uuid NOT NULL,
+    job_id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    entity text NOT NULL,
+    key text NOT NULL,
+    keys text[] NOT NULL,
+    destinations text[] NOT NULL,
+    bytes bigint NOT NULL,
+    sha256 text NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    expires_at timestamp with time zone,
+    deleted_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    reason text NOT NULL,
+    intent bigint NOT NULL
+);
+
+ALTER TABLE reeve.artifact_deleted OWNER TO reeve_owner;
+
+CREATE TABLE reeve.artifact_deletion (
+    artifact_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    reason text NOT NULL,
+    intent bigint NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    error text
+);
+
+ALTER TABLE reeve.artifact_deletion OWNER TO reeve_owner;
+
+CREATE TABLE reeve.artifact_fault (
+    artifact_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    destination text NOT NULL,
+    key text NOT NULL,
+    fault text NOT NULL,
+    found_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT artifact_fault_fault_check CHECK ((fault = ANY (ARRAY['missing'::text, 'size'::text])))
+);
+
+ALTER TABLE reeve.artifact_fault OWNER TO reeve_owner;
+
+CREATE TABLE reeve.artifact_pin (
+    artifact_id uuid NOT NULL,
+    reason text NOT NULL,
+    by text DEFAULT reeve.actor() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT artifact_pin_reason_check CHECK (((length(reason) <= 2000) AND (btrim(reason) <> ''::text)))
+);
+
+ALTER TABLE reeve.artifact_pin OWNER TO reeve_owner;
+
 CREATE TABLE reeve.audit_entry (
     id bigint NOT NULL,
     tenant_id uuid,
@@ -75,6 +128,21 @@ CREATE TABLE reeve.audit_entry (
 );
 
 ALTER TABLE reeve.audit_entry OWNER TO reeve_owner;
+
+CREATE TABLE reeve.backup_proof (
+    id bigint NOT NULL,
+    artifact_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    ok boolean NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    seconds double precision,
+    job_id bigint,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT backup_proof_kind_check CHECK ((kind = ANY (ARRAY['verify'::text, 'drill'::text, 'integrity'::text])))
+);
+
+ALTER TABLE reeve.backup_proof OWNER TO reeve_owner;
 
 CREATE TABLE reeve.cancel_request (
     job_id bigint NOT NULL,
@@ -400,6 +468,55 @@ WITH (fillfactor='20', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_thr
 
 ALTER TABLE reeve.tenant_counter OWNER TO reeve_owner;
 
+CREATE TABLE reeve.tenant_hold (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    reason text NOT NULL,
+    placed_by text DEFAULT reeve.actor() NOT NULL,
+    placed_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    until timestamp with time zone,
+    released_by text,
+    released_at timestamp with time zone,
+    release_reason text,
+    CONSTRAINT tenant_hold_check CHECK ((((released_at IS NULL) = (released_by IS NULL)) AND ((released_at IS NULL) = (release_reason IS NULL)))),
+    CONSTRAINT tenant_hold_reason_check CHECK (((length(reason) <= 2000) AND (btrim(reason) <> ''::text))),
+    CONSTRAINT tenant_hold_release_reason_check CHECK (((length(release_reason) <= 2000) AND (btrim(release_reason) <> ''::text)))
+);
+
+ALTER TABLE reeve.tenant_hold OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_key (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    recipient text NOT NULL,
+    state text DEFAULT 'pending'::text NOT NULL,
+    is_own boolean DEFAULT false NOT NULL,
+    escrow text[] DEFAULT '{}'::text[] NOT NULL,
+    replaces uuid,
+    places jsonb DEFAULT '[]'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_reason text,
+    retired_at timestamp with time zone,
+    retired_by text,
+    retired_reason text,
+    destroying_at timestamp with time zone,
+    destroyed_at timestamp with time zone,
+    destroyed_by text,
+    destroyed_reason text,
+    destruction jsonb,
+    CONSTRAINT tenant_key_check CHECK (((NOT is_own) OR (places = '[]'::jsonb))),
+    CONSTRAINT tenant_key_check1 CHECK (((state = 'destroyed'::text) = (destroyed_at IS NOT NULL))),
+    CONSTRAINT tenant_key_created_reason_check CHECK ((length(created_reason) <= 2000)),
+    CONSTRAINT tenant_key_destroyed_reason_check CHECK ((length(destroyed_reason) <= 2000)),
+    CONSTRAINT tenant_key_places_check CHECK ((jsonb_typeof(places) = 'array'::text)),
+    CONSTRAINT tenant_key_recipient_check CHECK ((recipient ~ '^age1[02-9ac-hj-np-z]{58}$'::text)),
+    CONSTRAINT tenant_key_retired_reason_check CHECK ((length(retired_reason) <= 2000)),
+    CONSTRAINT tenant_key_state_check CHECK ((state = ANY (ARRAY['pending'::text, 'current'::text, 'retired'::text, 'destroyed'::text])))
+);
+
+ALTER TABLE reeve.tenant_key OWNER TO reeve_owner;
+
 CREATE TABLE reeve.tenant_login (
     login text NOT NULL,
     tenant_id uuid NOT NULL
@@ -467,10 +584,13 @@ CREATE TABLE reeve.tier (
     trial_days integer DEFAULT 14 NOT NULL,
     features text[] DEFAULT '{}'::text[] NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
+    backup_minimum integer DEFAULT 1 NOT NULL,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
+    CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
+    CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
     CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
     CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650)))
@@ -530,6 +650,15 @@ ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE reeve.backup_proof ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.backup_proof_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -541,6 +670,15 @@ ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.tenant_hold ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.tenant_hold_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -574,8 +712,23 @@ ALTER TABLE ONLY reeve.artifact
 ALTER TABLE ONLY reeve.artifact
     ADD CONSTRAINT artifact_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.artifact_deleted
+    ADD CONSTRAINT artifact_deleted_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.artifact_deletion
+    ADD CONSTRAINT artifact_deletion_pkey PRIMARY KEY (artifact_id);
+
+ALTER TABLE ONLY reeve.artifact_fault
+    ADD CONSTRAINT artifact_fault_pkey PRIMARY KEY (artifact_id, destination, key);
+
+ALTER TABLE ONLY reeve.artifact_pin
+    ADD CONSTRAINT artifact_pin_pkey PRIMARY KEY (artifact_id);
+
 ALTER TABLE ONLY reeve.audit_entry
     ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.backup_proof
+    ADD CONSTRAINT backup_proof_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (job_id);
@@ -643,6 +796,12 @@ ALTER TABLE ONLY reeve.tenant_checkpoint
 ALTER TABLE ONLY reeve.tenant_counter
     ADD CONSTRAINT tenant_counter_pkey PRIMARY KEY (tenant_id);
 
+ALTER TABLE ONLY reeve.tenant_hold
+    ADD CONSTRAINT tenant_hold_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_pkey PRIMARY KEY (login);
 
@@ -673,11 +832,23 @@ ALTER TABLE ONLY reeve.worker
 ALTER TABLE reeve.tenant
     ADD CONSTRAINT tenant_overrides_are_counts CHECK ((reeve.is_count((overrides -> 'concurrency'::text)) AND reeve.is_count((overrides -> 'backlog_limit'::text)) AND reeve.is_count((overrides -> 'backup_retention_days'::text)) AND reeve.is_count((overrides -> 'audit_retention_years'::text)) AND reeve.is_count((overrides -> 'scheduled_reports'::text)))) NOT VALID;
 
+CREATE INDEX artifact_deleted_job ON reeve.artifact_deleted USING btree (job_id);
+
+CREATE INDEX artifact_deleted_tenant ON reeve.artifact_deleted USING btree (tenant_id, deleted_at);
+
+CREATE INDEX artifact_deletion_tenant ON reeve.artifact_deletion USING btree (tenant_id);
+
+CREATE INDEX artifact_fault_tenant ON reeve.artifact_fault USING btree (tenant_id, destination);
+
 CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
 
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
 
 CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
+
+CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_id, kind, at);
+
+CREATE INDEX backup_proof_tenant ON reeve.backup_proof USING btree (tenant_id, at);
 
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
@@ -697,6 +868,14 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
+
+CREATE UNIQUE INDEX tenant_key_current ON reeve.tenant_key USING btree (tenant_id) WHERE (state = 'current'::text);
+
+CREATE UNIQUE INDEX tenant_key_recipient ON reeve.tenant_key USING btree (recipient) WHERE (NOT is_own);
+
+CREATE INDEX tenant_key_tenant ON reeve.tenant_key USING btree (tenant_id, created_at);
+
 CREATE INDEX tenant_status_change_tenant ON reeve.tenant_status_change USING btree (tenant_id, at);
 
 CREATE INDEX tenant_tier ON reeve.tenant USING btree (tier);
@@ -706,6 +885,15 @@ CREATE INDEX tier_change_due ON reeve.tier_change USING btree (due_at) WHERE ((a
 CREATE UNIQUE INDEX tier_change_pending ON reeve.tier_change USING btree (tenant_id) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
 
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
+
+ALTER TABLE ONLY reeve.artifact_deletion
+    ADD CONSTRAINT artifact_deletion_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
+
+ALTER TABLE ONLY reeve.artifact_fault
+    ADD CONSTRAINT artifact_fault_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.artifact_pin
+    ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
 
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
@@ -721,6 +909,12 @@ ALTER TABLE ONLY reeve.tenant
 
 ALTER TABLE ONLY reeve.tenant_checkpoint
     ADD CONSTRAINT tenant_checkpoint_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_replaces_fkey FOREIGN KEY (replaces) REFERENCES reeve.tenant_key(id);
+
+ALTER TABLE ONLY reeve.tenant_key
+    ADD CONSTRAINT tenant_key_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
@@ -748,18 +942,94 @@ CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
    FROM (reeve.tier r
      LEFT JOIN ( SELECT t.tier,
             (sum(COALESCE(j.ready, (0)::bigint)))::bigint AS ready,
-            sum(c.running) AS running,
-            (sum(LEAST((c.cap)::bigint, (c.running + COALESCE(j.ready, (0)::bigint)))))::bigint AS desired
-           FROM ((reeve.tenant t
+            (sum((c.running - COALESCE(o.running, (0)::bigint))))::bigint AS running,
+            (sum((LEAST((c.cap)::bigint, (c.running + COALESCE(j.ready, (0)::bigint))) - LEAST((c.cap)::bigint, COALESCE(o.running, (0)::bigint)))))::bigint AS desired
+           FROM (((reeve.tenant t
              JOIN reeve.tenant_counter c ON ((c.tenant_id = t.id)))
              LEFT JOIN ( SELECT job.tenant_id,
                     count(*) AS ready
                    FROM reeve.job
-                  WHERE (job.state = 'available'::reeve.job_state)
+                  WHERE ((job.state = 'available'::reeve.job_state) AND (job.pool <> 'restore'::text))
                   GROUP BY job.tenant_id) j ON ((j.tenant_id = t.id)))
-          GROUP BY t.tier) s ON ((s.tier = r.name)));
+             LEFT JOIN ( SELECT job.tenant_id,
+                    count(*) AS running
+                   FROM reeve.job
+                  WHERE ((job.state = 'running'::reeve.job_state) AND (job.pool = 'restore'::text))
+                  GROUP BY job.tenant_id) o ON ((o.tenant_id = t.id)))
+          GROUP BY t.tier) s ON ((s.tier = r.name)))
+UNION ALL
+ SELECT 'restore'::text AS tier,
+    count(*) FILTER (WHERE (j.state = 'available'::reeve.job_state)) AS ready,
+    count(*) FILTER (WHERE (j.state = 'running'::reeve.job_state)) AS running,
+    count(*) AS desired_slots
+   FROM reeve.job j
+  WHERE ((j.pool = 'restore'::text) AND (j.state = ANY (ARRAY['available'::reeve.job_state, 'running'::reeve.job_state])));
 
 ALTER TABLE reeve.autoscale OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT a.id,
+    a.job_id AS backup,
+    t.code AS tenant_code,
+    (a.manifest #>> '{store,server}'::text[]) AS server,
+    (a.manifest #>> '{store,database}'::text[]) AS database,
+    a.bytes,
+    ( SELECT count(*) AS count
+           FROM jsonb_object_keys(
+                CASE
+                    WHEN (jsonb_typeof((a.manifest -> 'rows'::text)) = 'object'::text) THEN (a.manifest -> 'rows'::text)
+                    ELSE '{}'::jsonb
+                END) jsonb_object_keys(jsonb_object_keys)) AS tables,
+    ( SELECT (COALESCE(sum((r.value)::bigint), (0)::numeric))::bigint AS "coalesce"
+           FROM jsonb_each_text(
+                CASE
+                    WHEN (jsonb_typeof((a.manifest -> 'rows'::text)) = 'object'::text) THEN (a.manifest -> 'rows'::text)
+                    ELSE '{}'::jsonb
+                END) r(key, value)) AS rows,
+    a.created_at,
+    a.expires_at,
+        CASE
+            WHEN (d.artifact_id IS NOT NULL) THEN 'deleting'::text
+            WHEN ((f.n > 0) OR q.bad) THEN 'damaged'::text
+            WHEN (a.expires_at <= reeve.clock()) THEN 'expired'::text
+            ELSE 'kept'::text
+        END AS state,
+    q.verified_at,
+    q.drilled_at,
+    p.reason AS pin_reason,
+    p.by AS pinned_by,
+    p.at AS pinned_at,
+    ( SELECT string_agg(h.reason, '; '::text ORDER BY h.id) AS string_agg
+           FROM reeve.tenant_hold h
+          WHERE ((h.tenant_id = a.tenant_id) AND (h.released_at IS NULL) AND ((h.until IS NULL) OR (h.until > reeve.clock())))) AS hold_reason,
+    COALESCE((a.manifest ->> 'destination'::text), 'default'::text) AS destination,
+    ARRAY( SELECT jsonb_array_elements_text(
+                CASE
+                    WHEN (jsonb_typeof((a.manifest -> 'copies'::text)) = 'array'::text) THEN (a.manifest -> 'copies'::text)
+                    ELSE '[]'::jsonb
+                END) AS jsonb_array_elements_text) AS copies,
+    (a.manifest #>> '{encryption,key_id}'::text[]) AS key_id,
+    a.key,
+    d.error AS deletion_error
+   FROM (((((reeve.artifact a
+     JOIN reeve.tenant t ON ((t.id = a.tenant_id)))
+     LEFT JOIN reeve.artifact_deletion d ON ((d.artifact_id = a.id)))
+     LEFT JOIN reeve.artifact_pin p ON ((p.artifact_id = a.id)))
+     CROSS JOIN LATERAL ( SELECT count(*) AS n
+           FROM reeve.artifact_fault f_1
+          WHERE (f_1.artifact_id = a.id)) f)
+     CROSS JOIN LATERAL ( SELECT COALESCE(bool_or((NOT l.ok)), false) AS bad,
+            max(l.at) FILTER (WHERE l.ok) AS verified_at,
+            max(l.at) FILTER (WHERE (l.ok AND (l.kind = 'drill'::text))) AS drilled_at
+           FROM ( SELECT DISTINCT ON (x.kind) x.kind,
+                    x.ok,
+                    x.at
+                   FROM reeve.backup_proof x
+                  WHERE (x.artifact_id = a.id)
+                  ORDER BY x.kind, x.at DESC, x.id DESC) l) q)
+  WHERE (a.entity = 'backup'::text);
+
+ALTER TABLE reeve.backup_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
@@ -852,6 +1122,22 @@ UNION ALL
 
 ALTER TABLE reeve.job_list OWNER TO reeve_owner;
 
+CREATE VIEW reeve.key_list WITH (security_barrier='true') AS
+ SELECT t.code AS tenant_code,
+    k.id,
+    k.state,
+    k.is_own,
+    k.recipient,
+    cardinality(k.escrow) AS escrow,
+    k.created_at,
+    k.retired_at,
+    k.destroying_at,
+    k.destroyed_at
+   FROM (reeve.tenant_key k
+     JOIN reeve.tenant t ON ((t.id = k.tenant_id)));
+
+ALTER TABLE reeve.key_list OWNER TO reeve_owner;
+
 CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
  SELECT q.queue,
     t.code AS tenant_code,
@@ -922,6 +1208,27 @@ CREATE VIEW reeve.worker_list WITH (security_barrier='true') AS
    FROM reeve.worker w;
 
 ALTER TABLE reeve.worker_list OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.activate_key(p_id uuid, p_places jsonb DEFAULT '[]'::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_current uuid; v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM reeve.lock_keys(t.code) FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id WHERE k.id = p_id;
+  SELECT k.* INTO v FROM reeve.tenant_key k WHERE k.id = p_id AND k.state = 'pending';
+  IF NOT FOUND THEN RAISE EXCEPTION 'key % is not one that is being made', p_id USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.tenant_key k SET state = 'retired', retired_at = v_now, retired_by = reeve.actor(), retired_reason = v.created_reason
+  WHERE k.tenant_id = v.tenant_id AND k.state = 'current' RETURNING k.id INTO v_current;
+  IF v_current IS DISTINCT FROM v.replaces THEN
+    RAISE EXCEPTION 'another key of this tenant became current meanwhile' USING ERRCODE = 'RV012', HINT = 'Look at them: reeve keys list';
+  END IF;
+  UPDATE reeve.tenant_key k SET state = 'current', places = k.places || p_places WHERE k.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, CASE WHEN v.replaces IS NULL THEN 'key.create' ELSE 'key.rotate' END, 'key ' || p_id, v.created_reason,
+    jsonb_build_object('outcome', 'done', 'retired', v_current, 'places', v.places || p_places));
+END $$;
+
+ALTER FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.actor() RETURNS text
     LANGUAGE sql STABLE
@@ -1041,6 +1348,29 @@ END $_$;
 
 ALTER FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.artifact_destinations(p_manifest jsonb) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT ARRAY[coalesce(p_manifest ->> 'destination', 'default')] || ARRAY(
+    SELECT c FROM jsonb_array_elements_text(CASE WHEN jsonb_typeof(p_manifest -> 'copies') = 'array' THEN p_manifest -> 'copies' ELSE '[]' END) c
+    WHERE c <> coalesce(p_manifest ->> 'destination', 'default'))
+$$;
+
+ALTER FUNCTION reeve.artifact_destinations(p_manifest jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT p_key UNION SELECT p_key || '.manifest.json'
+  UNION SELECT o ->> 'key' FROM jsonb_array_elements(CASE WHEN jsonb_typeof(p_manifest -> 'objects') = 'array' THEN p_manifest -> 'objects' ELSE '[]' END) o
+    WHERE o ->> 'key' IS NOT NULL
+  UNION SELECT p_manifest #>> '{reference,key}' WHERE p_manifest #>> '{reference,key}' IS NOT NULL
+$$;
+
+ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1066,6 +1396,187 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.backup_named(p_backup text) RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_job bigint;
+BEGIN
+  SELECT a.job_id INTO v_job FROM reeve.artifact a WHERE a.entity = 'backup'
+    AND (a.job_id = CASE WHEN p_backup ~ '^[0-9]{1,18}$' THEN p_backup::bigint END
+      OR a.id = CASE WHEN p_backup ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN p_backup::uuid END) LIMIT 1;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no backup %', left(p_backup, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve backup list'; END IF;
+  RETURN v_job;
+END $_$;
+
+ALTER FUNCTION reeve.backup_named(p_backup text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.backup_retention(p_tenant uuid) RETURNS TABLE(backup bigint, artifacts uuid[], bytes bigint, created_at timestamp with time zone, expires_at timestamp with time zone, verdict text, why text[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+  WITH t AS MATERIALIZED (
+    SELECT t.id, t.code, t.tier, r.backup_minimum, reeve.tenant_is_held(t.id) AS held FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant),
+  -- Jobs that read backups. A running one may read any of them; one that waits, those that its arguments name.
+  reader AS MATERIALIZED (
+    SELECT true AS runs, j.args FROM reeve.job j JOIN t ON j.tenant_id = t.id WHERE j.state = 'running' AND j.queue = t.code || '.restores'
+    UNION ALL SELECT false, j.args FROM reeve.job j JOIN t ON j.tenant_id = t.id WHERE j.state = 'available' AND j.pool IN ('restore', t.tier) AND j.queue = t.code || '.restores'
+    UNION ALL SELECT false, j.args FROM reeve.job j JOIN t ON j.tenant_id = t.id WHERE j.state = 'scheduled' AND j.queue = t.code || '.restores'),
+  one AS (
+    SELECT a.job_id, a.id, a.bytes, a.created_at, a.expires_at, d.artifact_id IS NOT NULL AS deleting, p.artifact_id IS NOT NULL AS pinned,
+      CASE WHEN q.bad OR EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id)
+             AND NOT EXISTS (SELECT FROM unnest(reeve.artifact_destinations(a.manifest)) n
+                             WHERE NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = n)) THEN 0
+           WHEN q.proven THEN 3 WHEN q.checked THEN 2 ELSE 1 END AS proof
+    FROM t JOIN reeve.artifact a ON a.tenant_id = t.id AND a.entity = 'backup'
+    LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = a.id
+    LEFT JOIN reeve.artifact_pin p ON p.artifact_id = a.id
+    CROSS JOIN LATERAL (
+      SELECT coalesce(bool_or(NOT l.ok), false) AS bad, bool_or(l.kind <> 'integrity') AS proven, count(*) > 0 AS checked
+      FROM (SELECT DISTINCT ON (x.kind) x.kind, x.ok FROM reeve.backup_proof x WHERE x.artifact_id = a.id ORDER BY x.kind, x.at DESC, x.id DESC) l) q),
+  whole AS (
+    SELECT o.job_id, array_agg(o.id ORDER BY o.id) AS ids, sum(o.bytes)::bigint AS bytes, max(o.created_at) AS made,
+      CASE WHEN bool_and(o.expires_at IS NOT NULL) THEN max(o.expires_at) END AS expires, bool_or(o.deleting) AS deleting, bool_or(o.pinned) AS pinned, min(o.proof) AS proof
+    FROM one o GROUP BY o.job_id),
+  ranked AS (
+    SELECT w.*, row_number() OVER (PARTITION BY w.deleting ORDER BY w.proof DESC, w.made DESC, w.job_id DESC) AS best,
+      row_number() OVER (PARTITION BY w.deleting, w.proof > 0 ORDER BY w.made DESC, w.job_id DESC) AS newest
+    FROM whole w),
+  judged AS (
+    SELECT r.*, array_remove(ARRAY[
+        CASE WHEN t.held THEN 'held' END,
+        CASE WHEN r.pinned THEN 'pinned' END,
+        CASE WHEN r.best = 1 THEN (ARRAY['last', 'last', 'last_checked', 'last_verified'])[r.proof + 1] END,
+        CASE WHEN r.proof > 0 AND r.newest <= t.backup_minimum THEN 'newest' END,
+        CASE WHEN r.expires IS NULL THEN 'no_expiry' WHEN r.expires > reeve.clock() THEN 'not_expired' END,
+        CASE WHEN EXISTS (SELECT FROM reader e WHERE e.runs OR jsonb_path_exists(e.args, '$.** ? (@ == $number || @ == $text || @ == $ids[*])',
+          jsonb_build_object('number', r.job_id, 'text', r.job_id::text, 'ids', to_jsonb(r.ids)))) THEN 'in_use' END], NULL) AS keeps,
+      t.held
+    FROM ranked r CROSS JOIN t)
+  SELECT j.job_id, j.ids, j.bytes, j.made, j.expires, CASE WHEN j.deleting THEN 'deleting' WHEN j.keeps = '{}' THEN 'delete' ELSE 'keep' END,
+    CASE WHEN j.deleting AND j.held THEN '{held}' WHEN j.deleting THEN '{deletion_begun}' WHEN j.keeps = '{}' THEN '{expired}' ELSE j.keeps END
+  FROM judged j ORDER BY j.made, j.job_id
+$_$;
+
+ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_reason text;
+BEGIN
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  SELECT r.* INTO v FROM reeve.backup_retention(v_tenant) r WHERE r.backup = p_backup;
+  IF NOT FOUND OR v.verdict = 'keep' OR v.why = '{held}' THEN RETURN; END IF;
+  IF v.verdict = 'delete' THEN
+    v_reason := 'expired ' || to_char(v.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"');
+    INSERT INTO reeve.artifact_deletion (artifact_id, tenant_id, reason, intent)
+    SELECT a.id, v_tenant, v_reason, reeve.audit(v_tenant, 'backup.delete', 'artifact ' || a.id, v_reason, jsonb_build_object('outcome', 'intent', 'backup', p_backup,
+      'job', p_job, 'bytes', a.bytes, 'created_at', a.created_at, 'destinations', to_jsonb(reeve.artifact_destinations(a.manifest))))
+    FROM reeve.artifact a WHERE a.id = ANY (v.artifacts) ORDER BY a.id;
+  END IF;
+  RETURN QUERY
+  SELECT a.id, reeve.artifact_destinations(a.manifest), ARRAY(
+    SELECT k FROM reeve.artifact_keys(a.key, a.manifest) k
+    WHERE k IS DISTINCT FROM a.manifest #>> '{reference,key}' OR NOT EXISTS (
+      SELECT FROM reeve.artifact o WHERE o.tenant_id = v_tenant AND o.id <> a.id AND o.manifest #>> '{reference,key}' = k
+        AND NOT EXISTS (SELECT FROM reeve.artifact_deletion e WHERE e.artifact_id = o.id))
+    ORDER BY k)
+  FROM reeve.artifact a JOIN reeve.artifact_deletion d ON d.artifact_id = a.id WHERE a.job_id = p_backup AND a.tenant_id = v_tenant ORDER BY a.id;
+END $$;
+
+ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.lock_keys(p_code); v_now timestamptz := reeve.clock(); v_ids uuid[];
+BEGIN
+  IF p_reason IS NULL OR btrim(p_reason) = '' THEN RAISE EXCEPTION 'destroying a key needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for the audit.'; END IF;
+  IF reeve.keys_are_held(v_tenant) THEN
+    RAISE EXCEPTION 'tenant "%" is under a legal hold', p_code USING ERRCODE = 'RV020', HINT = 'What is held must stay readable; see: reeve tenant show ' || p_code;
+  END IF;
+  PERFORM FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND (p_key IS NULL OR k.id = p_key) AND k.state <> 'destroyed';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'tenant "%" has no % to destroy', p_code, coalesce('key ' || p_key, 'key') USING ERRCODE = 'RV011', HINT = 'See: reeve keys list ' || p_code;
+  END IF;
+  SELECT array_agg(k.id) INTO v_ids FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND (p_key IS NULL OR k.id = p_key) AND k.state <> 'destroyed' AND NOT k.is_own;
+  IF v_ids IS NULL THEN
+    RAISE EXCEPTION 'tenant "%" brings its own recipient: only the tenant has the identity, and destroying it is the tenant''s act', p_code USING ERRCODE = 'RV020',
+      HINT = 'To encrypt to another key from now on: reeve keys rotate ' || p_code;
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'key.destroy', 'tenant ' || p_code, p_reason, jsonb_build_object('outcome', 'intent', 'keys', v_ids));
+  RETURN QUERY UPDATE reeve.tenant_key k SET state = 'retired', retired_at = coalesce(k.retired_at, v_now), retired_by = coalesce(k.retired_by, reeve.actor()),
+      retired_reason = coalesce(k.retired_reason, p_reason), destroying_at = coalesce(k.destroying_at, v_now), destroyed_reason = p_reason
+    WHERE k.id = ANY (v_ids) RETURNING k.*;
+END $$;
+
+ALTER FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_tenant uuid := reeve.lock_keys(p_code); v_current uuid; v_other text; v_recipient text;
+BEGIN
+  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = v_tenant AND t.status = 'archived') THEN
+    RAISE EXCEPTION 'tenant "%" is archived', p_code USING ERRCODE = 'RV009', HINT = 'Its data is purged; nothing is encrypted for it any more.';
+  END IF;
+  IF p_own AND NOT EXISTS (SELECT FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = v_tenant AND ('own_key' = ANY (r.features) OR t.flags -> 'own_key' = 'true')) THEN
+    RAISE EXCEPTION 'tenant "%" may not bring its own recipient: its tier lacks the feature own_key', p_code USING ERRCODE = 'RV020',
+      HINT = 'Tiers that have it: ' || coalesce((SELECT string_agg(r.name, ', ' ORDER BY r.name) FROM reeve.tier r WHERE 'own_key' = ANY (r.features)), 'none');
+  END IF;
+  SELECT k.id INTO v_current FROM reeve.tenant_key k WHERE k.tenant_id = v_tenant AND k.state = 'current';
+  IF FOUND AND NOT p_rotate THEN
+    RAISE EXCEPTION 'tenant "%" has a key', p_code USING ERRCODE = 'RV012', HINT = 'A new one takes its place with: reeve keys rotate ' || p_code;
+  ELSIF NOT FOUND AND p_rotate THEN
+    RAISE EXCEPTION 'tenant "%" has no key', p_code USING ERRCODE = 'RV012', HINT = 'Make one with: reeve keys create ' || p_code;
+  END IF;
+  FOREACH v_recipient IN ARRAY p_recipient || p_escrow LOOP
+    IF v_recipient IS NULL OR v_recipient !~ '^age1[02-9ac-hj-np-z]{58}$' THEN
+      RAISE EXCEPTION '"%" is not an age recipient', left(coalesce(v_recipient, ''), 80) USING ERRCODE = 'RV010', HINT = 'age1 and 58 more characters, as age-keygen prints them.';
+    END IF;
+    SELECT t.code INTO v_other FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id
+    WHERE k.recipient = v_recipient AND (NOT k.is_own OR k.tenant_id = v_tenant) LIMIT 1;
+    IF FOUND THEN
+      RAISE EXCEPTION 'that recipient is a key of tenant "%" already', v_other USING ERRCODE = 'RV012', HINT = 'A recipient is one key''s: what it opens goes when that is destroyed.';
+    END IF;
+  END LOOP;
+  INSERT INTO reeve.tenant_key (id, tenant_id, recipient, is_own, escrow, replaces, places, created_reason)
+  VALUES (p_id, v_tenant, p_recipient, p_own, p_escrow, v_current, p_places, p_reason);
+  PERFORM reeve.audit(v_tenant, CASE WHEN p_rotate THEN 'key.rotate' ELSE 'key.create' END, 'key ' || p_id, p_reason,
+    jsonb_build_object('outcome', 'intent', 'own', p_own, 'escrow', p_escrow, 'places', p_places));
+END $_$;
+
+ALTER FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v_before timestamptz; v_whole timestamptz; v_keys text[];
+BEGIN
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN NULL; END IF;
+  v_before := least(reeve.clock() - greatest(p_age, interval '0'), (SELECT min(j.started_at) - interval '1 hour' FROM reeve.job j
+    WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind <> 'backup-retention'));
+  SELECT least(v_before, reeve.clock() - coalesce((t.overrides ->> 'backup_retention_days')::int, r.backup_retention_days) * interval '1 day') INTO v_whole
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = v_tenant;
+  WITH known AS MATERIALIZED (
+    SELECT k FROM reeve.artifact a CROSS JOIN LATERAL reeve.artifact_keys(a.key, a.manifest) k WHERE a.tenant_id = v_tenant)
+  SELECT array_agg(u.key ORDER BY u.key) INTO v_keys FROM unnest(p_keys, p_modified, p_wholes) AS u (key, modified, whole)
+  WHERE u.key LIKE v_tenant::text || '/%' AND u.modified < v_before AND NOT EXISTS (SELECT FROM known n WHERE n.k = u.key)
+    AND (NOT u.whole OR u.modified < v_whole OR EXISTS (SELECT FROM reeve.artifact_deleted g WHERE g.tenant_id = v_tenant AND u.key = ANY (g.keys)));
+  IF v_keys IS NULL THEN RETURN NULL; END IF;
+  RETURN jsonb_build_object('keys', to_jsonb(v_keys), 'intent', reeve.audit(v_tenant, 'storage.sweep', 'destination ' || p_destination, 'no artifact names them',
+    jsonb_build_object('outcome', 'intent', 'job', p_job, 'objects', cardinality(v_keys), 'keys', to_jsonb(v_keys[1:100]))));
+END $$;
+
+ALTER FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1516,11 +2027,15 @@ BEGIN
     END IF;
     IF v.n = 1 OR v.kind IS DISTINCT FROM v_last_kind THEN
       v_last_kind := v.kind;
-      SELECT k.name, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
+      SELECT k.name, k.queue, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
       IF NOT FOUND THEN
         RAISE EXCEPTION 'kind "%" is not registered%', left(coalesce(v.kind, ''), 80), v_at USING ERRCODE = 'RV004',
           HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
       END IF;
+    END IF;
+    IF (v_kind.queue = 'restores') <> (reeve.pool_of('', v.queue) = 'restore') THEN
+      RAISE EXCEPTION 'kind "%" does not run on queue "%"%', v.kind, v.queue, v_at USING ERRCODE = 'RV002',
+        HINT = 'Its queue is ' || v_code || '.' || v_kind.queue || '; what needs the tenants'' identities, and nothing else, runs on <tenant code>.restores.';
     END IF;
     v_size := octet_length(v.args::text);
     IF v_size > 1048576 THEN
@@ -1554,7 +2069,7 @@ BEGIN
       END IF;
     END IF;
     v_ids := v_ids || v_id;
-    n_ids := n_ids || v_id; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || v_tenant.tier; n_queues := n_queues || v.queue;
+    n_ids := n_ids || v_id; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || reeve.pool_of(v_tenant.tier, v.queue); n_queues := n_queues || v.queue;
     n_kinds := n_kinds || v.kind; n_args := n_args || coalesce(v.args, '{}'); n_run_at := n_run_at || coalesce(v.run_at, v_now);
     n_priority := n_priority || coalesce(v.priority, 0); n_max := n_max || coalesce(v.max_attempts, v_kind.max_attempts); n_trace := n_trace || v.traceparent;
   END LOOP;
@@ -1622,7 +2137,8 @@ BEGIN
     RETURN format('%s is %s by %s (%s): %s', v.queue, CASE v_block.mode WHEN 'pause' THEN 'paused' ELSE 'draining' END, v_block.actor, v_block.pattern, v_block.reason);
   END IF;
   IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool) THEN
-    RETURN format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool);
+    RETURN CASE WHEN v.pool = 'restore' THEN 'no restore worker is running; start one with: reeve worker --role restore'
+      ELSE format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool) END;
   END IF;
   IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool
                  AND (w.queues IS NULL OR v.queue LIKE ANY (SELECT replace(q, '*', '%') FROM unnest(w.queues) q))) THEN
@@ -1635,11 +2151,91 @@ BEGIN
   END IF;
   SELECT count(*) INTO v_ahead FROM (SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.pool AND j.tenant_id = v.tenant_id AND j.queue = v.queue
     AND (j.priority, j.id) < (v.priority, v.id) LIMIT 10000) n;
-  RETURN format('it waits for a free slot of the tier "%s": %s%s jobs of %s are before it, %s has %s of %s running',
-    v.pool, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
+  RETURN format('it waits for a free slot of %s: %s%s jobs of %s are before it, %s has %s of %s running',
+    CASE WHEN v.pool = 'restore' THEN 'the restore workers' ELSE format('the tier "%s"', v.pool) END, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
 END $$;
 
 ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
+BEGIN
+  SELECT d.* INTO v FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE;
+  IF NOT FOUND THEN RETURN; END IF;
+  UPDATE reeve.artifact_deletion d SET tries = d.tries + 1, error = left(p_error, 2000) WHERE d.artifact_id = p_artifact;
+  IF v.error IS DISTINCT FROM left(p_error, 2000) THEN
+    PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
+BEGIN
+  DELETE FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant RETURNING d.* INTO v;
+  IF NOT FOUND THEN RETURN false; END IF;
+  WITH gone AS (DELETE FROM reeve.artifact a WHERE a.id = p_artifact RETURNING a.*)
+  INSERT INTO reeve.artifact_deleted (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
+  SELECT g.id, g.job_id, g.tenant_id, g.entity, g.key, ARRAY(SELECT reeve.artifact_keys(g.key, g.manifest) ORDER BY 1), reeve.artifact_destinations(g.manifest),
+         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g;
+  PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  PERFORM reeve.lock_keys(t.code) FROM reeve.tenant_key k JOIN reeve.tenant t ON t.id = k.tenant_id WHERE k.id = p_id;
+  UPDATE reeve.tenant_key k SET state = 'destroyed', destroyed_at = reeve.clock(), destroyed_by = reeve.actor(), destruction = p_destruction
+  WHERE k.id = p_id AND k.destroying_at IS NOT NULL AND k.state = 'retired' RETURNING k.tenant_id, k.destroyed_reason INTO v;
+  IF NOT FOUND THEN RAISE EXCEPTION 'key % is not being destroyed', p_id USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'key.destroy', 'key ' || p_id, v.destroyed_reason, p_destruction || '{"outcome": "done"}');
+END $$;
+
+ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
+BEGIN
+  PERFORM reeve.audit(v_tenant, 'storage.sweep', 'destination ' || p_destination, 'no artifact names them', jsonb_strip_nulls(jsonb_build_object(
+    'outcome', CASE WHEN p_error IS NULL THEN 'done' ELSE 'failed' END, 'intent', p_intent, 'job', p_job, 'removed', p_removed, 'error', left(p_error, 2000))));
+END $$;
+
+ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid; v_id bigint; v_deleting bigint;
+BEGIN
+  IF btrim(coalesce(reason, '')) = '' THEN RAISE EXCEPTION 'a hold needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  IF until <= reeve.clock() THEN RAISE EXCEPTION 'the end of a hold must be in the future' USING ERRCODE = 'RV010', HINT = 'Leave it out for a hold that lasts until it is released.'; END IF;
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = hold_tenant.code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  INSERT INTO reeve.tenant_hold (tenant_id, reason, until) VALUES (v_tenant, left(reason, 2000), until) RETURNING id INTO v_id;
+  SELECT count(*) INTO v_deleting FROM reeve.artifact_deletion d WHERE d.tenant_id = v_tenant;
+  PERFORM reeve.audit(v_tenant, 'tenant.hold', 'tenant ' || code, reason, jsonb_build_object('hold', v_id, 'until', until, 'deletions_begun', v_deleting));
+  RETURN jsonb_build_object('id', v_id, 'deleting', v_deleting);
+END $$;
+
+ALTER FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -1686,6 +2282,26 @@ $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT k.recipient, k.state, k.is_own, k.destroying_at IS NOT NULL FROM reeve.tenant_key k WHERE k.tenant_id = p_tenant AND k.id = p_key
+$$;
+
+ALTER FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keys_are_held(p_tenant uuid) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF to_regprocedure('reeve.tenant_is_held(uuid)') IS NULL THEN RETURN false; END IF;
+  RETURN reeve.tenant_is_held(p_tenant);
+END $$;
+
+ALTER FUNCTION reeve.keys_are_held(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.kind_guard() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -1699,6 +2315,26 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.kind_guard() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) RETURNS TABLE(artifact_id uuid, backup bigint, destinations text[], key text, bytes bigint, named boolean, deleting boolean)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+#variable_conflict use_column
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
+BEGIN
+  RETURN QUERY
+  SELECT a.id, a.job_id, reeve.artifact_destinations(a.manifest), k, CASE WHEN o.n > 0 THEN o.bytes WHEN k = a.key THEN a.bytes END,
+    a.entity = 'backup' AND (k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))), d.artifact_id IS NOT NULL
+  FROM reeve.artifact a CROSS JOIN LATERAL reeve.artifact_keys(a.key, a.manifest) k
+  CROSS JOIN LATERAL (SELECT count(*) AS n, max((x ->> 'bytes')::bigint) AS bytes FROM jsonb_path_query(a.manifest, '$.objects[*]') x WHERE x ->> 'key' = k) o
+  LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = a.id
+  WHERE a.tenant_id = v_tenant
+  UNION ALL
+  SELECT NULL, NULL, x.destinations, NULL, NULL, false, false FROM (SELECT DISTINCT g.destinations FROM reeve.artifact_deleted g WHERE g.tenant_id = v_tenant) x;
+END $_$;
+
+ALTER FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) RETURNS boolean
     LANGUAGE sql STABLE
@@ -1719,10 +2355,11 @@ CREATE FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database text)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT jsonb_build_object('bytes', a.bytes, 'seconds', a.manifest -> 'seconds',
-    'plain_bytes', coalesce((SELECT sum((o.value ->> 'plain_bytes')::bigint)
-      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) o), a.bytes))
-  FROM reeve.artifact a
+  SELECT jsonb_build_object('seconds', a.manifest -> 'seconds',
+    'bytes', coalesce(o.bytes + coalesce((a.manifest -> 'reference' ->> 'bytes')::bigint, 0), a.bytes), 'plain_bytes', coalesce(o.plain_bytes, a.bytes))
+  FROM reeve.artifact a,
+    LATERAL (SELECT sum((x ->> 'bytes')::bigint) AS bytes, sum((x ->> 'plain_bytes')::bigint) AS plain_bytes
+      FROM jsonb_array_elements(CASE jsonb_typeof(a.manifest -> 'objects') WHEN 'array' THEN a.manifest -> 'objects' ELSE '[]' END) x) o
   WHERE a.tenant_id = p_tenant AND a.entity = 'backup' AND a.manifest -> 'store' ->> 'server' = p_server AND a.manifest -> 'store' ->> 'database' = p_database
   ORDER BY a.created_at DESC LIMIT 1
 $$;
@@ -1735,6 +2372,20 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
     AS $$ SELECT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) $$;
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.lock_keys(p_code text) RETURNS uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change keys' USING ERRCODE = '42501'; END IF;
+  SELECT t.id, t.status INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  RETURN v.id;
+END $$;
+
+ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
@@ -1762,10 +2413,10 @@ BEGIN
     SELECT n.pool, n.tenant_id FROM pair p CROSS JOIN LATERAL (SELECT j.pool, j.tenant_id FROM reeve.job j
       WHERE j.state = 'available' AND (j.pool, j.tenant_id) > (p.pool, p.tenant_id) ORDER BY j.pool, j.tenant_id LIMIT 1) n),
   stray AS MATERIALIZED (
-    SELECT s.id, t.tier FROM pair p JOIN reeve.tenant t ON t.id = p.tenant_id AND t.tier <> p.pool
+    SELECT s.id, t.tier FROM pair p JOIN reeve.tenant t ON t.id = p.tenant_id AND t.tier <> p.pool AND p.pool <> 'restore'
     CROSS JOIN LATERAL (SELECT j.id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p.pool AND j.tenant_id = p.tenant_id
                         LIMIT p_limit FOR UPDATE SKIP LOCKED) s LIMIT p_limit),
-  moved AS (UPDATE reeve.job j SET pool = s.tier FROM stray s WHERE j.id = s.id AND j.state = 'available' RETURNING j.pool)
+  moved AS (UPDATE reeve.job j SET pool = reeve.pool_of(s.tier, j.queue) FROM stray s WHERE j.id = s.id AND j.state = 'available' RETURNING j.pool)
   SELECT count(*), array_agg(DISTINCT m.pool) INTO v_count, v_pools FROM moved m;
   IF v_count > 0 THEN PERFORM reeve.wake(v_pools); END IF;
   RETURN v_count;
@@ -1804,6 +2455,33 @@ END $$;
 
 ALTER FUNCTION reeve.pause(pattern text, reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.pin_backup(backup text, reason text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_job bigint := reeve.backup_named(backup); v_tenant uuid; v_ids uuid[];
+BEGIN
+  IF btrim(coalesce(reason, '')) = '' THEN RAISE EXCEPTION 'a pin needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.id = (SELECT a.tenant_id FROM reeve.artifact a WHERE a.job_id = v_job LIMIT 1) FOR NO KEY UPDATE;
+  SELECT array_agg(a.id ORDER BY a.id) INTO v_ids FROM reeve.artifact a WHERE a.job_id = v_job AND a.entity = 'backup';
+  IF v_ids IS NULL OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = ANY (v_ids)) THEN
+    RAISE EXCEPTION 'the deletion of backup % has begun', v_job USING ERRCODE = 'RV012', HINT = 'See: reeve backup show ' || v_job;
+  END IF;
+  INSERT INTO reeve.artifact_pin (artifact_id, reason) SELECT u, left(reason, 2000) FROM unnest(v_ids) u ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN RAISE EXCEPTION 'backup % is pinned already', v_job USING ERRCODE = 'RV012', HINT = 'See: reeve backup show ' || v_job; END IF;
+  PERFORM reeve.audit(v_tenant, 'backup.pin', 'backup ' || v_job, reason, jsonb_build_object('artifacts', to_jsonb(v_ids)));
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
+
+ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1815,7 +2493,7 @@ BEGIN
   WITH due AS MATERIALIZED (
     SELECT j.id FROM reeve.job j WHERE j.state = 'scheduled' AND j.run_at <= v_now ORDER BY j.run_at, j.id LIMIT p_limit FOR UPDATE SKIP LOCKED),
   up AS (
-    UPDATE reeve.job j SET state = 'available', hold_reason = NULL, pool = coalesce((SELECT t.tier FROM reeve.tenant t WHERE t.id = j.tenant_id), j.pool)
+    UPDATE reeve.job j SET state = 'available', hold_reason = NULL, pool = coalesce((SELECT reeve.pool_of(t.tier, j.queue) FROM reeve.tenant t WHERE t.id = j.tenant_id), j.pool)
     FROM due d WHERE j.id = d.id AND j.state = 'scheduled' RETURNING j.pool)
   SELECT array_agg(DISTINCT u.pool), count(*) INTO v_pools, v_count FROM up u;
   IF v_count > 0 THEN PERFORM reeve.wake(v_pools); END IF;
@@ -1823,6 +2501,29 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.promote(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_count int := 0;
+BEGIN
+  FOR v IN DELETE FROM reeve.artifact_fault f WHERE f.tenant_id = v_tenant AND f.destination = p_destination
+      AND NOT p_faults @> jsonb_build_array(jsonb_build_object('artifact', f.artifact_id, 'key', f.key, 'fault', f.fault)) RETURNING f.* LOOP
+    PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || v.artifact_id, NULL, jsonb_build_object('destination', p_destination, 'key', v.key, 'fault', v.fault, 'outcome', 'gone'));
+  END LOOP;
+  FOR v IN INSERT INTO reeve.artifact_fault (artifact_id, tenant_id, destination, key, fault)
+      SELECT x.artifact, v_tenant, p_destination, x.key, x.fault FROM jsonb_to_recordset(p_faults) AS x (artifact uuid, key text, fault text)
+      JOIN reeve.artifact a ON a.id = x.artifact AND a.tenant_id = v_tenant
+      WHERE NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)
+      ON CONFLICT DO NOTHING RETURNING * LOOP
+    PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || v.artifact_id, NULL, jsonb_build_object('destination', p_destination, 'key', v.key, 'fault', v.fault, 'outcome', 'found'));
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1908,6 +2609,31 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.release_tenant(code text, reason text, hold bigint DEFAULT NULL::bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid; v_ids bigint[];
+BEGIN
+  IF btrim(coalesce(reason, '')) = '' THEN RAISE EXCEPTION 'a release needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = release_tenant.code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  SELECT coalesce(array_agg(h.id ORDER BY h.id), '{}') INTO v_ids FROM reeve.tenant_hold h
+  WHERE h.tenant_id = v_tenant AND h.released_at IS NULL AND (h.until IS NULL OR h.until > reeve.clock()) AND (hold IS NULL OR h.id = hold);
+  IF v_ids = '{}' THEN
+    RAISE EXCEPTION 'tenant "%" is not held%', code, coalesce(' by ' || hold, '') USING ERRCODE = 'RV011', HINT = 'See: reeve tenant show ' || code;
+  END IF;
+  IF cardinality(v_ids) > 1 THEN
+    RAISE EXCEPTION 'tenant "%" is held more than once: %', code, array_to_string(v_ids, ', ') USING ERRCODE = 'RV012', HINT = 'Say which one with --hold ID; see: reeve tenant show ' || code;
+  END IF;
+  UPDATE reeve.tenant_hold h SET released_at = reeve.clock(), released_by = reeve.actor(), release_reason = left(reason, 2000) WHERE h.id = v_ids[1];
+  PERFORM reeve.audit(v_tenant, 'tenant.release', 'tenant ' || code, reason, jsonb_build_object('hold', v_ids[1]));
+  RETURN v_ids[1];
+END $$;
+
+ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean DEFAULT false) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2047,6 +2773,34 @@ END $$;
 
 ALTER FUNCTION reeve.resume(pattern text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT j.tenant_id INTO v_tenant FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease;
+  IF NOT FOUND THEN RAISE EXCEPTION 'the lease of job % is no longer current', p_job USING ERRCODE = 'RV014'; END IF;
+  RETURN v_tenant;
+END $$;
+
+ALTER FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
+BEGIN
+  -- Claims of one tenant take turns by its counter, so their order is that of their times.
+  IF EXISTS (SELECT FROM reeve.job j JOIN reeve.job m ON m.id = p_job WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind = m.kind
+             AND (j.started_at, j.id) < (m.started_at, m.id)) THEN RETURN NULL; END IF;
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('backup', r.backup, 'verdict', r.verdict) ORDER BY r.created_at, r.backup), '[]')
+          FROM reeve.backup_retention(v_tenant) r WHERE r.verdict <> 'keep');
+END $$;
+
+ALTER FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.retry(id bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2075,10 +2829,10 @@ BEGIN
   IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
   INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args, retried_from)
-  VALUES (v_id, v.tenant_id, v_tenant.tier, v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
+  VALUES (v_id, v.tenant_id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
   UPDATE reeve.dead_letter d SET redriven_as = v_id WHERE d.id = retry.id;
   PERFORM reeve.audit(v.tenant_id, 'job.retry', 'job ' || retry.id, NULL, jsonb_build_object('kind', v.kind, 'as', v_id));
-  PERFORM reeve.wake(ARRAY[v_tenant.tier]);
+  PERFORM reeve.wake(ARRAY[reeve.pool_of(v_tenant.tier, v.queue)]);
   RETURN v_id;
 END $$;
 
@@ -2306,22 +3060,24 @@ CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wa
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_limit int; v_free int; v_has int;
+DECLARE v_limit int; v_has int; v_free int;
 BEGIN
   IF NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) THEN RETURN NULL; END IF;
   SELECT d.slots INTO v_has FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease;
-  IF FOUND THEN RETURN v_has; END IF;
+  v_has := coalesce(v_has, 0);
+  IF v_has >= p_wanted THEN RETURN v_has; END IF;
   SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server;
   IF NOT FOUND THEN RAISE EXCEPTION 'no database server "%" is registered', left(p_server, 80) USING ERRCODE = 'RV004', HINT = 'See: reeve server list'; END IF;
   -- Those that wait look often: while nothing is free they lock nothing.
-  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN 0; END IF;
+  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN v_has; END IF;
   SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server FOR NO KEY UPDATE;
-  v_free := least(p_wanted, v_limit - reeve.dumps_taken(p_server));
-  IF v_free < 1 THEN RETURN 0; END IF;
+  v_free := least(p_wanted - v_has, v_limit - reeve.dumps_taken(p_server));
+  IF v_free < 1 THEN RETURN v_has; END IF;
   DELETE FROM reeve.dump_slot d WHERE d.server = p_server
     AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id);
-  INSERT INTO reeve.dump_slot (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_free);
-  RETURN v_free;
+  INSERT INTO reeve.dump_slot AS d (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_has + v_free)
+  ON CONFLICT (server, job_id) DO UPDATE SET slots = excluded.slots;
+  RETURN v_has + v_free;
 END $$;
 
 ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
@@ -2385,6 +3141,24 @@ END $_$;
 
 ALTER FUNCTION reeve.tenant_guard() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_is_held(tenant uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.tenant_hold h WHERE h.tenant_id = tenant AND h.released_at IS NULL AND (h.until IS NULL OR h.until > reeve.clock()))
+$$;
+
+ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT k.id, k.recipient || k.escrow, k.is_own FROM reeve.tenant_key k WHERE k.tenant_id = p_tenant AND k.state = 'current'
+$$;
+
+ALTER FUNCTION reeve.tenant_recipients(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2410,7 +3184,7 @@ BEGIN
       FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id JOIN reeve.tier r ON r.name = t.tier
       ORDER BY b.counted_at LIMIT 200 FOR UPDATE OF b SKIP LOCKED LOOP
     SELECT count(*) INTO v_n FROM (
-      SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.tier AND j.tenant_id = v.tenant_id
+      SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = ANY (ARRAY[v.tier, 'restore']) AND j.tenant_id = v.tenant_id
       UNION ALL
       SELECT 1 FROM reeve.job j WHERE j.state = 'scheduled' AND j.tenant_id = v.tenant_id
       LIMIT v.most) n;
@@ -2683,6 +3457,23 @@ END $$;
 
 ALTER FUNCTION reeve.touch_counters(pattern text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.unpin_backup(backup text, reason text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_job bigint := reeve.backup_named(backup); v_tenant uuid;
+BEGIN
+  IF btrim(coalesce(reason, '')) = '' THEN RAISE EXCEPTION 'taking a pin away needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.id = (SELECT a.tenant_id FROM reeve.artifact a WHERE a.job_id = v_job LIMIT 1) FOR NO KEY UPDATE;
+  DELETE FROM reeve.artifact_pin p USING reeve.artifact a WHERE a.id = p.artifact_id AND a.job_id = v_job;
+  IF NOT FOUND THEN RAISE EXCEPTION 'backup % is not pinned', v_job USING ERRCODE = 'RV011', HINT = 'See: reeve backup show ' || v_job; END IF;
+  PERFORM reeve.audit(v_tenant, 'backup.unpin', 'backup ' || v_job, reason);
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.unpin_backup(backup text, reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.wake(pools text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2693,12 +3484,33 @@ BEGIN
     IF EXISTS (SELECT FROM reeve.idle_pool i WHERE i.pool = v_pool) THEN
       PERFORM pg_notify('reeve_work', v_pool);
     ELSIF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v_pool) THEN
-      RAISE NOTICE 'accepted, but no running worker serves the tier "%"', v_pool USING HINT = 'Start one with: reeve worker --tiers ' || v_pool;
+      IF v_pool = 'restore' THEN
+        RAISE NOTICE 'accepted, but no restore worker is running' USING HINT = 'Start one with: reeve worker --role restore';
+      ELSE
+        RAISE NOTICE 'accepted, but no running worker serves the tier "%"', v_pool USING HINT = 'Start one with: reeve worker --tiers ' || v_pool;
+      END IF;
     END IF;
   END LOOP;
 END $$;
 
 ALTER FUNCTION reeve.wake(pools text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_count int := 0;
+BEGIN
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  IF NOT reeve.tenant_is_held(v_tenant) THEN RETURN 0; END IF;
+  FOR v IN DELETE FROM reeve.artifact_deletion d USING reeve.artifact a WHERE a.id = d.artifact_id AND a.job_id = p_backup AND a.tenant_id = v_tenant RETURNING d.* LOOP
+    PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || v.artifact_id, 'the tenant is held', jsonb_build_object('outcome', 'withdrawn', 'intent', v.intent, 'job', p_job), v.since);
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.withdraw_tenant_tier(code text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2716,6 +3528,14 @@ END $$;
 
 ALTER FUNCTION reeve.withdraw_tenant_tier(code text) OWNER TO reeve_owner;
 
+CREATE TRIGGER artifact_deleted_fixed BEFORE DELETE OR UPDATE ON reeve.artifact_deleted FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_fixed;
+
+CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
+
 CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_fixed;
@@ -2731,6 +3551,14 @@ CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXE
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
+
+CREATE TRIGGER tenant_hold_kept BEFORE DELETE ON reeve.tenant_hold FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.tenant_hold ENABLE ALWAYS TRIGGER tenant_hold_kept;
+
+CREATE TRIGGER tenant_hold_stays BEFORE TRUNCATE ON reeve.tenant_hold FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.tenant_hold ENABLE ALWAYS TRIGGER tenant_hold_stays;
 
 CREATE TRIGGER tenant_login_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tenant_login FOR EACH ROW EXECUTE FUNCTION reeve.audit_registry();
 
@@ -2792,6 +3620,9 @@ GRANT SELECT(tenant_column) ON TABLE reeve.tenant_store TO reeve_viewer;
 
 GRANT SELECT(tenant_id) ON TABLE reeve.tenant_store TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.activate_key(p_id uuid, p_places jsonb) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.actor() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_enqueuer;
@@ -2804,11 +3635,34 @@ GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.backup_named(p_backup text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.cancel(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
@@ -2867,6 +3721,21 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
 
@@ -2882,7 +3751,16 @@ GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.keys_are_held(p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
 
@@ -2891,6 +3769,8 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
@@ -2903,8 +3783,16 @@ GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failu
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
@@ -2924,6 +3812,9 @@ GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid intege
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
 
@@ -2941,6 +3832,11 @@ GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
@@ -2982,6 +3878,16 @@ REVOKE ALL ON FUNCTION reeve.tenant_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_guard() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
+
+REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
@@ -3020,7 +3926,13 @@ REVOKE ALL ON FUNCTION reeve.tier_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.wake(pools text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) TO reeve_operator;
@@ -3034,6 +3946,18 @@ GRANT USAGE ON SCHEMA reeve TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.artifact_deleted TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_deleted TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.artifact_deletion TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_deletion TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_operator;
+
 REVOKE ALL ON TABLE reeve.audit_entry FROM reeve_owner;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry TO reeve_owner;
 GRANT SELECT ON TABLE reeve.audit_entry TO reeve_viewer;
@@ -3042,6 +3966,12 @@ GRANT SELECT ON TABLE reeve.audit_entry TO reeve_operator;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_operator;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.backup_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_list TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.backup_proof TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_proof TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
@@ -3061,6 +3991,10 @@ GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.key_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.key_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.key_list TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.kind TO reeve_operator;
@@ -3086,6 +4020,11 @@ GRANT SELECT ON TABLE reeve.tenant TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.tenant_checkpoint TO reeve_worker;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tenant_key TO reeve_operator;
 
 GRANT INSERT,DELETE,UPDATE ON TABLE reeve.tenant_login TO reeve_operator;
 

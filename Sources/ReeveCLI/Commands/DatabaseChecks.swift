@@ -10,14 +10,15 @@ struct DatabaseChecks: Sendable {
     let name: String
     let run: @Sendable (Doctor, Connection) throws -> Void
 
-    static let all = [
-        DatabaseChecks(name: "server", run: server), DatabaseChecks(name: "schema", run: schema),
-        DatabaseChecks(name: "roles", run: roles), DatabaseChecks(name: "connections", run: connections),
-        DatabaseChecks(name: "clock", run: clock), DatabaseChecks(name: "workers", run: workers),
-        DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
-        DatabaseChecks(name: "programs", run: programs), DatabaseChecks(name: "holds", run: holds),
-        DatabaseChecks(name: "backups", run: backups),
-    ]
+    static let all =
+        [
+            DatabaseChecks(name: "server", run: server), DatabaseChecks(name: "schema", run: schema),
+            DatabaseChecks(name: "roles", run: roles), DatabaseChecks(name: "connections", run: connections),
+            DatabaseChecks(name: "clock", run: clock), DatabaseChecks(name: "workers", run: workers),
+            DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
+            DatabaseChecks(name: "programs", run: programs), DatabaseChecks(name: "holds", run: holds),
+            DatabaseChecks(name: "backups", run: backups),
+        ] + keyChecks
 
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {
         doctor.serverVersion = connection.serverVersion

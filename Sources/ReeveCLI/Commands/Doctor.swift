@@ -3,6 +3,7 @@ import Glibc
 import JobKit
 import Postgres
 import PostgresQueue
+import Processes
 
 /// Checks what Reeve needs; every check says what it found and, when it is not well, what to do.
 final class Doctor {
@@ -37,8 +38,10 @@ final class Doctor {
             report("control database", .fail, found.message, membershipRemedy(error) ?? found.hint)
         }
         checkPgDump()
+        checkAge()
         checkStorage()
         checkKey()
+        checkIdentities()
         checkRegion()
         let output = invocation.output
         output.list(
@@ -80,6 +83,11 @@ final class Doctor {
         } catch {
             report("pg_dump", .fail, ErrorReport(error, invocation).message, "backups need it")
         }
+    }
+
+    private func checkAge() {
+        if let path = ChildProcess.find("age") { return report("age", .ok, path) }
+        report("age", .fail, ChildProcessError.missing("age").message, "backups need it")
     }
 
     private func checkStorage() {

@@ -45,6 +45,11 @@ enum KindAdd {
         guard program.hasPrefix("/") else {
             throw CommandError(.usage, "--program must be an absolute path", hint: "the path on the workers' hosts")
         }
+        guard queue != "restores" else {
+            throw CommandError(
+                .usage, "restore workers, which hold the tenants' identities, run no programs",
+                hint: "choose another queue")
+        }
         let timeout = invocation.duration("timeout") ?? .seconds(600)
         guard timeout > .zero else { throw CommandError(.usage, "--timeout must be more than nothing") }
         var kind: [String: JSON] = [

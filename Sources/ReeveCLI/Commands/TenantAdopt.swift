@@ -55,6 +55,7 @@ extension Command {
                     .refused, "this is the plan; nothing was done", hint: "do it with --yes" + hint(plan))
             }
             let id = try provisioner.adopt(request, confirmation: invocation.string("confirm-rls"))
+            try ensureKey(code, registry, invocation)
             invocation.output.result(
                 ["tenant": .string(code), "id": .string("\(id)"), "plan": plan.json],
                 "tenant \(code) is adopted (\(id)); see: reeve tenant show \(code)")
@@ -133,7 +134,9 @@ extension Command {
                 hint: "reeve tenant create \(code) --undo removes it with its data")
         }
         try invocation.confirm("Let go of tenant \(code)? The platform's schemas and rows stay.")
-        try TenantProvisioner(registry: registry).undo(tenant.code, force: true)
+        try KeyLifecycle(registry: registry, store: invocation.configuration.identityStore()).undoing(tenant.code) {
+            try TenantProvisioner(registry: registry).undo(tenant.code, force: true)
+        }
         invocation.output.result(["tenant": .string(code), "undone": true], "tenant \(code) is let go of")
         return .done
     }

@@ -47,6 +47,7 @@ extension Command {
                     "tenant \(code): \(steps.count) of \(ProvisioningStep.allCases.count), \(step.rawValue) is done")
             }
             progress.clear()
+            try ensureKey(code, registry, invocation)
             invocation.output.result(
                 ["tenant": .string(code), "id": .string("\(id)"), "steps": .array(steps)],
                 "tenant \(code) is ready (\(id)); see: reeve tenant show \(code)")
@@ -57,9 +58,27 @@ extension Command {
     private static func undo(_ code: String, _ registry: TenantRegistry, _ invocation: Invocation) throws -> ExitCode {
         let tenant = try registry.show(code)
         if tenant.isReady { try invocation.confirm("Remove tenant \(code) with all its data?") }
-        try TenantProvisioner(registry: registry).undo(code, force: invocation.flag("force"))
+        try KeyLifecycle(registry: registry, store: invocation.configuration.identityStore()).undoing(code) {
+            try TenantProvisioner(registry: registry).undo(code, force: invocation.flag("force"))
+        }
         invocation.output.result(["tenant": .string(code), "undone": true], "tenant \(code) is removed")
         return .done
+    }
+
+    /// Makes the key that the tenant's backups need, where it is configured how to keep one.
+    static func ensureKey(_ code: String, _ registry: TenantRegistry, _ invocation: Invocation) throws {
+        guard let store = try invocation.configuration.identityStore() else {
+            return invocation.output.message(
+                "note: \(code) has no key, which its backups need; make it where identities are kept: reeve keys create \(code)"
+            )
+        }
+        do {
+            try KeyLifecycle(registry: registry, store: store).ensure(code)
+        } catch {
+            throw CommandError(
+                .failed, "tenant \(code) is ready, but its key was not made: \(ErrorReport(error, invocation).message)",
+                hint: "run: reeve keys create \(code)")
+        }
     }
 
     private static func tenantRequest(_ invocation: Invocation, _ pool: Pool) throws -> TenantRequest {

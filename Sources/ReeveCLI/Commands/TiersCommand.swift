@@ -1,5 +1,6 @@
 import JobKit
 import Postgres
+import WorkerEngine
 
 extension Command {
     static let tiers = Command(
@@ -53,6 +54,9 @@ extension Command {
 
     private static func write(_ invocation: Invocation, mustExist: Bool) throws -> ExitCode {
         let name = invocation.argument("TIER")
+        guard name != WorkerRole.restorePool else {
+            throw CommandError(.usage, "restore is the name of the restore workers' pool", hint: "choose another name")
+        }
         try invocation.change { connection in
             let exists = try connection.execute(
                 "SELECT EXISTS (SELECT FROM reeve.tier WHERE name = $1::text)", [name])[0].bool(0)

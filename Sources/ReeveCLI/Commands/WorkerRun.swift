@@ -1,3 +1,4 @@
+import Encryption
 import Glibc
 import JobKit
 import Postgres
@@ -9,7 +10,8 @@ import WorkerEngine
 /// `reeve worker`: claims and runs jobs until a signal ends it.
 enum WorkerRun {
     static let options: [CommandOption] = [
-        .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS), .setting(.storage),
+        .setting(.role), .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS),
+        .setting(.storage),
         .setting(.keyFile),
         .setting(.programs), .setting(.log), .setting(.logLevel),
         CommandOption(
@@ -18,6 +20,8 @@ enum WorkerRun {
     ]
 
     static func run(_ invocation: Invocation) throws -> ExitCode {
+        // Before anything else is started: children inherit nothing of it, and this process must not show it.
+        let invocation = invocation.withoutIdentities()
         let options = try workerOptions(invocation)
         let settings = try invocation.databaseSettings()
         let connection = try invocation.connect()
@@ -36,8 +40,13 @@ enum WorkerRun {
         _ settings: ConnectionSettings, _ options: WorkerOptions, _ invocation: Invocation, _ signals: StopSignals
     ) throws -> WorkerEnd {
         let log = invocation.configuration.makeLog()
-        let assembly = try WorkerAssembly(invocation, settings: settings)
-        if assembly.programs.paths.isEmpty {
+        let assembly = try WorkerAssembly(invocation, settings: settings, role: options.role)
+        if options.role == .restore {
+            log.info("restore worker: it runs the jobs of the queues *.restores and no others")
+            do { try invocation.configuration.requireIdentityStore().check() } catch let failure as JobFailure {
+                log.error("identities cannot be used now; jobs that need one wait", ["error": .string(failure.message)])
+            }
+        } else if assembly.programs.paths.isEmpty {
             log.info("REEVE_PROGRAMS is not set: this worker runs no kinds in other languages")
         } else {
             log.info("kinds in other languages", ["folders": .array(assembly.programs.paths.map(JSON.string))])
@@ -58,14 +67,31 @@ enum WorkerRun {
     static func workerOptions(_ invocation: Invocation) throws -> WorkerOptions {
         var options = WorkerOptions()
         let configuration = invocation.configuration
+        options.role = configuration[.role].flatMap(WorkerRole.init(rawValue:)) ?? .plain
+        if options.role == .restore {
+            guard configuration[.tiers] == nil else {
+                throw CommandError(.usage, "a restore worker serves no tiers", hint: "its slots: --pools restore=2")
+            }
+            options.pools = [WorkerRole.restorePool: 2]
+            options.otherSlots = nil
+        }
         if let text = configuration[.pools] {
             options.pools = try pools(text)
             options.otherSlots = nil
+            let isRestore = { (pool: String) in pool == WorkerRole.restorePool }
+            guard options.pools.keys.allSatisfy({ isRestore($0) == (options.role == .restore) }) else {
+                throw CommandError(
+                    .usage, "the pool restore is served by restore workers, and they serve no other",
+                    hint: "reeve worker --role restore --pools restore=2")
+            }
         }
         if let text = configuration[.tiers] {
             let tiers = text.split(separator: ",").map(String.init)
             guard !tiers.isEmpty else {
                 throw CommandError(.usage, "--tiers names no tier", hint: "for example --tiers starter,professional")
+            }
+            guard !tiers.contains(WorkerRole.restorePool) else {
+                throw CommandError(.usage, "restore is no tier", hint: "run: reeve worker --role restore")
             }
             options.pools = Dictionary(
                 tiers.map { ($0, options.pools[$0] ?? 4) }, uniquingKeysWith: { first, _ in first })

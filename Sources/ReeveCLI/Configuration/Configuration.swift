@@ -16,11 +16,27 @@ public struct Configuration: Sendable {
     private let entries: [String: Entry]
     /// The file that was read, if there is one.
     public let file: String?
+    /// Folders whose settings were dropped: what this process must not read, what it runs must not either.
+    let hidden: [String]
+
+    private init(_ other: Configuration, _ entries: [String: Entry], hidden: [String]) {
+        self.entries = entries
+        file = other.file
+        self.hidden = hidden
+    }
+
+    /// The same without these settings, whose folder stays hidden from programs that a worker runs.
+    func dropping(_ settings: [Setting], hiding folder: String?) -> Configuration {
+        let keys = settings.map(\.key)
+        return Configuration(
+            self, entries.filter { !keys.contains($0.key) }, hidden: hidden + (folder.map { [$0] } ?? []))
+    }
 
     /// Gathers the settings. Throws a `CommandError` (usage) for a file that cannot be read or an unknown key in it.
     init(flags: [String: String] = [:], environment: [String: String]) throws {
         let (file, members) = try Configuration.readFile(environment["REEVE_CONFIG"])
         self.file = file
+        hidden = []
         var entries: [String: Entry] = [:]
         for setting in Setting.all {
             let variable = setting.variable

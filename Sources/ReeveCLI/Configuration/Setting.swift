@@ -40,6 +40,20 @@ public struct Setting: Sendable, Equatable {
     public static let keyFile = Setting("key_file", "FILE", "the key that seals credentials", flag: "key-file")
     /// A command that prints that key.
     public static let keyCommand = Setting("key_command", "COMMAND", "a command that prints that key")
+    /// The folder of tenants' identities.
+    public static let identities = Setting(
+        "identities", "FOLDER", "the folder of tenants' identities (private keys); for restore workers and reeve keys")
+    /// A program that keeps tenants' identities.
+    public static let identityCommand = Setting(
+        "identity_command", "PROGRAM",
+        "a program that keeps tenants' identities instead: an absolute path, no arguments")
+    /// Whose recipients an escrow adds.
+    public static let escrowRecipients = Setting(
+        "escrow_recipients", "RECIPIENTS", "age recipients that reeve keys --escrow adds to a tenant's: age1…,age1…")
+    /// What a worker may run.
+    public static let role = Setting(
+        "role", "ROLE", "plain, or restore: jobs that need tenants' identities, and no others", flag: "role",
+        choices: ["plain", "restore"], standard: "plain")
     /// The region of this process.
     public static let region = Setting("region", "REGION", "the region that this process runs in", flag: "region")
     /// Slots by tier.
@@ -72,8 +86,8 @@ public struct Setting: Sendable, Equatable {
 
     /// Every setting.
     public static let all: [Setting] = [
-        databaseURL, storage, keyFile, keyCommand, region, pools, queues, tiers, maxRSS, programs, backupSplit,
-        template, log,
+        databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
+        queues, tiers, maxRSS, programs, backupSplit, template, log,
         logLevel, smtpURL,
     ]
 }

@@ -12,7 +12,7 @@ extension Command {
             Makes an embedded server with initdb in .reeve/ (private socket, every login with a password), the control database,
             three demo tenants with real data (acme: schema, globex: shared tables, initech: a database of its own), three more
             adopted from a platform's database (hooli: two schemas, umbrella: one, wayne: row-level security inside), and runs a
-            worker until Ctrl-C. Started again it goes on with what is there. Other terminals: . .reeve/env
+            worker and a restore worker until Ctrl-C. Started again it goes on with what is there. Other terminals: . .reeve/env
             """,
         options: [
             CommandOption("directory", "DIR", "where everything lives (.reeve)"),
@@ -50,7 +50,9 @@ extension Command {
             waitForStop(signals)
             return .done
         }
-        let serving = try invocation.with(fleet.environment, registry: registry)
+        let restoring = DevRestoreWorker(fleet.environment, stop: signals.stop)
+        defer { restoring.join() }
+        let serving = try invocation.with(fleet.environment, registry: registry).withoutIdentities()
         try WorkerRun.serve(fleet.settings, WorkerOptions(region: "local", grace: .seconds(10)), serving, signals)
         return .done
     }

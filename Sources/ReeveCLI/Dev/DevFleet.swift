@@ -1,5 +1,6 @@
 import Crypto
 import EmbeddedPostgres
+import Encryption
 import FoundationEssentials
 import Glibc
 import JobKit
@@ -73,7 +74,7 @@ struct DevFleet {
     var environment: [(String, String)] {
         [
             ("REEVE_DATABASE_URL", server.conninfo(database: "reeve")), ("REEVE_KEY_FILE", "\(directory)/key"),
-            ("REEVE_STORAGE", storage), ("REEVE_REGION", "local"),
+            ("REEVE_STORAGE", storage), ("REEVE_REGION", "local"), ("REEVE_IDENTITIES", identities),
             // How another service of the platform connects: it may enqueue and nothing else.
             (
                 "REEVE_SERVICE_URL",
@@ -85,6 +86,9 @@ struct DevFleet {
 
     /// Where artifacts go.
     var storage: String { "\(directory)/storage" }
+
+    /// Where the demo tenants' identities are.
+    var identities: String { "\(directory)/identities" }
 
     private static let service = "demo_service"
 
@@ -119,7 +123,10 @@ struct DevFleet {
                 details: details, server: "local", template: TenantTemplate(directory: template))
             try provisioner.create(request) { progress(demo.code, $0) }
         }
-        return try made + adoptTenants(provisioner, template: template, except: ready, progress)
+        let all = try made + adoptTenants(provisioner, template: template, except: ready, progress)
+        let keys = KeyLifecycle(registry: registry, store: IdentityFolder(identities))
+        for code in all { try keys.ensure(code) }
+        return all
     }
 
     /// Runs the template's `platform.sql` in a database of its own, as a platform made it long before, and adopts its tenants.

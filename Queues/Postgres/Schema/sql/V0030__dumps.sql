@@ -16,26 +16,28 @@ CREATE FUNCTION reeve.dumps_taken(p_server text) RETURNS int LANGUAGE sql STABLE
   JOIN reeve.job j ON j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id WHERE d.server = p_server
 $$;
 
--- Takes up to p_wanted of a server's dumps for an attempt, which has them until it returns them or loses its job. Returns how many it
--- has now: 0 when none is free, NULL when the lease is not current. An attempt that has some keeps those.
+-- Takes up to p_wanted of a server's dumps for an attempt, which has them until it returns them or loses its job; one that has fewer gets
+-- more. Returns how many it has now: 0 when none is free, NULL when the lease is not current.
 CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted int) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-DECLARE v_limit int; v_free int; v_has int;
+DECLARE v_limit int; v_has int; v_free int;
 BEGIN
   IF NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease) THEN RETURN NULL; END IF;
   SELECT d.slots INTO v_has FROM reeve.dump_slot d WHERE d.server = p_server AND d.job_id = p_job AND d.lease_id = p_lease;
-  IF FOUND THEN RETURN v_has; END IF;
+  v_has := coalesce(v_has, 0);
+  IF v_has >= p_wanted THEN RETURN v_has; END IF;
   SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server;
   IF NOT FOUND THEN RAISE EXCEPTION 'no database server "%" is registered', left(p_server, 80) USING ERRCODE = 'RV004', HINT = 'See: reeve server list'; END IF;
   -- Those that wait look often: while nothing is free they lock nothing.
-  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN 0; END IF;
+  IF reeve.dumps_taken(p_server) >= v_limit THEN RETURN v_has; END IF;
   SELECT s.dump_limit INTO v_limit FROM reeve.tenant_server s WHERE s.name = p_server FOR NO KEY UPDATE;
-  v_free := least(p_wanted, v_limit - reeve.dumps_taken(p_server));
-  IF v_free < 1 THEN RETURN 0; END IF;
+  v_free := least(p_wanted - v_has, v_limit - reeve.dumps_taken(p_server));
+  IF v_free < 1 THEN RETURN v_has; END IF;
   DELETE FROM reeve.dump_slot d WHERE d.server = p_server
     AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = d.job_id AND j.state = 'running' AND j.lease_id = d.lease_id);
-  INSERT INTO reeve.dump_slot (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_free);
-  RETURN v_free;
+  INSERT INTO reeve.dump_slot AS d (server, job_id, lease_id, slots) VALUES (p_server, p_job, p_lease, v_has + v_free)
+  ON CONFLICT (server, job_id) DO UPDATE SET slots = excluded.slots;
+  RETURN v_has + v_free;
 END $$;
 
 -- Gives back what an attempt took on a server.
