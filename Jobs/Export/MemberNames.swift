@@ -33,8 +33,9 @@ struct MemberNames {
                 scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "-_.".unicodeScalars.contains(scalar))
                     ? Character(scalar) : "_"
             })
-        while name.hasPrefix(".") { name = "_" + name.dropFirst() }
-        while name.hasSuffix(".") { name = name.dropLast() + "_" }
+        name = name.replacing("..", with: "__")
+        if name.hasPrefix(".") { name = "_" + name.dropFirst() }
+        if name.hasSuffix(".") { name = name.dropLast() + "_" }
         // Names that Windows keeps for devices.
         let stem = name.prefix { $0 != "." }.uppercased()
         let isDevice = ["CON", "PRN", "AUX", "NUL"].contains(stem)

@@ -16,6 +16,9 @@ struct TableCopy: Sendable {
         ("datestyle", "ISO, YMD"), ("intervalstyle", "iso_8601"), ("timezone", "UTC"), ("bytea_output", "hex"),
         ("extra_float_digits", "1"), ("lc_monetary", "C"), ("statement_timeout", "0"),
         ("idle_in_transaction_session_timeout", "0"), ("client_encoding", "UTF8"), ("xmlbinary", "base64"),
+        // The same order each time, so that a copy that broke off can go on: a scan begins at the table's beginning and is one
+        // process's.
+        ("synchronize_seqscans", "off"), ("max_parallel_workers_per_gather", "0"),
     ]
 
     /// Makes these settings for the transaction.

@@ -28,7 +28,6 @@ struct ArtifactExpiryTests {
             #expect(outcomes == ["intent", "done"])
         }
         #expect(try fixture.count("reeve.artifact_deleted") == 2)
-        #expect(try fixture.faults() == [])
     }
 
     @Test("a held tenant's reports and exports stay, and go once it is released")
@@ -46,18 +45,17 @@ struct ArtifactExpiryTests {
     @Test("what storage refuses stays marked, is offered to nobody, and goes with the next run")
     func refused() throws {
         let fixture = try RetentionFixture()
-        let key = try fixture.artifact(.exports, days: 9)
-        // A folder in the object's place cannot be unlinked.
-        try FileManager.default.removeItem(atPath: "\(fixture.folder.path)/\(key)")
-        try FileManager.default.createDirectory(
-            atPath: "\(fixture.folder.path)/\(key)", withIntermediateDirectories: false)
-        _ = try fixture.run()
-        #expect(try fixture.value("SELECT state FROM reeve.artifact_list") ?? "none" != "kept")
-        #expect(try fixture.count("reeve.artifact WHERE entity = 'export'") <= 1)
-        try FileManager.default.removeItem(atPath: "\(fixture.folder.path)/\(key)")
-        _ = try fixture.summary()
-        #expect(try fixture.count("reeve.artifact") == 0)
-        #expect(try fixture.count("reeve.artifact_deleted") == 1)
+        try fixture.artifact(.exports, days: 9)
+        let denied: (FolderStore) -> any ObjectStore = { store in
+            WatchedStore(store) { call, _ in
+                if call == "delete" { throw StorageError(.denied, "the object is locked until 2027") }
+            }
+        }
+        #expect(try fixture.summary(wrap: denied)["failed"] == 1)
+        #expect(try fixture.value("SELECT state FROM reeve.artifact_list") == "deleting")
+        #expect(try fixture.value("SELECT deletion_error FROM reeve.artifact_list")?.contains("locked until") == true)
+        #expect(try fixture.summary()["artifacts_deleted"] == 1)
+        #expect(try fixture.count("reeve.artifact") == 0 && fixture.folder.files() == [])
     }
 
     @Test("objects of exports that no artifact names are swept once they are old; the named and the young stay")
