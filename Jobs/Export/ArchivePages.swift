@@ -74,16 +74,19 @@ struct ArchivePages {
 
     private static func conventions(_ isSpreadsheetSafe: Bool) -> JSON {
         [
-            "encoding": "UTF-8", "time_zone": "UTC", "dates": "ISO 8601, as PostgreSQL writes them: BC years and infinity in words",
+            "encoding": "UTF-8", "time_zone": "UTC",
+            "dates": "ISO 8601, as PostgreSQL writes them: BC years and infinity in words",
             "intervals": "ISO 8601", "binary": "hexadecimal after \\x",
             "csv":
                 "RFC 4180 with a header and LF line ends, as PostgreSQL's COPY reads it: an empty field is NULL, one of two quotes is an empty text",
             "jsonl": "one JSON object per line; NULL is null, arrays and composite values are arrays and objects",
-            "type": "the column's type in the database that was exported, where `types` defines those that are not built in",
+            "type":
+                "the column's type in the database that was exported, where `types` defines those that are not built in",
             "portable_type": "a built-in type of PostgreSQL that can hold the values of the CSV file",
             "formulas": isSpreadsheetSafe
                 ? "CSV text that a spreadsheet would take for a formula has an apostrophe before it; JSON Lines are exact"
-                : "values are exact: a spreadsheet may take text that begins with = + - @ for a formula; import it as text",
+                : "values are exact: a spreadsheet may take text that begins with = + - @ for a formula; import it as text"
+                ,
         ]
     }
 

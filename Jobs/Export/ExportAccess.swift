@@ -53,5 +53,6 @@ public protocol ExportAccess: Sendable {
     func stores(_ context: JobContext) throws -> [ExportStore]
     /// Opens a session as the tenant's login; its waits end when `stop` is raised.
     func withSession(
-        _ store: ExportStore, _ context: JobContext, stop: StopSignal, _ body: (any ExportSession) throws -> Void) throws
+        _ store: ExportStore, _ context: JobContext, stop: StopSignal, _ body: (any ExportSession) throws -> Void)
+        throws
 }

@@ -74,7 +74,8 @@ struct ExportRun {
         for snapshot in snapshots {
             let tasks = try contents.tasks(of: snapshot, subjects: job.subjects)
             let producers = MemberProducers(
-                tasks, of: snapshot.store, snapshot: snapshot.id, access: job.access, tools: job.tools, context: context)
+                tasks, of: snapshot.store, snapshot: snapshot.id, access: job.access, tools: job.tools, context: context
+            )
             try producers.run(width: job.rules.connections) { task, stop in
                 try add(task, to: zip, &contents, stop: stop) { try progress.show(producers.rows, task.name) }
             }

@@ -26,7 +26,8 @@ public protocol SubjectMap: Sendable {
     /// The condition, in SQL over the table's columns, that a row is the subject's; nil when no row of the table is. Throws a
     /// `JobFailure` when the subject or the table is unknown.
     func condition(
-        for subject: String, schema: String, table: String, database: String, in context: JobContext) throws -> String?
+        for subject: String, schema: String, table: String, database: String, in context: JobContext
+    ) throws -> String?
 }
 
 /// An installation without a data map.

@@ -31,7 +31,8 @@ struct IndexPage {
         out += tables
         if !contents.files.isEmpty { out += files }
         out += help
-        out += "</main>\n<footer><p>Made by Reeve. Digests of all files: <a href=\"manifest.json\">manifest.json</a>.</p></footer>\n"
+        out +=
+            "</main>\n<footer><p>Made by Reeve. Digests of all files: <a href=\"manifest.json\">manifest.json</a>.</p></footer>\n"
         return out + "</body>\n</html>\n"
     }
 
@@ -40,7 +41,8 @@ struct IndexPage {
 
     private var lead: String {
         let what = contents.request.subject == nil ? "All data" : "The data of one person"
-        return "\(what) as of <time>\(Self.moment(contents.snapshots[0].time))</time>, taken at one moment."
+        return
+            "\(what) as of <time>\(Self.moment(contents.snapshots[0].time))</time>, \(contents.snapshots.count > 1 ? "each database at one moment" : "taken at one moment")."
     }
 
     private var facts: [(String, String)] {
@@ -56,7 +58,7 @@ struct IndexPage {
     private var tables: String {
         var out = "<section aria-labelledby=\"tables\">\n<h2 id=\"tables\">Tables</h2>\n"
         if contents.tables.isEmpty { return out + "<p>There are none.</p>\n</section>\n" }
-        out += "<p class=\"note\">Open a table to see what its columns mean.</p>\n"
+        out += "<p class=\"note\">Open a table for its files and columns.</p>\n"
         let groups = Set(contents.tables.map { group($0) })
         var last: String?
         for table in contents.tables {
@@ -97,8 +99,9 @@ struct IndexPage {
         for column in columns {
             let name = column["name"]?.string ?? ""
             var marks = keys.contains(name) ? " <span class=\"mark\">key</span>" : ""
-            if column["nullable"] == .bool(false) && !keys.contains(name) { marks += " <span class=\"mark\">required</span>" }
-            out += "<tr><th scope=\"row\">\(escaped(name))\(marks)</th><td>\(escaped(column["type"]?.string ?? ""))</td>"
+            if column["nullable"] != .bool(false) { marks += " <span class=\"mark\">may be empty</span>" }
+            out +=
+                "<tr><th scope=\"row\">\(escaped(name))\(marks)</th><td>\(escaped(column["type"]?.string ?? ""))</td>"
             if hasComments { out += "<td>\(escaped(column["comment"]?.string ?? ""))</td>" }
             out += "</tr>\n"
         }
@@ -113,7 +116,8 @@ struct IndexPage {
         }
         let items = keys.map { key in
             let target = key["references"]
-            return "<li>\(names(key["columns"])) is \(names(target?["columns"])) of <b>\(escaped(target?["table"]?.string ?? ""))</b></li>"
+            return
+                "<li>\(names(key["columns"])) is \(names(target?["columns"])) of <b>\(escaped(target?["table"]?.string ?? ""))</b></li>"
         }
         return "<ul class=\"keys\">\n\(items.joined(separator: "\n"))\n</ul>\n"
     }
@@ -251,8 +255,10 @@ struct IndexPage {
           .help dd { margin-bottom: .75rem }
           .body { padding-left: 1rem }
           thead { display: none }
-          tr, tbody th, tbody td { display: block; border: 0; padding: 0 }
-          tr { padding: .45rem 0; border-top: 1px solid var(--line) }
+          tr { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; padding: .4rem 0; border-top: 1px solid var(--line) }
+          tbody, table { display: block }
+          tbody th, tbody td { border: 0; padding: 0 }
+          td:nth-child(3) { flex-basis: 100% }
         }
         @media print {
           :root { --ground: #fff; --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --link: #000; --mark: #eee }

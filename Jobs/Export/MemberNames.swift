@@ -30,7 +30,9 @@ struct MemberNames {
     private static func safe(_ text: String) -> String {
         var name = String(
             text.unicodeScalars.prefix(100).map { scalar in
-                scalar.isASCII && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar) || "-_.".unicodeScalars.contains(scalar))
+                scalar.isASCII
+                    && (scalar.properties.isAlphabetic || ("0"..."9").contains(scalar)
+                        || "-_.".unicodeScalars.contains(scalar))
                     ? Character(scalar) : "_"
             })
         name = name.replacing("..", with: "__")
@@ -38,7 +40,8 @@ struct MemberNames {
         if name.hasSuffix(".") { name = name.dropLast() + "_" }
         // Names that Windows keeps for devices.
         let stem = name.prefix { $0 != "." }.uppercased()
-        let isDevice = ["CON", "PRN", "AUX", "NUL"].contains(stem)
+        let isDevice =
+            ["CON", "PRN", "AUX", "NUL"].contains(stem)
             || (stem.count == 4 && ["COM", "LPT"].contains(String(stem.prefix(3))))
         return name.isEmpty ? "_" : isDevice ? "_" + name : name
     }

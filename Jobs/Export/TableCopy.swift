@@ -34,13 +34,15 @@ struct TableCopy: Sendable {
         let filter = conditions.isEmpty ? "" : " WHERE " + conditions.map { "(\($0))" }.joined(separator: " AND ")
         switch format {
         case .csv:
-            return "COPY (SELECT \(columns) FROM \(only)\(table.qualified)\(filter)) TO STDOUT (FORMAT csv, HEADER true)"
+            return
+                "COPY (SELECT \(columns) FROM \(only)\(table.qualified)\(filter)) TO STDOUT (FORMAT csv, HEADER true)"
         case .jsonl:
             // No row holds the control characters that would need quoting: JSON escapes them. Only `json` itself keeps the line
             // ends that somebody wrote; through jsonb they go.
             let function = table.columns.allSatisfy(\.isOneLine) ? "row_to_json" : "to_jsonb"
             let rows = "SELECT \(plainColumns) FROM \(only)\(table.qualified)\(filter)"
-            return "COPY (SELECT \(function)(r)::text FROM (\(rows)) r) TO STDOUT (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')"
+            return
+                "COPY (SELECT \(function)(r)::text FROM (\(rows)) r) TO STDOUT (FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02')"
         }
     }
 

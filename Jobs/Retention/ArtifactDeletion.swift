@@ -18,7 +18,8 @@ struct ArtifactDeletion {
     /// What was done, for operators.
     var summary: [String: JSON] {
         [
-            "deleted": .int(Int64(counts.deleted)), "artifacts_deleted": .int(Int64(counts.artifacts)), "failed": .int(Int64(counts.failed)),
+            "deleted": .int(Int64(counts.deleted)), "artifacts_deleted": .int(Int64(counts.artifacts)),
+            "failed": .int(Int64(counts.failed)),
             "withdrawn": .int(Int64(counts.withdrawn)), "objects_deleted": .int(Int64(counts.objects)),
         ]
     }

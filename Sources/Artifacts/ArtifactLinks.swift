@@ -57,7 +57,8 @@ public struct ArtifactLinks: Sendable {
         let made = try connection.execute(
             "SELECT reeve.make_link($1::text, $2::text, $3::bigint * interval '1 ms')",
             [artifact, purpose, Int64(lasting / .milliseconds(1))])[0].json(0)
-        guard let id = made["link"]?.string.flatMap(UUID.init), let artifact = made["artifact"]?.string.flatMap(UUID.init),
+        guard let id = made["link"]?.string.flatMap(UUID.init),
+            let artifact = made["artifact"]?.string.flatMap(UUID.init),
             let tenant = made["tenant"]?.string.flatMap(TenantID.init), let purpose = made["purpose"]?.string,
             let expires = made["expires"]?.int
         else { throw JobFailure("link_not_made", "the control database answered something else than a link") }

@@ -109,7 +109,9 @@ public struct ExportBenchmark {
     private static func peakMegabytes() -> Double {
         guard let data = FileManager.default.contents(atPath: "/proc/self/status") else { return 0 }
         let line = String(decoding: data, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
-        let kilobytes = line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap { Double($0) }
+        let kilobytes = line?.split(whereSeparator: { $0 == " " || $0 == "\t" }).dropFirst().first.flatMap {
+            Double($0)
+        }
         return ((kilobytes ?? 0) / 102.4).rounded() / 10
     }
 }

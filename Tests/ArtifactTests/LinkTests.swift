@@ -80,7 +80,9 @@ struct LinkTests {
         #expect(entries.allSatisfy { $0["purpose"] == "ticket 4711" })
         #expect(try audited("artifact.link").count == 1)
         #expect(try connection.execute("SELECT downloads FROM reeve.artifact_list")[0].int(0) == 2)
-        #expect(try connection.execute("SELECT count(*) FROM reeve.audit_entry WHERE detail::text LIKE '%reeve1.%'")[0].int(0) == 0)
+        #expect(
+            try connection.execute("SELECT count(*) FROM reeve.audit_entry WHERE detail::text LIKE '%reeve1.%'")[0].int(
+                0) == 0)
     }
 
     @Test("a link of which any character is changed, cut, added or signed with another key opens nothing")
@@ -199,7 +201,9 @@ struct LinkTests {
         #expect(throws: JobFailure.self) { try fetch(text) }
     }
 
-    @Test("purposes that are more than words, lengths beyond the bounds and backups get no link; a folder signs none itself")
+    @Test(
+        "purposes that are more than words, lengths beyond the bounds and backups get no link; a folder signs none itself"
+    )
     func badInput() throws {
         for purpose in ["", " x", "a\r\nb", "<script>", "a\nb", String(repeating: "a", count: 101), "\u{202E}abc"] {
             #expect(throws: PostgresError.self) {

@@ -8,7 +8,9 @@ import Testing
 
 @Suite("What exports hold")
 struct ExportContentTests {
-    @Test("CSV holds every text exactly, unless it is asked to be safe for spreadsheets: then formulas are text; JSON never changes")
+    @Test(
+        "CSV holds every text exactly, unless it is asked to be safe for spreadsheets: then formulas are text; JSON never changes"
+    )
     func formulas() throws {
         let fixture = try ExportFixture()
         let tenant = try fixture.addTenant("acme", .schema, marker: "m", rows: 1)
@@ -30,11 +32,14 @@ struct ExportContentTests {
         #expect(try safe.json("manifest.json")["spreadsheet_safe"] == true)
     }
 
-    @Test("members' names hold no path that leaves the folder, no two are one where case does not count, and the dictionary knows them")
+    @Test(
+        "members' names hold no path that leaves the folder, no two are one where case does not count, and the dictionary knows them"
+    )
     func names() throws {
         var names = MemberNames()
         let paths = [
-            ["orders"], ["ORDERS"], ["../../x"], ["a/b"], ["a\\b"], [".hidden"], ["nul"], ["x\r\ny"], ["\u{202E}"], [""], ["ä"],
+            ["orders"], ["ORDERS"], ["../../x"], ["a/b"], ["a\\b"], [".hidden"], ["nul"], ["x\r\ny"], ["\u{202E}"],
+            [""], ["ä"],
             [String(repeating: "a", count: 300)],
         ].map { names.path($0) }
         #expect(Set(paths.map { $0.lowercased() }).count == paths.count)
@@ -67,7 +72,10 @@ struct ExportContentTests {
         let name = customers["columns"]?.array?.first { $0["name"] == "name" }
         #expect(name?["comment"] == "The name on invoices" && name?["type"] == "text" && name?["nullable"] == false)
         #expect(!tables.contains { ["measured_2025", "summary"].contains($0["name"]?.string) })
-        #expect(Set((dictionary["types"]?.array ?? []).compactMap { $0["name"]?.string }) == ["mood", "positive", "place", "span"])
+        #expect(
+            Set((dictionary["types"]?.array ?? []).compactMap { $0["name"]?.string }) == [
+                "mood", "positive", "place", "span",
+            ])
     }
 
     @Test("the page shows hostile names and comments as text, loads nothing and runs nothing")

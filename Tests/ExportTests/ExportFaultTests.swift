@@ -126,7 +126,9 @@ struct ExportFaultTests {
         #expect(try OpenedArchive(path).text("data/customers.csv").contains("marker-of-acme"))
     }
 
-    @Test("a tenant without a database, past its grace, without the feature, or with a data subject that no map knows is refused")
+    @Test(
+        "a tenant without a database, past its grace, without the feature, or with a data subject that no map knows is refused"
+    )
     func refused() throws {
         let fixture = try ExportFixture()
         let tenant = try fixture.addTenant("acme", .schema, marker: "m", rows: 2)
@@ -149,7 +151,9 @@ struct ExportFaultTests {
         let fixture = try ExportFixture()
         let tenant = try fixture.addTenant("acme", .shared, marker: "marker-of-acme", rows: 5)
         _ = try fixture.addTenant("globex", .shared, marker: "marker-of-globex", rows: 5)
-        try fixture.script("ALTER TABLE shared.customers NO FORCE ROW LEVEL SECURITY; ALTER TABLE shared.customers DISABLE ROW LEVEL SECURITY")
+        try fixture.script(
+            "ALTER TABLE shared.customers NO FORCE ROW LEVEL SECURITY; ALTER TABLE shared.customers DISABLE ROW LEVEL SECURITY"
+        )
         let text = try fixture.open(try fixture.export(tenant)).text("data/customers.csv")
         #expect(text.contains("marker-of-acme") && !text.contains("marker-of-globex"))
         try fixture.script("ALTER ROLE \(quoteIdentifier(fixture.login(tenant))) BYPASSRLS")
@@ -195,6 +199,10 @@ private struct FullStore: ObjectStore {
 /// Counts from 1, from any thread.
 final class Counter: Sendable {
     private let count = Mutex(0)
-    func next() -> Int { count.withLock { $0 += 1; return $0 } }
+    func next() -> Int {
+        count.withLock {
+            $0 += 1; return $0
+        }
+    }
     var value: Int { count.withLock { $0 } }
 }

@@ -90,7 +90,10 @@ final class ExportFixture: ExportAccess {
                 "GRANT USAGE ON SCHEMA \(schema) TO \(role); GRANT SELECT ON ALL TABLES IN SCHEMA \(schema) TO \(role)")
             if let owner {
                 for table in try connection.execute(
-                    "SELECT c.oid::regclass::text FROM pg_class c WHERE relnamespace = $1::regnamespace AND relkind IN ('r', 'p')",
+                    """
+                    SELECT a.attrelid::regclass::text FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                    WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p') AND a.attname = 'tenant_id'
+                    """,
                     [schema])
                 {
                     for kind in ["PERMISSIVE", "RESTRICTIVE"] {
@@ -197,7 +200,8 @@ final class ExportFixture: ExportAccess {
                 + (exported.map { ["--database", $0] } ?? []),
             environment: [
                 "PATH": "/usr/local/bin:/usr/bin:/bin", "PGHOST": empty["host"] ?? "", "PGPORT": empty["port"] ?? "",
-                "PGUSER": empty["user"] ?? "", "PGDATABASE": empty["dbname"] ?? "", "PGPASSFILE": empty["passfile"] ?? "",
+                "PGUSER": empty["user"] ?? "", "PGDATABASE": empty["dbname"] ?? "",
+                "PGPASSFILE": empty["passfile"] ?? "",
             ], supervisor: BuiltProducts.supervisor
         ) { said += $0 }
         return (output.exit == .exited(0), String(decoding: said, as: UTF8.self) + output.standardError)

@@ -32,7 +32,8 @@ enum OddTables {
             """
         guard isShared else { return tables }
         let names = [
-            "customers", "orders", #""Odd ""Name"", ../../x""#, "everything", "measured", "measured_2025", "measured_rest", "parent",
+            "customers", "orders", #""Odd ""Name"", ../../x""#, "everything", "measured", "measured_2025",
+            "measured_rest", "parent",
             "child", "empty", "hostile",
         ]
         return tables + "\nCREATE TABLE common (id int, text text); INSERT INTO common VALUES (1, 'everybody''s');\n"
@@ -43,8 +44,10 @@ enum OddTables {
 
     /// Texts that a reader may take for something else.
     static let hostile = [
-        "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u{FF1D}1", "a\r\nb", "a\nb", "\"quoted\"", "a,b;c", "",
-        "NULL", "\\N", "\\.", "'", "<script>alert(1)</script>", "</td>", "../../etc/passwd", "\u{202E}txt.exe", "ä\u{0308}€😀",
+        "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "  =1", "\u{FF1D}1", "a\r\nb", "a\nb", "\"quoted\"",
+        "a,b;c", "",
+        "NULL", "\\N", "\\.", "'", "<script>alert(1)</script>", "</td>", "../../etc/passwd", "\u{202E}txt.exe",
+        "ä\u{0308}€😀",
         "\u{1}\u{2}\u{7F}", "\\u0041", " trailing ",
     ]
 

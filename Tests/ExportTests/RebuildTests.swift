@@ -23,7 +23,7 @@ struct RebuildTests {
         #expect(artifact.manifest["tables"] == .int(Int64(tables.count)))
         let databases = Set(tables.compactMap { $0["database"]?.string })
         for database in databases.sorted() {
-            for format in ["csv", "jsonl"] {
+            for format in database == databases.min() ? ["csv", "jsonl"] : ["jsonl"] {
                 let (isEqual, said) = try fixture.rebuild(artifact, from: format, database: database)
                 #expect(isEqual, "\(format):\n\(said)")
             }
@@ -34,7 +34,8 @@ struct RebuildTests {
             #expect(!String(decoding: bytes, as: UTF8.self).contains("marker-of-globex"), "\(name)")
         }
         if isolation == .shared {
-            #expect(try archive.json("manifest.json")["left_out"]?.array?.compactMap { $0["name"]?.string } == ["common"])
+            #expect(
+                try archive.json("manifest.json")["left_out"]?.array?.compactMap { $0["name"]?.string } == ["common"])
         }
         // Rows of every file as the manifest says, and each line of JSON Lines an object.
         for table in try archive.json("manifest.json")["tables"]?.array ?? [] {
@@ -63,7 +64,9 @@ struct RebuildTests {
                         DELETE FROM customers WHERE id > 10; UPDATE hostile SET text = 'changed';
                         """)
                     // Neither is seen by a snapshot as it should be, so both have to wait.
-                    for sql in ["TRUNCATE hostile", "DROP TABLE measured", "ALTER TABLE orders ALTER COLUMN id TYPE int"] {
+                    for sql in [
+                        "TRUNCATE hostile", "DROP TABLE measured", "ALTER TABLE orders ALTER COLUMN id TYPE int",
+                    ] {
                         #expect(throws: PostgresError.self, "\(sql)") { try connection.executeScript(sql) }
                     }
                 }

@@ -86,7 +86,8 @@ struct ArtifactExpiryTests {
         for (tier, days) in [("starter", "7 30"), ("professional", "14 90"), ("enterprise", "30 365")] {
             try fixture.value("UPDATE reeve.tenant SET tier = $1::text", [tier])
             let found = try fixture.value(
-                "SELECT reeve.artifact_days(id, 'export') || ' ' || reeve.artifact_days(id, 'report') FROM reeve.tenant LIMIT 1")
+                "SELECT reeve.artifact_days(id, 'export') || ' ' || reeve.artifact_days(id, 'report') FROM reeve.tenant LIMIT 1"
+            )
             #expect(found == days)
         }
     }

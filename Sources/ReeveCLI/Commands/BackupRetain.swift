@@ -132,7 +132,8 @@ extension Command {
         }
         let columns = [
             Column("TENANT", "tenant"), Column("JOB", "job", .number), Column("STATE", "state", .state),
-            Column("DELETED", "deleted", .number), Column("ARTIFACTS", "artifacts_deleted", .number), Column("REFUSED", "failed", .number),
+            Column("DELETED", "deleted", .number), Column("ARTIFACTS", "artifacts_deleted", .number),
+            Column("REFUSED", "failed", .number),
             Column("SWEPT", "swept", .number), Column("UNNAMED LEFT", "unnamed_left", .number),
             Column("MISSING", "missing", .number), Column("ERROR", "error"),
         ]

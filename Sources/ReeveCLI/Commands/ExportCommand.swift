@@ -30,7 +30,8 @@ extension Command {
         let code = invocation.argument("CODE")
         let id = try invocation.change { connection in
             try connection.execute(
-                "SELECT reeve.enqueue($1::text || '.exports', 'export', $2::jsonb)", [code, JSON.object(args)])[0].int(0)
+                "SELECT reeve.enqueue($1::text || '.exports', 'export', $2::jsonb)", [code, JSON.object(args)])[0].int(
+                    0)
         }
         guard !invocation.flag("no-wait") else {
             invocation.output.result(["id": .int(id)], "\(id)")
