@@ -16,7 +16,7 @@ extension Command {
         options: [
             CommandOption("output", "FILE", "where to; must not exist"), .setting(.storage),
         ],
-        examples: ["reeve artifacts fetch - --output acme.zip < link"]
+        examples: ["reeve artifacts fetch - --output acme.zip"]
     ) { invocation in
         guard let file = invocation.string("output") else {
             throw CommandError(.usage, "say where to with --output FILE", hint: "see: reeve artifacts fetch --help")
