@@ -25,7 +25,7 @@ let package = Package(
         .executable(name: "reeve", targets: ["reeve"]),
         // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
         .library(
-            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Export", "Artifacts", "ReeveCLI"]),
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "Export", "Artifacts", "ReeveCLI"]),
     ],
     targets: [
         // C libraries: one Swift target each may import them.
@@ -42,7 +42,9 @@ let package = Package(
         library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
         library("Artifacts", "Sources/Artifacts", ["Storage", "Postgres", "Crypto", "JobKit"]),
+        library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -53,12 +55,18 @@ let package = Package(
 
         library(
             "Benchmarks", "Sources/Benchmarks",
-            ["JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Export", "Storage", "Encryption"]),
+            [
+                "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
+                "Restore", "Export", "Dumps", "Tenancy", "Crypto",
+            ]),
 
         // One target for each kind of job.
         library(
             "Backup", "Jobs/Backup",
-            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto", "Dumps"]),
+        library(
+            "Restore", "Jobs/Restore",
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library(
             "Export", "Jobs/Export",
@@ -69,9 +77,9 @@ let package = Package(
         library(
             "ReeveCLI", "Sources/ReeveCLI",
             [
-                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Encryption", "Tenancy", "WorkerEngine",
-                "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Artifacts", "Backup", "Retention",
-                "Export", "Program",
+                "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
+                "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
+                "Restore", "Export", "Artifacts", "Dumps",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -85,7 +93,7 @@ let package = Package(
             ]),
         // A program that can be its own supervisor, for the tests of child processes and embedded servers.
         .executableTarget(
-            name: "supervise-fixture", dependencies: ["Processes"], path: "Tests/SuperviseFixture",
+            name: "supervise-fixture", dependencies: ["Processes", "Storage"], path: "Tests/SuperviseFixture",
             swiftSettings: swiftSettings),
         // A worker whose handlers keep an unfenced record of what they did, for the fault tests to kill.
         .executableTarget(
@@ -95,12 +103,13 @@ let package = Package(
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
-        tests("StorageTests", ["Storage"]),
+        tests("StorageTests", ["Storage", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
+        tests("DestinationTests", ["Destinations", "Storage", "Postgres", "Processes", "JobKit"]),
+        tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         // Key pairs made, kept, fetched and destroyed with the real age.
         tests(
             "KeyTests",
             ["Encryption", "Tenancy", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
-        tests("EncryptionTests", ["Encryption", "Crypto", "Processes", "JobKit", "supervise-fixture"]),
         tests("TenancyTests", ["Tenancy", "Postgres"]),
         tests(
             "QueueTests",
@@ -109,7 +118,7 @@ let package = Package(
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
-        tests("BackupTests", ["Backup", "Tenancy", "Postgres", "Storage", "Encryption"]),
+        tests("BackupTests", ["Backup", "Dumps", "Tenancy", "Postgres", "Storage", "Encryption"]),
         tests("ArtifactTests", ["Artifacts", "Storage", "Postgres", "PostgresQueue", "Crypto", "JobKit"]),
         tests(
             "ExportTests",
@@ -120,6 +129,12 @@ let package = Package(
             [
                 "Program", "Tenancy", "Postgres", "PostgresQueue", "WorkerEngine", "Processes", "Crypto", "JobKit",
                 "EmbeddedPostgres", "supervise-fixture",
+            ]),
+        tests(
+            "RestoreTests",
+            [
+                "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
+                "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
         tests("CLITests", ["ReeveCLI", "Postgres"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),

@@ -1,3 +1,4 @@
+import Dumps
 import FoundationEssentials
 import JobKit
 import Processes
@@ -28,12 +29,12 @@ struct ArchiveRun: Sendable {
 
     private func make(_ archive: DumpArchive, stop: StopSignal) throws -> ArchiveResult {
         let object = try SealedObject(key.with(archive.part), target, stop: stop, deadline: deadline)
-        let reader = try ArchiveReader(tools, hasData: archive.hasData, stop: stop, deadline: deadline)
+        let reader = try ArchiveCount(tools, hasData: archive.hasData, stop: stop, deadline: deadline)
         var tables = 0
         let output = try ChildProcess.run(
             program: tools.dump, arguments: archive.arguments,
             environment: tools.environment.merging(environment) { _, given in given }, supervisor: tools.supervisor,
-            stop: stop, deadline: deadline
+            stop: stop, deadline: deadline, isBulk: true
         ) { bytes in
             try object.write(bytes)
             try reader.write(bytes)

@@ -17,6 +17,8 @@ struct BackupManifest {
     /// The backup's own object first.
     let results: [ArchiveResult]
     let referenceResult: ArchiveResult?
+    /// Each table's digest.
+    let fingerprint: [String: String]
     let reason: String?
     let seconds: Double
 
@@ -80,6 +82,7 @@ struct BackupManifest {
                 members["rows"] = .object(reference.rows.mapValues(JSON.int))
                 return .object(members)
             } ?? .null,
+            "fingerprint": .object(fingerprint.mapValues(JSON.string)),
             "seconds": .double(seconds),
         ]
     }

@@ -1,3 +1,4 @@
+import Dumps
 import FoundationEssentials
 import JobKit
 import Storage
@@ -26,6 +27,9 @@ struct StoreBackup {
         let start = ContinuousClock.now
         let scope = try DumpScope(of: store, tenant: context.tenant, session: session)
         let reference = try ReferenceScope(of: store, tenant: context.tenant, session: session)
+        let fingerprint = try SchemaFingerprint.take(
+            of: scope.rows.keys.sorted(), postData: context.tenant.isolation != .shared
+        ) { try session.query($0, $1) }
         let plan = DumpPlan(of: store, tenant: context.tenant, scope: scope, splitAbove: job.rules.splitAbove)
         // A dump of the server is this attempt's already; several streams are as many as are free besides.
         let width =
@@ -53,7 +57,7 @@ struct StoreBackup {
         let manifest = BackupManifest(
             attempt: context.attempt, store: store, scope: scope, reference: reference, target: target, key: key,
             toolVersion: toolVersion, results: results.sorted { $0.record.key == key && $1.record.key != key },
-            referenceResult: referenceResult, reason: reason,
+            referenceResult: referenceResult, fingerprint: fingerprint, reason: reason,
             seconds: ((ContinuousClock.now - start) / .milliseconds(1)).rounded() / 1000)
         let json = manifest.json
         try target.store(json.text, under: key.with(.manifest))

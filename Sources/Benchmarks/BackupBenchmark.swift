@@ -58,34 +58,68 @@ public struct BackupBenchmark {
     private func measure(_ data: BackupBenchData, size: Int64) throws -> [String: JSON] {
         let access = try BackupBenchAccess(data, settings: settings, folder: folder)
         let job = try access.job(objects: "\(folder)/objects")
-        var (plain, backup, uncompressed) = (Duration.seconds(1 << 30), Duration.seconds(1 << 30), Duration.zero)
-        var stored: Int64 = 0
+        var (plain, backup) = (Cost.most, Cost.most)
+        var (stored, dumped) = (Int64(0), Int64(0))
         for _ in 0..<rounds {
-            plain = min(plain, try dump(access, ["-Fc"]))
-            let start = ContinuousClock.now
-            stored = try access.run(job)
-            backup = min(backup, ContinuousClock.now - start)
+            plain = min(plain, try dump(access, ["-Fc"], &dumped))
+            backup = min(backup, try Cost.of { stored = try access.run(job) })
             try FileManager.default.removeItem(atPath: "\(folder)/objects")
         }
-        uncompressed = try dump(access, ["-Fc", "-Z0"])
+        var ignored = Int64(0)
+        let uncompressed = try dump(access, ["-Fc", "-Z0"], &ignored)
         func rounded(_ value: Double) -> JSON { .double((value * 1000).rounded() / 1000) }
         return [
-            "table_mb": .int(size >> 20), "stored_mb": .int(stored >> 20), "backup_seconds": rounded(seconds(backup)),
-            "pg_dump_seconds": rounded(seconds(plain)), "ratio": rounded(backup / plain),
-            "pg_dump_z0_seconds": rounded(seconds(uncompressed)), "ratio_z0": rounded(backup / uncompressed),
+            "table_mb": .int(size >> 20), "stored_mb": .int(stored >> 20), "pg_dump_mb": .int(dumped >> 20),
+            "backup_seconds": rounded(seconds(backup.wall)),
+            "pg_dump_seconds": rounded(seconds(plain.wall)), "ratio": rounded(backup.wall / plain.wall),
+            "pg_dump_z0_seconds": rounded(seconds(uncompressed.wall)),
+            "ratio_z0": rounded(backup.wall / uncompressed.wall),
+            // Of this process and its children, without the server's: what a busy machine does not change.
+            "backup_cpu_seconds": rounded(backup.cpu), "pg_dump_cpu_seconds": rounded(plain.cpu),
         ]
     }
 
     /// Plain pg_dump of the same data as the same login to a file.
-    private func dump(_ access: BackupBenchAccess, _ options: [String]) throws -> Duration {
+    private func dump(_ access: BackupBenchAccess, _ options: [String], _ size: inout Int64) throws -> Cost {
         let file = "\(folder)/plain"
         defer { unlink(file) }
-        let start = ContinuousClock.now
-        let output = try ChildProcess.run(
-            program: "pg_dump", arguments: options + access.dumpOptions + ["--file=\(file)"],
-            environment: access.environment)
-        guard output.exit == .exited(0) else { throw BenchFailure("pg_dump: \(output.exit) \(output.standardError)") }
-        return ContinuousClock.now - start
+        let cost = try Cost.of {
+            let output = try ChildProcess.run(
+                program: "pg_dump", arguments: options + access.dumpOptions + ["--file=\(file)"],
+                environment: access.environment)
+            guard output.exit == .exited(0) else {
+                throw BenchFailure("pg_dump: \(output.exit) \(output.standardError)")
+            }
+        }
+        var status = stat()
+        if stat(file, &status) == 0 { size = Int64(status.st_size) }
+        return cost
+    }
+
+    /// Time on the wall, and of the processors in seconds.
+    private struct Cost: Comparable {
+        let wall: Duration
+        let cpu: Double
+
+        static let most = Cost(wall: .seconds(1 << 30), cpu: 0)
+
+        static func of(_ body: () throws -> Void) rethrows -> Cost {
+            let (start, before) = (ContinuousClock.now, used())
+            try body()
+            return Cost(wall: ContinuousClock.now - start, cpu: used() - before)
+        }
+
+        private static func used() -> Double {
+            [Int32(0) /* RUSAGE_SELF */, -1 /* RUSAGE_CHILDREN */].reduce(0) { sum, who in
+                var usage = rusage()
+                getrusage(who, &usage)
+                return [usage.ru_utime, usage.ru_stime].reduce(sum) {
+                    $0 + Double($1.tv_sec) + Double($1.tv_usec) / 1e6
+                }
+            }
+        }
+
+        static func < (a: Cost, b: Cost) -> Bool { a.wall < b.wall }
     }
 
     private static func cores() -> Int { Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))) }

@@ -21,6 +21,7 @@ extension ChildProcess {
         var ended = Ended()
         var rest = bytes ?? UnsafeRawBufferPointer(start: nil, count: 0)
         var killAt: ContinuousClock.Instant?
+        var isPausing = false
         while output >= 0 || errors >= 0 || status >= 0 {
             if ended.stopped == nil, ended.error == nil {
                 ended.stopped = stop?.reason ?? (deadline.map { $0 <= .now } == true ? .deadline : nil)
@@ -37,15 +38,18 @@ extension ChildProcess {
             if let limit, limit <= .now { return ended }
             let next = [deadline, limit, killAt].compactMap { $0 }.filter { $0 > .now }.min()
             let wait = next.map { Int32(clamping: Int(($0 - .now) / .milliseconds(1)) + 1) } ?? 1000
-            var polled = [output, errors, status, ended.stopped == nil ? wakeup : -1].map {
+            var polled = [isPausing ? -1 : output, errors, status, ended.stopped == nil ? wakeup : -1].map {
                 pollfd(fd: $0, events: Int16(POLLIN), revents: 0)
             }
             polled.append(pollfd(fd: rest.isEmpty || isEnding ? -1 : input, events: Int16(POLLOUT), revents: 0))
             // Never negative, which would wait for ever: the moment may have passed since it was chosen.
-            guard poll(&polled, 5, max(0, min(wait, 1000))) >= 0 || errno == EINTR else { break }
+            guard poll(&polled, 5, max(0, min(wait, isPausing ? 2 : 1000))) >= 0 || errno == EINTR else { break }
+            isPausing = false
             if polled[4].revents != 0 { feed(&rest) }
             if polled[0].revents != 0, let piece = take(&output) {
                 ended.bytes += Int64(piece.count)
+                // Programs write 4 KiB at a time: woken for each of these, this process and the next would do little else.
+                isPausing = isBulk && piece.count < 16 << 10
                 if let sink, ended.error == nil, ended.stopped == nil {
                     do { try sink(piece) } catch { ended.error = error }
                 }

@@ -46,6 +46,8 @@ public final class ChildProcess {
     let program: String
     let grace: Duration
     var longGrace: Duration?
+    /// Whether much output is expected: then it is taken in large pieces, at most two milliseconds late.
+    var isBulk = false
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 64 << 10, alignment: 16)
 
     /// Where a child's standard input comes from.
@@ -85,7 +87,10 @@ public final class ChildProcess {
         let milliseconds = Int(grace / .milliseconds(1))
         let command =
             supervisor.command
-            + ["\(milliseconds)", "\(firstSignal)", limits.word, "\(texts.count)\(isStreamed ? Supervisor.holding : "")"]
+            + [
+                "\(milliseconds)", "\(firstSignal)", limits.word,
+                "\(texts.count)\(isStreamed ? Supervisor.holding : "")",
+            ]
             + [directory, path] + arguments
         var descriptors: [(Int32, Int32)] = document.map { [(Int32(0), $0.descriptor)] } ?? []
         for (number, pipe) in pipes.prefix(4).enumerated() { descriptors.append((Int32(number + 1), pipe.theirs)) }
@@ -148,18 +153,20 @@ public final class ChildProcess {
     /// When `stop` is raised or `deadline` passes, the program and its descendants are ended and `Stopped` is thrown; when
     /// `standardOutput` throws, they are ended and its error is rethrown. A bad exit status is not an error here.
     /// `grace` is the time between the first signal and SIGKILL; `longGrace` replaces it where nobody else can be given the
-    /// work meanwhile: when the job was cancelled or ran out of time.
+    /// work meanwhile: when the job was cancelled or ran out of time. Output that `isBulk` comes in larger pieces, a little
+    /// later.
     public static func run(
         program: String, arguments: [String], environment: [String: String], supervisor: Supervisor = .current(),
         stop: StopSignal? = nil, deadline: ContinuousClock.Instant? = nil, grace: Duration = .seconds(2),
         longGrace: Duration? = nil, directory: String = "/", input: String? = nil, documents: [String] = [],
-        limits: ResourceLimits = ResourceLimits(),
+        limits: ResourceLimits = ResourceLimits(), isBulk: Bool = false,
         standardOutput: (UnsafeRawBufferPointer) throws -> Void = { _ in }
     ) throws -> Output {
         let child = try ChildProcess(
             program: program, arguments: arguments, environment: environment, supervisor: supervisor, grace: grace,
             directory: directory, input: input, documents: documents, limits: limits)
         child.longGrace = longGrace
+        child.isBulk = isBulk
         let wakeup = StopWire(try DescriptorPair())
         return try withoutActuallyEscaping(standardOutput) { sink in
             let run = { () throws -> Output in

@@ -33,6 +33,7 @@ public final class ChildStream {
         wakeup = StopWire(try DescriptorPair())
         self.stop = stop
         self.deadline = deadline
+        child.isBulk = true
         sink = output
     }
 

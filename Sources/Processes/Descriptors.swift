@@ -13,6 +13,11 @@ struct DescriptorPair {
             throw ChildProcessError(
                 code: "no_descriptors", message: "no descriptor is left: \(errorText(errno)); raise ulimit -n")
         }
+        // As much as an ordinary user may have; a smaller buffer does no harm.
+        var size: Int32 = 212_992
+        for end in pair {
+            setsockopt(end, SOL_SOCKET, SO_SNDBUF, &size, socklen_t(MemoryLayout<Int32>.size))
+        }
         // Above the numbers that the child expects, so that one dup2 cannot overwrite the source of the next.
         ours = pair[0]
         theirs = fcntl(pair[1], F_DUPFD_CLOEXEC, 16)

@@ -1,4 +1,5 @@
 import Backup
+import Destinations
 import Dispatch
 import Encryption
 import Export
@@ -17,7 +18,9 @@ struct WorkerAssembly {
     let resources: JobResources
     let programs: ProgramFolders
     private let control: Pool
-    private let folder: FolderStore?
+    private let stores: DestinationCatalog
+    private let standard: any ObjectStore
+    private let region: String?
 
     /// Puts a worker together from what is configured. What is missing is said by the job that needs it, and by `doctor`.
     /// Only in the restore role are there identities, and nobody else's programs.
@@ -29,8 +32,9 @@ struct WorkerAssembly {
         var resources = JobResources()
         resources.add(TenantSessions(directory: directory))
         self.resources = resources
-        folder = invocation.configuration[.storage].map { FolderStore(root: $0) }
-        let storage: any ObjectStore = folder ?? NoStore()
+        standard = try invocation.configuration.store()
+        stores = DestinationCatalog(control: control, standard: standard)
+        region = invocation.configuration[.region]
         let identities: any IdentitySource =
             role == .restore
             ? TenantIdentities(control: control, store: try invocation.configuration.requireIdentityStore())
@@ -39,22 +43,39 @@ struct WorkerAssembly {
         let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
-                stores: SingleStore(storage), control: control, recipients: TenantKeys(control: control),
-                identities: identities, splitAbove: try invocation.configuration.backupSplit())
+                stores: stores, recipients: TenantKeys(control: control), control: control,
+                splitAbove: try invocation.configuration.backupSplit())
+                + RestoreKinds.jobs(
+                    stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
+                    control: control)
         ).finding { try catalog.job($0) }
     }
 
-    /// Removes what attempts left unfinished in storage whose worker died: nobody has written to it for a day. In the background,
-    /// since a store may be large.
+    /// Removes what attempts left unfinished in the stores of this region whose worker died: nobody has written to it for a day.
+    /// In the background, since a store may be large or away.
     func sweepStorage(_ log: Log) {
-        guard let folder else { return }
         DispatchQueue(label: "reeve.sweep").async {
+            sweep(NamedStore(name: SingleStore.name, store: standard), log)
             do {
-                let count = try folder.sweep(olderThan: .seconds(86_400))
-                if count > 0 { log.info("unfinished files removed from storage", ["files": .int(Int64(count))]) }
+                guard let region else { return }
+                for store in try stores.stores(in: region) { sweep(store, log) }
             } catch {
-                log.warning("storage could not be swept", ["error": .string("\(error)")])
+                log.warning("destinations could not be swept", ["error": .string("\(error)")])
             }
+        }
+    }
+
+    private func sweep(_ named: NamedStore, _ log: Log) {
+        do {
+            let count = try named.store.sweep(olderThan: .seconds(86_400))
+            if count > 0 {
+                log.info(
+                    "unfinished files removed from storage",
+                    ["files": .int(Int64(count)), "destination": .string(named.name)])
+            }
+        } catch {
+            log.warning(
+                "storage could not be swept", ["error": .string("\(error)"), "destination": .string(named.name)])
         }
     }
 
@@ -63,15 +84,35 @@ struct WorkerAssembly {
 }
 
 extension Configuration {
+    /// The storage that is configured; without any, one whose every call says what to configure.
+    func store() throws -> any ObjectStore {
+        guard let text = self[.storage] else { return NoStore() }
+        do { return try StorageLocation(parsing: text).store() } catch {
+            throw CommandError(
+                .usage, "\(entry(.storage)?.source ?? ""): \(error.message)",
+                hint: "for example REEVE_STORAGE=/srv/reeve or REEVE_STORAGE=s3:bucket/reeve")
+        }
+    }
+
+    /// The folder of the storage, when it is one.
+    private var storageFolder: String? {
+        // What cannot be parsed is refused where the store is made.
+        guard let text = self[.storage], case .folder(let path) = try? StorageLocation(parsing: text) else {
+            return nil
+        }
+        return path
+    }
+
     /// Where programs may be run from; nowhere unless it is configured. Hides from them what the worker alone may read.
     func programFolders() throws -> ProgramFolders {
         let environment = Environment.current
         let home = environment["HOME"] ?? "/nonexistent"
         let variables =
             Setting.all.filter(\.isSecret).map { $0.variable + "_FILE" } + ["PGPASSFILE", "PGSERVICEFILE", "PGSSLKEY"]
+            + ["RCLONE_CONFIG", "AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS"]
         let secrets =
-            [self[.keyFile], self[.storage], self[.identities], file] + self.hidden + variables.map { environment[$0] }
-            + [".pgpass", ".pg_service.conf", ".postgresql"].map { "\(home)/\($0)" }
+            [self[.keyFile], storageFolder, self[.identities], file] + self.hidden + variables.map { environment[$0] }
+            + [".pgpass", ".pg_service.conf", ".postgresql", ".config/rclone", ".aws"].map { "\(home)/\($0)" }
         let here = FileManager.default.currentDirectoryPath
         let hidden = secrets.compactMap { $0 }.map { $0.hasPrefix("/") ? $0 : "\(here)/\($0)" }
         do { return try ProgramFolders(list: self[.programs] ?? "", hidden: hidden) } catch let failure as JobFailure {
@@ -84,9 +125,9 @@ extension Configuration {
 
 /// The kinds that Reeve brings.
 enum BuiltInKinds {
-    /// With their collaborators: to whom a tenant's objects are encrypted, and what decrypts them, which restore workers alone have.
+    /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
-        stores: any StoreCatalog, control: Pool?, recipients: any RecipientSource, identities: any IdentitySource,
+        stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
         splitAbove: Int64 = BackupPolicy.standardSplit
     ) -> [AnyJob] {
         [
@@ -112,8 +153,8 @@ enum BuiltInKinds {
 
     /// For commands that only need to know names, rules and schemas.
     static let unassembled = JobRegistry(
-        placeholders: jobs(
-            stores: SingleStore(NoStore()), control: nil, recipients: NoRecipients(), identities: NoIdentities()))
+        placeholders: jobs(stores: SingleStore(NoStore()), recipients: NoRecipients(), control: nil)
+            + RestoreKinds.unassembled)
 
     /// ISO-S-003: by tier, unless the tenant's record says otherwise.
     private static func retention(of tenant: Tenant, _ control: Pool) throws -> Duration {

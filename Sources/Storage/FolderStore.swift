@@ -159,16 +159,25 @@ public struct FolderStore: ObjectStore {
     /// Opens the folder at the end of a path below the root.
     private func open(_ folders: [String], creating: Bool) throws(StorageError) -> Descriptor {
         let action = creating ? "make the folder of a file" : "open a folder"
-        if creating && mkdir(root, 0o700) != 0 && errno != EEXIST { throw .system(errno, action, description) }
+        if creating {
+            if mkdir(root, 0o700) == 0 {
+                let parent = root.hasSuffix("/") ? "\(root).." : "\(root)/.."
+                try Descriptor(Glibc.open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC), action, description)
+                    .flush(action, description)
+            } else if errno != EEXIST {
+                throw .system(errno, action, description)
+            }
+        }
         // The root itself may be a link: that is the operator's choice.
         var folder = try Descriptor(Glibc.open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), action, description)
         for name in folders {
             if creating {
-                if mkdirat(folder.descriptor, name, 0o700) == 0 {
-                    try folder.flush(action, description)
-                } else if errno != EEXIST {
+                if mkdirat(folder.descriptor, name, 0o700) != 0, errno != EEXIST {
                     throw .system(errno, action, description)
                 }
+                // Also when it was there: whoever made it may not have flushed it yet, and an object in it must outlast
+                // a power cut once it is published.
+                try folder.flush(action, description)
             }
             let descriptor = openat(folder.descriptor, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
             folder = try Descriptor(descriptor, action, description)

@@ -25,6 +25,9 @@ public struct ObjectEntity: RawRepresentable, Hashable, Sendable, CustomStringCo
     /// Rendered reports.
     public static let reports = ObjectEntity(known: "reports")
 
+    /// What is written to try a store out.
+    public static let doctor = ObjectEntity(known: "doctor")
+
     /// The name.
     public var description: String { rawValue }
 }

@@ -88,10 +88,10 @@ public struct RcloneStore: ObjectStore {
                         try body(bytes)
                     })
                 guard done < size else { return }
-                throw StorageError(
-                    .truncated,
-                    "\(description) reported \(size) bytes of \(key) and gave \(done); it may be damaged there")
-            } catch let error as StorageError {
+                throw truncated(key, size, done)
+            } catch let found as StorageError {
+                // Asked for what is beyond the end, S3 says that there is no such range.
+                let error = found.message.contains("InvalidRange") ? truncated(key, size, done) : found
                 // What gave bytes gets all its attempts again: a large object may break off more than once.
                 attempt = done > before ? 1 : attempt + 1
                 let passes = error.code == .unavailable || error.code == .truncated
@@ -155,6 +155,13 @@ public struct RcloneStore: ObjectStore {
         return stale.count
     }
 
+    /// What the bucket does with older versions: `Enabled`, `Suspended` or `Unversioned`; nil when it is no S3 store.
+    public func versioning() throws -> String? {
+        guard try backend().isS3 else { return nil }
+        let said = try retrying { try output(["backend", "versioning", root], "ask for versioning") }
+        return String(said.prefix { !$0.isNewline })
+    }
+
     /// What the backend is and can do; asked once.
     func backend() throws -> RcloneBackend {
         if let backend = known.backend.withLock({ $0 }) { return backend }
@@ -186,6 +193,11 @@ public struct RcloneStore: ObjectStore {
     }
 
     func path(_ name: String) -> String { root.hasSuffix(":") || root.hasSuffix("/") ? root + name : "\(root)/\(name)" }
+
+    private func truncated(_ key: ObjectKey, _ size: Int64, _ done: Int64) -> StorageError {
+        StorageError(
+            .truncated, "\(description) reported \(size) bytes of \(key) and gave \(done); it may be damaged there")
+    }
 
     func mismatch(_ key: ObjectKey, _ found: String) -> StorageError {
         StorageError(.mismatch, "\(description) holds \(found) under \(key)")

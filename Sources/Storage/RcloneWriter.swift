@@ -116,7 +116,7 @@ final class RcloneWriter: ObjectWriter {
         let needed = bytes.map { $0 / 3 * 4 / 10_000 / mebibyte + 1 } ?? 16
         let part = min(max(needed, 8), 4096)
         return [
-            "--streaming-upload-cutoff=\(singlePart)", "--s3-chunk-size=\(part)M", "--s3-upload-concurrency=2",
+            "--streaming-upload-cutoff=\(singlePart)B", "--s3-chunk-size=\(part)M", "--s3-upload-concurrency=2",
             "--azureblob-upload-concurrency=2", "--b2-chunk-size=\(max(part, 16))M", "--transfers=1",
         ]
     }

@@ -7,7 +7,9 @@ extension StorageError {
         let text = standardError.lowercased()
         let said = lastMessage(of: standardError)
         func says(_ words: [String]) -> Bool { words.contains { text.contains($0) } }
-        if says(["didn't find section in config", "couldn't find config", "unable to decrypt configuration", "unknown flag"])
+        if says([
+            "didn't find section in config", "couldn't find config", "unable to decrypt configuration", "unknown flag",
+        ])
             || says(["customcabundle", "didn't find backend called", "nocredentialproviders", "failed to parse"])
         {
             return StorageError(
@@ -19,7 +21,11 @@ extension StorageError {
             return StorageError(
                 .notFound, "could not \(action): nothing is there in \(place) (\(said))", .retryAfter(.seconds(300)))
         }
-        if says(["no space left", "quota", "insufficientstorage", "insufficient storage", "disk full", "file too large"]) {
+        if says([
+            "no space left", "quota", "insufficientstorage", "insufficient storage", "disk full", "file too large",
+        ])
+            || says(["remaining disk space"])
+        {
             return StorageError(
                 .full, "could not \(action): \(place) is full (\(said)); free space there or enlarge it",
                 .retryAfter(.seconds(300)))
@@ -29,10 +35,13 @@ extension StorageError {
                 .readOnly, "could not \(action): \(place) is read-only (\(said))", .retryAfter(.seconds(300)))
         }
         if says(["accessdenied", "access denied", "permission denied", "forbidden", "signaturedoesnotmatch"])
-            || says(["invalidaccesskeyid", "authenticationfailed", "unauthorized", "status code: 401", "status code: 403"])
+            || says([
+                "invalidaccesskeyid", "authenticationfailed", "unauthorized", "status code: 401", "status code: 403",
+            ])
         {
             return StorageError(
-                .denied, "could not \(action): \(place) refuses it (\(said)); look at the remote's credentials and rights",
+                .denied,
+                "could not \(action): \(place) refuses it (\(said)); look at the remote's credentials and rights",
                 .retryAfter(.seconds(300)))
         }
         return StorageError(.unavailable, "could not \(action) in \(place): \(said)")

@@ -10,7 +10,8 @@ public enum StorageLocation: Sendable, Hashable, CustomStringConvertible {
     /// Parses a location. A `:` before the first `/` makes it a remote. Throws `StorageError` `misconfigured` for a remote with
     /// options in it (they would show in the process list), a path with `..`, and texts with control characters.
     public init(parsing text: String) throws(StorageError) {
-        guard !text.isEmpty, text.utf8.count <= 1000, text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
+        guard !text.isEmpty, text.utf8.count <= 1000,
+            text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
         else { throw Self.refusal("it is empty, too long or has control characters") }
         guard let colon = text.firstIndex(of: ":"), !text[..<colon].contains("/") else {
             self = .folder(text)
@@ -47,7 +48,8 @@ public enum StorageLocation: Sendable, Hashable, CustomStringConvertible {
         case .folder(let path):
             guard encryption == nil else {
                 throw StorageError(
-                    .misconfigured, "folder \(path) cannot encrypt by itself; only S3 stores take a server's encryption",
+                    .misconfigured,
+                    "folder \(path) cannot encrypt by itself; only S3 stores take a server's encryption",
                     .retryAfter(.seconds(300)))
             }
             return FolderStore(root: path)

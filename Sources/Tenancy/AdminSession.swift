@@ -11,7 +11,7 @@ final class AdminSession {
     let isolation: Isolation
     let store: TenantStore
     let registry: TenantRegistry
-    private let settings: ConnectionSettings
+    let settings: ConnectionSettings
     private var connections: [String: Connection] = [:]
 
     /// Serialises what changes objects that tenants of one database have in common (an arbitrary constant).
@@ -38,10 +38,13 @@ final class AdminSession {
     /// The connection from which roles and databases are made.
     func maintenance() throws -> Connection { try connect(settings["dbname"] ?? "postgres") }
 
-    /// The connection to the store's database.
-    func database() throws -> Connection { try connect(store.database) }
+    /// The connection to the store's database, or to the one that is being made to take its place.
+    func database() throws -> Connection { try connect(successor ?? store.database) }
 
-    private func connect(_ database: String) throws -> Connection {
+    /// A scratch database that is being made into the store's next one.
+    var successor: String?
+
+    func connect(_ database: String) throws -> Connection {
         if let connection = connections[database], connection.isUsable { return connection }
         let connection = try Connection(
             settings.with(["dbname": database, "application_name": "reeve admin \(code)"]))
@@ -50,7 +53,10 @@ final class AdminSession {
     }
 
     /// Closes the connection to the store's database, so that it can be dropped.
-    func disconnectDatabase() { connections.removeValue(forKey: store.database)?.close() }
+    func disconnectDatabase() { disconnect(store.database) }
+
+    /// Closes the connection to a database.
+    func disconnect(_ database: String) { connections.removeValue(forKey: database)?.close() }
 
     // MARK: Rules
 

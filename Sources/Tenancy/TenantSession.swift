@@ -78,6 +78,16 @@ public final class TenantSession {
         try open().copyOut(sql, stop: stop, deadline: deadline, body)
     }
 
+    /// Runs `COPY … FROM STDIN`, in constant memory; inside `transaction` only, where the attempt is fenced.
+    @discardableResult
+    public func copyIn(_ sql: String, _ body: (CopyWriter) throws -> Void) throws -> Int {
+        let connection = try open()
+        guard connection.inTransaction else {
+            throw JobFailure("write_outside_transaction", "rows were copied outside session.transaction { }", .giveUp)
+        }
+        return try connection.copyIn(sql, stop: stop, deadline: deadline, body)
+    }
+
     /// The name as an SQL identifier.
     public func quoteIdentifier(_ name: String) -> String { Postgres.quoteIdentifier(name) }
 

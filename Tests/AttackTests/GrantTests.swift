@@ -10,16 +10,19 @@ struct GrantTests {
         actor is_operator enqueue enqueue_many job explain cancel register_kinds claim complete settle record_progress record_step step_result
         register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
         tend_leftovers tend_backlog tend_refusals tend_history tend_sessions tend_drains tend_tier_changes tenant_facts audit open_circuit close_circuit drain_status
-        return_lost_claims tend_caps lease_is_current exec_kind_facts tenant_recipients key_facts take_dumps return_dumps last_backup
+        return_lost_claims tend_caps lease_is_current exec_kind_facts tenant_recipients key_facts
         tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
-        known_objects begin_sweep finish_sweep record_artifact_faults
+        known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
+        backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
+        placement destination_for destinations_in
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
         is_count tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
+        placement destination_for destinations_in add_destination remove_destination assign_destination unassign_destination allow_copies
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
-        tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup
+        tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
         "reeve_approver": "actor is_operator tenant_is_held",
@@ -36,7 +39,7 @@ struct GrantTests {
         "reeve_enqueuer": ["schema_migration": "r"],
         "reeve_approver": ["schema_migration": "r"],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind dump_slot \(retention)",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule",
             "r"
         )
         .merging(["tenant_store": "c"]) { $1 },
@@ -44,7 +47,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key dump_slot \(retention)",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

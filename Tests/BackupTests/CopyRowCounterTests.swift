@@ -1,6 +1,5 @@
+import Dumps
 import Testing
-
-@testable import Backup
 
 @Suite("CopyRowCounter")
 struct CopyRowCounterTests {

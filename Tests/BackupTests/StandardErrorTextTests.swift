@@ -1,6 +1,5 @@
+import Dumps
 import Testing
-
-@testable import Backup
 
 @Suite("StandardErrorText")
 struct StandardErrorTextTests {

@@ -36,6 +36,19 @@ import Testing
         if noisy == "60000" { #expect(result["noisy_jobs_ended"]?.int == 0) }
     }
 
+    @Test("backup tells the time and size of a whole backup and of plain pg_dump, and the memory")
+    func backup() throws {
+        let result = try BenchTests.run("backup", "--size", "2MB", "--isolation", "shared")
+        let shared = try #require(result["shared"])
+        #expect(result["schema"] == nil && shared["table_mb"]?.int == 2)
+        for name in ["backup_seconds", "pg_dump_seconds", "ratio", "ratio_z0", "backup_cpu_seconds"] {
+            #expect(try BenchTests.number(shared, name) > 0)
+        }
+        #expect(try (1..<64).contains(BenchTests.number(result, "peak_rss_mb")))
+        let run = try ReeveRun(["bench", "backup", "--size", "much"])
+        #expect(run.code == 2 && run.err.contains("1MB"))
+    }
+
     @Test("growth tells both rates and their ratio")
     func growth() throws {
         let result = try BenchTests.run("growth", "--tenants", "120", "--backlog", "2000", "--seconds", "1")

@@ -53,6 +53,7 @@ final class FaultFleet {
         try control.executeScript(
             """
             CREATE TABLE claim_log (id bigserial PRIMARY KEY, job_id bigint, lease_id uuid);
+            CREATE INDEX claim_log_job ON claim_log (job_id, id);
             CREATE FUNCTION log_claim() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
               BEGIN INSERT INTO public.claim_log (job_id, lease_id) VALUES (NEW.id, NEW.lease_id); RETURN NULL; END $$;
             CREATE TRIGGER log_claim AFTER UPDATE ON reeve.job FOR EACH ROW WHEN (NEW.state = 'running' AND OLD.state <> 'running') EXECUTE FUNCTION log_claim();
@@ -101,7 +102,8 @@ final class FaultFleet {
     }
 
     private static let historyTable = """
-        CREATE TABLE fault_log (id bigserial PRIMARY KEY, job_id bigint, lease_id uuid, event text, at timestamptz DEFAULT clock_timestamp(), wall timestamptz)
+        CREATE TABLE fault_log (id bigserial PRIMARY KEY, job_id bigint, lease_id uuid, event text, at timestamptz DEFAULT clock_timestamp(), wall timestamptz);
+        CREATE INDEX fault_log_job ON fault_log (job_id)
         """
 
     // MARK: Workers

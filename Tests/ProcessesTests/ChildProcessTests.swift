@@ -131,6 +131,24 @@ struct ChildProcessTests {
         #expect(eventually { living(mark) == 0 })
     }
 
+    @Test("kill -9 of a process that feeds a program is not the end of that program's input")
+    func feederDies() throws {
+        let mark = "/tmp/reeve-feed-\(getpid())"
+        defer { for name in ["begun", "whole"] { unlink("\(mark).\(name)") } }
+        // It has all the time until SIGKILL to take what it read for the whole.
+        let script = "trap '' TERM; : \(mark); touch \(mark).begun; cat >/dev/null; touch \(mark).whole"
+        let words = [BuiltProducts.path("supervise-fixture"), "feed", "/bin/sh", "-c", script]
+        var arguments: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
+        defer { for argument in arguments { free(argument) } }
+        var pid = pid_t()
+        #expect(posix_spawn(&pid, words[0], nil, nil, &arguments, environ) == 0)
+        #expect(eventually { access("\(mark).begun", F_OK) == 0 })
+        kill(pid, SIGKILL)
+        waitpid(pid, nil, 0)
+        #expect(eventually { living(mark) == 0 })
+        #expect(access("\(mark).whole", F_OK) != 0)
+    }
+
     @Test(
         "a signal that comes as soon as it is listened for is taken, whatever the parent had ignored",
         arguments: [false, true])

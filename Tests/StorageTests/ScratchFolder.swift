@@ -1,7 +1,7 @@
 import Glibc
 
 /// A temporary folder, removed at the end of a test.
-final class ScratchFolder {
+final class ScratchFolder: Sendable {
     let path: String
 
     init() {

@@ -54,12 +54,15 @@ public final class ObjectServer: Sendable {
         public let body: String
     }
 
-    /// Sends a request as S3 understands it, unsigned: `ask("PUT", "/bucket?versioning", body: …)`.
+    /// Sends a request as S3 understands it: `ask("PUT", "/bucket?versioning", body: …)`.
     @discardableResult
     public func ask(_ method: String, _ path: String, headers: [String: String] = [:], body: String = "") -> Answer {
         let connection = connectLocally(port)
         defer { close(connection) }
         var request = "\(method) \(path) HTTP/1.0\r\nHost: 127.0.0.1:\(port)\r\nContent-Length: \(body.utf8.count)\r\n"
+        // Nobody checks the signature, but an object has an owner.
+        request += "Authorization: AWS4-HMAC-SHA256 Credential=testing/20260101/us-east-1/s3/aws4_request, "
+        request += "SignedHeaders=host, Signature=0\r\n"
         for (name, value) in headers { request += "\(name): \(value)\r\n" }
         request += "\r\n\(body)"
         request.withUTF8 { _ = send(connection, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
@@ -135,8 +138,8 @@ extension RcloneTool.Patience {
         patience.silence = .seconds(2)
         patience.connecting = .seconds(2)
         patience.command = .seconds(30)
-        patience.requests = 3
-        patience.attempts = 3
+        patience.requests = 2
+        patience.attempts = 2
         patience.pause = .milliseconds(50)
         return patience
     }

@@ -82,8 +82,14 @@ MIGRATION(V0025) = {
 MIGRATION(V0026) = {
 #embed "sql/V0026__keys.sql"
     , 0};
+MIGRATION(V0027) = {
+#embed "sql/V0027__destinations.sql"
+    , 0};
 MIGRATION(V0028) = {
 #embed "sql/V0028__retention.sql"
+    , 0};
+MIGRATION(V0029) = {
+#embed "sql/V0029__restore.sql"
     , 0};
 MIGRATION(V0030) = {
 #embed "sql/V0030__dumps.sql"
@@ -119,7 +125,9 @@ static const reeve_migration migrations[] = {
     {24, "guard", V0024},
     {25, "tune", V0025},
     {26, "keys", V0026},
+    {27, "destinations", V0027},
     {28, "retention", V0028},
+    {29, "restore", V0029},
     {30, "dumps", V0030},
     {32, "exports", V0032},
 };

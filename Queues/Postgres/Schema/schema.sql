@@ -99,26 +99,6 @@ CREATE TABLE reeve.artifact_fault (
 
 ALTER TABLE reeve.artifact_fault OWNER TO reeve_owner;
 
-CREATE TABLE reeve.artifact_link (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    artifact_id uuid NOT NULL,
-    tenant_id uuid NOT NULL,
-    purpose text NOT NULL,
-    created_by text DEFAULT reeve.actor() NOT NULL,
-    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    expires_at timestamp with time zone NOT NULL,
-    downloads bigint DEFAULT 0 NOT NULL,
-    last_download_at timestamp with time zone,
-    revoked_by text,
-    revoked_at timestamp with time zone,
-    revoke_reason text,
-    CONSTRAINT artifact_link_check CHECK ((((revoked_at IS NULL) = (revoked_by IS NULL)) AND ((revoked_at IS NULL) = (revoke_reason IS NULL)))),
-    CONSTRAINT artifact_link_purpose_check CHECK ((purpose ~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$'::text)),
-    CONSTRAINT artifact_link_revoke_reason_check CHECK (((length(revoke_reason) <= 2000) AND (btrim(revoke_reason) <> ''::text)))
-);
-
-ALTER TABLE reeve.artifact_link OWNER TO reeve_owner;
-
 CREATE TABLE reeve.artifact_pin (
     artifact_id uuid NOT NULL,
     reason text NOT NULL,
@@ -211,6 +191,45 @@ CREATE TABLE reeve.dead_letter (
 );
 
 ALTER TABLE reeve.dead_letter OWNER TO reeve_owner;
+
+CREATE TABLE reeve.destination (
+    name text NOT NULL,
+    url text NOT NULL,
+    region text NOT NULL,
+    sse text,
+    kms_key_id text,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT destination_check CHECK (((kms_key_id IS NULL) OR (NOT (sse IS DISTINCT FROM 'aws:kms'::text)))),
+    CONSTRAINT destination_check1 CHECK (((sse IS NULL) OR (url !~ '^/'::text))),
+    CONSTRAINT destination_kms_key_id_check CHECK (((length(kms_key_id) <= 2048) AND (kms_key_id ~ '^[!-,.-~][!-~]*$'::text))),
+    CONSTRAINT destination_name_check CHECK (((name ~ '^[a-z][a-z0-9-]{0,39}$'::text) AND (name <> 'default'::text))),
+    CONSTRAINT destination_region_check CHECK ((region ~ '^[a-z0-9][a-z0-9-]{0,39}$'::text)),
+    CONSTRAINT destination_sse_check CHECK ((sse = ANY (ARRAY['AES256'::text, 'aws:kms'::text]))),
+    CONSTRAINT destination_url_check CHECK ((((length(url) >= 1) AND (length(url) <= 1000)) AND (url !~ '[[:cntrl:]]'::text) AND (url ~ '^(/|[A-Za-z0-9_][A-Za-z0-9_.-]*:)'::text) AND (url !~ '(^|[:/])\.\.(/|$)'::text)))
+);
+
+ALTER TABLE reeve.destination OWNER TO reeve_owner;
+
+CREATE TABLE reeve.destination_rule (
+    id bigint NOT NULL,
+    scope text NOT NULL,
+    tier text,
+    region text,
+    tenant_id uuid,
+    role text NOT NULL,
+    destination text NOT NULL,
+    kms_key_id text,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT destination_rule_check CHECK ((((scope = 'tier'::text) = (tier IS NOT NULL)) AND ((scope = 'region'::text) = (region IS NOT NULL)) AND ((scope = 'tenant'::text) = (tenant_id IS NOT NULL)))),
+    CONSTRAINT destination_rule_check1 CHECK (((kms_key_id IS NULL) OR (scope = 'tenant'::text))),
+    CONSTRAINT destination_rule_kms_key_id_check CHECK (((length(kms_key_id) <= 2048) AND (kms_key_id ~ '^[!-,.-~][!-~]*$'::text))),
+    CONSTRAINT destination_rule_role_check CHECK ((role = ANY (ARRAY['primary'::text, 'copy'::text]))),
+    CONSTRAINT destination_rule_scope_check CHECK ((scope = ANY (ARRAY['tier'::text, 'region'::text, 'tenant'::text])))
+);
+
+ALTER TABLE reeve.destination_rule OWNER TO reeve_owner;
 
 CREATE TABLE reeve.dump_slot (
     server text NOT NULL,
@@ -411,6 +430,32 @@ CREATE TABLE reeve.refusal (
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
 
+CREATE TABLE reeve.restore (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    job_id bigint NOT NULL,
+    backup_job bigint NOT NULL,
+    mode text NOT NULL,
+    target text,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    reason text,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    safety_job bigint,
+    blocked text[] DEFAULT '{}'::text[] NOT NULL,
+    finished_at timestamp with time zone,
+    outcome text,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT restore_check CHECK (((mode = 'in-place'::text) = (target IS NULL))),
+    CONSTRAINT restore_check1 CHECK (((mode <> 'in-place'::text) OR (btrim(COALESCE(reason, ''::text)) <> ''::text))),
+    CONSTRAINT restore_check2 CHECK (((finished_at IS NULL) = (outcome IS NULL))),
+    CONSTRAINT restore_mode_check CHECK ((mode = ANY (ARRAY['database'::text, 'schema'::text, 'in-place'::text]))),
+    CONSTRAINT restore_outcome_check CHECK ((outcome = ANY (ARRAY['restored'::text, 'failed'::text]))),
+    CONSTRAINT restore_reason_check CHECK ((length(reason) <= 2000)),
+    CONSTRAINT restore_target_check CHECK (((octet_length(target) >= 1) AND (octet_length(target) <= 63)))
+);
+
+ALTER TABLE reeve.restore OWNER TO reeve_owner;
+
 CREATE TABLE reeve.schema_migration (
     number integer NOT NULL,
     name text NOT NULL,
@@ -441,9 +486,11 @@ CREATE TABLE reeve.tenant (
     trial_ends_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
+    copy_regions text[] DEFAULT '{}'::text[] NOT NULL,
     CONSTRAINT tenant_check CHECK ((parent_id <> id)),
     CONSTRAINT tenant_code_check CHECK ((code ~ '^[a-z0-9][a-z0-9-]{1,38}[a-z0-9]$'::text)),
     CONSTRAINT tenant_contacts_check CHECK (((jsonb_typeof(contacts) = 'object'::text) AND ((contacts - ARRAY['primary'::text, 'billing'::text, 'technical'::text, 'owner'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_copy_regions_check CHECK (((cardinality(copy_regions) <= 20) AND (array_to_string(copy_regions, ' '::text, '?'::text) ~ '^([a-z0-9][a-z0-9-]{0,39}( |$))*$'::text))),
     CONSTRAINT tenant_currency_check CHECK ((currency ~ '^[A-Z]{3}$'::text)),
     CONSTRAINT tenant_external_code_check CHECK (((length(external_code) >= 1) AND (length(external_code) <= 200))),
     CONSTRAINT tenant_first_weekday_check CHECK (((first_weekday >= 0) AND (first_weekday <= 6))),
@@ -605,17 +652,13 @@ CREATE TABLE reeve.tier (
     features text[] DEFAULT '{}'::text[] NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
     backup_minimum integer DEFAULT 1 NOT NULL,
-    report_retention_days integer DEFAULT 30 NOT NULL,
-    export_retention_days integer DEFAULT 7 NOT NULL,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
-    CONSTRAINT tier_export_retention_days_check CHECK (((export_retention_days >= 1) AND (export_retention_days <= 36500))),
     CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
-    CONSTRAINT tier_report_retention_days_check CHECK (((report_retention_days >= 1) AND (report_retention_days <= 36500))),
     CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
     CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650)))
 );
@@ -683,6 +726,15 @@ ALTER TABLE reeve.backup_proof ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+ALTER TABLE reeve.destination_rule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.destination_rule_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -694,6 +746,15 @@ ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.restore ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.restore_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -745,9 +806,6 @@ ALTER TABLE ONLY reeve.artifact_deletion
 ALTER TABLE ONLY reeve.artifact_fault
     ADD CONSTRAINT artifact_fault_pkey PRIMARY KEY (artifact_id, destination, key);
 
-ALTER TABLE ONLY reeve.artifact_link
-    ADD CONSTRAINT artifact_link_pkey PRIMARY KEY (id);
-
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_pkey PRIMARY KEY (artifact_id);
 
@@ -765,6 +823,15 @@ ALTER TABLE ONLY reeve.circuit
 
 ALTER TABLE ONLY reeve.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.destination
+    ADD CONSTRAINT destination_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.destination
+    ADD CONSTRAINT destination_url_key UNIQUE (url);
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_pkey PRIMARY KEY (server, job_id);
@@ -801,6 +868,12 @@ ALTER TABLE ONLY reeve.queue_block
 
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
+
+ALTER TABLE ONLY reeve.restore
+    ADD CONSTRAINT restore_job_id_key UNIQUE (job_id);
+
+ALTER TABLE ONLY reeve.restore
+    ADD CONSTRAINT restore_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
@@ -869,8 +942,6 @@ CREATE INDEX artifact_fault_tenant ON reeve.artifact_fault USING btree (tenant_i
 
 CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
 
-CREATE INDEX artifact_link_artifact ON reeve.artifact_link USING btree (artifact_id);
-
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
 
 CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
@@ -882,6 +953,12 @@ CREATE INDEX backup_proof_tenant ON reeve.backup_proof USING btree (tenant_id, a
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
 CREATE INDEX dead_letter_tenant ON reeve.dead_letter USING btree (tenant_id, id);
+
+CREATE INDEX destination_rule_destination ON reeve.destination_rule USING btree (destination);
+
+CREATE UNIQUE INDEX destination_rule_once ON reeve.destination_rule USING btree (scope, COALESCE(tier, region, (tenant_id)::text), destination);
+
+CREATE INDEX destination_rule_tenant ON reeve.destination_rule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
 
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
 
@@ -896,6 +973,8 @@ CREATE INDEX job_running ON reeve.job USING btree (worker_id) WHERE (state = 'ru
 CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = 'scheduled'::reeve.job_state);
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
+
+CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
 
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
 
@@ -923,6 +1002,15 @@ ALTER TABLE ONLY reeve.artifact_fault
 
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_destination_fkey FOREIGN KEY (destination) REFERENCES reeve.destination(name);
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.destination_rule
+    ADD CONSTRAINT destination_rule_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
@@ -962,42 +1050,6 @@ ALTER TABLE ONLY reeve.tier_change
 
 ALTER TABLE ONLY reeve.tier_change
     ADD CONSTRAINT tier_change_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE;
-
-CREATE VIEW reeve.artifact_list WITH (security_barrier='true', security_invoker='true') AS
- SELECT a.id,
-    a.job_id AS job,
-    t.code AS tenant_code,
-    a.entity,
-    (a.manifest ->> 'name'::text) AS name,
-    (a.manifest ->> 'format'::text) AS format,
-    a.bytes,
-    a.created_at,
-    a.expires_at,
-        CASE
-            WHEN (d.artifact_id IS NOT NULL) THEN 'deleting'::text
-            WHEN (EXISTS ( SELECT
-               FROM reeve.artifact_fault f
-              WHERE (f.artifact_id = a.id))) THEN 'damaged'::text
-            WHEN (a.expires_at <= reeve.clock()) THEN 'expired'::text
-            ELSE 'kept'::text
-        END AS state,
-    (COALESCE((a.manifest -> 'encryption'::text), 'null'::jsonb) <> 'null'::jsonb) AS encrypted,
-    l.links,
-    l.downloads,
-    a.key,
-    COALESCE((a.manifest ->> 'destination'::text), 'default'::text) AS destination,
-    a.sha256,
-    d.error AS deletion_error
-   FROM (((reeve.artifact a
-     JOIN reeve.tenant t ON ((t.id = a.tenant_id)))
-     LEFT JOIN reeve.artifact_deletion d ON ((d.artifact_id = a.id)))
-     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE ((x.revoked_at IS NULL) AND (x.expires_at > reeve.clock()))) AS links,
-            (COALESCE(sum(x.downloads), (0)::numeric))::bigint AS downloads
-           FROM reeve.artifact_link x
-          WHERE (x.artifact_id = a.id)) l)
-  WHERE (a.entity <> 'backup'::text);
-
-ALTER TABLE reeve.artifact_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
  SELECT r.name AS tier,
@@ -1095,6 +1147,74 @@ CREATE VIEW reeve.backup_list WITH (security_barrier='true', security_invoker='t
   WHERE (a.entity = 'backup'::text);
 
 ALTER TABLE reeve.backup_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_set WITH (security_barrier='true', security_invoker='true') AS
+ SELECT a.tenant_id,
+    a.job_id,
+    min(COALESCE(to_timestamp(((a.manifest ->> 'snapshot_at'::text))::double precision), a.created_at)) AS at,
+    max(a.created_at) AS made_at,
+    (count(*))::integer AS databases,
+    (sum(a.bytes))::bigint AS bytes,
+        CASE
+            WHEN bool_and(COALESCE(p.ok, false)) THEN max(p.at)
+            ELSE NULL::timestamp with time zone
+        END AS verified_at,
+        CASE
+            WHEN bool_and((p.ok AND (p.drilled_at IS NOT NULL))) THEN min(p.drilled_at)
+            ELSE NULL::timestamp with time zone
+        END AS proven_at,
+    COALESCE(bool_or((NOT p.ok)), false) AS is_broken
+   FROM (reeve.artifact a
+     CROSS JOIN LATERAL ( SELECT bool_and(l.ok) AS ok,
+            max(l.at) AS at,
+            max(l.at) FILTER (WHERE (l.kind = 'drill'::text)) AS drilled_at
+           FROM ( SELECT DISTINCT ON (x.kind) x.kind,
+                    x.ok,
+                    x.at
+                   FROM reeve.backup_proof x
+                  WHERE (x.artifact_id = a.id)
+                  ORDER BY x.kind, x.at DESC, x.id DESC) l) p)
+  WHERE ((a.entity = 'backup'::text) AND (NOT (EXISTS ( SELECT
+           FROM reeve.artifact_deletion d
+          WHERE (d.artifact_id = a.id)))))
+  GROUP BY a.tenant_id, a.job_id;
+
+ALTER TABLE reeve.backup_set OWNER TO reeve_owner;
+
+CREATE VIEW reeve.backup_status WITH (security_barrier='true', security_invoker='true') AS
+ SELECT t.code AS tenant_code,
+    s.last_backup_at,
+    s.last_verified_at,
+    d.last_proven_at,
+    d.last_rto_seconds,
+    (COALESCE(
+        CASE
+            WHEN s.tenants_own THEN s.last_verified_at
+            ELSE d.last_proven_at
+        END, '-infinity'::timestamp with time zone) < (reeve.clock() - COALESCE((NULLIF(current_setting('reeve.proof_limit'::text, true), ''::text))::interval, '35 days'::interval))) AS unproven
+   FROM ((reeve.tenant t
+     LEFT JOIN LATERAL ( SELECT max(b.made_at) AS last_backup_at,
+            max(b.verified_at) AS last_verified_at,
+            ( SELECT (a.manifest @> '{"encryption": {"tenants_own": true}}'::jsonb)
+                   FROM reeve.artifact a
+                  WHERE ((a.tenant_id = t.id) AND (a.entity = 'backup'::text))
+                  ORDER BY a.created_at DESC
+                 LIMIT 1) AS tenants_own
+           FROM reeve.backup_set b
+          WHERE (b.tenant_id = t.id)) s ON (true))
+     LEFT JOIN LATERAL ( SELECT p.at AS last_proven_at,
+            ( SELECT sum(o.seconds) AS sum
+                   FROM reeve.backup_proof o
+                  WHERE ((o.job_id = p.job_id) AND (o.tenant_id = t.id))) AS last_rto_seconds
+           FROM reeve.backup_proof p
+          WHERE ((p.tenant_id = t.id) AND (p.kind = 'drill'::text) AND p.ok AND (NOT (EXISTS ( SELECT
+                   FROM reeve.backup_proof o
+                  WHERE ((o.job_id = p.job_id) AND (o.tenant_id = t.id) AND (NOT o.ok))))))
+          ORDER BY p.at DESC, p.id DESC
+         LIMIT 1) d ON (true))
+  WHERE (t.status <> 'archived'::reeve.tenant_status);
+
+ALTER TABLE reeve.backup_status OWNER TO reeve_owner;
 
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
@@ -1308,6 +1428,24 @@ $$;
 
 ALTER FUNCTION reeve.actor() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text DEFAULT NULL::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.destination (name, url, region, sse, kms_key_id) VALUES (p_name, p_url, p_region, p_sse, p_kms_key_id);
+  PERFORM reeve.audit(NULL, 'destination.add', 'destination ' || p_name, p_reason,
+    jsonb_build_object('url', p_url, 'region', p_region, 'sse', p_sse, 'kms_key_id', p_kms_key_id));
+EXCEPTION
+  WHEN unique_violation THEN
+    RAISE EXCEPTION 'destination "%" or its place is taken', left(p_name, 40) USING ERRCODE = 'RV012', HINT = 'See: reeve destination list';
+  WHEN check_violation THEN
+    RAISE EXCEPTION 'destination "%" is not valid', left(p_name, 40) USING ERRCODE = 'RV010',
+      HINT = 'A name of a-z, 0-9 and -, not default; a folder from / on or <remote>:<path>; a key id only with aws:kms, which only S3 remotes take.';
+END $$;
+
+ALTER FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text DEFAULT NULL::text, p_memory_limit bigint DEFAULT 536870912, p_output_limit bigint DEFAULT 16777216, p_environment text[] DEFAULT '{}'::text[], p_replace boolean DEFAULT false) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1353,6 +1491,21 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.tenant;
+BEGIN
+  SELECT t.* INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF p_region !~ '^[a-z0-9][a-z0-9-]{0,39}$' THEN RAISE EXCEPTION '"%" is no region', left(p_region, 40) USING ERRCODE = 'RV010'; END IF;
+  UPDATE reeve.tenant t SET copy_regions = array_remove(t.copy_regions, p_region) || CASE WHEN p_allowed THEN ARRAY[p_region] ELSE '{}' END WHERE t.id = v.id;
+  PERFORM reeve.audit(v.id, CASE WHEN p_allowed THEN 'destination.allow' ELSE 'destination.forbid' END, 'tenant ' || p_code, p_reason, jsonb_build_object('region', p_region));
+END $_$;
+
+ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text DEFAULT 'args'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -1413,16 +1566,6 @@ END $_$;
 
 ALTER FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) RETURNS integer
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE p_entity WHEN 'report' THEN r.report_retention_days WHEN 'export' THEN r.export_retention_days END
-  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
-$$;
-
-ALTER FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.artifact_destinations(p_manifest jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1445,6 +1588,49 @@ CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF 
 $$;
 
 ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text DEFAULT 'primary'::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_tenant reeve.tenant; v_problem text; v_other text;
+BEGIN
+  LOCK TABLE reeve.destination_rule IN SHARE ROW EXCLUSIVE MODE;                        -- two could each find no primary yet
+  SELECT d.* INTO v FROM reeve.destination d WHERE d.name = p_name FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no destination "%"', left(p_name, 40) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list'; END IF;
+  IF p_scope = 'tenant' THEN
+    SELECT t.* INTO v_tenant FROM reeve.tenant t WHERE t.code = p_subject COLLATE "C" FOR SHARE;
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_subject, 80) USING ERRCODE = 'RV001'; END IF;
+    v_problem := reeve.destination_problem(v.region, p_role, v_tenant);
+  ELSIF p_scope = 'tier' AND NOT EXISTS (SELECT FROM reeve.tier r WHERE r.name = p_subject) THEN
+    RAISE EXCEPTION 'tier "%" is unknown', left(p_subject, 80) USING ERRCODE = 'RV010', HINT = 'See: reeve tiers list';
+  ELSIF p_scope = 'region' AND p_role = 'primary' AND v.region <> p_subject THEN
+    v_problem := format('it is in region %s, and data of region %s stays there', v.region, p_subject);
+  END IF;
+  IF v_problem IS NOT NULL THEN
+    RAISE EXCEPTION 'destination "%" is refused: %', p_name, v_problem USING ERRCODE = 'RV003',
+      HINT = CASE p_role WHEN 'copy' THEN 'Copies elsewhere are allowed by: reeve destination allow <tenant> <region>' ELSE 'Take one in that region; see: reeve destination list' END;
+  END IF;
+  IF p_kms_key_id IS NOT NULL AND v.sse IS DISTINCT FROM 'aws:kms' THEN
+    RAISE EXCEPTION 'destination "%" does not encrypt with keys of a key service', p_name USING ERRCODE = 'RV010', HINT = 'Add it with --sse aws:kms.';
+  END IF;
+  SELECT u.destination INTO v_other FROM reeve.destination_rule u JOIN reeve.destination d ON d.name = u.destination
+  WHERE u.scope = p_scope AND u.role = 'primary' AND p_role = 'primary' AND d.region = v.region
+    AND coalesce(u.tier, u.region, u.tenant_id::text) = CASE p_scope WHEN 'tenant' THEN v_tenant.id::text ELSE p_subject END;
+  IF v_other IS NOT NULL AND v_other <> p_name THEN
+    RAISE EXCEPTION '% % has the primary destination "%"', p_scope, left(p_subject, 80), v_other USING ERRCODE = 'RV012',
+      HINT = 'Take it away first: reeve destination unassign ' || v_other;
+  END IF;
+  INSERT INTO reeve.destination_rule (scope, tier, region, tenant_id, role, destination, kms_key_id)
+  VALUES (p_scope, CASE p_scope WHEN 'tier' THEN p_subject END, CASE p_scope WHEN 'region' THEN p_subject END, v_tenant.id, p_role, p_name, p_kms_key_id)
+  ON CONFLICT (scope, coalesce(tier, region, tenant_id::text), destination) DO UPDATE SET role = excluded.role, kms_key_id = excluded.kms_key_id;
+  PERFORM reeve.audit(v_tenant.id, 'destination.assign', format('destination %s', p_name), p_reason,
+    jsonb_build_object('scope', p_scope, 'subject', p_subject, 'role', p_role, 'kms_key_id', p_kms_key_id));
+EXCEPTION WHEN check_violation THEN
+  RAISE EXCEPTION 'this assignment of destination "%" is not valid', left(p_name, 40) USING ERRCODE = 'RV010', HINT = 'A key id is a tenant''s, of 1 to 2048 printable characters.';
+END $$;
+
+ALTER FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER
@@ -1471,6 +1657,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'job', a.job_id, 'tenant', a.tenant_id, 'key', a.key, 'bytes', a.bytes, 'sha256', a.sha256,
+    'manifest', a.manifest, 'created_at', a.created_at) ORDER BY a.key), '[]')
+  FROM reeve.artifact a
+  WHERE a.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND a.entity = 'backup'
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)
+    AND CASE WHEN p_backup IS NULL
+        THEN a.job_id = (SELECT n.job_id FROM reeve.artifact n WHERE n.tenant_id = a.tenant_id AND n.entity = 'backup' ORDER BY n.created_at DESC, n.job_id DESC LIMIT 1)
+        ELSE a.job_id::text = p_backup OR a.id::text = p_backup END
+$$;
+
+ALTER FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.backup_named(p_backup text) RETURNS bigint
     LANGUAGE plpgsql STABLE
@@ -1535,30 +1737,6 @@ CREATE FUNCTION reeve.backup_retention(p_tenant uuid) RETURNS TABLE(backup bigin
 $_$;
 
 ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_column
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v_reason text;
-BEGIN
-  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
-  IF reeve.tenant_is_held(v_tenant) THEN RETURN; END IF;
-  SELECT 'expired ' || to_char(a.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') INTO v_reason
-  FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup' AND a.expires_at <= reeve.clock()
-    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id);
-  IF FOUND THEN
-    INSERT INTO reeve.artifact_deletion (artifact_id, tenant_id, reason, intent)
-    SELECT a.id, v_tenant, v_reason, reeve.audit(v_tenant, 'artifact.delete', 'artifact ' || a.id, v_reason, jsonb_build_object('outcome', 'intent', 'entity', a.entity,
-      'job', p_job, 'bytes', a.bytes, 'created_at', a.created_at, 'destinations', to_jsonb(reeve.artifact_destinations(a.manifest))))
-    FROM reeve.artifact a WHERE a.id = p_artifact;
-  END IF;
-  RETURN QUERY SELECT a.id, reeve.artifact_destinations(a.manifest), ARRAY(SELECT reeve.artifact_keys(a.key, a.manifest) ORDER BY 1)
-  FROM reeve.artifact a JOIN reeve.artifact_deletion d ON d.artifact_id = a.id WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup';
-END $$;
-
-ALTER FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1936,6 +2114,38 @@ END $$;
 
 ALTER FUNCTION reeve.count_down(p_tenants uuid[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.destination_for(p_name text, p_tenant uuid) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text, problem text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT d.name, d.url, d.region, d.sse,
+         CASE d.sse WHEN 'aws:kms' THEN coalesce((SELECT u.kms_key_id FROM reeve.destination_rule u WHERE u.tenant_id = t.id AND u.destination = d.name), d.kms_key_id) END,
+         reeve.destination_problem(d.region, 'copy', t)
+  FROM reeve.destination d, reeve.tenant t WHERE d.name = p_name AND t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.destination_for(p_name text, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE
+    WHEN p_region = p_tenant.region THEN NULL
+    WHEN p_role = 'primary' THEN format('it is in region %s, and data of tenant %s stays in %s', p_region, p_tenant.code, p_tenant.region)
+    WHEN p_region = ANY (p_tenant.copy_regions) THEN NULL
+    ELSE format('it is in region %s, where copies of data of tenant %s are not allowed', p_region, p_tenant.code) END
+$$;
+
+ALTER FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.destinations_in(p_region text) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT d.name, d.url, d.region, d.sse, d.kms_key_id FROM reeve.destination d WHERE d.region = p_region ORDER BY d.name $$;
+
+ALTER FUNCTION reeve.destinations_in(p_region text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.drain(pattern text, reason text, refuse boolean DEFAULT false, expires interval DEFAULT NULL::interval) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2035,6 +2245,28 @@ END $$;
 
 ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int;
+BEGIN
+  UPDATE reeve.restore r SET finished_at = reeve.clock(), outcome = p_outcome, detail = p_detail
+  WHERE r.id = p_id AND r.finished_at IS NULL RETURNING r.*, (SELECT t.code FROM reeve.tenant t WHERE t.id = r.tenant_id) AS code INTO v;
+  IF NOT FOUND THEN RETURN; END IF;
+  DELETE FROM reeve.queue_block b WHERE b.pattern = ANY (v.blocked) AND b.mode = 'pause' AND b.reason LIKE '%(job ' || v.job_id || ')';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count > 0 THEN
+    PERFORM reeve.touch_counters(v.code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+    PERFORM reeve.audit(v.tenant_id, 'queue.resume', 'queues of ' || v.code, 'restore', jsonb_build_object('queues', v.blocked, 'job', v.job_id));
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'backup.restore', 'backup ' || v.backup_job, v.reason,
+    p_detail || jsonb_strip_nulls(jsonb_build_object('outcome', p_outcome, 'mode', v.mode, 'target', v.target, 'job', v.job_id, 'asked_by', v.actor)), v.requested_at);
+END $$;
+
+ALTER FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2055,6 +2287,18 @@ CREATE FUNCTION reeve.enqueue(queue text, kind text, args jsonb DEFAULT '{}'::js
 $$;
 
 ALTER FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN reeve.enqueue((SELECT t.code FROM reeve.tenant t WHERE t.id = v_tenant) || '.' || p_queue, p_kind, p_args,
+    idempotency_key => format('child %s %s', p_job, p_name), tenant => v_tenant);
+END $$;
+
+ALTER FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2196,19 +2440,6 @@ $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) RETURNS SETOF uuid
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
-BEGIN
-  IF reeve.tenant_is_held(v_tenant) THEN RETURN; END IF;
-  RETURN QUERY SELECT a.id FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup'
-    AND (a.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)) ORDER BY a.created_at, a.id;
-END $$;
-
-ALTER FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.explain(id bigint) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2275,13 +2506,11 @@ CREATE FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artif
     AS $$
 DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
 BEGIN
-  SELECT d.*, a.entity INTO v FROM reeve.artifact_deletion d JOIN reeve.artifact a ON a.id = d.artifact_id
-  WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE OF d;
+  SELECT d.* INTO v FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE;
   IF NOT FOUND THEN RETURN; END IF;
   UPDATE reeve.artifact_deletion d SET tries = d.tries + 1, error = left(p_error, 2000) WHERE d.artifact_id = p_artifact;
   IF v.error IS DISTINCT FROM left(p_error, 2000) THEN
-    PERFORM reeve.audit(v_tenant, CASE v.entity WHEN 'backup' THEN 'backup.delete' ELSE 'artifact.delete' END, 'artifact ' || p_artifact, v.reason,
-      jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
+    PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
   END IF;
 END $$;
 
@@ -2291,16 +2520,15 @@ CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_art
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_entity text;
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
 BEGIN
   DELETE FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant RETURNING d.* INTO v;
   IF NOT FOUND THEN RETURN false; END IF;
   WITH gone AS (DELETE FROM reeve.artifact a WHERE a.id = p_artifact RETURNING a.*)
-  INSERT INTO reeve.artifact_deleted AS x (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
+  INSERT INTO reeve.artifact_deleted (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
   SELECT g.id, g.job_id, g.tenant_id, g.entity, g.key, ARRAY(SELECT reeve.artifact_keys(g.key, g.manifest) ORDER BY 1), reeve.artifact_destinations(g.manifest),
-         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g RETURNING x.entity INTO v_entity;
-  PERFORM reeve.audit(v_tenant, CASE v_entity WHEN 'backup' THEN 'backup.delete' ELSE 'artifact.delete' END, 'artifact ' || p_artifact, v.reason,
-    p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
+         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g;
+  PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
   RETURN true;
 END $$;
 
@@ -2321,6 +2549,17 @@ END $$;
 
 ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  PERFORM reeve.end_restore((SELECT r.id FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL), p_outcome, p_detail);
+END $$;
+
+ALTER FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2333,14 +2572,31 @@ END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE SECURITY DEFINER
+CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT t.status_changed_at + interval '90 days' FROM reeve.tenant t WHERE t.id = p_tenant AND t.status = 'churned'
-$$;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_code text; v_new text[];
+BEGIN
+  SELECT t.code INTO v_code FROM reeve.tenant t WHERE t.id = v_tenant;
+  PERFORM FROM reeve.restore r WHERE r.job_id = p_job AND r.finished_at IS NULL FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'job % has no restore under way', p_job USING ERRCODE = 'RV012'; END IF;
+  WITH made AS (
+    INSERT INTO reeve.queue_block (pattern, mode, reason)
+    SELECT q.queue, 'pause', format('%s is being restored from a backup (job %s)', v_code, p_job) FROM (
+      SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = v_tenant) q
+    WHERE q.queue NOT IN (v_code || '.restores', v_code || '.backups')
+    ORDER BY 1 ON CONFLICT DO NOTHING RETURNING pattern)
+  SELECT coalesce(array_agg(m.pattern ORDER BY m.pattern), '{}') INTO v_new FROM made m;
+  IF v_new <> '{}' THEN
+    UPDATE reeve.restore r SET blocked = ARRAY(SELECT DISTINCT b FROM unnest(r.blocked || v_new) b ORDER BY b) WHERE r.job_id = p_job;
+    PERFORM reeve.touch_counters(v_code || '.*');
+    PERFORM reeve.audit(v_tenant, 'queue.pause', 'queues of ' || v_code, 'restore', jsonb_build_object('queues', v_new, 'job', p_job));
+  END IF;
+  RETURN (SELECT count(*) FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.queue NOT IN (v_code || '.restores', v_code || '.backups'));
+END $$;
 
-ALTER FUNCTION reeve.grace_ends_at(p_tenant uuid) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2449,8 +2705,7 @@ DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
 BEGIN
   RETURN QUERY
   SELECT a.id, a.job_id, reeve.artifact_destinations(a.manifest), k, CASE WHEN o.n > 0 THEN o.bytes WHEN k = a.key THEN a.bytes END,
-    CASE a.entity WHEN 'backup' THEN k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))
-      ELSE (k = a.key OR o.n > 0) AND a.entity IN ('report', 'export') END, d.artifact_id IS NOT NULL
+    a.entity = 'backup' AND (k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))), d.artifact_id IS NOT NULL
   FROM reeve.artifact a CROSS JOIN LATERAL reeve.artifact_keys(a.key, a.manifest) k
   CROSS JOIN LATERAL (SELECT count(*) AS n, max((x ->> 'bytes')::bigint) AS bytes FROM jsonb_path_query(a.manifest, '$.objects[*]') x WHERE x ->> 'key' = k) o
   LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = a.id
@@ -2498,25 +2753,12 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.linkable(p_artifact text) RETURNS reeve.artifact
-    LANGUAGE plpgsql STABLE
+CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
+    LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v reeve.artifact;
-BEGIN
-  SELECT a.* INTO v FROM reeve.artifact a WHERE a.id = CASE WHEN p_artifact ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN p_artifact::uuid END;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no artifact %', left(p_artifact, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve artifacts list'; END IF;
-  IF v.entity = 'backup' THEN RAISE EXCEPTION 'a backup has no link' USING ERRCODE = 'RV012', HINT = 'Export the tenant''s data instead: reeve export CODE'; END IF;
-  IF v.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = v.id) THEN
-    RAISE EXCEPTION 'artifact % has expired', v.id USING ERRCODE = 'RV012', HINT = 'Make a new one.';
-  END IF;
-  IF NOT reeve.may_fetch(v.tenant_id, v.entity) THEN
-    RAISE EXCEPTION 'the tenant''s status allows no download of its %s', v.entity USING ERRCODE = 'RV012', HINT = 'See: reeve tenant list';
-  END IF;
-  RETURN v;
-END $_$;
+    AS $$ SELECT ARRAY(SELECT j.lease_id FROM reeve.job j WHERE j.state = 'running' AND j.lease_id = ANY (p_leases)) $$;
 
-ALTER FUNCTION reeve.linkable(p_artifact text) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.lock_keys(p_code text) RETURNS uuid
     LANGUAGE plpgsql
@@ -2531,35 +2773,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v reeve.artifact := reeve.linkable(p_artifact); v_link reeve.artifact_link;
-BEGIN
-  IF p_purpose IS NULL OR p_purpose !~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$' THEN
-    RAISE EXCEPTION 'a purpose is 1 to 100 letters, digits, spaces and ._:@/-' USING ERRCODE = 'RV010', HINT = 'For example: download, or ticket 4711.';
-  END IF;
-  IF p_for IS NULL OR p_for <= interval '0' OR p_for > interval '30 days' THEN RAISE EXCEPTION 'a link lasts up to 30 days' USING ERRCODE = 'RV010', HINT = 'For example 24h.'; END IF;
-  INSERT INTO reeve.artifact_link (artifact_id, tenant_id, purpose, expires_at)
-  VALUES (v.id, v.tenant_id, p_purpose, date_trunc('second', least(reeve.clock() + p_for, v.expires_at))) RETURNING * INTO v_link;
-  PERFORM reeve.audit(v.tenant_id, 'artifact.link', 'artifact ' || v.id, NULL, jsonb_build_object('link', v_link.id, 'purpose', p_purpose, 'expires_at', v_link.expires_at, 'entity', v.entity));
-  RETURN jsonb_build_object('link', v_link.id, 'artifact', v.id, 'tenant', v.tenant_id, 'purpose', p_purpose, 'expires', extract(epoch FROM v_link.expires_at)::bigint);
-END $_$;
-
-ALTER FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE t.status WHEN 'trial' THEN true WHEN 'active' THEN true WHEN 'suspended' THEN p_entity = 'export'
-      WHEN 'churned' THEN p_entity = 'export' AND reeve.clock() < reeve.grace_ends_at(t.id) ELSE false END
-  FROM reeve.tenant t WHERE t.id = p_tenant
-$$;
-
-ALTER FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
@@ -2612,33 +2825,6 @@ END $$;
 
 ALTER FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) RETURNS jsonb
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_link reeve.artifact_link; v reeve.artifact; v_verdict text;
-BEGIN
-  SELECT l.* INTO v_link FROM reeve.artifact_link l WHERE l.id = p_link AND l.artifact_id = p_artifact AND l.tenant_id = p_tenant AND l.purpose = p_purpose
-    AND extract(epoch FROM l.expires_at)::bigint = p_expires FOR UPDATE;
-  -- Not audited: whom it belongs to is not known.
-  IF NOT FOUND THEN RETURN '{"verdict": "unknown"}'; END IF;
-  SELECT a.* INTO v FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = p_tenant;
-  v_verdict := CASE
-    WHEN v_link.revoked_at IS NOT NULL THEN 'revoked'
-    WHEN v_link.expires_at <= reeve.clock() THEN 'expired'
-    WHEN v.id IS NULL OR v.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact) THEN 'gone'
-    WHEN NOT coalesce(reeve.may_fetch(p_tenant, v.entity), false) THEN 'status'
-    ELSE 'ok' END;
-  PERFORM reeve.audit(p_tenant, 'artifact.download', 'artifact ' || p_artifact, NULL,
-    jsonb_build_object('link', p_link, 'purpose', p_purpose, 'verdict', v_verdict, 'entity', v.entity, 'bytes', v.bytes));
-  IF v_verdict <> 'ok' THEN RETURN jsonb_build_object('verdict', v_verdict); END IF;
-  UPDATE reeve.artifact_link l SET downloads = l.downloads + 1, last_download_at = reeve.clock() WHERE l.id = p_link;
-  RETURN jsonb_build_object('verdict', 'ok', 'artifact', v.id, 'tenant', v.tenant_id, 'entity', v.entity, 'key', v.key, 'bytes', v.bytes, 'sha256', v.sha256,
-    'destinations', to_jsonb(reeve.artifact_destinations(v.manifest)), 'encrypted', coalesce(v.manifest -> 'encryption', 'null') <> 'null', 'media_type', v.manifest -> 'media_type');
-END $$;
-
-ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2677,26 +2863,32 @@ END $$;
 
 ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.placement(p_tenant uuid) RETURNS TABLE(role text, name text, url text, region text, sse text, kms_key_id text, problem text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  WITH fit AS (
+    SELECT u.*, d.name, d.url, d.region AS at, d.sse, coalesce(u.kms_key_id, d.kms_key_id) AS key, reeve.destination_problem(d.region, u.role, t) AS refusal,
+           CASE u.scope WHEN 'tenant' THEN 1 WHEN 'tier' THEN 2 ELSE 3 END AS rank
+    FROM reeve.tenant t
+    JOIN reeve.destination_rule u ON u.tenant_id = t.id OR u.tier = t.tier OR u.region = t.region
+    JOIN reeve.destination d ON d.name = u.destination
+    WHERE t.id = p_tenant),
+  best AS (
+    SELECT f.*, min(f.rank) OVER (PARTITION BY f.role) AS first FROM fit f WHERE f.refusal IS NULL OR f.scope = 'tenant')
+  SELECT b.role, b.name, b.url, b.at, b.sse, CASE b.sse WHEN 'aws:kms' THEN b.key END, b.refusal
+  FROM best b WHERE b.rank = b.first
+    AND (b.role = 'primary' OR b.name IS DISTINCT FROM (SELECT p.name FROM best p WHERE p.role = 'primary' AND p.rank = p.first LIMIT 1))
+  ORDER BY b.role DESC, b.name
+$$;
+
+ALTER FUNCTION reeve.placement(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
 
 ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v reeve.artifact := reeve.linkable(p_artifact);
-BEGIN
-  IF p_for IS NULL OR p_for <= interval '0' OR p_for > interval '15 minutes' THEN
-    RAISE EXCEPTION 'a link that the store signs lasts up to 15 minutes' USING ERRCODE = 'RV010', HINT = 'It can''t be revoked. Without --presigned a link may last longer.';
-  END IF;
-  PERFORM reeve.audit(v.tenant_id, 'artifact.presign', 'artifact ' || v.id, NULL, jsonb_build_object('purpose', p_purpose, 'for', p_for, 'entity', v.entity));
-  RETURN jsonb_build_object('tenant', v.tenant_id, 'key', v.key, 'destinations', to_jsonb(reeve.artifact_destinations(v.manifest)));
-END $$;
-
-ALTER FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2751,6 +2943,33 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant) THEN
+    RAISE EXCEPTION 'artifact % is not one of this job''s tenant', p_artifact USING ERRCODE = '42501';
+  END IF;
+  INSERT INTO reeve.backup_proof (artifact_id, tenant_id, kind, ok, seconds, detail, job_id)
+  VALUES (p_artifact, v_tenant, p_kind, p_ok, p_seconds, p_detail, p_job);
+  PERFORM reeve.audit(v_tenant, 'backup.' || p_kind, 'artifact ' || p_artifact, NULL, p_detail || jsonb_build_object('ok', p_ok, 'seconds', p_seconds, 'job', p_job));
+END $$;
+
+ALTER FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  UPDATE reeve.restore r SET safety_job = p_backup WHERE r.job_id = p_job AND r.finished_at IS NULL;
+END $$;
+
+ALTER FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2851,6 +3070,28 @@ END $$;
 
 ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.remove_destination(p_name text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count bigint;
+BEGIN
+  PERFORM FROM reeve.destination d WHERE d.name = p_name FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no destination "%"', left(p_name, 40) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list'; END IF;
+  SELECT count(*) INTO v_count FROM reeve.destination_rule u WHERE u.destination = p_name;
+  IF v_count > 0 THEN
+    RAISE EXCEPTION 'destination "%" is assigned by % rules', p_name, v_count USING ERRCODE = 'RV012', HINT = 'Take them away with: reeve destination unassign';
+  END IF;
+  SELECT count(*) INTO v_count FROM reeve.artifact a WHERE a.manifest ->> 'destination' = p_name OR a.manifest -> 'copies' ? p_name;
+  IF v_count > 0 THEN
+    RAISE EXCEPTION 'destination "%" holds % artifacts', p_name, v_count USING ERRCODE = 'RV012', HINT = 'It can go when their retention is over.';
+  END IF;
+  DELETE FROM reeve.destination d WHERE d.name = p_name;
+  PERFORM reeve.audit(NULL, 'destination.remove', 'destination ' || p_name, p_reason);
+END $$;
+
+ALTER FUNCTION reeve.remove_destination(p_name text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean DEFAULT false) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2897,6 +3138,40 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_id uuid; v_job bigint; v_other bigint;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may restore' USING ERRCODE = '42501'; END IF;
+  SELECT t.id INTO v_id FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.job_id = p_backup AND a.tenant_id = v_id AND a.entity = 'backup') THEN
+    RAISE EXCEPTION 'tenant "%" has no backup %', p_tenant, p_backup USING ERRCODE = 'RV011', HINT = 'See: reeve backup list ' || p_tenant;
+  END IF;
+  IF p_mode <> 'in-place' AND (p_target !~ '^[a-z_][a-z0-9_]{0,62}$' OR p_target ~ '^(pg_|reeve)' OR p_target IN ('public', 'information_schema', 'postgres')) THEN
+    RAISE EXCEPTION '"%" is no name to restore to', left(p_target, 80) USING ERRCODE = 'RV010', HINT = 'Use a-z, 0-9 and _, not starting with pg_ or reeve.';
+  END IF;
+  IF p_mode = 'in-place' AND btrim(coalesce(p_reason, '')) = '' THEN
+    RAISE EXCEPTION 'a restore in place needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.';
+  END IF;
+  PERFORM reeve.tend_restores();
+  v_job := reeve.enqueue(p_tenant || '.restores', 'backup-restore', jsonb_build_object('backup', p_backup::text), tenant => v_id);
+  BEGIN
+    INSERT INTO reeve.restore (tenant_id, job_id, backup_job, mode, target, reason) VALUES (v_id, v_job, p_backup, p_mode, p_target, p_reason);
+  EXCEPTION WHEN unique_violation THEN
+    SELECT r.job_id INTO v_other FROM reeve.restore r WHERE r.tenant_id = v_id AND r.finished_at IS NULL;
+    RAISE EXCEPTION 'a restore of tenant "%" is under way: job %', p_tenant, v_other USING ERRCODE = 'RV012',
+      HINT = 'Wait for it (reeve jobs show ' || v_other || ') or cancel it.';
+  END;
+  PERFORM reeve.audit(v_id, 'backup.restore', 'backup ' || p_backup, p_reason,
+    jsonb_strip_nulls(jsonb_build_object('outcome', 'intent', 'mode', p_mode, 'target', p_target, 'job', v_job)));
+  RETURN v_job;
+END $_$;
+
+ALTER FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2970,6 +3245,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('id', r.id, 'backup', r.backup_job, 'mode', r.mode, 'target', r.target, 'actor', r.actor, 'reason', r.reason, 'safety_job', r.safety_job,
+    'requested_at', extract(epoch FROM r.requested_at)::double precision, 'outcome', r.outcome, 'detail', r.detail)
+  FROM reeve.restore r WHERE r.job_id = p_job AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease)
+$$;
+
+ALTER FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.resume(pattern text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3081,26 +3367,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.revoke_links(p_id uuid, p_reason text) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v reeve.artifact_link; v_count int := 0;
-BEGIN
-  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'revoking needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
-  IF NOT EXISTS (SELECT FROM reeve.artifact_link l WHERE p_id IN (l.id, l.artifact_id)) THEN
-    RAISE EXCEPTION 'there is no link %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve artifacts links';
-  END IF;
-  FOR v IN UPDATE reeve.artifact_link l SET revoked_at = reeve.clock(), revoked_by = reeve.actor(), revoke_reason = left(p_reason, 2000)
-      WHERE p_id IN (l.id, l.artifact_id) AND l.revoked_at IS NULL RETURNING l.* LOOP
-    PERFORM reeve.audit(v.tenant_id, 'artifact.revoke', 'artifact ' || v.artifact_id, p_reason, jsonb_build_object('link', v.id, 'purpose', v.purpose));
-    v_count := v_count + 1;
-  END LOOP;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3386,6 +3652,19 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT j.tenant_id INTO v_tenant FROM reeve.job j WHERE j.id = p_job AND j.state = 'running' AND j.lease_id = p_lease;
+  IF NOT FOUND THEN RAISE EXCEPTION 'the lease of job % is no longer current', p_job USING ERRCODE = 'RV014'; END IF;
+  RETURN v_tenant;
+END $$;
+
+ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3470,14 +3749,12 @@ CREATE FUNCTION reeve.tend_drains() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v record; v_count int := 0;
+DECLARE v record; v_count int := reeve.tend_restores();
 BEGIN
   FOR v IN SELECT b.id, b.pattern, b.expires_at <= reeve.clock() AS is_over FROM reeve.queue_block b
       WHERE b.mode = 'drain' AND (b.done_at IS NULL OR b.expires_at <= reeve.clock()) ORDER BY b.pattern FOR UPDATE SKIP LOCKED LOOP
     IF v.is_over THEN
-      DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
-      UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
-        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
+      DELETE FROM reeve.queue_block b WHERE b.id = v.id;
       PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
         NULL, jsonb_build_object('drain', v.id));
       PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
@@ -3568,6 +3845,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_refusals() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_restores() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  FOR v IN SELECT r.id FROM reeve.restore r WHERE r.finished_at IS NULL AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = r.job_id)
+      ORDER BY r.id FOR UPDATE SKIP LOCKED LOOP
+    PERFORM reeve.end_restore(v.id, 'failed', '{"why": "its job ended before it was done"}');
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_restores() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_sessions(p_limit interval DEFAULT '00:01:15'::interval) RETURNS TABLE(pid integer, login text, application text, verdict text)
     LANGUAGE plpgsql
@@ -3693,6 +3986,22 @@ END $$;
 
 ALTER FUNCTION reeve.touch_counters(pattern text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := (SELECT t.id FROM reeve.tenant t WHERE p_scope = 'tenant' AND t.code = p_subject COLLATE "C");
+BEGIN
+  DELETE FROM reeve.destination_rule u WHERE u.destination = p_name AND u.scope = p_scope
+    AND coalesce(u.tier, u.region, u.tenant_id::text) = CASE p_scope WHEN 'tenant' THEN v_tenant::text ELSE p_subject END;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'destination "%" is not assigned to % %', left(p_name, 40), p_scope, left(p_subject, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve destination list';
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'destination.unassign', format('destination %s', p_name), p_reason, jsonb_build_object('scope', p_scope, 'subject', p_subject));
+END $$;
+
+ALTER FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.unpin_backup(backup text, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3771,14 +4080,6 @@ ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_fixed;
 CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
-
-CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_kept;
-
-CREATE TRIGGER artifact_link_stays BEFORE TRUNCATE ON reeve.artifact_link FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_stays;
 
 CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -3874,19 +4175,23 @@ GRANT ALL ON FUNCTION reeve.actor() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_approver;
 GRANT ALL ON FUNCTION reeve.actor() TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region text, p_sse text, p_kms_key_id text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_viewer;
+REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
@@ -3894,15 +4199,15 @@ GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason 
 
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.backup_named(p_backup text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
@@ -3937,6 +4242,16 @@ GRANT ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results 
 
 REVOKE ALL ON FUNCTION reeve.count_down(p_tenants uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.destination_problem(p_region text, p_role text, p_tenant reeve.tenant) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.destinations_in(p_region text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.destinations_in(p_region text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.destinations_in(p_region text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) TO reeve_operator;
 
@@ -3952,12 +4267,17 @@ REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBL
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at timestamp with time zone, priority integer, idempotency_key text, max_attempts integer, traceparent text, tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
@@ -3967,9 +4287,6 @@ GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
@@ -3985,13 +4302,14 @@ GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid,
 REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
+REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
@@ -4030,17 +4348,10 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
@@ -4050,20 +4361,17 @@ GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
-
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.placement(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
+REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
@@ -4073,6 +4381,12 @@ GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p
 
 REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
@@ -4092,11 +4406,17 @@ GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
@@ -4106,6 +4426,9 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
@@ -4123,9 +4446,6 @@ GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server te
 
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) TO reeve_operator;
@@ -4164,6 +4484,8 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
+REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
@@ -4192,6 +4514,8 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_restores() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_operator;
@@ -4205,6 +4529,9 @@ GRANT ALL ON FUNCTION reeve.tier_change_preview(code text, tier text) TO reeve_o
 REVOKE ALL ON FUNCTION reeve.tier_follow() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_operator;
@@ -4235,12 +4562,6 @@ GRANT SELECT ON TABLE reeve.artifact_deletion TO reeve_operator;
 GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_operator;
 
-GRANT SELECT ON TABLE reeve.artifact_link TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.artifact_link TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.artifact_list TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.artifact_list TO reeve_operator;
-
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_operator;
 
@@ -4259,6 +4580,12 @@ GRANT SELECT ON TABLE reeve.backup_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.backup_proof TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.backup_proof TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.backup_set TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_set TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.backup_status TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.backup_status TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
@@ -4266,6 +4593,12 @@ GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.destination TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.destination TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.destination_rule TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.destination_rule TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.dump_slot TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.dump_slot TO reeve_operator;
@@ -4293,6 +4626,9 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.restore TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;

@@ -97,11 +97,12 @@ extension Command {
         let links = try invocation.artifactLinks()
         let (id, purpose) = (invocation.argument("ID"), invocation.string("purpose") ?? "download")
         if invocation.flag("presigned") {
-            let stores = invocation.configuration.stores()
             let lasting = invocation.duration("for") ?? .seconds(900)
             // Audited even when the store then makes none: that is known only afterwards.
-            let link = try invocation.change {
-                try links.presigned(id, purpose: purpose, lasting: lasting, on: $0, stores: stores)
+            let link = try invocation.withStores { stores in
+                try invocation.change {
+                    try links.presigned(id, purpose: purpose, lasting: lasting, on: $0, stores: stores)
+                }
             }
             guard let link else {
                 throw CommandError(

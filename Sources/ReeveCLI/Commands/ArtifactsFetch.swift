@@ -2,6 +2,7 @@ import Artifacts
 import Glibc
 import JobKit
 import Postgres
+import Storage
 
 extension Command {
     static let artifactsFetch = Command(
@@ -23,22 +24,17 @@ extension Command {
         }
         let text = try linkText(invocation.argument("LINK"))
         let links = try invocation.artifactLinks()
-        let stores = invocation.configuration.stores()
         let output = try FetchedFile(file)
-        let download: ArtifactLinks.Download
-        do {
-            download = try invocation.change { connection -> Result<ArtifactLinks.Download, LinkRefusal> in
-                // A refusal is audited too, so it must not roll that back.
-                do { return .success(try links.open(text, on: connection, stores: stores)) } catch let refusal
-                    as LinkRefusal
-                {
-                    return .failure(refusal)
-                }
-            }.get()
-        } catch let refusal as LinkRefusal {
-            throw CommandError(.refused, refusal.description, hint: "ask for a new one: reeve artifacts link ID")
+        let download = try invocation.withStores { stores in
+            let download: ArtifactLinks.Download
+            do {
+                download = try open(text, links, stores, invocation).get()
+            } catch let refusal as LinkRefusal {
+                throw CommandError(.refused, refusal.description, hint: "ask for a new one: reeve artifacts link ID")
+            }
+            try download.read { try output.write($0) }
+            return download
         }
-        try download.read { try output.write($0) }
         try output.publish()
         invocation.output.result(
             [
@@ -48,6 +44,17 @@ extension Command {
             "\(file): \(Durations.bytes(download.bytes))"
                 + (download.isEncrypted ? "; encrypted, open it with: age -d -i IDENTITY" : ""))
         return .done
+    }
+
+    /// A refusal is audited too, so it must not roll that back.
+    private static func open(
+        _ text: String, _ links: ArtifactLinks, _ stores: any StoreCatalog, _ invocation: Invocation
+    ) throws -> Result<ArtifactLinks.Download, LinkRefusal> {
+        try invocation.change { connection in
+            do { return .success(try links.open(text, on: connection, stores: stores)) } catch let error as LinkRefusal {
+                return .failure(error)
+            }
+        }
     }
 
     private static func linkText(_ argument: String) throws -> String {

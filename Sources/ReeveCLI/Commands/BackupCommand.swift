@@ -5,11 +5,16 @@ extension Command {
     static let backupID = CommandArgument("ID", "the backup's id (its job's), or an artifact's")
 
     static let backup = Command(
-        "backup", "see backups, and say which are kept",
-        examples: ["reeve backup list acme", "reeve backup retain --tenant acme --dry-run"],
+        "backup", "see backups, prove and restore them, and say which are kept",
+        examples: [
+            "reeve backup list acme", "reeve backup drill acme", "reeve backup retain --tenant acme --dry-run",
+        ],
         subcommands: [
             backupList,
             backupShow,
+            backupVerify,
+            backupDrill,
+            backupRestore,
             backupPin,
             backupUnpin,
             backupRetain,

@@ -40,6 +40,7 @@ final class Doctor {
         checkPgDump()
         checkAge()
         checkStorage()
+        checkDestinations()
         checkKey()
         checkIdentities()
         checkRegion()
@@ -88,35 +89,6 @@ final class Doctor {
     private func checkAge() {
         if let path = ChildProcess.find("age") { return report("age", .ok, path) }
         report("age", .fail, ChildProcessError.missing("age").message, "backups need it")
-    }
-
-    private func checkStorage() {
-        guard let path = invocation.configuration[.storage] else {
-            return report(
-                "storage", .fail, "no folder is configured", "set REEVE_STORAGE to a folder that every worker sees")
-        }
-        var state = stat()
-        guard stat(path, &state) == 0, state.st_mode & S_IFMT == S_IFDIR else {
-            return report("storage", .fail, "\(path) is not a folder", "create it, or set REEVE_STORAGE to another one")
-        }
-        guard access(path, W_OK | X_OK) == 0 else {
-            return report(
-                "storage", .fail, "\(path) is not writable: \(String(cString: strerror(errno)))",
-                "chown it to the worker's user")
-        }
-        var space = statvfs()
-        guard statvfs(path, &space) == 0 else { return report("storage", .warn, "\(path): free space is unknown") }
-        let free = Int64(space.f_bavail) * Int64(space.f_frsize)
-        let finding = "\(path), \(Durations.bytes(free)) free"
-        if space.f_flag & UInt(ST_RDONLY) != 0 {
-            report("storage", .fail, "\(path) is mounted read-only", "mount it read-write")
-        } else if free < 1 << 30 {
-            report(
-                "storage", free < 64 << 20 ? .fail : .warn, finding, "make room, or set REEVE_STORAGE to another folder"
-            )
-        } else {
-            report("storage", .ok, finding)
-        }
     }
 
     private func checkKey() {

@@ -38,7 +38,9 @@ struct JobWait {
                     .timedOut, "job \(id) has not ended within \(Durations.humane(Int(timeout.components.seconds)))",
                     hint: "it goes on; see: reeve jobs show \(id)")
             }
-            progress.show("job \(id) is \(state) for \(Durations.humane(Int((.now - started).components.seconds)))")
+            let told = state == "running" ? job["progress"]?["message"]?.string.map { ": \(Log.printable($0))" } : nil
+            progress.show(
+                "job \(id) is \(state) for \(Durations.humane(Int((.now - started).components.seconds)))\(told ?? "")")
             usleep(pause)
             pause = min(pause * 2, 500_000)
         }

@@ -35,7 +35,8 @@ public struct Setting: Sendable, Equatable {
     public static let databaseURL = Setting(
         "database_url", "URL", "the control database: any libpq URL, keyword string or service=name", isSecret: true)
     /// Where artifacts are stored.
-    public static let storage = Setting("storage", "FOLDER", "the folder that artifacts are stored in", flag: "storage")
+    public static let storage = Setting(
+        "storage", "PLACE", "where artifacts are stored: a folder, or <remote>:<path> for rclone", flag: "storage")
     /// The key that seals credentials.
     public static let keyFile = Setting("key_file", "FILE", "the key that seals credentials", flag: "key-file")
     /// A command that prints that key.
@@ -81,13 +82,15 @@ public struct Setting: Sendable, Equatable {
     public static let logLevel = Setting(
         "log_level", "LEVEL", "the least serious log line that is written", flag: "log-level",
         choices: ["debug", "info", "warning", "error"], standard: "info")
+    /// How long a proven backup counts.
+    public static let proofLimit = Setting(
+        "proof_limit", "TIME", "how long a backup that was proven by a restore counts: 35d", standard: "35d")
     /// The mail server.
     public static let smtpURL = Setting("smtp_url", "URL", "the mail server", isSecret: true)
 
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
-        queues, tiers, maxRSS, programs, backupSplit, template, log,
-        logLevel, smtpURL,
+        queues, tiers, maxRSS, programs, backupSplit, template, log, logLevel, proofLimit, smtpURL,
     ]
 }

@@ -1,9 +1,10 @@
+import Dumps
 import JobKit
 import Processes
 
 /// Reads an archive of pg_dump along while it is written, and counts the rows in it: pg_restore gets the same bytes as
 /// storage, so neither a second reading nor the key is needed. Used by one thread.
-final class ArchiveReader {
+final class ArchiveCount {
     private final class Count {
         var counter = CopyRowCounter()
     }
@@ -36,18 +37,4 @@ final class ArchiveReader {
         }
         return count.counter.rows
     }
-}
-
-/// Throws unless the program ended well and said nothing unexpected; returns its warnings.
-@discardableResult
-func judge(_ output: ChildProcess.Output, of program: String) throws -> [String] {
-    let said = StandardErrorText(output.standardError, program: program)
-    guard output.exit == .exited(0) else {
-        let first = said.firstError.map { ": \($0)" } ?? ""
-        throw JobFailure("\(program)_failed", "\(program) ended with \(output.exit)\(first)")
-    }
-    guard !said.isSurprising else {
-        throw JobFailure("\(program)_surprise", "\(program) reported success but also wrote what was not expected")
-    }
-    return said.warnings
 }

@@ -1,19 +1,22 @@
 import Glibc
 
 /// Counts the rows of each table in the SQL that `pg_restore --data-only` writes, in constant memory.
-struct CopyRowCounter {
+public struct CopyRowCounter {
     /// Rows by table as the COPY statements name it.
-    private(set) var rows: [String: Int64] = [:]
+    public private(set) var rows: [String: Int64] = [:]
     /// Whether the text ended inside a table's data.
-    var isInsideTable: Bool { table != nil }
+    public var isInsideTable: Bool { table != nil }
 
     private var table: String?
     private var count: Int64 = 0
     /// The beginning of the present line: all of it outside of data, three bytes inside.
     private var line: [UInt8] = []
 
+    /// Nothing counted yet.
+    public init() {}
+
     /// Takes the next piece of the text.
-    mutating func take(_ bytes: UnsafeRawBufferPointer) {
+    public mutating func take(_ bytes: UnsafeRawBufferPointer) {
         guard var start = bytes.baseAddress else { return }
         let end = start + bytes.count
         while start < end {

@@ -1,0 +1,29 @@
+import JobKit
+import Postgres
+
+extension DatabaseChecks {
+    /// Tenants whose backups nobody has proven by restoring one for too long.
+    static func proofs(_ doctor: Doctor, _ connection: Connection) throws {
+        guard try connection.execute("SELECT to_regclass('reeve.backup_status') IS NOT NULL")[0].bool(0) else { return }
+        let configuration = doctor.invocation.configuration
+        guard let text = configuration[.proofLimit], let limit = Durations.parse(text) else {
+            return doctor.report(
+                "proofs", .fail,
+                "\(configuration.entry(.proofLimit)?.source ?? "REEVE_PROOF_LIMIT") is no length of time",
+                "for example REEVE_PROOF_LIMIT=35d")
+        }
+        _ = try connection.execute(
+            "SELECT set_config('reeve.proof_limit', $1::text, false)", ["\(limit.components.seconds) s"])
+        let rows = try connection.execute(
+            "SELECT tenant_code, last_backup_at IS NULL FROM reeve.backup_status WHERE unproven ORDER BY tenant_code")
+        guard !rows.isEmpty else {
+            return doctor.report("proofs", .ok, "every tenant's backups were proven within \(text)")
+        }
+        let names = try rows.prefix(10).map { try $0.bool(1) ? "\($0.text(0)) (no backup)" : $0.text(0) }
+        let more = rows.count > 10 ? " and \(rows.count - 10) more" : ""
+        doctor.report(
+            "proofs", .warn,
+            "no backup was proven by a restore within \(text): \(names.joined(separator: ", "))\(more)",
+            "run every month for each tenant: reeve backup drill CODE")
+    }
+}

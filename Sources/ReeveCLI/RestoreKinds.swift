@@ -1,0 +1,30 @@
+import Dumps
+import Encryption
+import JobKit
+import Postgres
+import Restore
+import Storage
+import Tenancy
+
+/// The kinds that read backups: on the queue `restores`, for workers that are given identities.
+enum RestoreKinds {
+    /// With their collaborators; without identities they can open nothing that is encrypted.
+    static func jobs(
+        stores: any StoreCatalog, identities: (any IdentitySource)?, registry: TenantRegistry, control: Pool
+    ) -> [AnyJob] {
+        let reader = BackupReader(tools: PostgresTools(), stores: stores, identities: identities)
+        return [
+            AnyJob(BackupVerifyJob(reader: reader, control: control)),
+            AnyJob(BackupDrillJob(reader: reader, registry: registry, control: control)),
+            AnyJob(RestoreJob(reader: reader, registry: registry, control: control)),
+        ]
+    }
+
+    /// For commands that only need to know names, rules and schemas; their pool is never used.
+    static var unassembled: [AnyJob] {
+        let control = Pool(ConnectionSettings(options: [:]), bound: 1, name: "none")
+        return jobs(
+            stores: SingleStore(NoStore()), identities: nil,
+            registry: TenantRegistry(directory: TenantDirectory(control: control, sealer: nil)), control: control)
+    }
+}
