@@ -1,7 +1,8 @@
 extension Command {
     /// Every command, in the order of the overview.
     static let table: [Command] = [
-        migrate, enqueue, jobs, queue, tenant, keys, backup, export, artifacts, destination, server, tiers, kind, worker,
+        migrate, enqueue, jobs, queue, tenant, keys, backup, export, artifacts, destination, server, tiers, kind,
+        worker,
         audit, key, doctor, config, bench, dev,
     ]
 }

@@ -51,7 +51,8 @@ extension Command {
         _ text: String, _ links: ArtifactLinks, _ stores: any StoreCatalog, _ invocation: Invocation
     ) throws -> Result<ArtifactLinks.Download, LinkRefusal> {
         try invocation.change { connection in
-            do { return .success(try links.open(text, on: connection, stores: stores)) } catch let error as LinkRefusal {
+            do { return .success(try links.open(text, on: connection, stores: stores)) } catch let error as LinkRefusal
+            {
                 return .failure(error)
             }
         }
