@@ -16,7 +16,7 @@ struct PresignedLinkTests {
             #expect(link.contains("X-Amz-Expires=\(seconds)&") && link.contains("X-Amz-Signature="))
             let path = String(link.drop { $0 != "?" })
             let start = try #require(link.split(separator: "/", maxSplits: 2).last)
-            let place = String(start.drop { $0 != "/" }.prefix { $0 != "?" })
+            let place = "/" + start.prefix { $0 != "?" }
             #expect(place.hasSuffix("/base/\(key)"))
             #expect(fixture.server.ask("GET", place + path).status == 200)
         }
