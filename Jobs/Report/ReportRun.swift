@@ -147,15 +147,15 @@ struct ReportRun {
             "title": .string(definition.title.text(in: made.header.reader.locale.language)),
             "parameters": .object(parameters), "scope": try JSON(encoding: request.scope),
             "rows": .int(made.ending.rows), "data_time": .string(made.header.dataTime),
-            "replica": .bool(made.header.isReplica), "content_type": .string(file.format.contentType),
-            "file_name": .string("\(definition.name)-\(made.header.dataTime.prefix(10)).\(file.format.rawValue)"),
+            "replica": .bool(made.header.isReplica), "media_type": .string(file.format.mediaType),
+            "name": .string("\(definition.name)-\(made.header.dataTime.prefix(10)).\(file.format.rawValue)"),
         ]
     }
 }
 
 extension ReportJob.Format {
     /// The media type of the file.
-    var contentType: String {
+    var mediaType: String {
         switch self {
         case .html: "text/html; charset=utf-8"
         case .csv: "text/csv; charset=utf-8; header=present"

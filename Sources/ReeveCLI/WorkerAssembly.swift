@@ -2,6 +2,7 @@ import Backup
 import Destinations
 import Dispatch
 import Encryption
+import Export
 import FoundationEssentials
 import JobKit
 import Postgres
@@ -141,6 +142,7 @@ enum BuiltInKinds {
                         return try retention(of: tenant, control)
                     })), retentionJob(stores: stores, control: control),
             reportJob(stores: stores, control: control, configuration: configuration),
+            exportJob(stores: stores, recipients: recipients, control: control),
         ]
     }
 

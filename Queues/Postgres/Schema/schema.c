@@ -97,6 +97,9 @@ MIGRATION(V0030) = {
 MIGRATION(V0031) = {
 #embed "sql/V0031__reports.sql"
     , 0};
+MIGRATION(V0032) = {
+#embed "sql/V0032__exports.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -130,6 +133,7 @@ static const reeve_migration migrations[] = {
     {29, "restore", V0029},
     {30, "dumps", V0030},
     {31, "reports", V0031},
+    {32, "exports", V0032},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -4,14 +4,14 @@ ALTER TABLE reeve.tier
   ADD COLUMN report_rows bigint NOT NULL DEFAULT 100000 CHECK (report_rows >= 1),
   ADD COLUMN report_bytes bigint NOT NULL DEFAULT 104857600 CHECK (report_bytes >= 1024),
   ADD COLUMN report_seconds int NOT NULL DEFAULT 60 CHECK (report_seconds BETWEEN 1 AND 6000),
-  ADD COLUMN report_days int NOT NULL DEFAULT 30 CHECK (report_days BETWEEN 1 AND 36500),
+  ADD COLUMN report_retention_days int NOT NULL DEFAULT 30 CHECK (report_retention_days BETWEEN 1 AND 36500),
   ADD COLUMN report_daytime_seconds int DEFAULT 30 CHECK (report_daytime_seconds >= 0),        -- NULL: none waits for the off-peak window
   ADD COLUMN offpeak_from time NOT NULL DEFAULT '22:00',
   ADD COLUMN offpeak_until time NOT NULL DEFAULT '06:00';
 -- brand_palette: more than the primary colour; brand_only: without the platform's own brand.
-UPDATE reeve.tier SET report_rows = 1000000, report_bytes = 1073741824, report_seconds = 300, report_days = 90, report_daytime_seconds = 120,
+UPDATE reeve.tier SET report_rows = 1000000, report_bytes = 1073741824, report_seconds = 300, report_retention_days = 90, report_daytime_seconds = 120,
   features = features || '{brand_palette}' WHERE name = 'professional';
-UPDATE reeve.tier SET report_rows = 10000000, report_bytes = 10737418240, report_seconds = 3600, report_days = 365, report_daytime_seconds = 600,
+UPDATE reeve.tier SET report_rows = 10000000, report_bytes = 10737418240, report_seconds = 3600, report_retention_days = 365, report_daytime_seconds = 600,
   features = features || '{brand_palette,brand_only}' WHERE name = 'enterprise';
 
 -- The replica that reports of a server's tenants read, while it is not further behind than this. No password, as in conninfo.
@@ -143,12 +143,12 @@ CREATE FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_now timestamptz := reeve.clock(); v_next timestamptz; v_out jsonb; v_shared jsonb; v_cost double precision;
 BEGIN
-  SELECT t.code, t.name, t.locale, t.currency, t.timezone, t.status, t.version, r.report_rows, r.report_bytes, r.report_seconds, r.report_days, r.report_daytime_seconds,
+  SELECT t.code, t.name, t.locale, t.currency, t.timezone, t.status, t.version, r.report_rows, r.report_bytes, r.report_seconds, r.report_retention_days, r.report_daytime_seconds,
          coalesce(w.opens, r.offpeak_from) AS opens, coalesce(w.closes, r.offpeak_until) AS closes, j.created_at, j.started_at, j.args, j.kind
   INTO STRICT v FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.report_window w ON w.tenant_id = t.id JOIN reeve.job j ON j.id = p_job
   WHERE t.id = v_tenant;
   v_out := jsonb_build_object('name', v.name, 'locale', v.locale, 'currency', v.currency, 'timezone', v.timezone, 'rows', v.report_rows, 'bytes', v.report_bytes,
-    'seconds', v.report_seconds, 'days', v.report_days, 'admitted_at', v_now);
+    'seconds', v.report_seconds, 'days', v.report_retention_days, 'admitted_at', v_now);
   SELECT jsonb_build_object('job', s.job_id, 'artifacts', jsonb_agg(jsonb_build_object('id', a.id, 'format', a.manifest ->> 'format') ORDER BY a.manifest ->> 'format')) INTO v_shared
   FROM reeve.report_result s JOIN reeve.artifact a ON a.job_id = s.job_id AND a.tenant_id = v_tenant AND a.entity = 'report'
   WHERE s.tenant_id = v_tenant AND s.digest = p_digest AND s.tenant_version = v.version AND s.job_id <> p_job
@@ -192,7 +192,7 @@ END $$;
 -- How a tenant's reports look and are told, for commands that render without a job.
 CREATE FUNCTION reeve.report_reader(p_tenant uuid) RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
   SELECT jsonb_build_object('name', t.name, 'locale', t.locale, 'currency', t.currency, 'timezone', t.timezone, 'rows', r.report_rows, 'bytes', r.report_bytes,
-    'seconds', r.report_seconds, 'days', r.report_days, 'admitted_at', reeve.clock())
+    'seconds', r.report_seconds, 'days', r.report_retention_days, 'admitted_at', reeve.clock())
   FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
 $$;
 
