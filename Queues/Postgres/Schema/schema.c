@@ -100,6 +100,15 @@ MIGRATION(V0031) = {
 MIGRATION(V0032) = {
 #embed "sql/V0032__exports.sql"
     , 0};
+MIGRATION(V0040) = {
+#embed "sql/V0040__batches.sql"
+    , 0};
+MIGRATION(V0041) = {
+#embed "sql/V0041__cron.sql"
+    , 0};
+MIGRATION(V0042) = {
+#embed "sql/V0042__schedules.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -134,6 +143,9 @@ static const reeve_migration migrations[] = {
     {30, "dumps", V0030},
     {31, "reports", V0031},
     {32, "exports", V0032},
+    {40, "batches", V0040},
+    {41, "cron", V0041},
+    {42, "schedules", V0042},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

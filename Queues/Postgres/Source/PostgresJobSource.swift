@@ -222,6 +222,8 @@ public final class PostgresJobSource: JobSource {
         let kept = milliseconds(historyKept)
         return [
             task("promote", .milliseconds(250), "SELECT reeve.promote(1000)", repeatFrom: 1000),
+            task("schedules", .milliseconds(250), "SELECT reeve.fire_schedules(500)", repeatFrom: 500),
+            task("batches", .milliseconds(250), "SELECT reeve.tend_batches(500)", repeatFrom: 500),
             task("rescue", .seconds(1), "SELECT count(*) FROM reeve.rescue_expired()", repeatFrom: 1),
             task("release", .seconds(1), "SELECT reeve.release_held(1000)", repeatFrom: 1000),
             task("backlog", .seconds(2), "SELECT 0 * reeve.tend_backlog()"),
@@ -233,6 +235,8 @@ public final class PostgresJobSource: JobSource {
             task("refusals", .seconds(10), "SELECT reeve.tend_refusals()"),
             task("pools", .seconds(5), "SELECT reeve.move_pools(1000)", repeatFrom: 1000),
             task("leftovers", .seconds(60), "SELECT reeve.tend_leftovers(5000)", repeatFrom: 5000),
+            task("zones", .seconds(3600), "SELECT reeve.tend_schedules()", repeatFrom: 5000),
+            task("old batches", .seconds(600), "SELECT reeve.tend_old_batches()", repeatFrom: 20),
             guardTask,
             task("history", .seconds(3600), "SELECT reeve.tend_history(\(kept) * interval '1 ms')"),
         ]

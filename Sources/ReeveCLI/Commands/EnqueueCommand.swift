@@ -54,7 +54,7 @@ extension Command {
              ELSE ($4::text)::timestamptz END
         """
 
-    private static func readArgs(_ invocation: Invocation) throws -> String {
+    static func readArgs(_ invocation: Invocation) throws -> String {
         guard let text = invocation.string("args") else { return "{}" }
         var json = text
         if text == "-" || text.hasPrefix("@") {
