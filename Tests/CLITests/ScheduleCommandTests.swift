@@ -1,0 +1,74 @@
+import JobKit
+import Postgres
+import ReeveTesting
+import Testing
+
+@testable import ReeveCLI
+
+@Suite("Commands for schedules and batches")
+struct ScheduleCommandTests {
+    @Test("a schedule is created, previewed, listed, shown, paused, resumed and deleted")
+    func schedule() throws {
+        let control = try ControlFixture()
+        let made = try control.run(
+            "schedule", "create", "acme.stock", "stocktake", "--tenant", "acme", "--cron", "30 2 * * *", "--timezone",
+            "Europe/Berlin", "--args", #"{"yard": "north"}"#, "--spread", "10m", "--window", "02:00-06:00", "--json")
+        #expect(made.code == 0, "\(made)")
+        #expect(try made.json["spread"]?.string == "00:10:00" && made.json["opens"]?.string == "02:00:00")
+        let preview = try control.run("schedule", "preview", "acme.stock", "--count", "2", "--json")
+        #expect(try preview.json.array?.count == 2)
+        #expect(try preview.json.array?[0]["local"]?.string?.hasSuffix("02:30:00") == true)
+        let list = try control.run("schedule", "list")
+        #expect(list.out.contains("acme.stock") && list.out.contains("30 2 * * *"))
+        #expect(try control.run("schedule", "show", "acme.stock").out.contains("Europe/Berlin"))
+        #expect(try control.run("schedule", "pause", "acme.stock", "--reason", "test").code == 0)
+        #expect(try control.run("schedule", "resume", "acme.stock").code == 0)
+        #expect(try control.run("schedule", "delete", "acme.stock").code == 4)
+        #expect(try control.run("schedule", "delete", "acme.stock", "--yes").code == 0)
+        #expect(try control.run("schedule", "show", "acme.stock").code == 3)
+        let tried = try control.run("schedule", "preview", "--cron", "0 2 * * *", "--timezone", "Asia/Tokyo", "--count", "1")
+        #expect(tried.code == 0 && tried.out.contains("T17:00:00Z"), "\(tried)")
+    }
+
+    @Test("wrong words end with the reason and what to write")
+    func refusals() throws {
+        let control = try ControlFixture()
+        for (words, code, text) in [
+            (["schedule", "create", "x", "stocktake", "--tenant", "acme"], 2, "--cron"),
+            (["schedule", "create", "x", "stocktake", "--tenant", "acme", "--cron", "61 * * * *"], 2, "from 0 to 59"),
+            (["schedule", "create", "x", "stocktake", "--tenants", "tier", "--cron", "@daily"], 2, "tier=professional"),
+            (["schedule", "create", "x", "stocktake", "--tenant", "acme", "--cron", "@daily", "--window", "22"], 2, "22:00-06:00"),
+            (["schedule", "preview"], 2, "--cron"), (["schedule", "pause", "nothing"], 3, "reeve schedule list"),
+            (["schedule", "delete", "nothing", "--yes"], 3, "reeve schedule list"),
+            (["batch", "run", "stocktake"], 2, "--tenants all"), (["batch", "show", "x"], 2, "ids are numbers"),
+            (["batch", "show", "7"], 3, "reeve batch list"), (["batch", "cancel", "7", "--yes"], 3, "reeve batch list"),
+            (["batch", "run", "stocktake", "--tenants", "status=churned"], 3, "no tenant is selected"),
+        ] as [([String], Int32, String)] {
+            let run = try ReeveRun(words, ["REEVE_DATABASE_URL": control.conninfo])
+            #expect(run.code == code && run.err.contains(text), "\(words): \(run)")
+        }
+    }
+
+    @Test("a batch is run, watched, paused, cancelled and retried; waiting tells the verdict")
+    func batch() throws {
+        let control = try ControlFixture()
+        let run = try control.run("batch", "run", "stocktake", "--tenants", "tier=starter,status=active|trial", "--max-running", "1", "--json")
+        #expect(run.code == 0, "\(run)")
+        let id = try #require(try run.json["id"]?.int)
+        #expect(try run.json["total"]?.int == 2)
+        #expect(try control.run("batch", "wait", "\(id)", "--timeout", "0").code == 6)
+        #expect(try control.run("batch", "pause", "\(id)").code == 0)
+        #expect(try control.run("batch", "resume", "\(id)").code == 0)
+        #expect(try control.run("batch", "cancel", "\(id)").code == 4)
+        #expect(try control.run("batch", "cancel", "\(id)", "--yes", "--reason", "enough").code == 0)
+        let connection = try Connection(control.settings)
+        defer { connection.close() }
+        _ = try connection.execute("SELECT reeve.tend_batches()")
+        let ended = try control.run("batch", "wait", "\(id)")
+        #expect(ended.code == 1 && ended.out.contains("cancelled: 0 of 2 succeeded"), "\(ended)")
+        #expect(try control.run("batch", "show", "\(id)", "--all").out.contains("birch"))
+        let again = try control.run("batch", "retry", "\(id)", "--json")
+        #expect(try again.json["id"]?.int != id)
+        #expect(try control.run("batch", "list").out.contains("stocktake"))
+    }
+}
