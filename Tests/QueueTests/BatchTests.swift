@@ -33,7 +33,7 @@ struct BatchTests {
             let jobs = try control.claim(worker, pool)
             try control.complete(jobs.filter { !failing.contains($0.queue) })
             for job in jobs where failing.contains(job.queue) {
-                _ = try control.settle(job, "dead", ["error": .string("it broke")])
+                _ = try control.settle(job, "dead", ["reason": "failed", "error": .string("it broke")])
             }
         }
     }
@@ -92,7 +92,7 @@ struct BatchTests {
         _ = try control.connection.execute("SELECT reeve.tend_batches()")
         _ = try control.connection.execute("SELECT reeve.tend_batches()")
         #expect(try control.value("SELECT job_id = \(running[0].id) FROM reeve.cancel_request") == "t")
-        _ = try control.settle(running[0], "cancelled")
+        _ = try control.settle(running[0], "cancel", ["reason": "asked to"])
         try tend()
         #expect(try counts(id) == "cancelled:cancelled 3")
         #expect(try control.refusal("SELECT reeve.cancel_batch(\(id), 'again')").0 == "RV012")

@@ -24,6 +24,35 @@ extension DatabaseChecks {
         doctor.report(
             "proofs", .warn,
             "no backup was proven by a restore within \(text): \(names.joined(separator: ", "))\(more)",
-            "run every month for each tenant: reeve backup drill CODE")
+            "the shipped schedule monthly-drill does it, or by hand: reeve backup drill CODE")
+    }
+
+    /// Tenants that no schedule in force backs up, and schedules whose last tick was refused.
+    static func schedules(_ doctor: Doctor, _ connection: Connection) throws {
+        guard try connection.execute("SELECT to_regclass('reeve.unprotected_tenant') IS NOT NULL")[0].bool(0) else {
+            return
+        }
+        let tenants = try connection.execute(
+            "SELECT tenant_code, count(*) OVER () FROM reeve.unprotected_tenant ORDER BY 1 LIMIT 10")
+        if let first = tenants.first {
+            let names = try tenants.map { try $0.text(0) }.joined(separator: ", ")
+            let more = try first.int(1) > 10 ? " and \(try first.int(1) - 10) more" : ""
+            doctor.report(
+                "schedules", .warn, "no schedule in force backs up: \(names)\(more)",
+                "see: reeve schedule list; the shipped one is nightly-backup")
+        }
+        let refused = try connection.execute(
+            """
+            SELECT s.name, s.last_detail FROM reeve.schedule_list s
+            WHERE s.last_outcome = 'refused' AND s.paused_at IS NULL ORDER BY s.name LIMIT 10
+            """)
+        for row in refused {
+            doctor.report(
+                "schedules", .warn, "the last tick of \(try row.text(0)) was refused: \(try row.optionalText(1) ?? "")",
+                "see: reeve schedule show \(try row.text(0))")
+        }
+        if tenants.isEmpty && refused.isEmpty {
+            doctor.report("schedules", .ok, "every tenant is backed up by a schedule")
+        }
     }
 }
