@@ -30,16 +30,19 @@ public struct ScheduleBenchmark {
         let few = try idle(control)
         try make(control, 101..<schedules - due + 1, "0 0 1 1 *")
         let many = try idle(control)
-        let tick = try control.execute("SELECT extract(epoch FROM date_trunc('second', reeve.clock()) + interval '5 s')::bigint")[0]
+        let tick = try control.execute(
+            "SELECT extract(epoch FROM date_trunc('second', reeve.clock()) + interval '5 s')::bigint")[0]
             .int(0)
         // The minute and second of that tick, every hour.
         let moment = gmtime(tick)
         try make(control, schedules - due + 1..<schedules + 1, "\(moment.tm_sec) \(moment.tm_min) * * * *")
-        let (last, mean) = try BenchWorker.during(settings, registry: registry, options: WorkerOptions(), log: log) { _ in
+        let (last, mean) = try BenchWorker.during(settings, registry: registry, options: WorkerOptions(), log: log) {
+            _ in
             try waitForJobs(control, tick)
         }
         return [
-            "schedules": .int(Int64(schedules)), "due": .int(Int64(due)), "idle_ms_few": .double(few), "idle_ms": .double(many),
+            "schedules": .int(Int64(schedules)), "due": .int(Int64(due)), "idle_ms_few": .double(few),
+            "idle_ms": .double(many),
             "idle_ratio": .double((many / few * 1000).rounded() / 1000), "mean_ms_after_tick": .double(mean),
             "last_ms_after_tick": .double(last),
         ]
@@ -85,7 +88,9 @@ public struct ScheduleBenchmark {
                 """, [tick])[0]
             if try row.int(0) >= Int64(due) {
                 guard try row.int(0) == Int64(due), try row.int(1) == Int64(due), try row.int(2) == Int64(due) else {
-                    throw BenchFailure("\(try row.int(0)) ticks of \(try row.int(1)) schedules made \(try row.int(2)) jobs, not \(due)")
+                    throw BenchFailure(
+                        "\(try row.int(0)) ticks of \(try row.int(1)) schedules made \(try row.int(2)) jobs, not \(due)"
+                    )
                 }
                 return (((try row.double(3)) * 1000).rounded(), ((try row.double(4)) * 1000).rounded())
             }

@@ -1,7 +1,8 @@
 extension Command {
     /// Every command, in the order of the overview.
     static let table: [Command] = [
-        migrate, enqueue, jobs, queue, schedule, batch, tenant, keys, backup, report, export, artifacts, destination, server, tiers,
+        migrate, enqueue, jobs, queue, schedule, batch, tenant, keys, backup, report, export, artifacts, destination,
+        server, tiers,
         kind, worker, audit, key, doctor, config, bench, dev,
     ]
 }

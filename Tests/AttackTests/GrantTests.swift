@@ -30,7 +30,8 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
         "reeve_approver": "actor is_operator tenant_is_held",
-        "reeve_viewer": "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron",
+        "reeve_viewer":
+            "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron",
     ]
 
     private static let views =

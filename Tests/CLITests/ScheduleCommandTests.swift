@@ -26,7 +26,8 @@ struct ScheduleCommandTests {
         #expect(try control.run("schedule", "delete", "acme.stock").code == 4)
         #expect(try control.run("schedule", "delete", "acme.stock", "--yes").code == 0)
         #expect(try control.run("schedule", "show", "acme.stock").code == 3)
-        let tried = try control.run("schedule", "preview", "--cron", "0 2 * * *", "--timezone", "Asia/Tokyo", "--count", "1")
+        let tried = try control.run(
+            "schedule", "preview", "--cron", "0 2 * * *", "--timezone", "Asia/Tokyo", "--count", "1")
         #expect(tried.code == 0 && tried.out.contains("T17:00:00Z"), "\(tried)")
     }
 
@@ -36,12 +37,19 @@ struct ScheduleCommandTests {
         for (words, code, text) in [
             (["schedule", "create", "x", "stocktake", "--tenant", "acme"], 2, "--cron"),
             (["schedule", "create", "x", "stocktake", "--tenant", "acme", "--cron", "61 * * * *"], 2, "from 0 to 59"),
-            (["schedule", "create", "x", "stocktake", "--tenants", "tier", "--cron", "@daily"], 2, "tier=professional"),
-            (["schedule", "create", "x", "stocktake", "--tenant", "acme", "--cron", "@daily", "--window", "22"], 2, "22:00-06:00"),
+            (
+                ["schedule", "create", "x", "stocktake", "--tenants", "tier", "--cron", "@daily"], 2,
+                "tier=professional"
+            ),
+            (
+                ["schedule", "create", "x", "stocktake", "--tenant", "acme", "--cron", "@daily", "--window", "22"], 2,
+                "22:00-06:00"
+            ),
             (["schedule", "preview"], 2, "--cron"), (["schedule", "pause", "nothing"], 3, "reeve schedule list"),
             (["schedule", "delete", "nothing", "--yes"], 3, "reeve schedule list"),
             (["batch", "run", "stocktake"], 2, "--tenants all"), (["batch", "show", "x"], 2, "ids are numbers"),
-            (["batch", "show", "7"], 3, "reeve batch list"), (["batch", "cancel", "7", "--yes"], 3, "reeve batch list"),
+            (["batch", "show", "7"], 3, "reeve batch list"),
+            (["batch", "cancel", "7", "--yes"], 3, "reeve batch list"),
             (["batch", "run", "stocktake", "--tenants", "status=churned"], 3, "no tenant is selected"),
         ] as [([String], Int32, String)] {
             let run = try ReeveRun(words, ["REEVE_DATABASE_URL": control.conninfo])
@@ -52,7 +60,9 @@ struct ScheduleCommandTests {
     @Test("a batch is run, watched, paused, cancelled and retried; waiting tells the verdict")
     func batch() throws {
         let control = try ControlFixture()
-        let run = try control.run("batch", "run", "stocktake", "--tenants", "tier=starter,status=active|trial", "--max-running", "1", "--json")
+        let run = try control.run(
+            "batch", "run", "stocktake", "--tenants", "tier=starter,status=active|trial", "--max-running", "1", "--json"
+        )
         #expect(run.code == 0, "\(run)")
         let id = try #require(try run.json["id"]?.int)
         #expect(try run.json["total"]?.int == 2)

@@ -10,7 +10,8 @@ struct BatchTests {
 
     init() throws {
         control = try Control()
-        try control.connection.executeScript("UPDATE reeve.tenant SET status = 'active'; SET client_min_messages = warning")
+        try control.connection.executeScript(
+            "UPDATE reeve.tenant SET status = 'active'; SET client_min_messages = warning")
     }
 
     func start(_ tenants: String = "{}", _ more: String = "") throws -> Int64 {
@@ -41,13 +42,15 @@ struct BatchTests {
     @Test("one job for each tenant selected at that moment, collected as they end, and one completion job")
     func life() throws {
         let worker = try control.worker()
-        let id = try start(#"{"tier": "starter"}"#, #", on_finish => '{"queue": "initech.work", "kind": "work", "args": {"n": 9}}'"#)
+        let id = try start(
+            #"{"tier": "starter"}"#, #", on_finish => '{"queue": "initech.work", "kind": "work", "args": {"n": 9}}'"#)
         try tend()
         #expect(try counts(id) == "running:enqueued 2")
         try runAll(worker, failing: ["globex.work"])
         try tend()
         #expect(try counts(id) == "finished:dead 1, succeeded 1")
-        #expect(try control.value("SELECT error FROM reeve.batch_item WHERE state = 'dead'")?.contains("it broke") == true)
+        #expect(
+            try control.value("SELECT error FROM reeve.batch_item WHERE state = 'dead'")?.contains("it broke") == true)
         #expect(try control.value("SELECT string_agg(queue || args, ' ') FROM reeve.job") == #"initech.work{"n": 9}"#)
         try tend()
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "1")
@@ -111,7 +114,9 @@ struct BatchTests {
         try control.advanceClock(by: "2 hours")
         try tend()
         #expect(try counts(id) == "running:enqueued 1, refused 1, waiting 1")
-        #expect(try control.value("SELECT error FROM reeve.batch_item WHERE state = 'refused'")?.contains("archived") == true)
+        #expect(
+            try control.value("SELECT error FROM reeve.batch_item WHERE state = 'refused'")?.contains("archived")
+                == true)
         try control.connection.execute("UPDATE reeve.tenant_backlog SET is_full = false")
         try control.advanceClock(by: "3 hours")
         try tend()
@@ -121,15 +126,19 @@ struct BatchTests {
     @Test("what could not run is refused where it enters, and a batch over nobody as well")
     func refusals() throws {
         for (tenants, more, code, words) in [
-            (#"{"status": "churned"}"#, "", "RV011", "no tenant is selected"), (#"{"code": "nobody"}"#, "", "RV001", "unknown"),
-            (#"{"colour": "red"}"#, "", "RV010", "cannot be selected"), (#"{"status": "gone"}"#, "", "RV010", "there is no status"),
-            (#"{"tier": []}"#, "", "RV010", "array of words"), (#"{"tier": 5}"#, "", "RV010", "array of words"), ("7", "", "RV010", "object"),
+            (#"{"status": "churned"}"#, "", "RV011", "no tenant is selected"),
+            (#"{"code": "nobody"}"#, "", "RV001", "unknown"),
+            (#"{"colour": "red"}"#, "", "RV010", "cannot be selected"),
+            (#"{"status": "gone"}"#, "", "RV010", "there is no status"),
+            (#"{"tier": []}"#, "", "RV010", "array of words"), (#"{"tier": 5}"#, "", "RV010", "array of words"),
+            ("7", "", "RV010", "object"),
             ("{}", ", spread => '-1 s'", "RV010", "spread"), ("{}", ", max_running => 0", "RV010", "max_running"),
             ("{}", ", queue => 'a.b'", "RV002", "queue"),
             ("{}", #", on_finish => '{"queue": "nobody.work", "kind": "work", "args": {"n": 1}}'"#, "RV001", "unknown"),
             ("{}", #", on_finish => '{"kind": "work"}'"#, "RV010", "on_finish is a job"),
         ] {
-            let refused = try control.refusal("SELECT reeve.start_batch('work', '{\"n\": 1}', $1::jsonb\(more))", [tenants])
+            let refused = try control.refusal(
+                "SELECT reeve.start_batch('work', '{\"n\": 1}', $1::jsonb\(more))", [tenants])
             #expect(refused.0 == code && refused.1.contains(words), "\(tenants)\(more): \(refused)")
         }
         #expect(try control.refusal(#"SELECT reeve.start_batch('work', '{"n": -1}', '{}')"#).0 == "RV005")
@@ -144,7 +153,8 @@ struct BatchTests {
             INSERT INTO reeve.tenant (code, name, tier, status, isolation, region)
             SELECT 'many-' || g, 'M', 'starter', 'active', 'schema', 'local' FROM generate_series(1, 400) g
             """)
-        let id = try start(#"{"tier": "starter"}"#, #", on_finish => '{"queue": "initech.work", "kind": "work", "args": {"n": 9}}'"#)
+        let id = try start(
+            #"{"tier": "starter"}"#, #", on_finish => '{"queue": "initech.work", "kind": "work", "args": {"n": 9}}'"#)
         let worker = try control.worker()
         var rounds = 0
         while try control.value("SELECT state FROM reeve.batch WHERE id = \(id)") == "running" && rounds < 400 {
@@ -164,7 +174,9 @@ struct BatchTests {
         }
         #expect(try counts(id) == "finished:succeeded 402", "after \(rounds) rounds")
         #expect(try control.value("SELECT count(*) FROM reeve.job WHERE queue = 'initech.work'") == "1")
-        #expect(try control.value("SELECT count(*) = count(DISTINCT tenant_id) FROM reeve.job_history WHERE kind = 'work'") == "t")
+        #expect(
+            try control.value("SELECT count(*) = count(DISTINCT tenant_id) FROM reeve.job_history WHERE kind = 'work'")
+                == "t")
         #expect(try control.counterFaults() == 0)
     }
 }

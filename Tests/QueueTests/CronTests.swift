@@ -20,12 +20,15 @@ struct CronTests {
     @Test("fields, lists, ranges, steps, names, seconds and the forms with @")
     func forms() throws {
         let from = "2026-06-01 00:00:00Z"
-        #expect(try ticks("*/20 6,18 * * *", "UTC", from: from) == ["06-01 06:00:00", "06-01 06:20:00", "06-01 06:40:00"])
-        #expect(try ticks("0 9 * * MON-WED", "UTC", from: from) == ["06-01 09:00:00", "06-02 09:00:00", "06-03 09:00:00"])
+        #expect(
+            try ticks("*/20 6,18 * * *", "UTC", from: from) == ["06-01 06:00:00", "06-01 06:20:00", "06-01 06:40:00"])
+        #expect(
+            try ticks("0 9 * * MON-WED", "UTC", from: from) == ["06-01 09:00:00", "06-02 09:00:00", "06-03 09:00:00"])
         #expect(try ticks("30 0 9 15/10 jun *", "UTC", from: from, count: 2) == ["06-15 09:00:30", "06-25 09:00:30"])
         #expect(try ticks("@monthly", "Asia/Tokyo", from: from, count: 2) == ["06-30 15:00:00", "07-31 15:00:00"])
         #expect(try ticks("@weekly", "UTC", from: from, count: 1) == ticks("0 0 * * 7", "UTC", from: from, count: 1))
-        #expect(try ticks("*/30 * * * * *", "UTC", from: from) == ["06-01 00:00:30", "06-01 00:01:00", "06-01 00:01:30"])
+        #expect(
+            try ticks("*/30 * * * * *", "UTC", from: from) == ["06-01 00:00:30", "06-01 00:01:00", "06-01 00:01:30"])
         // Both days restricted: either suffices (POSIX crontab).
         #expect(try ticks("0 0 13 * 5", "UTC", from: from) == ["06-05 00:00:00", "06-12 00:00:00", "06-13 00:00:00"])
         #expect(try ticks("0 0 29 2 *", "UTC", from: "2096-03-01 00:00Z", count: 1) == ["02-29 00:00:00"])
@@ -64,14 +67,16 @@ struct CronTests {
     func refusals() throws {
         for (cron, zone, words) in [
             ("", "UTC", "not a cron expression"), ("* * * *", "UTC", "not a cron expression"),
-            ("60 * * * *", "UTC", "field minute"), ("* 24 * * *", "UTC", "field hour"), ("* * 0 * *", "UTC", "field day"),
+            ("60 * * * *", "UTC", "field minute"), ("* 24 * * *", "UTC", "field hour"),
+            ("* * 0 * *", "UTC", "field day"),
             ("* * * 13 *", "UTC", "field month"), ("* * * * 8", "UTC", "field weekday"),
             ("*/0 * * * *", "UTC", "field minute"), ("*/61 * * * *", "UTC", "field minute"),
             ("5-1 * * * *", "UTC", "goes backwards"), ("1,,2 * * * *", "UTC", "not understood"),
             ("a * * * *", "UTC", "not understood"), ("* * * FOO *", "UTC", "what is not known"),
             ("@reboot", "UTC", "not a cron expression"), ("99999999999 * * * *", "UTC", "not understood"),
             ("* * * * *; DROP TABLE x", "UTC", "not a cron expression"), ("* * * * *", "Mars/Base", "is unknown"),
-            ("* * * * *", "'; --", "is unknown"), (String(repeating: "1,", count: 300) + "1 * * * *", "UTC", "400 characters"),
+            ("* * * * *", "'; --", "is unknown"),
+            (String(repeating: "1,", count: 300) + "1 * * * *", "UTC", "400 characters"),
         ] {
             do {
                 let made = try ticks(cron, zone, from: "2026-01-01 00:00Z")
@@ -86,11 +91,14 @@ struct CronTests {
     @Test("over years and zones, ticks agree with a calendar that knows nothing of them")
     func oracle() throws {
         var random = SeededGenerator.fromEnvironment()
-        for zone in ["Europe/Berlin", "America/New_York", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo", "UTC"] {
+        for zone in [
+            "Europe/Berlin", "America/New_York", "Australia/Sydney", "Asia/Kolkata", "America/Sao_Paulo", "UTC",
+        ] {
             var calendar = Calendar(identifier: .gregorian)
             calendar.timeZone = try #require(TimeZone(identifier: zone))
             let (hour, minute) = (Int.random(in: 4...23, using: &random), Int.random(in: 0...59, using: &random))
-            let start = Date(timeIntervalSince1970: Double(Int.random(in: 1_600_000_000...1_750_000_000, using: &random)))
+            let start = Date(
+                timeIntervalSince1970: Double(Int.random(in: 1_600_000_000...1_750_000_000, using: &random)))
             let rows = try connection.execute(
                 """
                 SELECT extract(epoch FROM tick)::bigint FROM reeve.preview_cron($1::text, $2::text, 800, to_timestamp($3::bigint))

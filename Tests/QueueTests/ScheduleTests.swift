@@ -10,7 +10,8 @@ struct ScheduleTests {
 
     init() throws {
         control = try Control()
-        try control.connection.executeScript("UPDATE reeve.tenant SET status = 'active'; SET client_min_messages = warning")
+        try control.connection.executeScript(
+            "UPDATE reeve.tenant SET status = 'active'; SET client_min_messages = warning")
         try setClock("2026-03-01 00:00:00Z")
     }
 
@@ -24,7 +25,9 @@ struct ScheduleTests {
     @discardableResult
     func create(_ fields: String) throws -> Int64 {
         try control.connection.execute(
-            "SELECT reeve.create_schedule('{\"kind\": \"work\", \"args\": {\"n\": 1}}'::jsonb || $1::jsonb)", [fields])[0].int(0)
+            "SELECT reeve.create_schedule('{\"kind\": \"work\", \"args\": {\"n\": 1}}'::jsonb || $1::jsonb)", [fields])[
+                0
+            ].int(0)
     }
 
     @discardableResult
@@ -53,7 +56,8 @@ struct ScheduleTests {
         // It moved: the schedule follows.
         try control.connection.execute("UPDATE reeve.tenant SET timezone = 'UTC' WHERE code = 'acme'")
         #expect(
-            try control.value("SELECT next_at AT TIME ZONE 'UTC' FROM reeve.schedule_list WHERE name = 'a'") == "2026-03-02 06:00:00")
+            try control.value("SELECT next_at AT TIME ZONE 'UTC' FROM reeve.schedule_list WHERE name = 'a'")
+                == "2026-03-02 06:00:00")
     }
 
     @Test("ticks that nobody fired are caught up with as the schedule says")
@@ -61,7 +65,8 @@ struct ScheduleTests {
         try create(#"{"name": "skip", "tenant": "acme", "cron": "0 * * * *", "catch_up": "skip"}"#)
         try create(#"{"name": "latest", "tenant": "acme", "cron": "0 * * * *"}"#)
         try create(
-            #"{"name": "all", "tenant": "acme", "cron": "0 * * * *", "catch_up": "all", "catch_up_limit": 3, "overlap": "allow"}"#)
+            #"{"name": "all", "tenant": "acme", "cron": "0 * * * *", "catch_up": "all", "catch_up_limit": 3, "overlap": "allow"}"#
+        )
         try setClock("2026-03-02 10:30:00Z")
         try fire()
         #expect(try outcomes("skip") == [])
@@ -95,7 +100,9 @@ struct ScheduleTests {
     func many() throws {
         try control.connection.executeScript(
             "UPDATE reeve.tenant SET timezone = CASE code WHEN 'acme' THEN 'Europe/Berlin' ELSE 'America/New_York' END")
-        try create(#"{"name": "m", "tenants": {"tier": ["starter", "professional"]}, "cron": "0 6 * * *", "spread": "1 hour"}"#)
+        try create(
+            #"{"name": "m", "tenants": {"tier": ["starter", "professional"]}, "cron": "0 6 * * *", "spread": "1 hour"}"#
+        )
         // One that comes later, from a zone that no tenant was in.
         try control.connection.execute(
             "INSERT INTO reeve.tenant (code, name, tier, status, isolation, region, timezone) VALUES ('hooli', 'H', 'starter', 'active', 'schema', 'local', 'Asia/Tokyo')"
@@ -110,7 +117,8 @@ struct ScheduleTests {
                 == "acme waiting, hooli waiting, initech waiting")
         #expect(
             try control.value(
-                "SELECT bool_and(i.run_at >= b.tick AND i.run_at < b.tick + b.spread) FROM reeve.batch_item i JOIN reeve.batch b ON b.id = i.batch_id")
+                "SELECT bool_and(i.run_at >= b.tick AND i.run_at < b.tick + b.spread) FROM reeve.batch_item i JOIN reeve.batch b ON b.id = i.batch_id"
+            )
                 == "t")
         try control.connection.execute("SELECT reeve.tend_batches()")
         #expect(try control.value("SELECT count(*) FROM reeve.job WHERE batch_id IS NOT NULL") == "3")
@@ -131,7 +139,8 @@ struct ScheduleTests {
         try control.connection.execute("SELECT reeve.delete_schedule('a')")
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "1")
         #expect(
-            try control.value("SELECT string_agg(action, ' ' ORDER BY id) FROM reeve.audit_entry WHERE action LIKE 'schedule%'")
+            try control.value(
+                "SELECT string_agg(action, ' ' ORDER BY id) FROM reeve.audit_entry WHERE action LIKE 'schedule%'")
                 == "schedule.create schedule.pause schedule.resume schedule.delete")
         #expect(try control.refusal("SELECT reeve.pause_schedule('a', NULL)").0 == "RV011")
     }
@@ -143,16 +152,25 @@ struct ScheduleTests {
             (#"{"name": "A B", "tenant": "acme", "cron": "@daily"}"#, "RV010", "name"),
             (#"{"name": "taken", "tenant": "acme", "cron": "@daily"}"#, "RV008", "there is a schedule"),
             (#"{"name": "x", "cron": "@daily"}"#, "RV010", "for a tenant or for a selection"),
-            (#"{"name": "x", "tenant": "acme", "tenants": {}, "cron": "@daily"}"#, "RV010", "for a tenant or for a selection"),
+            (
+                #"{"name": "x", "tenant": "acme", "tenants": {}, "cron": "@daily"}"#, "RV010",
+                "for a tenant or for a selection"
+            ),
             (#"{"name": "x", "tenant": "nobody", "cron": "@daily"}"#, "RV001", "unknown"),
             (#"{"name": "x", "tenant": "acme", "cron": "0 0 30 2 *"}"#, "RV010", "never comes"),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "timezone": "Mars/Base"}"#, "RV010", "unknown"),
-            (#"{"name": "x", "tenant": "acme", "cron": "@hourly", "spread": "61 minutes"}"#, "RV010", "longer than the time"),
+            (
+                #"{"name": "x", "tenant": "acme", "cron": "@hourly", "spread": "61 minutes"}"#, "RV010",
+                "longer than the time"
+            ),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "kind": "nothing"}"#, "RV004", "not registered"),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "args": {"m": 1}}"#, "RV005", "do not match"),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "queue": "a.b"}"#, "RV002", "queue"),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "opens": "22:00"}"#, "RV010", "beginning and an end"),
-            (#"{"name": "x", "tenant": "acme", "cron": "@daily", "opens": "25:00", "closes": "1:00"}"#, "RV010", "wrong type"),
+            (
+                #"{"name": "x", "tenant": "acme", "cron": "@daily", "opens": "25:00", "closes": "1:00"}"#, "RV010",
+                "wrong type"
+            ),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "spread": "-1 hour"}"#, "RV010", "not negative"),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "max_running": 0}"#, "RV010", "max_running"),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "sprad": "1 h"}"#, "RV010", "an object"),
@@ -160,7 +178,8 @@ struct ScheduleTests {
             (#"{"name": "x", "tenants": {"tier": "gold"}, "cron": "@daily"}"#, "RV010", "there is no tier"),
         ] {
             let refused = try control.refusal(
-                "SELECT reeve.create_schedule('{\"kind\": \"work\", \"args\": {\"n\": 1}}'::jsonb || $1::jsonb)", [fields])
+                "SELECT reeve.create_schedule('{\"kind\": \"work\", \"args\": {\"n\": 1}}'::jsonb || $1::jsonb)",
+                [fields])
             #expect(refused.0 == code && refused.1.contains(words), "\(fields): \(refused)")
         }
     }
@@ -173,16 +192,22 @@ struct ScheduleTests {
               {"name": "backup", "queue": "backups", "time_limit_ms": 60000, "max_attempts": 3, "statuses": ["trial", "active"], "schema": {"type": "object"}}]');
             UPDATE reeve.tier SET scheduled_reports = 2 WHERE name = 'starter';
             """)
-        for name in ["r1", "r2"] { try create(#"{"name": "\#(name)", "tenant": "acme", "kind": "report", "cron": "@daily"}"#) }
-        let third = #"SELECT reeve.create_schedule('{"name": "r3", "tenant": "acme", "kind": "report", "cron": "@daily"}')"#
+        for name in ["r1", "r2"] {
+            try create(#"{"name": "\#(name)", "tenant": "acme", "kind": "report", "cron": "@daily"}"#)
+        }
+        let third =
+            #"SELECT reeve.create_schedule('{"name": "r3", "tenant": "acme", "kind": "report", "cron": "@daily"}')"#
         let full = try control.refusal(third)
         #expect(full.0 == "RV012" && full.1.contains("2 of 2 scheduled reports"), "\(full)")
         try control.connection.execute("SELECT reeve.delete_schedule('r1')")
         #expect(try control.refusal(third).1 == "accepted")
         #expect(
-            try control.refusal(#"SELECT reeve.create_schedule('{"name": "all", "tenants": {}, "kind": "report", "cron": "@daily"}')"#).0
+            try control.refusal(
+                #"SELECT reeve.create_schedule('{"name": "all", "tenants": {}, "kind": "report", "cron": "@daily"}')"#
+            ).0
                 == "RV012")
-        let own = #"SELECT reeve.create_schedule('{"name": "b", "tenant": "acme", "kind": "backup", "cron": "@daily"}')"#
+        let own =
+            #"SELECT reeve.create_schedule('{"name": "b", "tenant": "acme", "kind": "backup", "cron": "@daily"}')"#
         #expect(try control.refusal(own).1.contains("does not include own_backup_schedule"))
         try control.connection.execute("UPDATE reeve.tenant SET tier = 'enterprise' WHERE code = 'acme'")
         #expect(try control.refusal(own).1 == "accepted")
@@ -215,7 +240,8 @@ struct ScheduleTests {
             try control.connection.executeScript(
                 "UPDATE reeve.schedule_due SET next_at = '\(wrong)'; UPDATE reeve.zone_rule SET digest = 'old'")
             try control.connection.execute("SELECT reeve.tend_schedules()")
-            #expect(try control.value("SELECT next_at AT TIME ZONE 'UTC' FROM reeve.schedule_due") == "2026-03-01 05:00:00")
+            #expect(
+                try control.value("SELECT next_at AT TIME ZONE 'UTC' FROM reeve.schedule_due") == "2026-03-01 05:00:00")
         }
         // Not noticed in time: what was expected too early fires nothing.
         try control.connection.executeScript("UPDATE reeve.schedule_due SET next_at = '2026-03-01 04:00:00Z'")
@@ -230,7 +256,8 @@ struct ScheduleTests {
     @Test("a window holds jobs until it opens; a purged tenant's and a suspended tenant's ticks are recorded as such")
     func windowAndStatus() throws {
         try create(
-            #"{"name": "w", "tenant": "acme", "cron": "0 12 * * *", "opens": "22:00", "closes": "06:00", "timezone": "UTC", "overlap": "allow"}"#)
+            #"{"name": "w", "tenant": "acme", "cron": "0 12 * * *", "opens": "22:00", "closes": "06:00", "timezone": "UTC", "overlap": "allow"}"#
+        )
         try setClock("2026-03-01 12:00:00Z")
         try fire()
         #expect(try control.value("SELECT run_at AT TIME ZONE 'UTC' FROM reeve.job") == "2026-03-01 22:00:00")
@@ -246,11 +273,16 @@ struct ScheduleTests {
     func shipped() throws {
         let connection = try Connection(try TestServer.freshControl(withShippedSchedules: true))
         defer { connection.close() }
-        let names = try connection.execute("SELECT name FROM reeve.schedule WHERE shipped ORDER BY name").map { try $0.text(0) }
+        let names = try connection.execute("SELECT name FROM reeve.schedule WHERE shipped ORDER BY name").map {
+            try $0.text(0)
+        }
         #expect(Set(names).isSuperset(of: ["monthly-drill", "nightly-backup", "nightly-retention"]))
         _ = try connection.execute(
-            "INSERT INTO reeve.tenant (code, name, tier, isolation, region, status) VALUES ('acme', 'A', 'starter', 'schema', 'local', 'active')")
-        func unprotected() throws -> Int64 { try connection.execute("SELECT count(*) FROM reeve.unprotected_tenant")[0].int(0) }
+            "INSERT INTO reeve.tenant (code, name, tier, isolation, region, status) VALUES ('acme', 'A', 'starter', 'schema', 'local', 'active')"
+        )
+        func unprotected() throws -> Int64 {
+            try connection.execute("SELECT count(*) FROM reeve.unprotected_tenant")[0].int(0)
+        }
         #expect(try unprotected() == 0)
         _ = try connection.execute("SELECT reeve.pause_schedule('nightly-backup', 'test')")
         #expect(try unprotected() == 1)

@@ -50,7 +50,8 @@ extension Command {
             ) { invocation in
                 let id = try batchNumber(invocation)
                 try invocation.change {
-                    _ = try $0.execute("SELECT reeve.pause_batch($1::bigint, $2::text)", [id, invocation.string("reason")])
+                    _ = try $0.execute(
+                        "SELECT reeve.pause_batch($1::bigint, $2::text)", [id, invocation.string("reason")])
                 }
                 invocation.output.result(["paused": .int(id)], "batch \(id) is paused")
                 return .done

@@ -19,7 +19,8 @@ extension Command {
             CommandOption("queue", "NAME", "the queue's name without the tenant (the kind's own)"),
             CommandOption("priority", "N", "lower runs first (0)", .integer(-1_000_000...1_000_000)),
             CommandOption(
-                "on-finish", "JSON", "a job that is enqueued once at the end: {\"queue\": .., \"kind\": .., \"args\": ..}"),
+                "on-finish", "JSON",
+                "a job that is enqueued once at the end: {\"queue\": .., \"kind\": .., \"args\": ..}"),
             .flag("wait", "wait until the batch has ended"),
             CommandOption("timeout", "TIME", "how long to wait (24h)", .duration),
         ],
@@ -28,14 +29,14 @@ extension Command {
             "reeve batch run backup-verify --tenants 'code=acme|globex' --json",
         ]
     ) { invocation in
-        guard let text = invocation.string("tenants") else {
-            throw CommandError(
-                .usage, "--tenants is missing", hint: "for example --tenants 'tier=professional', or --tenants all")
-        }
-        let chosen = try selection(text)
         let args = try readArgs(invocation)
         let id = try invocation.change { connection in
-            try connection.execute(
+            guard let text = invocation.string("tenants") else {
+                throw CommandError(
+                    .usage, "--tenants is missing", hint: "for example --tenants 'tier=professional', or --tenants all")
+            }
+            let chosen = try selection(text)
+            return try connection.execute(
                 """
                 SELECT reeve.start_batch($1::text, $2::jsonb, $3::jsonb, $4::bigint * interval '1 s', $5::int, $6::text,
                                          $7::jsonb, $8::int)
@@ -72,7 +73,8 @@ struct BatchWait {
         var pause: UInt32 = 50_000
         let connection = try invocation.connect()
         while true {
-            let rows = try connection.execute("SELECT to_jsonb(b) FROM reeve.batch_list b WHERE b.id = $1::bigint", [id])
+            let rows = try connection.execute(
+                "SELECT to_jsonb(b) FROM reeve.batch_list b WHERE b.id = $1::bigint", [id])
             guard let row = rows.first else {
                 throw CommandError(.notFound, "there is no batch \(id)", hint: "see: reeve batch list")
             }

@@ -12,7 +12,8 @@ extension Command {
     ) { invocation in
         let (schedules, due) = (invocation.int("schedules") ?? 100_000, invocation.int("due") ?? 1000)
         guard schedules >= due + 200 else {
-            throw CommandError(.usage, "--schedules must be at least 200 more than --due", hint: "raise it, or lower --due")
+            throw CommandError(
+                .usage, "--schedules must be at least 200 more than --due", hint: "raise it, or lower --due")
         }
         return try bench(invocation) { settings, log in
             try ScheduleBenchmark(settings, schedules: schedules, due: due, log: log).run()

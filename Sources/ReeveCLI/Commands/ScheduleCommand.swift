@@ -163,7 +163,8 @@ extension Command {
             invocation.output.message("in \(zone ?? "UTC"); another zone: --timezone ZONE")
         }
         invocation.output.list(
-            ticks, [Column("LOCAL", "local"), Column("ZONE", "timezone"), Column("UTC", "utc")], empty: "it never comes")
+            ticks, [Column("LOCAL", "local"), Column("ZONE", "timezone"), Column("UTC", "utc")], empty: "it never comes"
+        )
         return .done
     }
 }

@@ -27,7 +27,8 @@ extension Command {
             CommandOption(
                 "overlap", "POLICY", "when the job before has not ended: allow, skip (default) or replace",
                 .choice(["allow", "skip", "replace"])),
-            CommandOption("window", "HH:MM-HH:MM", "run only within these hours; later ticks wait for the next opening"),
+            CommandOption(
+                "window", "HH:MM-HH:MM", "run only within these hours; later ticks wait for the next opening"),
             CommandOption("max-running", "N", "how many of its jobs at once, with --tenants", .integer(1...1_000_000)),
         ],
         examples: [

@@ -331,7 +331,7 @@ BEGIN
 END $$;
 
 -- Collects ends, feeds and ends the batches that are due, each in turn; returns how much was done.
-CREATE FUNCTION reeve.tend_batches(p_limit int DEFAULT 500) RETURNS int LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET client_min_messages = warning AS $$
+CREATE FUNCTION reeve.tend_batches(p_limit int DEFAULT 500) RETURNS int LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET client_min_messages = warning SET jit = off AS $$
 DECLARE v reeve.batch; v_count int := 0; v_n int; v_now timestamptz := reeve.clock(); v_due timestamptz; v_job bigint;
 BEGIN
   FOR v IN SELECT b.* FROM reeve.batch b
