@@ -15,7 +15,7 @@ struct GrantTests {
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
         backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in
-        report_admit report_done
+        report_admit report_done report_hold report_unchanged
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         """,
         "reeve_operator": """

@@ -100,6 +100,9 @@ MIGRATION(V0031) = {
 MIGRATION(V0032) = {
 #embed "sql/V0032__exports.sql"
     , 0};
+MIGRATION(V0038) = {
+#embed "sql/V0038__report_sharing.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -134,6 +137,7 @@ static const reeve_migration migrations[] = {
     {30, "dumps", V0030},
     {31, "reports", V0031},
     {32, "exports", V0032},
+    {38, "report_sharing", V0038},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
