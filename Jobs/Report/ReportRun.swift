@@ -165,7 +165,8 @@ struct ReportRun {
         let definition = request.definition
         return [
             "format": .string(file.format.rawValue), "destination": .string(placement.primary.name),
-            "copies": .array(placement.copies.map { .string($0.name) }), "report": .string(definition.name), "version": .int(definition.version), "own": .bool(definition.isOwn),
+            "copies": .array(placement.copies.map { .string($0.name) }), "report": .string(definition.name),
+            "version": .int(definition.version), "own": .bool(definition.isOwn),
             "title": .string(definition.title.text(in: made.header.reader.locale.language)),
             "parameters": .object(parameters), "scope": try JSON(encoding: request.scope),
             "rows": .int(made.ending.rows), "data_time": .string(made.header.dataTime),

@@ -28,7 +28,8 @@ import Testing
                 "REEVE_STORAGE": "\(folder)/objects", "REEVE_IDENTITIES": "\(folder)/identities",
                 "REEVE_REPORTS": "\(folder)/reports", "PATH": "/usr/local/bin:/usr/bin:/bin",
             ]) { $1 }
-            try define("open", "SELECT invoice_number, gross_amount AS gross FROM invoices WHERE gross_amount >= :least")
+            try define(
+                "open", "SELECT invoice_number, gross_amount AS gross FROM invoices WHERE gross_amount >= :least")
             for words in [
                 ["migrate", "up"],
                 ["tenant", "create", code, "--tier", "starter", "--isolation", "schema", "--server", "main"],
@@ -46,10 +47,11 @@ import Testing
             }
         }
 
-        func define(_ name: String, _ sql: String, columns: JSON = [["name": "invoice_number"], ["name": "gross"]]) throws {
+        func define(_ name: String, _ sql: String) throws {
             let document: JSON = [
-                "name": .string(name), "title": "Open invoices", "columns": columns,
-                "parameters": [["name": "least", "type": "decimal", "default": 0]],
+                "name": .string(name), "title": "Open invoices",
+                "columns": [["name": "invoice_number"], ["name": "gross"]],
+                "parameters": sql.contains(":least") ? [["name": "least", "type": "decimal", "default": 0]] : [],
             ]
             try ReeveRun.write(document.text, to: "\(folder)/reports/\(name).json")
             try ReeveRun.write(sql, to: "\(folder)/reports/\(name).sql")
@@ -92,18 +94,23 @@ import Testing
         let reports = try #require(try bad.json["reports"]?.array)
         #expect(bad.code == 1 && reports.map { $0["ok"] } == [false, true, false, false], "\(bad)")
         for (index, words) in [(0, "\"nothing\" does not exist"), (2, "no column \"gross\""), (3, "more than one")] {
-            #expect(reports[index]["problems"]?.text.replacing("\\\"", with: "\"").contains(words) == true, "\(reports[index])")
+            #expect(
+                reports[index]["problems"]?.text.replacing("\\\"", with: "\"").contains(words) == true,
+                "\(reports[index])")
         }
         #expect(try fixture.reeve("report", "check", fixture.code, "open").code == 0)
         #expect(try fixture.reeve("report", "check", "nobody").code == 3)
         #expect(try fixture.reeve("report", "list", "nobody").code == 3)
     }
 
-    @Test("a report is run and waited for; its file is what the tables hold, and is fetched by a link that can be taken back")
+    @Test(
+        "a report is run and waited for; its file is what the tables hold, and is fetched by a link that can be taken back"
+    )
     func runAndLink() throws {
         let fixture = try Fixture.shared.get()
         let run = try fixture.working {
-            let bad = try fixture.reeve("report", "run", fixture.code, "open", "--param", "least='; DROP TABLE invoices")
+            let bad = try fixture.reeve(
+                "report", "run", fixture.code, "open", "--param", "least='; DROP TABLE invoices")
             #expect(bad.code == 1 && bad.all.contains("report_parameter"), "\(bad)")
             let scoped = try fixture.reeve("report", "run", fixture.code, "open", "--customer", "7")
             #expect(scoped.code == 1 && scoped.all.contains("does not honour the scope"), "\(scoped)")
@@ -118,7 +125,9 @@ import Testing
 
         let list = try fixture.reeve("artifacts", "list", fixture.code, "--entity", "report", "--json")
         let made = try #require(try list.json.array)
-        #expect(Set(made.compactMap { $0["format"]?.string }) == ["csv", "html"] && made.allSatisfy { $0["state"] == "kept" })
+        #expect(
+            Set(made.compactMap { $0["format"]?.string }) == ["csv", "html"]
+                && made.allSatisfy { $0["state"] == "kept" })
         let id = try #require(made.first { $0["format"] == "csv" }?["id"]?.string)
         let file = "\(fixture.folder)/fetched-\(UUID()).csv"
         let link = try fixture.reeve("artifacts", "link", id, "--for", "1h", "--purpose", "ticket 4711").out
@@ -139,7 +148,9 @@ import Testing
         #expect(late.code == 4 && late.err.contains("revoked"), "\(late)")
         #expect(access(file + "2", F_OK) != 0 && access(file + "2.part", F_OK) != 0)
         let links = try fixture.reeve("artifacts", "links", fixture.code, "--json")
-        #expect(try links.json.array?.map { $0["state"] } == ["revoked"] && !links.out.contains(trimmed.suffix(30)), "\(links)")
+        #expect(
+            try links.json.array?.map { $0["state"] } == ["revoked"] && !links.out.contains(trimmed.suffix(30)),
+            "\(links)")
         let presigned = try fixture.reeve("artifacts", "link", id, "--presigned")
         #expect(presigned.code == 4 && presigned.err.contains("no links of its own"), "\(presigned)")
         let connection = try Connection(fixture.tenants.control.settings)
@@ -156,7 +167,8 @@ import Testing
         #expect(try fixture.reeve("export", "nobody").code == 3)
         #expect(try fixture.reeve("export", fixture.code, "--format", "xml").code == 2)
         try fixture.working {
-            let plain = try fixture.reeve("export", fixture.code, "--format", "csv", "--reason", "moving away", "--json")
+            let plain = try fixture.reeve(
+                "export", fixture.code, "--format", "csv", "--reason", "moving away", "--json")
             #expect(try plain.code == 0 && plain.json["state"] == "succeeded", "\(plain)")
             let sealed = try fixture.reeve("export", fixture.code, "--encrypted")
             #expect(sealed.code == 0, "\(sealed)")
@@ -215,7 +227,8 @@ import Testing
         #expect(try fixture.reeve("report", "window", "nobody", "--clear").code == 3)
 
         let own = try fixture.reeve(
-            "tenant", "update", fixture.code, "--overrides", #"{"report_retention_days": 2, "export_retention_days": 400}"#,
+            "tenant", "update", fixture.code, "--overrides",
+            #"{"report_retention_days": 2, "export_retention_days": 400}"#,
             "--reason", "contract")
         #expect(own.code == 0, "\(own)")
         defer { _ = try? fixture.reeve("tenant", "update", fixture.code, "--overrides", "{}", "--reason", "as before") }

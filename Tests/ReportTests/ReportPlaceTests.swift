@@ -11,7 +11,9 @@ import Testing
 
 @Suite("Where reports read and write")
 struct ReportPlaceTests {
-    @Test("a report of a tenant with several databases reads the one that its definition names, or is refused with what to write")
+    @Test(
+        "a report of a tenant with several databases reads the one that its definition names, or is refused with what to write"
+    )
     func severalDatabases() throws {
         let fixture = try ReportFixture.shared.get()
         let bench = try ReportBench()
@@ -50,7 +52,9 @@ struct ReportPlaceTests {
                 _ = try bench.run(.init(report: report, formats: [.csv]), tenant)
                 Issue.record("\(report) ran")
             } catch let error as JobFailure {
-                #expect(error.code == "several_stores" && error.message.contains(name) && error.message.contains("\(report).json"))
+                #expect(
+                    error.code == "several_stores" && error.message.contains(name)
+                        && error.message.contains("\(report).json"))
             }
         }
         let findings = try DefinitionCheck(library: bench.library, tenant: tenant).run(
@@ -113,7 +117,8 @@ struct ReportPlaceTests {
         let bench = try ReportBench()
         let tenant = try bench.fixture.tenant("rpt-base-a")
         // About 10^10 rows: some 10^8 units of cost, 500 s and more.
-        try bench.define("vast", "SELECT 1 AS a FROM generate_series(1, 100000) x, generate_series(1, 100000) y LIMIT :n",
+        try bench.define(
+            "vast", "SELECT 1 AS a FROM generate_series(1, 100000) x, generate_series(1, 100000) y LIMIT :n",
             parameters: [["name": "n", "type": "integer"]])
         try bench.define("small", "SELECT 1 AS a FROM inventory")
         try bench.fixture.control(
