@@ -138,6 +138,51 @@ import Testing
         }
     }
 
+    @Test("another program prints too; one that fails, prints nothing or does not end leaves no report")
+    func otherPrinters() throws {
+        let bench = try ReportBench()
+        let folder = ScratchFolder()
+        let tenant = try bench.fixture.tenant("rpt-schema-b")
+        try bench.define("plain", "SELECT 1 AS a")
+        func printing(_ script: String, stop: StopSignal = StopSignal()) throws -> String? {
+            let path = "\(folder.path)/printer-\(UUID())"
+            try writeProgram("#!/bin/sh\n\(script)\n", to: path)
+            let printer = PagePrinter(program: path, supervisor: BuiltProducts.supervisor)
+            guard
+                case .finished(let result) = try bench.run(
+                    .init(report: "plain", formats: [.pdf]), tenant, printer: printer, stop: stop)
+            else { return nil }
+            return String(decoding: try bench.bytes(result.artifacts[0]), as: UTF8.self)
+        }
+        let made = try printing("grep -c '<table' \"$1\" >\"$2\"; env | cut -d= -f1 | sort >>\"$2\"")
+        #expect(made?.hasPrefix("1\nHOME\n") == true && made?.contains("REEVE") == false, "\(made ?? "")")
+        let files = bench.folder.files()
+        for script in ["exit 3", "exit 0", "kill -9 $$"] {
+            do {
+                _ = try printing(script)
+                Issue.record("\(script) printed")
+            } catch let error as JobFailure { #expect(error.code == "report_print", "\(script): \(error)") }
+        }
+        #expect(throws: ChildProcessError.self) {
+            try bench.run(
+                .init(report: "plain", formats: [.pdf]), tenant,
+                printer: PagePrinter(program: "/nonexistent/chromium", supervisor: BuiltProducts.supervisor))
+        }
+        let stop = StopSignal()
+        let pipe = "\(folder.path)/begun"
+        #expect(mkfifo(pipe, 0o600) == 0)
+        let stopper = Thread {
+            // Opens once the printer has.
+            close(open(pipe, O_RDONLY))
+            stop.stop(.cancelled)
+        }
+        stopper.start()
+        let began = ContinuousClock.now
+        #expect(throws: Stopped.self) { try printing(": >'\(pipe)'; sleep 600", stop: stop) }
+        #expect(.now - began < .seconds(30))
+        #expect(bench.folder.files() == files)
+    }
+
     /// Pages with their pictures, for people.
     private func keep(_ pages: [String: String], _ folder: ScratchFolder) throws {
         guard let look = ProcessInfo.processInfo.environment["REEVE_LOOK"] else { return }
