@@ -38,7 +38,8 @@ struct StoreBackup {
         let last = try job.access.lastBackup(store, context)
         let preflight = Preflight(store: store, session: session)
         try preflight.requireLocks(scope.locked * min(plan.archives.count, width) + reference.locked)
-        try preflight.requireSpace(in: target.stores, for: last)
+        let size = scope.sizes.values.reduce(0, +)
+        try preflight.requireSpace(in: target.stores, for: last, tables: size)
         let key = try ObjectKey(
             tenant: context.tenant.id, entity: .backups, at: Date(timeIntervalSince1970: scope.time), id: UUID())
         var results: [ArchiveResult] = []
@@ -48,7 +49,7 @@ struct StoreBackup {
                 tools: job.tools, target: target, key: key, environment: environment,
                 progress: DumpProgress(
                     context, database: store.database, tables: scope.rows.count + reference.rows.count,
-                    estimate: last?.plainBytes), deadline: context.deadline)
+                    estimate: last?.plainBytes), density: Self.density(last, tables: size), deadline: context.deadline)
             results = try run.make(plan.archives, width: width, stop: context.stop)
             if let archive = reference.archive(scope) {
                 referenceResult = try run.make([archive], width: 1, stop: context.stop).first
@@ -64,5 +65,10 @@ struct StoreBackup {
         return Artifact(
             id: key.id, entity: "backup", key: "\(key)", bytes: manifest.bytes, sha256: manifest.sha256, manifest: json,
             keptFor: keptFor)
+    }
+
+    /// About how many bytes a byte of a table becomes in storage: as in the last backup, or a tenth, which few tables compress to.
+    private static func density(_ last: BackupEstimate?, tables: Int64) -> Double {
+        last.map { min(Double($0.bytes) / Double(max(tables, 1)), 1.5) } ?? Preflight.leastDensity
     }
 }
