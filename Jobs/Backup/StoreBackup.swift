@@ -25,6 +25,8 @@ struct StoreBackup {
 
     private func dump(_ session: any BackupSession, toolVersion: String) throws -> Artifact {
         let start = ContinuousClock.now
+        // As pg_dump waits: somebody's lock must not hold the snapshot, and what it keeps from being cleaned up, for hours.
+        _ = try session.query("SET LOCAL lock_timeout = '30s'", [])
         let scope = try DumpScope(of: store, tenant: context.tenant, session: session)
         let reference = try ReferenceScope(of: store, tenant: context.tenant, session: session)
         let fingerprint = try SchemaFingerprint.take(

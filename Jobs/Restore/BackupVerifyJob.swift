@@ -46,7 +46,9 @@ public struct BackupVerifyJob: Job {
         return try proveAll(records.find(payload.backup), as: kind, records) { try verify($0, from: $1, context) }
     }
 
-    private func verify(_ record: BackupRecord, from copies: BackupCopies, _ context: JobContext) throws -> [String: JSON] {
+    private func verify(_ record: BackupRecord, from copies: BackupCopies, _ context: JobContext) throws -> [String:
+        JSON]
+    {
         try reader.checkManifest(of: record, tenant: context.tenant, from: copies, context)
         let objects = record.content.objects + (record.content.reference.map { [$0] } ?? [])
         if record.content.encryption?.isTenantsOwn == true {

@@ -116,7 +116,8 @@ public struct RestoreJob: Job {
     }
 
     private func restore(
-        _ record: BackupRecord, _ request: RestoreRequest, of count: Int, _ records: BackupRecords, _ context: JobContext
+        _ record: BackupRecord, _ request: RestoreRequest, of count: Int, _ records: BackupRecords,
+        _ context: JobContext
     ) throws -> JSON {
         let session = try RestoreSession(
             registry, attempt: context.attempt, store: try storeOf(record, context), patience: patience)
@@ -147,11 +148,17 @@ public struct RestoreJob: Job {
             try session.keep(filled.database, as: name)
             return detail(record, session, copies.summary.merging(["into": .string(name)]) { $1 })
         case .schema:
-            return detail(record, session, try into.schema(request.target).merging(copies.summary) { given, _ in given })
+            return detail(
+                record, session, try into.schema(request.target).merging(copies.summary) { given, _ in given })
         case .inPlace:
             let made: [String: JSON]
             switch context.tenant.isolation {
-            case .shared: made = try SharedRestore(into: into).run()
+            case .shared:
+                // Another attempt may have replaced them already: then the counts are those of the backup.
+                let isFirst = context.attempt.number == 1
+                let safety =
+                    try isFirst ? records.request()?.safetyBackup.flatMap { try records.find("\($0)").first } : nil
+                made = try SharedRestore(into: into, safety: safety?.content.rows ?? [:]).run()
             case .schema: made = try into.liveSchemas(between)
             case .database: made = try into.liveDatabase()
             }

@@ -53,7 +53,9 @@ public final class BackupCopies {
     /// The stores that could not be asked, and why.
     public var unreachable: [String: String] {
         var found: [String: String] = [:]
-        for failure in failures.values.joined() where !failure.isDamage { found[failure.destination] = "\(failure.error)" }
+        for failure in failures.values.joined() where !failure.isDamage {
+            found[failure.destination] = "\(failure.error)"
+        }
         return found
     }
 

@@ -117,7 +117,8 @@ public struct BackupReader: Sendable {
             throw BackupFault("backup_missing", "\(store) has no object \(object.key)")
         }
         guard size == object.bytes else {
-            throw BackupFault("backup_corrupt", "object \(object.key) has \(size) bytes in \(store), not \(object.bytes)")
+            throw BackupFault(
+                "backup_corrupt", "object \(object.key) has \(size) bytes in \(store), not \(object.bytes)")
         }
         let hasher = SHA256Hasher()
         var length: Int64 = 0

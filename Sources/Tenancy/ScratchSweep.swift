@@ -68,7 +68,8 @@ extension TenantRegistry {
     public func sweepScratches(region: String?, log: Log) throws -> Int {
         let servers = try directory.control.withConnection {
             try $0.execute(
-                "SELECT name FROM reeve.tenant_server WHERE $1::text IS NULL OR region = $1::text ORDER BY name", [region]
+                "SELECT name FROM reeve.tenant_server WHERE $1::text IS NULL OR region = $1::text ORDER BY name",
+                [region]
             ).map { try $0.text(0) }
         }
         var count = 0
@@ -97,7 +98,8 @@ extension TenantRegistry {
     func liveLeases(_ leases: [String]) throws -> Set<String> {
         try directory.control.withConnection {
             Set(
-                try $0.execute("SELECT to_json(reeve.live_leases($1::uuid[]))", [leases])[0].json(0).decode([String].self))
+                try $0.execute("SELECT to_json(reeve.live_leases($1::uuid[]))", [leases])[0].json(0).decode(
+                    [String].self))
         }
     }
 

@@ -37,7 +37,8 @@ public struct TenantKeys: RecipientSource {
         guard let row = rows.first, try !row.bool(0) else {
             throw JobFailure(
                 "key_destroyed",
-                "key \(recipients.keyID.uuidString.lowercased()) was destroyed while objects were encrypted to it; they are removed")
+                "key \(recipients.keyID.uuidString.lowercased()) was destroyed while objects were encrypted to it; they are removed"
+            )
         }
     }
 }

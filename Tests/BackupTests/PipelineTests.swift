@@ -141,4 +141,32 @@ struct PipelineTests {
         _ = try fixture.backUp(tenant, job: fixture.job(storage: TwistedStore(behind: fixture.storage, free: 1200)))
         #expect(try fixture.storage.freeBytes() ?? 0 > 0)
     }
+
+    @Test("before the first backup a store with less room than a tenth of the tables is refused, with both numbers")
+    func firstSpace() throws {
+        fixture.last.withLock { $0 = nil }
+        expectFailure(
+            "backup_space_short", fixture.job(storage: TwistedStore(behind: fixture.storage, free: 1000)),
+            naming: "so that its first backup needs at least")
+    }
+
+    @Test(
+        "stores are told how large an object will be, by the last backup or by its tables, and S3 parts follow from it")
+    func expectedBytes() throws {
+        let told = Mutex<[Int64?]>([])
+        let telling = TwistedStore(
+            behind: fixture.storage,
+            onLimits: { limits in
+                told.withLock { $0.append(limits.expectedBytes) }
+            })
+        _ = try fixture.backUp(tenant, job: fixture.job(storage: telling))
+        let first = try #require(told.withLock { $0.compactMap { $0 } }.first)
+        told.withLock { $0 = [] }
+        fixture.last.withLock { $0 = BackupEstimate(bytes: 123_456, plainBytes: 1_000_000) }
+        let artifact = try fixture.backUp(tenant, job: fixture.job(storage: telling))
+        let second = try #require(told.withLock { $0.compactMap { $0 } }.first)
+        let tables = try #require(artifact.manifest["table_bytes"]?.int)
+        #expect(first > 0 && first <= tables / 10)
+        #expect(abs(second - 123_456) <= 1)
+    }
 }

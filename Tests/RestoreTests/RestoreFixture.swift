@@ -71,7 +71,9 @@ final class RestoreFixture {
         sessions.close()
         connection.close()
         try? FileManager.default.removeItem(atPath: folder)
-        try? FileManager.default.removeItem(atPath: folder + "-copies")
+        for suffix in ["-copies", "-identities", ".log"] {
+            try? FileManager.default.removeItem(atPath: folder + suffix)
+        }
     }
 
     // MARK: Tenants
@@ -291,7 +293,7 @@ final class RestoreFixture {
         }
     }
 
-    private func settle(_ claimed: ClaimedJob, _ outcome: Settlement.Outcome) throws {
+    func settle(_ claimed: ClaimedJob, _ outcome: Settlement.Outcome) throws {
         let source = PostgresJobSource(controlSettings, registry: JobRegistry([]), version: "test")
         defer { source.close() }
         let refused = try source.settle([Settlement(jobID: claimed.id, leaseID: claimed.leaseID, outcome: outcome)])
@@ -431,7 +433,8 @@ struct TwoStores: StoreCatalog {
 
     func placement(of tenant: Tenant) -> Placement {
         Placement(
-            primary: NamedStore(name: SingleStore.name, store: first), copies: [NamedStore(name: "copy", store: second)])
+            primary: NamedStore(name: SingleStore.name, store: first), copies: [NamedStore(name: "copy", store: second)]
+        )
     }
 
     func store(named name: String, for tenant: Tenant) -> any ObjectStore { name == "copy" ? second : first }

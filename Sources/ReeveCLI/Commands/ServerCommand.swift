@@ -42,7 +42,8 @@ extension Command {
                     CommandOption("dump-limit", "N", "how many dumps may run at once (2)", .integer(1...1000)),
                     CommandOption(
                         "scratch-limit", "SIZE",
-                        "how much the scratch databases of restores may take there at once, as 200G (what the disk has)"),
+                        "how much the scratch databases of restores may take there at once, as 200G (what the disk has)"
+                    ),
                     .setting(.region), .setting(.keyFile),
                 ],
                 examples: [
