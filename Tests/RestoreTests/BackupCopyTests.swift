@@ -132,6 +132,43 @@ struct BackupCopyTests {
         }
     }
 
+    @Test("a store that gives fewer bytes than it says holds the object damaged")
+    func lying() throws {
+        let (fixture, acme, backup) = try fixture()
+        let lying = TwoStores(first: ShortStore(behind: fixture.storage), second: fixture.copies)
+        let reader = BackupReader(tools: fixture.tools, stores: lying, identities: fixture.keys)
+        let id = try fixture.enqueue(acme, "backup-verify", ["backup": .string("\(backup)")])
+        try fixture.runToEnd(id, acme, as: AnyJob(BackupVerifyJob(reader: reader, control: fixture.control)))
+        // The manifest and every object.
+        #expect(
+            try fixture.value("SELECT string_agg(DISTINCT destination || ' ' || fault, ', ') FROM reeve.artifact_fault")
+                == "default damaged")
+        #expect(try fixture.value("SELECT count(*) >= 2 FROM reeve.artifact_fault") == "t")
+        #expect(try fixture.value("SELECT bool_and(ok)::text FROM reeve.backup_proof") == "true")
+    }
+
+    /// Says the size of what it has, and gives all but the last byte.
+    private struct ShortStore: ObjectStore {
+        let behind: FolderStore
+        var description: String { "a store that lies" }
+        func writer(for key: ObjectKey, attempt: UUID) throws -> any ObjectWriter {
+            try behind.writer(for: key, attempt: attempt)
+        }
+        func size(of key: ObjectKey) throws -> Int64? { try behind.size(of: key) }
+        func read(_ key: ObjectKey, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+            let size = try behind.size(of: key) ?? 0
+            var bytes: [UInt8] = []
+            try behind.read(key) { bytes += $0 }
+            try bytes.dropLast().withUnsafeBytes { try body($0) }
+            throw StorageError(.truncated, "\(size) bytes said, one fewer given")
+        }
+        func delete(_ key: ObjectKey) throws { try behind.delete(key) }
+        func list(_ tenant: TenantID, _ entity: ObjectEntity, _ body: (StoredObject) throws -> Void) throws {
+            try behind.list(tenant, entity, body)
+        }
+        func sweep(olderThan age: Duration) throws -> Int { 0 }
+    }
+
     /// Never answers.
     private struct DeniedStore: ObjectStore {
         var description: String { "a store that is away" }

@@ -67,7 +67,7 @@ struct KillTests {
         deinit { watch.close() }
 
         /// Lets a worker run the job up to a place, and kills it there.
-        func kill(at place: RestoreWorker.Place) throws {
+        func kill(at place: RestoreWorker.Place, isCrash: Bool = false) throws {
             let gate: Connection?
             if case .inside(let database) = place {
                 let connection = try Connection(ConnectionSettings(TestServer.shared.conninfo(database: database)))
@@ -87,7 +87,7 @@ struct KillTests {
             try worker.hold(at: place)
             try worker.start()
             try wait("the worker to come to: \(place)") { try worker.isAt(place, watch) }
-            try worker.die()
+            try worker.die(isCrash: isCrash)
         }
 
         /// Lets a worker end the job.
@@ -239,5 +239,22 @@ struct KillTests {
         }
         try ground.worker.die()
         #expect(try ground.watch.execute("SELECT FROM pg_database WHERE datname = $1::text", [other]).count == 1)
+    }
+
+    @Test("a restore that crashes three workers in a row ends with nothing replaced, and the tenant's jobs run again")
+    func crashes() throws {
+        let ground = try Ground(.schema)
+        let id = try ground.fixture.request(ground.tenant, ground.backup, "in-place")
+        for _ in 0..<3 { try ground.kill(at: .filling(ground.tenant), isCrash: true) }
+        #expect(try ground.fixture.value("SELECT reeve.job(\(id)) ->> 'state'") == "dead")
+        try ground.worker.start()
+        let limit = ContinuousClock.now + .seconds(30)
+        while try ground.allScratches() > 0 || ground.fixture.value("SELECT count(*) FROM reeve.queue_block") != "0" {
+            try #require(.now < limit)
+            usleep(5000)
+        }
+        try ground.worker.die()
+        try ground.check("crashed")
+        #expect(try ground.fixture.value("SELECT outcome FROM reeve.restore") == "failed")
     }
 }

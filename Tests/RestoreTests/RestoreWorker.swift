@@ -73,8 +73,8 @@ final class RestoreWorker {
     }
 
     /// Ends the process with SIGKILL, and the sessions that it held back; gives its jobs back as housekeeping would once its lease is
-    /// over. A job that kills three workers in a row is dead: not here, where that is what the test does.
-    func die() throws {
+    /// over. A job that kills three workers in a row is dead: only where the test says that these are crashes.
+    func die(isCrash: Bool = false) throws {
         guard let pid = child else { return }
         kill()
         _ = try fixture.connection.execute(
@@ -83,8 +83,19 @@ final class RestoreWorker {
               AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.objid = $1::bigint::oid
             """, [Int64(Self.gate)])
         _ = try fixture.connection.execute("DELETE FROM public.held_place")
+        if isCrash {
+            let limit = ContinuousClock.now + .seconds(30)
+            while try fixture.connection.execute(
+                "SELECT FROM reeve.worker w JOIN pg_stat_activity a ON a.pid = w.backend_pid WHERE w.pid = $1::int",
+                [Int(pid)]
+            ).count > 0 {
+                guard .now < limit else { throw JobFailure("waited", "a session outlives its process") }
+                usleep(2000)
+            }
+        }
         _ = try fixture.connection.execute(
             "SELECT reeve.rescue(id, 'dead') FROM reeve.worker WHERE pid = $1::int AND state <> 'dead'", [Int(pid)])
+        if isCrash { return }
         _ = try fixture.connection.execute("UPDATE reeve.job SET strikes = 0, suspect_of = NULL, struck_by = NULL")
     }
 
