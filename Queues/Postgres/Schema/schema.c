@@ -103,6 +103,9 @@ MIGRATION(V0032) = {
 MIGRATION(V0038) = {
 #embed "sql/V0038__report_sharing.sql"
     , 0};
+MIGRATION(V0039) = {
+#embed "sql/V0039__restore_faults.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -138,6 +141,7 @@ static const reeve_migration migrations[] = {
     {31, "reports", V0031},
     {32, "exports", V0032},
     {38, "report_sharing", V0038},
+    {39, "restore_faults", V0039},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
