@@ -2,10 +2,12 @@ import Backup
 import Destinations
 import Dispatch
 import Encryption
+import Export
 import FoundationEssentials
 import JobKit
 import Postgres
 import Program
+import Report
 import Retention
 import Storage
 import Tenancy
@@ -45,7 +47,7 @@ struct WorkerAssembly {
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: stores, recipients: TenantKeys(control: control), control: control,
-                splitAbove: try invocation.configuration.backupSplit())
+                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration)
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: tenants, control: control)
         ).finding { try catalog.job($0) }
@@ -143,7 +145,7 @@ enum BuiltInKinds {
     /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
         stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
-        splitAbove: Int64 = BackupPolicy.standardSplit
+        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil
     ) -> [AnyJob] {
         [
             AnyJob(
@@ -155,7 +157,23 @@ enum BuiltInKinds {
                         }
                         return try retention(of: tenant, control)
                     })), retentionJob(stores: stores, control: control),
+            reportJob(stores: stores, control: control, configuration: configuration),
+            exportJob(stores: stores, recipients: recipients, control: control),
         ]
+    }
+
+    private static func reportJob(
+        stores: any StoreCatalog, control: Pool?, configuration: Configuration?
+    ) -> AnyJob {
+        if let control {
+            return AnyJob(
+                ReportJob(
+                    library: DefinitionLibrary(folder: configuration?[.reports]), stores: stores, control: control,
+                    printer: configuration?[.pdfProgram].map { PagePrinter(program: $0) }))
+        }
+        return AnyJob(kind: ReportJob.kind, policy: ReportJob.policy, schema: ReportJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     private static func retentionJob(stores: any StoreCatalog, control: Pool?) -> AnyJob {

@@ -15,6 +15,8 @@ struct GrantTests {
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
         backup_artifacts record_proof record_reading scratch_makers live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in
+        report_admit report_done report_hold report_unchanged
+        artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -22,15 +24,18 @@ struct GrantTests {
         placement destination_for destinations_in add_destination remove_destination assign_destination unassign_destination allow_copies
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
+        take_report_place release_report_place set_report_window report_reader
+        artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
         "reeve_approver": "actor is_operator tenant_is_held",
-        "reeve_viewer": "actor is_operator tenant_is_held backup_retention",
+        "reeve_viewer": "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch",
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
     private static let retention =
-        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list"
+        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
+        + " report_place artifact_link artifact_list"
 
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
