@@ -41,6 +41,14 @@ final class RestoreWorker {
               RETURN NEW;
             END $$;
             CREATE OR REPLACE TRIGGER held BEFORE INSERT ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION public.hold_place();
+            CREATE OR REPLACE FUNCTION public.hold_end() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+            BEGIN
+              IF NEW.queue LIKE '%.restores' AND EXISTS (SELECT FROM public.held_place h WHERE h.action = 'end') THEN
+                PERFORM pg_advisory_xact_lock(\(Self.gate));
+              END IF;
+              RETURN NEW;
+            END $$;
+            CREATE OR REPLACE TRIGGER held BEFORE INSERT ON reeve.job_history FOR EACH ROW EXECUTE FUNCTION public.hold_end();
             """)
         try holder.execute("SELECT pg_advisory_lock($1::bigint)", [Int64(Self.gate)])
     }
@@ -113,6 +121,7 @@ final class RestoreWorker {
         case .audited(let action, let outcome):
             _ = try fixture.connection.execute(
                 "INSERT INTO public.held_place VALUES ($1::text, $2::text)", [action, outcome])
+        case .ending: _ = try fixture.connection.execute("INSERT INTO public.held_place VALUES ('end', 'done')")
         case .filling, .inside: break
         }
     }
@@ -120,19 +129,24 @@ final class RestoreWorker {
     /// Whether the worker stands at the place.
     func isAt(_ place: Place, _ watch: Connection) throws -> Bool {
         switch place {
-        case .audited:
+        case .audited, .ending:
             try watch.execute(
                 """
                 SELECT EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND NOT l.granted AND l.objid = $1::bigint::oid
                   AND l.database = (SELECT oid FROM pg_database WHERE datname = $2::text))
                 """, [Int64(Self.gate), fixture.controlSettings["dbname"]])[0].bool(0)
         case .filling(let tenant):
-            try watch.execute(
-                """
-                SELECT EXISTS (SELECT FROM pg_stat_activity a JOIN pg_database d ON d.oid = a.datid
-                  WHERE shobj_description(d.oid, 'pg_database') = 'reeve scratch of tenant ' || $1::text
-                    AND a.wait_event = 'PgSleep')
-                """, [tenant.id.description])[0].bool(0)
+            // Of the attempt that runs: an earlier one's session may still sleep.
+            try fixture.connection.execute(
+                "SELECT 'reeve:' || lease_id FROM reeve.job WHERE state = 'running' AND queue = $1::text",
+                ["\(tenant.code).restores"]
+            ).contains { row in
+                try watch.execute(
+                    """
+                    SELECT EXISTS (SELECT FROM pg_stat_activity
+                      WHERE application_name = $1::text AND datname LIKE 'reeve\\_scratch\\_%' AND wait_event = 'PgSleep')
+                    """, [try row.text(0)])[0].bool(0)
+            }
         case .inside(let database):
             try watch.execute(
                 """
@@ -146,6 +160,8 @@ final class RestoreWorker {
     enum Place: CustomStringConvertible {
         /// About to record that an action has this outcome.
         case audited(String, String)
+        /// About to record that its job has ended, all being done.
+        case ending
         /// While pg_restore fills the scratch database.
         case filling(Tenant)
         /// While rows are written into the live database.
@@ -154,6 +170,7 @@ final class RestoreWorker {
         var description: String {
             switch self {
             case .audited(let action, let outcome): "\(action) \(outcome)"
+            case .ending: "the end of the job"
             case .filling: "filling the scratch database"
             case .inside: "writing into the live database"
             }
