@@ -94,7 +94,7 @@ CREATE TABLE reeve.artifact_fault (
     key text NOT NULL,
     fault text NOT NULL,
     found_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT artifact_fault_fault_check CHECK ((fault = ANY (ARRAY['missing'::text, 'size'::text])))
+    CONSTRAINT artifact_fault_fault_check CHECK ((fault = ANY (ARRAY['missing'::text, 'size'::text, 'damaged'::text])))
 );
 
 ALTER TABLE reeve.artifact_fault OWNER TO reeve_owner;
@@ -665,11 +665,13 @@ CREATE TABLE reeve.tenant_server (
     admin_secret bytea,
     replica_conninfo text,
     replica_lag_limit integer DEFAULT 30 NOT NULL,
+    scratch_limit bigint,
     CONSTRAINT tenant_server_conninfo_check CHECK ((conninfo !~* 'password'::text)),
     CONSTRAINT tenant_server_dump_limit_check CHECK ((dump_limit >= 1)),
     CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
     CONSTRAINT tenant_server_replica_conninfo_check CHECK ((replica_conninfo !~* 'password'::text)),
-    CONSTRAINT tenant_server_replica_lag_limit_check CHECK (((replica_lag_limit >= 0) AND (replica_lag_limit <= 86400)))
+    CONSTRAINT tenant_server_replica_lag_limit_check CHECK (((replica_lag_limit >= 0) AND (replica_lag_limit <= 86400))),
+    CONSTRAINT tenant_server_scratch_limit_check CHECK ((scratch_limit > 0))
 );
 
 ALTER TABLE reeve.tenant_server OWNER TO reeve_owner;
@@ -3234,7 +3236,7 @@ CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_desti
     AS $$
 DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_count int := 0;
 BEGIN
-  FOR v IN DELETE FROM reeve.artifact_fault f WHERE f.tenant_id = v_tenant AND f.destination = p_destination
+  FOR v IN DELETE FROM reeve.artifact_fault f WHERE f.tenant_id = v_tenant AND f.destination = p_destination AND f.fault <> 'damaged'
       AND NOT p_faults @> jsonb_build_array(jsonb_build_object('artifact', f.artifact_id, 'key', f.key, 'fault', f.fault)) RETURNING f.* LOOP
     PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || v.artifact_id, NULL, jsonb_build_object('destination', p_destination, 'key', v.key, 'fault', v.fault, 'outcome', 'gone'));
   END LOOP;
@@ -3278,6 +3280,31 @@ END $$;
 
 ALTER FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant) THEN
+    RAISE EXCEPTION 'artifact % is not one of this job''s tenant', p_artifact USING ERRCODE = '42501';
+  END IF;
+  FOR v IN DELETE FROM reeve.artifact_fault f USING jsonb_to_recordset(p_whole) AS x (destination text, key text)
+      WHERE f.artifact_id = p_artifact AND f.destination = x.destination AND f.key = x.key RETURNING f.* LOOP
+    PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || p_artifact, NULL, jsonb_build_object('destination', v.destination, 'key', v.key, 'fault', v.fault, 'outcome', 'gone'));
+  END LOOP;
+  FOR v IN INSERT INTO reeve.artifact_fault (artifact_id, tenant_id, destination, key, fault)
+      SELECT p_artifact, v_tenant, x.destination, x.key, CASE x.code WHEN 'backup_missing' THEN 'missing' ELSE 'damaged' END
+      FROM jsonb_to_recordset(p_damaged) AS x (destination text, key text, code text)
+      JOIN reeve.artifact a ON a.id = p_artifact AND x.destination = ANY (reeve.artifact_destinations(a.manifest))
+        AND x.key IN (SELECT reeve.artifact_keys(a.key, a.manifest))
+      ON CONFLICT DO NOTHING RETURNING * LOOP
+    PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || p_artifact, NULL, jsonb_build_object('destination', v.destination, 'key', v.key, 'fault', v.fault, 'outcome', 'found'));
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3312,6 +3339,26 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.refuse_change() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.refuse_unreadable() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  SELECT k.id, k.tenant_id, k.destroying_at INTO v FROM reeve.tenant_key k WHERE k.id::text = NEW.manifest #>> '{encryption,key_id}' FOR SHARE;
+  IF NOT FOUND THEN RETURN NEW; END IF;
+  IF v.tenant_id <> NEW.tenant_id THEN
+    RAISE EXCEPTION 'artifact % is encrypted to a key of another tenant', NEW.id USING ERRCODE = '23514', CONSTRAINT = 'artifact_is_readable';
+  END IF;
+  IF v.destroying_at IS NOT NULL THEN
+    RAISE EXCEPTION 'key % was destroyed while artifact % was encrypted to it', v.id, NEW.id USING ERRCODE = '23514', CONSTRAINT = 'artifact_is_readable',
+      HINT = 'Nobody could read it. Make a key for the tenant, if it is to have one: reeve keys create';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.refuse_unreadable() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.register_kinds(kinds jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3900,6 +3947,16 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.schema_problem(schema jsonb, path text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.scratch_makers(p_server text, p_names text[]) RETURNS TABLE(name text, tenant_id uuid)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT DISTINCT n, e.tenant_id FROM unnest(p_names) n
+  JOIN reeve.audit_entry e ON e.action = 'admin.make_scratch' AND e.object = p_server || ': database ' || n AND e.tenant_id IS NOT NULL
+$$;
+
+ALTER FUNCTION reeve.scratch_makers(p_server text, p_names text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4583,6 +4640,8 @@ END $$;
 
 ALTER FUNCTION reeve.withdraw_tenant_tier(code text) OWNER TO reeve_owner;
 
+CREATE TRIGGER artifact_is_readable BEFORE INSERT ON reeve.artifact FOR EACH ROW EXECUTE FUNCTION reeve.refuse_unreadable();
+
 CREATE TRIGGER artifact_deleted_fixed BEFORE DELETE OR UPDATE ON reeve.artifact_deleted FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_fixed;
@@ -4944,6 +5003,9 @@ GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progres
 REVOKE ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
@@ -4951,6 +5013,8 @@ REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text,
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.refuse_unreadable() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.register_kinds(kinds jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_worker;
@@ -5035,6 +5099,9 @@ REVOKE ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at t
 GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.scratch_makers(p_server text, p_names text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.scratch_makers(p_server text, p_names text[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
