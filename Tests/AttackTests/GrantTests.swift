@@ -13,9 +13,10 @@ struct GrantTests {
         return_lost_claims tend_caps lease_is_current exec_kind_facts tenant_recipients key_facts
         tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
-        backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
+        backup_artifacts record_proof record_reading scratch_makers live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in
         report_admit report_done tend_batches tend_old_batches fire_schedules tend_schedules
+        report_admit report_done report_hold report_unchanged
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         """,
         "reeve_operator": """

@@ -154,49 +154,6 @@ struct RestoreJobTests {
         #expect(foreign?.sqlState == "RV011")
     }
 
-    @Test(
-        "killed after any part, the next attempt finishes and the tenant's queues run again",
-        arguments: [Isolation.schema, .database])
-    func killed(isolation: Isolation) throws {
-        let fixture = try RestoreFixture()
-        let acme = try fixture.tenant("acme", isolation)
-        let backup = try fixture.backUp(acme)
-        let before = try fixture.contents(acme)
-        for part in isolation == .schema ? ["scratch", "staged", "swapped", "finished"] : ["scratch", "swapped"] {
-            try fixture.write(acme, "DELETE FROM invoices; DELETE FROM shipments")
-            let id = try fixture.request(acme, backup, "in-place")
-            // Up to the safety backup.
-            let killed = RestoreJob.dying(fixture, at: part)
-            var dead: ClaimedJob?
-            while dead == nil {
-                for claimed in try fixture.claim() {
-                    guard claimed.id == id else {
-                        try fixture.run(claimed, acme)
-                        continue
-                    }
-                    do {
-                        let outcome = try AnyJob(killed).run(args: claimed.args, in: fixture.context(claimed, acme))
-                        guard case .snoozed = outcome else {
-                            Issue.record("it was not killed at \(part)")
-                            return
-                        }
-                        try fixture.giveBack(claimed)
-                    } catch is Killed { dead = claimed }
-                }
-            }
-            let held = part == "finished" ? nil : "\(acme.code).reports"
-            #expect(try fixture.value("SELECT pattern FROM reeve.queue_block") == held)
-            // The worker is dead; another takes the job.
-            _ = try fixture.connection.execute("SELECT reeve.rescue($1::uuid, 'dead')", [fixture.worker])
-            _ = try fixture.connection.execute(
-                "UPDATE reeve.worker SET state = 'alive', ended_at = NULL WHERE id = $1::uuid", [fixture.worker])
-            _ = try restore(fixture, acme, id)
-            #expect(try fixture.contents(acme) == before, "\(part)")
-            #expect(try fixture.value("SELECT count(*) FROM reeve.queue_block") == "0")
-            #expect(try fixture.scratches() == 0)
-        }
-    }
-
     @Test("a restore that ends early, however it ends, holds no queue and no second restore")
     func endedEarly() throws {
         let fixture = try RestoreFixture()
@@ -310,14 +267,5 @@ struct RestoreJobTests {
                 "SELECT has_database_privilege($1::name, current_database(), 'TEMPORARY')", [login])[0].bool(0)
             #expect(!may)
         }
-    }
-}
-
-struct Killed: Error {}
-
-extension RestoreJob {
-    /// A job that dies at a part as if its worker had been killed: nothing after it runs.
-    static func dying(_ fixture: RestoreFixture, at part: String) -> RestoreJob {
-        fixture.job(between: { if $0 == part { throw Killed() } })
     }
 }

@@ -41,19 +41,43 @@ public enum TestServer {
         return try ConnectionSettings(server.conninfo(database: name))
     }
 
-    /// A new control database with the current schema.
+    /// A new control database with the current schema; on the shared server a copy of one, which is made faster than the schema.
     ///
     /// The schedules that come with a fleet are left out unless asked for: they would fire into a test at 01:00.
     public static func freshControl(
         _ server: EmbeddedPostgres = shared, withShippedSchedules: Bool = false
     ) throws -> ConnectionSettings {
-        let settings = try freshDatabase(server)
+        guard server === shared, !withShippedSchedules else {
+            let settings = try freshDatabase(server)
+            try migrate(settings, withShippedSchedules: withShippedSchedules)
+            return settings
+        }
+        let settings = try freshDatabase(template: controlTemplate)
+        let admin = try Connection(ConnectionSettings(server.conninfo(database: "postgres")))
+        defer { admin.close() }
+        // Who may connect is not copied with a template.
+        try admin.execute(
+            """
+            UPDATE pg_database d SET datacl = t.datacl FROM pg_database t WHERE d.datname = $1::text AND t.datname = $2::text
+            """, [settings["dbname"], controlTemplate])
+        return settings
+    }
+
+    private static func migrate(_ settings: ConnectionSettings, withShippedSchedules: Bool = false) throws {
         let connection = try Connection(settings)
         defer { connection.close() }
         _ = try Migrator(connection).up()
         if !withShippedSchedules { try connection.execute("DELETE FROM reeve.schedule WHERE shipped") }
-        return settings
     }
+
+    /// A control database to which nobody connects any more.
+    private static let controlTemplate: String = {
+        do {
+            let settings = try freshDatabase()
+            try migrate(settings)
+            return settings["dbname"] ?? ""
+        } catch { fatalError("no control database: \(error)") }
+    }()
 
     /// Removes the folders of servers whose test process is gone.
     private static func removeLeftovers() throws {

@@ -100,6 +100,12 @@ MIGRATION(V0031) = {
 MIGRATION(V0032) = {
 #embed "sql/V0032__exports.sql"
     , 0};
+MIGRATION(V0038) = {
+#embed "sql/V0038__report_sharing.sql"
+    , 0};
+MIGRATION(V0039) = {
+#embed "sql/V0039__restore_faults.sql"
+    , 0};
 MIGRATION(V0040) = {
 #embed "sql/V0040__batches.sql"
     , 0};
@@ -143,6 +149,8 @@ static const reeve_migration migrations[] = {
     {30, "dumps", V0030},
     {31, "reports", V0031},
     {32, "exports", V0032},
+    {38, "report_sharing", V0038},
+    {39, "restore_faults", V0039},
     {40, "batches", V0040},
     {41, "cron", V0041},
     {42, "schedules", V0042},

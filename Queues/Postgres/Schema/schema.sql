@@ -9,20 +9,6 @@ CREATE SCHEMA reeve;
 
 ALTER SCHEMA reeve OWNER TO reeve_owner;
 
-CREATE TYPE reeve.cron AS (
-	seconds integer[],
-	minutes integer[],
-	hours integer[],
-	days integer[],
-	months integer[],
-	weekdays integer[],
-	any_day boolean,
-	any_weekday boolean,
-	every_hour boolean
-);
-
-ALTER TYPE reeve.cron OWNER TO reeve_owner;
-
 CREATE TYPE reeve.isolation AS ENUM (
     'shared',
     'schema',
@@ -108,7 +94,7 @@ CREATE TABLE reeve.artifact_fault (
     key text NOT NULL,
     fault text NOT NULL,
     found_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT artifact_fault_fault_check CHECK ((fault = ANY (ARRAY['missing'::text, 'size'::text])))
+    CONSTRAINT artifact_fault_fault_check CHECK ((fault = ANY (ARRAY['missing'::text, 'size'::text, 'damaged'::text])))
 );
 
 ALTER TABLE reeve.artifact_fault OWNER TO reeve_owner;
@@ -177,65 +163,6 @@ CREATE TABLE reeve.backup_proof (
 );
 
 ALTER TABLE reeve.backup_proof OWNER TO reeve_owner;
-
-CREATE TABLE reeve.batch (
-    id bigint NOT NULL,
-    kind text NOT NULL,
-    queue text NOT NULL,
-    args jsonb DEFAULT '{}'::jsonb NOT NULL,
-    priority integer DEFAULT 0 NOT NULL,
-    selection jsonb NOT NULL,
-    spread interval DEFAULT '00:00:00'::interval NOT NULL,
-    max_running integer,
-    on_finish jsonb,
-    state text DEFAULT 'running'::text NOT NULL,
-    reason text,
-    total integer NOT NULL,
-    retried_from bigint,
-    schedule_id bigint,
-    tick timestamp with time zone,
-    created_by text DEFAULT reeve.actor() NOT NULL,
-    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    next_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    finished_at timestamp with time zone,
-    completion_job bigint,
-    CONSTRAINT batch_check CHECK (((finished_at IS NULL) = (state <> ALL (ARRAY['cancelled'::text, 'finished'::text])))),
-    CONSTRAINT batch_check1 CHECK (((schedule_id IS NULL) = (tick IS NULL))),
-    CONSTRAINT batch_max_running_check CHECK (((max_running >= 1) AND (max_running <= 1000000))),
-    CONSTRAINT batch_on_finish_check CHECK ((jsonb_typeof(on_finish) = 'object'::text)),
-    CONSTRAINT batch_priority_check CHECK (((priority >= '-1000000'::integer) AND (priority <= 1000000))),
-    CONSTRAINT batch_reason_check CHECK ((length(reason) <= 2000)),
-    CONSTRAINT batch_selection_check CHECK ((jsonb_typeof(selection) = 'object'::text)),
-    CONSTRAINT batch_spread_check CHECK (((spread >= '00:00:00'::interval) AND (spread <= '366 days'::interval))),
-    CONSTRAINT batch_state_check CHECK ((state = ANY (ARRAY['running'::text, 'paused'::text, 'cancelling'::text, 'cancelled'::text, 'finished'::text]))),
-    CONSTRAINT batch_total_check CHECK ((total >= 0))
-);
-
-ALTER TABLE reeve.batch OWNER TO reeve_owner;
-
-CREATE TABLE reeve.batch_end (
-    batch_id bigint NOT NULL,
-    job_id bigint NOT NULL
-);
-
-ALTER TABLE reeve.batch_end OWNER TO reeve_owner;
-
-CREATE TABLE reeve.batch_item (
-    batch_id bigint NOT NULL,
-    tenant_id uuid NOT NULL,
-    run_at timestamp with time zone NOT NULL,
-    state text DEFAULT 'waiting'::text NOT NULL,
-    job_id bigint,
-    enqueued_at timestamp with time zone,
-    ended_at timestamp with time zone,
-    error text,
-    CONSTRAINT batch_item_check CHECK (((job_id IS NULL) = (enqueued_at IS NULL))),
-    CONSTRAINT batch_item_error_check CHECK ((length(error) <= 2000)),
-    CONSTRAINT batch_item_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'enqueued'::text, 'succeeded'::text, 'cancelled'::text, 'dead'::text, 'refused'::text, 'skipped'::text])))
-)
-WITH (fillfactor='70');
-
-ALTER TABLE reeve.batch_item OWNER TO reeve_owner;
 
 CREATE TABLE reeve.cancel_request (
     job_id bigint NOT NULL,
@@ -398,7 +325,6 @@ CREATE TABLE reeve.job (
     suspect_of uuid,
     strikes smallint DEFAULT 0 NOT NULL,
     struck_by uuid,
-    batch_id bigint,
     CONSTRAINT job_attempt_check CHECK ((attempt >= 0)),
     CONSTRAINT job_check CHECK (((state = 'running'::reeve.job_state) = (lease_id IS NOT NULL))),
     CONSTRAINT job_check1 CHECK (((lease_id IS NULL) = (worker_id IS NULL))),
@@ -551,7 +477,9 @@ CREATE TABLE reeve.report_result (
     tenant_version bigint NOT NULL,
     admitted_at timestamp with time zone NOT NULL,
     job_id bigint NOT NULL,
-    CONSTRAINT report_result_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text))
+    mark text,
+    CONSTRAINT report_result_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT report_result_mark_check CHECK ((octet_length(mark) <= 4096))
 );
 
 ALTER TABLE reeve.report_result OWNER TO reeve_owner;
@@ -591,93 +519,6 @@ CREATE TABLE reeve.restore (
 );
 
 ALTER TABLE reeve.restore OWNER TO reeve_owner;
-
-CREATE TABLE reeve.schedule (
-    id bigint NOT NULL,
-    name text NOT NULL,
-    tenant_id uuid,
-    selection jsonb,
-    kind text NOT NULL,
-    queue text,
-    args jsonb DEFAULT '{}'::jsonb NOT NULL,
-    priority integer DEFAULT 0 NOT NULL,
-    cron text NOT NULL,
-    parsed reeve.cron NOT NULL,
-    timezone text,
-    catch_up text DEFAULT 'latest'::text NOT NULL,
-    catch_up_limit integer DEFAULT 10 NOT NULL,
-    overlap text DEFAULT 'skip'::text NOT NULL,
-    spread interval DEFAULT '00:00:00'::interval NOT NULL,
-    jitter interval DEFAULT '00:00:00'::interval NOT NULL,
-    opens time without time zone,
-    closes time without time zone,
-    max_running integer,
-    report_place text,
-    paused_at timestamp with time zone,
-    paused_by text,
-    pause_reason text,
-    shipped boolean DEFAULT false NOT NULL,
-    created_by text DEFAULT reeve.actor() NOT NULL,
-    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT schedule_catch_up_check CHECK ((catch_up = ANY (ARRAY['skip'::text, 'latest'::text, 'all'::text]))),
-    CONSTRAINT schedule_catch_up_limit_check CHECK (((catch_up_limit >= 1) AND (catch_up_limit <= 1000))),
-    CONSTRAINT schedule_check CHECK (((tenant_id IS NULL) <> (selection IS NULL))),
-    CONSTRAINT schedule_check1 CHECK (((opens IS NULL) = (closes IS NULL))),
-    CONSTRAINT schedule_check2 CHECK (((paused_at IS NULL) = (paused_by IS NULL))),
-    CONSTRAINT schedule_check3 CHECK (((kind <> 'report'::text) OR ((tenant_id IS NOT NULL) AND (report_place IS NOT NULL)))),
-    CONSTRAINT schedule_jitter_check CHECK ((jitter >= '00:00:00'::interval)),
-    CONSTRAINT schedule_max_running_check CHECK (((max_running >= 1) AND (max_running <= 1000000))),
-    CONSTRAINT schedule_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,79}$'::text)),
-    CONSTRAINT schedule_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text, 'replace'::text]))),
-    CONSTRAINT schedule_pause_reason_check CHECK ((length(pause_reason) <= 2000)),
-    CONSTRAINT schedule_priority_check CHECK (((priority >= '-1000000'::integer) AND (priority <= 1000000))),
-    CONSTRAINT schedule_selection_check CHECK ((jsonb_typeof(selection) = 'object'::text)),
-    CONSTRAINT schedule_spread_check CHECK ((spread >= '00:00:00'::interval))
-);
-
-ALTER TABLE reeve.schedule OWNER TO reeve_owner;
-
-CREATE TABLE reeve.schedule_due (
-    schedule_id bigint NOT NULL,
-    timezone text NOT NULL,
-    last_tick timestamp with time zone NOT NULL,
-    next_at timestamp with time zone NOT NULL
-)
-WITH (fillfactor='70');
-
-ALTER TABLE reeve.schedule_due OWNER TO reeve_owner;
-
-CREATE TABLE reeve.schedule_feature (
-    kind text NOT NULL,
-    feature text NOT NULL
-);
-
-ALTER TABLE reeve.schedule_feature OWNER TO reeve_owner;
-
-CREATE TABLE reeve.schedule_last (
-    schedule_id bigint NOT NULL,
-    tenant_id uuid NOT NULL,
-    job_id bigint NOT NULL
-)
-WITH (fillfactor='70');
-
-ALTER TABLE reeve.schedule_last OWNER TO reeve_owner;
-
-CREATE TABLE reeve.schedule_tick (
-    schedule_id bigint NOT NULL,
-    timezone text NOT NULL,
-    tick timestamp with time zone NOT NULL,
-    fired_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    outcome text NOT NULL,
-    job_id bigint,
-    batch_id bigint,
-    run_at timestamp with time zone,
-    detail text,
-    CONSTRAINT schedule_tick_detail_check CHECK ((length(detail) <= 2000)),
-    CONSTRAINT schedule_tick_outcome_check CHECK ((outcome = ANY (ARRAY['job'::text, 'batch'::text, 'skipped'::text, 'refused'::text])))
-);
-
-ALTER TABLE reeve.schedule_tick OWNER TO reeve_owner;
 
 CREATE TABLE reeve.schema_migration (
     number integer NOT NULL,
@@ -721,7 +562,8 @@ CREATE TABLE reeve.tenant (
     CONSTRAINT tenant_flags_check CHECK ((jsonb_typeof(flags) = 'object'::text)),
     CONSTRAINT tenant_locale_check CHECK ((locale ~ '^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$'::text)),
     CONSTRAINT tenant_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_overrides_are_days CHECK ((reeve.is_count((overrides -> 'report_retention_days'::text)) AND COALESCE(((((overrides ->> 'report_retention_days'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'report_retention_days'::text))::numeric <= (36500)::numeric)), true) AND reeve.is_count((overrides -> 'export_retention_days'::text)) AND COALESCE(((((overrides ->> 'export_retention_days'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'export_retention_days'::text))::numeric <= (36500)::numeric)), true))),
+    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text, 'report_retention_days'::text, 'export_retention_days'::text]) = '{}'::jsonb))),
     CONSTRAINT tenant_overrides_check1 CHECK ((((overrides -> 'concurrency'::text) IS NULL) OR ((jsonb_typeof((overrides -> 'concurrency'::text)) = 'number'::text) AND ((((overrides ->> 'concurrency'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'concurrency'::text))::numeric <= (10000)::numeric))))),
     CONSTRAINT tenant_region_check CHECK ((region ~ '^[a-z0-9][a-z0-9-]{0,39}$'::text))
 );
@@ -823,11 +665,13 @@ CREATE TABLE reeve.tenant_server (
     admin_secret bytea,
     replica_conninfo text,
     replica_lag_limit integer DEFAULT 30 NOT NULL,
+    scratch_limit bigint,
     CONSTRAINT tenant_server_conninfo_check CHECK ((conninfo !~* 'password'::text)),
     CONSTRAINT tenant_server_dump_limit_check CHECK ((dump_limit >= 1)),
     CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
     CONSTRAINT tenant_server_replica_conninfo_check CHECK ((replica_conninfo !~* 'password'::text)),
-    CONSTRAINT tenant_server_replica_lag_limit_check CHECK (((replica_lag_limit >= 0) AND (replica_lag_limit <= 86400)))
+    CONSTRAINT tenant_server_replica_lag_limit_check CHECK (((replica_lag_limit >= 0) AND (replica_lag_limit <= 86400))),
+    CONSTRAINT tenant_server_scratch_limit_check CHECK ((scratch_limit > 0))
 );
 
 ALTER TABLE reeve.tenant_server OWNER TO reeve_owner;
@@ -949,13 +793,6 @@ WITH (fillfactor='50');
 
 ALTER TABLE reeve.worker OWNER TO reeve_owner;
 
-CREATE TABLE reeve.zone_rule (
-    timezone text NOT NULL,
-    digest text NOT NULL
-);
-
-ALTER TABLE reeve.zone_rule OWNER TO reeve_owner;
-
 ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.audit_entry_id_seq
     START WITH 1
@@ -967,15 +804,6 @@ ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 
 ALTER TABLE reeve.backup_proof ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.backup_proof_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
-ALTER TABLE reeve.batch ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME reeve.batch_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1012,15 +840,6 @@ ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 
 ALTER TABLE reeve.restore ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.restore_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
-ALTER TABLE reeve.schedule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME reeve.schedule_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1083,12 +902,6 @@ ALTER TABLE ONLY reeve.audit_entry
 
 ALTER TABLE ONLY reeve.backup_proof
     ADD CONSTRAINT backup_proof_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.batch
-    ADD CONSTRAINT batch_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.batch_item
-    ADD CONSTRAINT batch_item_pkey PRIMARY KEY (batch_id, tenant_id);
 
 ALTER TABLE ONLY reeve.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (job_id);
@@ -1162,24 +975,6 @@ ALTER TABLE ONLY reeve.restore
 ALTER TABLE ONLY reeve.restore
     ADD CONSTRAINT restore_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY reeve.schedule
-    ADD CONSTRAINT schedule_name_key UNIQUE (name);
-
-ALTER TABLE ONLY reeve.schedule
-    ADD CONSTRAINT schedule_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.schedule_due
-    ADD CONSTRAINT schedule_due_pkey PRIMARY KEY (schedule_id, timezone);
-
-ALTER TABLE ONLY reeve.schedule_feature
-    ADD CONSTRAINT schedule_feature_pkey PRIMARY KEY (kind);
-
-ALTER TABLE ONLY reeve.schedule_last
-    ADD CONSTRAINT schedule_last_pkey PRIMARY KEY (schedule_id, tenant_id);
-
-ALTER TABLE ONLY reeve.schedule_tick
-    ADD CONSTRAINT schedule_tick_pkey PRIMARY KEY (schedule_id, timezone, tick);
-
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
 
@@ -1234,9 +1029,6 @@ ALTER TABLE ONLY reeve.turn
 ALTER TABLE ONLY reeve.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY reeve.zone_rule
-    ADD CONSTRAINT zone_rule_pkey PRIMARY KEY (timezone);
-
 ALTER TABLE reeve.tenant
     ADD CONSTRAINT tenant_overrides_are_counts CHECK ((reeve.is_count((overrides -> 'concurrency'::text)) AND reeve.is_count((overrides -> 'backlog_limit'::text)) AND reeve.is_count((overrides -> 'backup_retention_days'::text)) AND reeve.is_count((overrides -> 'audit_retention_years'::text)) AND reeve.is_count((overrides -> 'scheduled_reports'::text)))) NOT VALID;
 
@@ -1259,14 +1051,6 @@ CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id)
 CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_id, kind, at);
 
 CREATE INDEX backup_proof_tenant ON reeve.backup_proof USING btree (tenant_id, at);
-
-CREATE INDEX batch_due ON reeve.batch USING btree (next_at) WHERE (state = ANY (ARRAY['running'::text, 'cancelling'::text]));
-
-CREATE INDEX batch_end_batch ON reeve.batch_end USING btree (batch_id);
-
-CREATE INDEX batch_item_enqueued ON reeve.batch_item USING btree (batch_id, job_id) WHERE (state = 'enqueued'::text);
-
-CREATE INDEX batch_item_waiting ON reeve.batch_item USING btree (batch_id, run_at, tenant_id) WHERE (state = 'waiting'::text);
 
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
@@ -1293,12 +1077,6 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
 CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
-
-CREATE INDEX schedule_due_at ON reeve.schedule_due USING btree (next_at);
-
-CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
-
-CREATE INDEX schedule_tick_age ON reeve.schedule_tick USING btree (fired_at);
 
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
 
@@ -1327,15 +1105,6 @@ ALTER TABLE ONLY reeve.artifact_fault
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
 
-ALTER TABLE ONLY reeve.batch
-    ADD CONSTRAINT batch_kind_fkey FOREIGN KEY (kind) REFERENCES reeve.kind(name);
-
-ALTER TABLE ONLY reeve.batch
-    ADD CONSTRAINT batch_retried_from_fkey FOREIGN KEY (retried_from) REFERENCES reeve.batch(id);
-
-ALTER TABLE ONLY reeve.batch_item
-    ADD CONSTRAINT batch_item_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES reeve.batch(id) ON DELETE CASCADE;
-
 ALTER TABLE ONLY reeve.destination_rule
     ADD CONSTRAINT destination_rule_destination_fkey FOREIGN KEY (destination) REFERENCES reeve.destination(name);
 
@@ -1356,21 +1125,6 @@ ALTER TABLE ONLY reeve.report_place
 
 ALTER TABLE ONLY reeve.report_window
     ADD CONSTRAINT report_window_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
-
-ALTER TABLE ONLY reeve.schedule
-    ADD CONSTRAINT schedule_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
-
-ALTER TABLE ONLY reeve.schedule
-    ADD CONSTRAINT schedule_tenant_id_report_place_fkey FOREIGN KEY (tenant_id, report_place) REFERENCES reeve.report_place(tenant_id, name);
-
-ALTER TABLE ONLY reeve.schedule_due
-    ADD CONSTRAINT schedule_due_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES reeve.schedule(id) ON DELETE CASCADE;
-
-ALTER TABLE ONLY reeve.schedule_last
-    ADD CONSTRAINT schedule_last_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES reeve.schedule(id) ON DELETE CASCADE;
-
-ALTER TABLE ONLY reeve.schedule_tick
-    ADD CONSTRAINT schedule_tick_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES reeve.schedule(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
@@ -1606,62 +1360,6 @@ CREATE VIEW reeve.backup_status WITH (security_barrier='true', security_invoker=
 
 ALTER TABLE reeve.backup_status OWNER TO reeve_owner;
 
-CREATE VIEW reeve.batch_list WITH (security_barrier='true', security_invoker='true') AS
- SELECT b.id,
-    b.kind,
-    b.queue,
-    b.state,
-    b.reason,
-    b.total,
-    c.waiting,
-    c.enqueued,
-    c.succeeded,
-    c.dead,
-    c.cancelled,
-    c.refused,
-    c.skipped,
-    b.selection,
-    b.spread,
-    b.max_running,
-    b.schedule_id,
-    b.tick,
-    b.retried_from,
-    b.created_by,
-    b.created_at,
-    b.finished_at,
-    b.completion_job,
-        CASE
-            WHEN ((b.finished_at IS NULL) AND (b.state = 'running'::text) AND (b.total > (c.waiting + c.enqueued))) THEN GREATEST(c.last_due, (reeve.clock() + ((reeve.clock() - b.created_at) * (((c.waiting + c.enqueued))::double precision / (((b.total - c.waiting) - c.enqueued))::double precision))))
-            ELSE NULL::timestamp with time zone
-        END AS eta
-   FROM (reeve.batch b
-     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (i.state = 'waiting'::text)) AS waiting,
-            count(*) FILTER (WHERE (i.state = 'enqueued'::text)) AS enqueued,
-            count(*) FILTER (WHERE (i.state = 'succeeded'::text)) AS succeeded,
-            count(*) FILTER (WHERE (i.state = 'dead'::text)) AS dead,
-            count(*) FILTER (WHERE (i.state = 'cancelled'::text)) AS cancelled,
-            count(*) FILTER (WHERE (i.state = 'refused'::text)) AS refused,
-            count(*) FILTER (WHERE (i.state = 'skipped'::text)) AS skipped,
-            max(i.run_at) FILTER (WHERE (i.state = 'waiting'::text)) AS last_due
-           FROM reeve.batch_item i
-          WHERE (i.batch_id = b.id)) c);
-
-ALTER TABLE reeve.batch_list OWNER TO reeve_owner;
-
-CREATE VIEW reeve.batch_tenant WITH (security_barrier='true', security_invoker='true') AS
- SELECT i.batch_id,
-    t.code AS tenant_code,
-    i.state,
-    i.run_at,
-    i.job_id,
-    i.enqueued_at,
-    i.ended_at,
-    i.error
-   FROM (reeve.batch_item i
-     LEFT JOIN reeve.tenant t ON ((t.id = i.tenant_id)));
-
-ALTER TABLE reeve.batch_tenant OWNER TO reeve_owner;
-
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
     c.database,
@@ -1797,59 +1495,6 @@ CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
 
 ALTER TABLE reeve.queue_stats OWNER TO reeve_owner;
 
-CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker='true') AS
- SELECT s.id,
-    s.name,
-    t.code AS tenant_code,
-    s.selection,
-    s.kind,
-    COALESCE(s.queue, k.queue) AS queue,
-    s.cron,
-    COALESCE(s.timezone, t.timezone) AS timezone,
-    s.catch_up,
-    s.catch_up_limit,
-    s.overlap,
-    s.spread,
-    s.jitter,
-    s.opens,
-    s.closes,
-    s.max_running,
-    s.priority,
-    s.args,
-    s.shipped,
-    s.paused_at,
-    s.paused_by,
-    s.pause_reason,
-    s.created_by,
-    s.created_at,
-    NULLIF(d.next_at, 'infinity'::timestamp with time zone) AS next_at,
-    l.tick AS last_tick,
-    l.outcome AS last_outcome,
-    l.job_id AS last_job,
-    l.batch_id AS last_batch,
-    l.detail AS last_detail
-   FROM ((((reeve.schedule s
-     LEFT JOIN reeve.tenant t ON ((t.id = s.tenant_id)))
-     LEFT JOIN reeve.kind k ON ((k.name = s.kind)))
-     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at
-           FROM reeve.schedule_due x
-          WHERE (x.schedule_id = s.id)) d ON (true))
-     LEFT JOIN LATERAL ( SELECT x.schedule_id,
-            x.timezone,
-            x.tick,
-            x.fired_at,
-            x.outcome,
-            x.job_id,
-            x.batch_id,
-            x.run_at,
-            x.detail
-           FROM reeve.schedule_tick x
-          WHERE (x.schedule_id = s.id)
-          ORDER BY x.tick DESC
-         LIMIT 1) l ON (true));
-
-ALTER TABLE reeve.schedule_list OWNER TO reeve_owner;
-
 CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
  SELECT t.code AS tenant_code,
     t.tier,
@@ -1873,15 +1518,6 @@ CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
           GROUP BY dead_letter.tenant_id) d ON ((d.tenant_id = t.id)));
 
 ALTER TABLE reeve.tenant_stats OWNER TO reeve_owner;
-
-CREATE VIEW reeve.unprotected_tenant WITH (security_barrier='true', security_invoker='true') AS
- SELECT t.code AS tenant_code
-   FROM reeve.tenant t
-  WHERE ((t.status <> 'archived'::reeve.tenant_status) AND (NOT (EXISTS ( SELECT
-           FROM reeve.schedule s
-          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND ((s.tenant_id = t.id) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
-
-ALTER TABLE reeve.unprotected_tenant OWNER TO reeve_owner;
 
 CREATE VIEW reeve.worker_list WITH (security_barrier='true') AS
  SELECT w.id,
@@ -2078,7 +1714,8 @@ CREATE FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) RETURNS intege
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT CASE p_entity WHEN 'report' THEN r.report_retention_days WHEN 'export' THEN r.export_retention_days END
+  SELECT CASE p_entity WHEN 'report' THEN coalesce((t.overrides ->> 'report_retention_days')::int, r.report_retention_days)
+                       WHEN 'export' THEN coalesce((t.overrides ->> 'export_retention_days')::int, r.export_retention_days) END
   FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
 $$;
 
@@ -2256,23 +1893,6 @@ $_$;
 
 ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.batch_enqueued(p_batch reeve.batch, p_tenant uuid, p_job bigint) RETURNS void
-    LANGUAGE sql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  INSERT INTO reeve.schedule_last AS l (schedule_id, tenant_id, job_id) SELECT s.id, p_tenant, p_job FROM reeve.schedule s WHERE s.id = p_batch.schedule_id
-  ON CONFLICT (schedule_id, tenant_id) DO UPDATE SET job_id = excluded.job_id
-$$;
-
-ALTER FUNCTION reeve.batch_enqueued(p_batch reeve.batch, p_tenant uuid, p_job bigint) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) RETURNS text
-    LANGUAGE sql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$ SELECT (SELECT reeve.schedule_overlap(s.id, s.overlap, p_tenant) FROM reeve.schedule s WHERE s.id = p_batch.schedule_id) $$;
-
-ALTER FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2445,21 +2065,6 @@ END $$;
 
 ALTER FUNCTION reeve.cancel(id bigint) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.cancel_batch(id bigint, reason text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v reeve.batch := reeve.locked_batch(id);
-BEGIN
-  IF v.state NOT IN ('running', 'paused') THEN RAISE EXCEPTION 'batch % is %', id, v.state USING ERRCODE = 'RV012'; END IF;
-  UPDATE reeve.batch b SET state = 'cancelling', reason = left(cancel_batch.reason, 2000), next_at = reeve.clock() WHERE b.id = v.id;
-  UPDATE reeve.batch_item i SET state = 'cancelled', ended_at = reeve.clock(), error = 'the batch was cancelled' WHERE i.batch_id = v.id AND i.state = 'waiting';
-  PERFORM reeve.audit(NULL, 'batch.cancel', 'batch ' || id, reason);
-END $$;
-
-ALTER FUNCTION reeve.cancel_batch(id bigint, reason text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.cancellations(p_id uuid) RETURNS bigint[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2480,88 +2085,6 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.check_pattern(pattern text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.check_zone(p_zone text) RETURNS void
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  IF NOT EXISTS (SELECT FROM pg_timezone_names n WHERE n.name = p_zone) THEN
-    RAISE EXCEPTION 'time zone "%" is unknown', left(coalesce(p_zone, ''), 80) USING ERRCODE = 'RV010', HINT = 'Use a name of the IANA database that the server knows, for example Europe/Berlin.';
-  END IF;
-END $$;
-
-ALTER FUNCTION reeve.check_zone(p_zone text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.checked_finish(p_job jsonb) RETURNS void
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  IF jsonb_typeof(p_job) IS DISTINCT FROM 'object' OR p_job - ARRAY['queue', 'kind', 'args'] <> '{}' OR NOT p_job ?& ARRAY['queue', 'kind']
-     OR jsonb_typeof(p_job -> 'queue') <> 'string' OR jsonb_typeof(p_job -> 'kind') <> 'string' THEN
-    RAISE EXCEPTION 'on_finish is a job' USING ERRCODE = 'RV010', HINT = 'For example {"queue": "acme.reports", "kind": "report", "args": {}}.';
-  END IF;
-  PERFORM reeve.checked_work(p_job ->> 'kind', split_part(p_job ->> 'queue', '.', 2), p_job -> 'args');
-  IF NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = split_part(p_job ->> 'queue', '.', 1) AND t.status <> 'archived') THEN
-    RAISE EXCEPTION 'tenant "%" is unknown', left(split_part(p_job ->> 'queue', '.', 1), 80) USING ERRCODE = 'RV001';
-  END IF;
-END $$;
-
-ALTER FUNCTION reeve.checked_finish(p_job jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.checked_selection(p_selection jsonb) RETURNS jsonb
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record; v_out jsonb := '{}'; v_known text[];
-BEGIN
-  IF jsonb_typeof(p_selection) = 'array' THEN p_selection := jsonb_build_object('code', p_selection); END IF;
-  IF jsonb_typeof(p_selection) IS DISTINCT FROM 'object' THEN
-    RAISE EXCEPTION 'a selection of tenants is an object or an array of codes' USING ERRCODE = 'RV010', HINT = 'For example {"tier": "professional", "status": ["active", "trial"]}, or {} for all.';
-  END IF;
-  FOR v IN SELECT e.key, CASE jsonb_typeof(e.value) WHEN 'string' THEN jsonb_build_array(e.value) ELSE e.value END AS words FROM jsonb_each(p_selection) e LOOP
-    IF v.key NOT IN ('tier', 'status', 'isolation', 'code', 'timezone') THEN
-      RAISE EXCEPTION 'tenants cannot be selected by "%"', left(v.key, 80) USING ERRCODE = 'RV010', HINT = 'By tier, status, isolation, code or timezone.';
-    END IF;
-    IF jsonb_typeof(v.words) <> 'array' OR jsonb_array_length(v.words) = 0 OR EXISTS (SELECT FROM jsonb_array_elements(v.words) w WHERE jsonb_typeof(w) <> 'string') THEN
-      RAISE EXCEPTION 'what a selection asks of "%" is a word or an array of words', v.key USING ERRCODE = 'RV010';
-    END IF;
-    v_known := CASE v.key WHEN 'tier' THEN ARRAY(SELECT t.name FROM reeve.tier t ORDER BY 1) WHEN 'status' THEN enum_range(NULL::reeve.tenant_status)::text[]
-      WHEN 'isolation' THEN enum_range(NULL::reeve.isolation)::text[] END;
-    IF v_known IS NOT NULL AND EXISTS (SELECT FROM jsonb_array_elements_text(v.words) w WHERE w <> ALL (v_known)) THEN
-      RAISE EXCEPTION 'there is no % "%"', v.key, (SELECT left(w, 80) FROM jsonb_array_elements_text(v.words) w WHERE w <> ALL (v_known) LIMIT 1)
-        USING ERRCODE = 'RV010', HINT = 'Known: ' || array_to_string(v_known, ', ');
-    END IF;
-    v_out := v_out || jsonb_build_object(v.key, v.words);
-  END LOOP;
-  RETURN v_out;
-END $$;
-
-ALTER FUNCTION reeve.checked_selection(p_selection jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.checked_work(p_kind text, p_queue text, p_args jsonb) RETURNS text
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v record; v_problem text;
-BEGIN
-  SELECT k.name, k.queue, k.schema INTO v FROM reeve.kind k WHERE k.name = p_kind;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'kind "%" is not registered', left(coalesce(p_kind, ''), 80) USING ERRCODE = 'RV004',
-      HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
-  END IF;
-  IF p_queue IS NOT NULL AND (p_queue !~ '^[a-z0-9][a-z0-9-]{0,60}$' OR p_queue IN ('events', 'audit', 'jobs')) THEN
-    RAISE EXCEPTION 'queue "%" is not a queue''s name without the tenant', left(p_queue, 80) USING ERRCODE = 'RV002', HINT = 'For example reports: each tenant''s job runs on <its code>.reports.';
-  END IF;
-  v_problem := reeve.args_problem(v.schema, coalesce(p_args, '{}'));
-  IF v_problem IS NOT NULL THEN
-    RAISE EXCEPTION 'the arguments do not match kind "%": %', p_kind, v_problem USING ERRCODE = 'RV005', HINT = 'See: reeve kind show ' || p_kind;
-  END IF;
-  RETURN coalesce(p_queue, v.queue);
-END $_$;
-
-ALTER FUNCTION reeve.checked_work(p_kind text, p_queue text, p_args jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid DEFAULT NULL::uuid, p_queues text[] DEFAULT NULL::text[]) RETURNS TABLE(id bigint, tenant_id uuid, tenant_version bigint, queue text, kind text, attempt integer, first boolean, lease_id uuid, args text, traceparent text, next_cursor uuid, stopped_early boolean, suspect boolean)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2718,26 +2241,6 @@ END $$;
 
 ALTER FUNCTION reeve.close_circuit(p_server text, p_database text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) RETURNS integer
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_count int;
-BEGIN
-  WITH gone AS (
-    DELETE FROM reeve.batch_end e WHERE e.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.batch_end x WHERE x.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING e.job_id),
-  ended AS (
-    SELECT i.tenant_id, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END, 'cancelled') AS state, coalesce(d.last_error, h.last_error, CASE WHEN h.id IS NULL AND d.id IS NULL THEN 'the job was removed' END) AS error
-    FROM gone g JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = g.job_id AND i.state = 'enqueued'
-    LEFT JOIN LATERAL (SELECT x.id, x.state, x.last_error FROM reeve.job_history x WHERE x.id = g.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
-    LEFT JOIN reeve.dead_letter d ON d.id = g.job_id)
-  UPDATE reeve.batch_item i SET state = e.state, error = left(e.error, 2000), ended_at = reeve.clock() FROM ended e WHERE i.batch_id = p_batch AND i.tenant_id = e.tenant_id;
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) RETURNS TABLE(id bigint, verdict text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2789,215 +2292,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.count_down(p_tenants uuid[]) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.create_schedule(schedule jsonb) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE s jsonb := schedule; v record; v_tenant reeve.tenant; v_cron reeve.cron; v_id bigint; v_zone text; v_now timestamptz := reeve.clock(); v_first timestamptz; v_gap interval; v_problem text;
-  v_known text[] := '{name,kind,cron,tenant,tenants,queue,args,priority,timezone,catch_up,catch_up_limit,overlap,spread,jitter,opens,closes,max_running}';
-BEGIN
-  IF jsonb_typeof(s) IS DISTINCT FROM 'object' OR s - v_known <> '{}' THEN
-    RAISE EXCEPTION 'a schedule is an object%', coalesce(' without "' || (SELECT left(k, 80) FROM jsonb_object_keys(CASE jsonb_typeof(s) WHEN 'object' THEN s ELSE '{}' END - v_known) k LIMIT 1) || '"', '')
-      USING ERRCODE = 'RV010', HINT = 'Its fields: ' || array_to_string(v_known, ', ');
-  END IF;
-  BEGIN
-    SELECT x.* INTO v FROM jsonb_to_record(s) x (name text, kind text, cron text, tenant text, tenants jsonb, queue text, args jsonb, priority int, timezone text, catch_up text, catch_up_limit int,
-      overlap text, spread interval, jitter interval, opens time, closes time, max_running int);
-  EXCEPTION WHEN data_exception THEN
-    RAISE EXCEPTION 'a field of the schedule is of the wrong type: %', SQLERRM USING ERRCODE = 'RV010';
-  END;
-  IF coalesce(v.name, '') !~ '^[a-z0-9][a-z0-9._-]{0,79}$' THEN
-    RAISE EXCEPTION 'a schedule''s name has 1 to 80 of a-z, 0-9, ".", "_" and "-"' USING ERRCODE = 'RV010', HINT = 'For example acme.monthly-sales.';
-  END IF;
-  IF EXISTS (SELECT FROM reeve.schedule x WHERE x.name = v.name) THEN
-    RAISE EXCEPTION 'there is a schedule "%"', v.name USING ERRCODE = 'RV008', HINT = 'Choose another name, or delete it first: reeve schedule delete ' || v.name;
-  END IF;
-  IF (v.tenant IS NULL) = (v.tenants IS NULL) THEN RAISE EXCEPTION 'a schedule is for a tenant or for a selection of tenants' USING ERRCODE = 'RV010', HINT = 'Give "tenant" or "tenants".'; END IF;
-  v_cron := reeve.parse_cron(v.cron);
-  PERFORM reeve.checked_work(v.kind, v.queue, v.args);
-  IF v.timezone IS NOT NULL THEN PERFORM reeve.check_zone(v.timezone); END IF;
-  v.spread := coalesce(v.spread, '0'); v.jitter := coalesce(v.jitter, '0');
-  IF v.spread < interval '0' OR v.jitter < interval '0' THEN RAISE EXCEPTION 'spread and jitter are not negative' USING ERRCODE = 'RV010'; END IF;
-  IF (v.opens IS NULL) <> (v.closes IS NULL) THEN RAISE EXCEPTION 'a window has a beginning and an end' USING ERRCODE = 'RV010', HINT = 'Give "opens" and "closes".'; END IF;
-  IF coalesce(v.catch_up, 'latest') NOT IN ('skip', 'latest', 'all') THEN RAISE EXCEPTION 'catch_up is skip, latest or all' USING ERRCODE = 'RV010'; END IF;
-  IF coalesce(v.overlap, 'skip') NOT IN ('allow', 'skip', 'replace') THEN RAISE EXCEPTION 'overlap is allow, skip or replace' USING ERRCODE = 'RV010'; END IF;
-  IF v.catch_up_limit NOT BETWEEN 1 AND 1000 THEN RAISE EXCEPTION 'catch_up_limit is from 1 to 1000' USING ERRCODE = 'RV010'; END IF;
-  IF v.max_running NOT BETWEEN 1 AND 1000000 THEN RAISE EXCEPTION 'max_running is from 1 to 1000000' USING ERRCODE = 'RV010'; END IF;
-  IF v.priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000' USING ERRCODE = 'RV010'; END IF;
-  IF v.tenant IS NOT NULL THEN
-    SELECT t.* INTO v_tenant FROM reeve.tenant t WHERE t.code = v.tenant COLLATE "C";
-    IF NOT FOUND OR v_tenant.status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is unknown', left(v.tenant, 80) USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list'; END IF;
-    v_problem := reeve.schedule_problem(v.kind, v_tenant.id);
-    IF v_problem IS NOT NULL THEN
-      RAISE EXCEPTION 'tenant "%" can''t have a schedule of % of its own: %', v_tenant.code, v.kind, v_problem USING ERRCODE = 'RV012', HINT = 'Fleet-wide schedules reach it all the same.';
-    END IF;
-  ELSE
-    v.tenants := reeve.checked_selection(v.tenants);
-    IF v.kind = 'report' THEN RAISE EXCEPTION 'a scheduled report is one tenant''s' USING ERRCODE = 'RV012', HINT = 'Give "tenant"; each takes one of the tenant''s places (10, 50 or unlimited by tier).'; END IF;
-  END IF;
-  v_zone := coalesce(v.timezone, v_tenant.timezone, 'UTC');
-  v_first := reeve.cron_next(v_cron, v_zone, v_now);
-  IF v_first IS NULL THEN RAISE EXCEPTION '"%" never comes', v.cron USING ERRCODE = 'RV010', HINT = 'No day of the calendar matches it.'; END IF;
-  -- The shortest of the next hundred gaps: what is spread over more would run into the next tick.
-  SELECT min(g.gap) INTO v_gap FROM (SELECT p.tick - lag(p.tick) OVER (ORDER BY p.tick) AS gap FROM reeve.preview_cron(v.cron, v_zone, 100, v_now) p) g;
-  IF v.spread + v.jitter > v_gap THEN
-    RAISE EXCEPTION 'spread and jitter (%) are longer than the time between two ticks (%)', v.spread + v.jitter, v_gap USING ERRCODE = 'RV010', HINT = 'Spread over less, or run less often.';
-  END IF;
-  IF v.kind = 'report' THEN PERFORM reeve.take_report_place(v_tenant.code, v.name); END IF;
-  INSERT INTO reeve.schedule (name, tenant_id, selection, kind, queue, args, priority, cron, parsed, timezone, catch_up, catch_up_limit, overlap, spread, jitter, opens, closes, max_running, report_place)
-  VALUES (v.name, v_tenant.id, v.tenants, v.kind, v.queue, coalesce(v.args, '{}'), coalesce(v.priority, 0), btrim(v.cron), v_cron, v.timezone, coalesce(v.catch_up, 'latest'),
-    coalesce(v.catch_up_limit, 10), coalesce(v.overlap, 'skip'), v.spread, v.jitter, v.opens, v.closes, v.max_running, CASE v.kind WHEN 'report' THEN v.name END)
-  RETURNING id INTO v_id;
-  PERFORM reeve.follow_zones(v_id, v_now);
-  PERFORM reeve.audit(v_tenant.id, 'schedule.create', 'schedule ' || v.name, NULL, s - 'args');
-  RETURN v_id;
-END $_$;
-
-ALTER FUNCTION reeve.create_schedule(schedule jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.cron_day(c reeve.cron, p_from date) RETURNS date
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE d date := p_from; v_end date := p_from + 3290; v_dom boolean; v_dow boolean;
-BEGIN
-  WHILE d < v_end LOOP
-    IF NOT extract(month FROM d)::int = ANY (c.months) THEN
-      d := (date_trunc('month', d::timestamp) + interval '1 month')::date;
-      CONTINUE;
-    END IF;
-    v_dom := extract(day FROM d)::int = ANY (c.days);
-    v_dow := extract(dow FROM d)::int = ANY (c.weekdays);
-    IF (CASE WHEN c.any_day THEN v_dow WHEN c.any_weekday THEN v_dom ELSE v_dom OR v_dow END) THEN RETURN d; END IF;
-    d := d + 1;
-  END LOOP;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.cron_day(c reeve.cron, p_from date) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.cron_field(p_text text, p_what text, p_low integer, p_high integer, p_names text[]) RETURNS integer[]
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_part text; v_match text[]; v_from int; v_to int; v_step int; v_all int[] := '{}';
-BEGIN
-  FOREACH v_part IN ARRAY string_to_array(upper(p_text), ',') LOOP
-    v_match := regexp_match(v_part, '^(?:([*?])|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2}))?$');
-    IF v_match IS NULL THEN
-      RAISE EXCEPTION 'the field % of a cron expression is not understood: "%"', p_what, left(p_text, 80) USING ERRCODE = 'RV010',
-        HINT = 'Numbers, ranges (1-5), steps (*/15, 8-18/2), lists (1,15) and * are.';
-    END IF;
-    BEGIN
-      v_from := CASE WHEN v_match[1] IS NOT NULL THEN p_low ELSE coalesce(p_low + array_position(p_names, v_match[2]) - 1, v_match[2]::int) END;
-      v_to := CASE WHEN v_match[1] IS NOT NULL THEN p_high WHEN v_match[3] IS NOT NULL THEN coalesce(p_low + array_position(p_names, v_match[3]) - 1, v_match[3]::int)
-                   WHEN v_match[4] IS NOT NULL THEN p_high ELSE v_from END;
-    EXCEPTION WHEN invalid_text_representation THEN
-      RAISE EXCEPTION 'the field % of a cron expression names what is not known: "%"', p_what, left(p_text, 80) USING ERRCODE = 'RV010',
-        HINT = CASE WHEN p_names IS NULL THEN 'Only numbers are known here.' ELSE 'Known: ' || array_to_string(p_names, ', ') END;
-    END;
-    v_step := coalesce(v_match[4]::int, 1);
-    IF v_from NOT BETWEEN p_low AND p_high OR v_to NOT BETWEEN p_low AND p_high OR v_step < 1 OR v_step > p_high - p_low + 1 THEN
-      RAISE EXCEPTION 'the field % of a cron expression is out of range: "%"', p_what, left(p_text, 80) USING ERRCODE = 'RV010', HINT = format('It goes from %s to %s.', p_low, p_high);
-    END IF;
-    IF v_from > v_to THEN
-      RAISE EXCEPTION 'a range of the field % of a cron expression goes backwards: "%"', p_what, left(p_text, 80) USING ERRCODE = 'RV010',
-        HINT = format('Write %s-%s,%s-%s.', v_from, p_high, p_low, v_to);
-    END IF;
-    v_all := v_all || ARRAY(SELECT generate_series(v_from, v_to, v_step));
-  END LOOP;
-  RETURN ARRAY(SELECT DISTINCT n FROM unnest(v_all) n ORDER BY n);
-END $_$;
-
-ALTER FUNCTION reeve.cron_field(p_text text, p_what text, p_low integer, p_high integer, p_names text[]) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after timestamp with time zone, p_until timestamp with time zone, p_most integer) RETURNS timestamp with time zone[]
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_first timestamptz := reeve.cron_next(c, p_zone, p_after); v_second timestamptz; v_span interval; v_from timestamptz; t timestamptz; v_all timestamptz[];
-BEGIN
-  IF v_first IS NULL OR v_first > p_until THEN RETURN '{}'; END IF;
-  v_second := reeve.cron_next(c, p_zone, v_first);
-  v_span := greatest(coalesce(v_second - v_first, interval '1 day'), interval '1 second') * p_most;
-  LOOP
-    v_from := greatest(p_until - v_span, p_after);
-    v_all := '{}';
-    t := reeve.cron_next(c, p_zone, v_from);
-    WHILE t <= p_until LOOP
-      v_all := v_all || t;
-      t := reeve.cron_next(c, p_zone, t);
-    END LOOP;
-    IF v_from <= p_after OR cardinality(v_all) >= p_most THEN RETURN v_all[greatest(cardinality(v_all) - p_most + 1, 1):]; END IF;
-    v_span := v_span * 2;
-  END LOOP;
-END $$;
-
-ALTER FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after timestamp with time zone, p_until timestamp with time zone, p_most integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE t timestamptz; l timestamp; d date; v timestamptz; m int; s int; n int; h int; v_low timestamp;
-BEGIN
-  IF c.every_hour THEN
-    t := date_trunc('second', p_after) + interval '1 second';
-    LOOP
-      l := t AT TIME ZONE p_zone;
-      d := reeve.cron_day(c, l::date);
-      IF d IS NULL THEN RETURN NULL; END IF;
-      IF d > l::date THEN
-        -- An hour that midnight repeats shows the day before again: midnight itself comes after it.
-        t := greatest(reeve.local_instant(d::timestamp, p_zone), t + interval '1 second');
-        CONTINUE;
-      END IF;
-      m := extract(minute FROM l)::int;
-      s := floor(extract(second FROM l))::int;
-      IF m = ANY (c.minutes) THEN
-        SELECT min(x) INTO n FROM unnest(c.seconds) x WHERE x >= s;
-        IF n IS NOT NULL THEN RETURN t + (n - s) * interval '1 second'; END IF;
-      END IF;
-      SELECT min(x) INTO n FROM unnest(c.minutes) x WHERE x > m;
-      t := t + make_interval(mins => coalesce(n, 60) - m, secs => -s);
-    END LOOP;
-  END IF;
-  l := p_after AT TIME ZONE p_zone;
-  v_low := l - interval '26 hours';                        -- no clock change is larger
-  d := l::date - 2;
-  LOOP
-    d := reeve.cron_day(c, d);
-    IF d IS NULL THEN RETURN NULL; END IF;
-    FOREACH h IN ARRAY c.hours LOOP
-      CONTINUE WHEN d + make_interval(hours => h + 1) <= v_low;
-      FOREACH m IN ARRAY c.minutes LOOP
-        CONTINUE WHEN reeve.local_instant(d + make_time(h, m, 59), p_zone) <= p_after;
-        FOREACH s IN ARRAY c.seconds LOOP
-          v := reeve.local_instant(d + make_time(h, m, s), p_zone);
-          IF v > p_after THEN RETURN v; END IF;
-        END LOOP;
-      END LOOP;
-    END LOOP;
-    d := d + 1;
-  END LOOP;
-END $$;
-
-ALTER FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.delete_schedule(name text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v reeve.schedule := reeve.locked_schedule(name);
-BEGIN
-  DELETE FROM reeve.schedule s WHERE s.id = v.id;
-  IF v.report_place IS NOT NULL THEN PERFORM reeve.release_report_place((SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id), v.report_place); END IF;
-  PERFORM reeve.audit(v.tenant_id, 'schedule.delete', 'schedule ' || name, NULL, jsonb_build_object('kind', v.kind, 'cron', v.cron, 'shipped', v.shipped));
-END $$;
-
-ALTER FUNCTION reeve.delete_schedule(name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.destination_for(p_name text, p_tenant uuid) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text, problem text)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3185,35 +2479,6 @@ END $$;
 
 ALTER FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.enqueue_each(p_jobs jsonb[]) RETURNS TABLE(n integer, job bigint, code text, problem text)
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_from int := 1; v_to int; v_ids bigint[];
-BEGIN
-  WHILE v_from <= cardinality(p_jobs) LOOP
-    v_to := least(v_from + 99, cardinality(p_jobs));
-    BEGIN
-      v_ids := reeve.enqueue_many(to_jsonb(p_jobs[v_from:v_to]));
-      RETURN QUERY SELECT (v_from + u.o - 1)::int, u.i, NULL::text, NULL::text FROM unnest(v_ids) WITH ORDINALITY u (i, o);
-    EXCEPTION WHEN OTHERS THEN
-      IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
-      FOR k IN v_from..v_to LOOP
-        BEGIN
-          n := k; job := (reeve.enqueue_many(to_jsonb(p_jobs[k:k])))[1]; code := NULL; problem := NULL;
-        EXCEPTION WHEN OTHERS THEN
-          IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
-          job := NULL; code := SQLSTATE; problem := left(SQLERRM, 2000);
-        END;
-        RETURN NEXT;
-      END LOOP;
-    END;
-    v_from := v_to + 1;
-  END LOOP;
-END $$;
-
-ALTER FUNCTION reeve.enqueue_each(p_jobs jsonb[]) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3342,20 +2607,6 @@ END $_$;
 
 ALTER FUNCTION reeve.enqueue_many(jobs jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.enqueue_ticks(p_jobs jsonb[], p_schedules bigint[], p_zones text[], p_ticks timestamp with time zone[]) RETURNS void
-    LANGUAGE sql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  WITH tried AS MATERIALIZED (SELECT p_schedules[e.n] AS schedule_id, p_zones[e.n] AS timezone, p_ticks[e.n] AS tick, (p_jobs[e.n] ->> 'tenant')::uuid AS tenant_id, e.job, e.problem
-    FROM reeve.enqueue_each(p_jobs) e),
-  last AS (INSERT INTO reeve.schedule_last AS l (schedule_id, tenant_id, job_id) SELECT t.schedule_id, t.tenant_id, t.job FROM tried t WHERE t.job IS NOT NULL
-    ON CONFLICT (schedule_id, tenant_id) DO UPDATE SET job_id = excluded.job_id)
-  UPDATE reeve.schedule_tick k SET outcome = CASE WHEN t.job IS NULL THEN 'refused' ELSE 'job' END, job_id = t.job, detail = t.problem
-  FROM tried t WHERE k.schedule_id = t.schedule_id AND k.timezone = t.timezone AND k.tick = t.tick
-$$;
-
-ALTER FUNCTION reeve.enqueue_ticks(p_jobs jsonb[], p_schedules bigint[], p_zones text[], p_ticks timestamp with time zone[]) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3459,45 +2710,6 @@ END $$;
 
 ALTER FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) RETURNS integer
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record; v_now timestamptz := reeve.clock(); v_room int := p_limit; v_skip text; v_count int := 0; v_tenants uuid[] := '{}'; v_jobs jsonb[] := '{}';
-BEGIN
-  IF p_batch.max_running IS NOT NULL THEN
-    v_room := least(p_limit, p_batch.max_running - (SELECT count(*) FROM (SELECT FROM reeve.batch_item i WHERE i.batch_id = p_batch.id AND i.state = 'enqueued' LIMIT p_batch.max_running) x));
-  END IF;
-  FOR v IN SELECT i.tenant_id, t.code FROM reeve.batch_item i LEFT JOIN reeve.tenant t ON t.id = i.tenant_id
-      WHERE i.batch_id = p_batch.id AND i.state = 'waiting' AND i.run_at <= v_now ORDER BY i.run_at, i.tenant_id LIMIT greatest(v_room, 0) LOOP
-    v_count := v_count + 1;
-    IF p_batch.schedule_id IS NOT NULL THEN
-      v_skip := reeve.batch_overlap(p_batch, v.tenant_id);
-      IF v_skip IS NOT NULL THEN
-        UPDATE reeve.batch_item i SET state = 'skipped', ended_at = v_now, error = v_skip WHERE i.batch_id = p_batch.id AND i.tenant_id = v.tenant_id;
-        CONTINUE;
-      END IF;
-    END IF;
-    v_tenants := v_tenants || v.tenant_id;
-    v_jobs := v_jobs || jsonb_build_object('queue', coalesce(v.code, 'unknown') || '.' || p_batch.queue, 'kind', p_batch.kind, 'args', p_batch.args, 'priority', p_batch.priority, 'tenant', v.tenant_id);
-  END LOOP;
-  IF v_jobs = '{}' THEN RETURN v_count; END IF;
-  WITH tried AS MATERIALIZED (SELECT v_tenants[e.n] AS tenant_id, e.job, e.code, e.problem FROM reeve.enqueue_each(v_jobs) e),
-  marked AS (UPDATE reeve.batch_item i
-    SET state = CASE WHEN t.job IS NOT NULL THEN 'enqueued' WHEN t.code IN ('RV007', 'RV013') THEN 'waiting' ELSE 'refused' END, job_id = t.job,
-      enqueued_at = CASE WHEN t.job IS NOT NULL THEN v_now END, ended_at = CASE WHEN t.job IS NULL AND t.code NOT IN ('RV007', 'RV013') THEN v_now END, error = t.problem,
-      run_at = CASE WHEN t.code IN ('RV007', 'RV013') THEN v_now + interval '1 minute' ELSE i.run_at END
-    FROM tried t WHERE i.batch_id = p_batch.id AND i.tenant_id = t.tenant_id RETURNING i.job_id)
-  SELECT count(*) AS n INTO v FROM marked m;
-  UPDATE reeve.job j SET batch_id = p_batch.id FROM reeve.batch_item i WHERE i.batch_id = p_batch.id AND i.tenant_id = ANY (v_tenants) AND i.state = 'enqueued' AND j.id = i.job_id;
-  IF p_batch.schedule_id IS NOT NULL THEN
-    PERFORM reeve.batch_enqueued(p_batch, i.tenant_id, i.job_id) FROM reeve.batch_item i WHERE i.batch_id = p_batch.id AND i.tenant_id = ANY (v_tenants) AND i.state = 'enqueued';
-  END IF;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3516,29 +2728,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_job bigint; v_error text; v_state text := CASE p_batch.state WHEN 'cancelling' THEN 'cancelled' ELSE 'finished' END; v_counts jsonb;
-BEGIN
-  IF p_batch.on_finish IS NOT NULL THEN
-    BEGIN
-      v_job := reeve.enqueue(p_batch.on_finish ->> 'queue', p_batch.on_finish ->> 'kind', coalesce(p_batch.on_finish -> 'args', '{}'), idempotency_key => 'batch ' || p_batch.id);
-    EXCEPTION WHEN OTHERS THEN
-      IF SQLSTATE NOT LIKE 'RV%' OR SQLSTATE IN ('RV007', 'RV013') THEN RAISE; END IF;     -- tried again with the batch
-      v_error := SQLERRM;
-    END;
-  END IF;
-  SELECT jsonb_object_agg(c.state, c.n) INTO v_counts FROM (SELECT i.state, count(*) AS n FROM reeve.batch_item i WHERE i.batch_id = p_batch.id GROUP BY i.state) c;
-  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason) WHERE b.id = p_batch.id;
-  PERFORM reeve.audit(NULL, 'batch.end', 'batch ' || p_batch.id, left(v_error, 2000),
-    jsonb_build_object('state', v_state, 'kind', p_batch.kind, 'counts', coalesce(v_counts, '{}'), 'completion_job', v_job), p_batch.created_at);
-  PERFORM pg_notify('reeve_batch', p_batch.id::text);
-END $$;
-
-ALTER FUNCTION reeve.finish_batch(p_batch reeve.batch) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3577,109 +2766,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.fire_schedules(p_limit integer DEFAULT 500) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET client_min_messages TO 'warning'
-    AS $$
-DECLARE v record; s reeve.schedule; v_now timestamptz := reeve.clock(); v_ticks timestamptz[]; v_tick timestamptz; v_count int := 0; v_job jsonb;
-  n_jobs jsonb[] := '{}'; n_schedules bigint[] := '{}'; n_zones text[] := '{}'; n_ticks timestamptz[] := '{}';
-BEGIN
-  FOR v IN SELECT d.schedule_id, d.timezone, d.last_tick, d.next_at FROM reeve.schedule_due d WHERE d.next_at <= v_now ORDER BY d.next_at LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
-    v_count := v_count + 1;
-    SELECT x.* INTO s FROM reeve.schedule x WHERE x.id = v.schedule_id FOR KEY SHARE SKIP LOCKED;
-    CONTINUE WHEN NOT FOUND;
-    v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
-    IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
-    FOREACH v_tick IN ARRAY v_ticks LOOP
-      -- The next tick of a schedule has to find the job of the one before.
-      IF s.id = n_schedules[cardinality(n_schedules)] THEN
-        PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks);
-        n_jobs := '{}'; n_schedules := '{}'; n_zones := '{}'; n_ticks := '{}';
-      END IF;
-      v_job := reeve.fire_tick(s, v.timezone, v_tick);
-      IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
-    END LOOP;
-    UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity')
-    WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
-  END LOOP;
-  IF n_jobs <> '{}' THEN PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks); END IF;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.fire_schedules(p_limit integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant record; v_tenants uuid[]; v_kind record; v_problem text; v_job jsonb; v_batch bigint; v_at timestamptz; v_outcome text; v_selection jsonb;
-BEGIN
-  INSERT INTO reeve.schedule_tick (schedule_id, timezone, tick, outcome) VALUES (s.id, p_zone, p_tick, 'skipped') ON CONFLICT DO NOTHING;
-  IF NOT FOUND THEN RETURN NULL; END IF;
-  SELECT k.name, k.queue, k.statuses INTO v_kind FROM reeve.kind k WHERE k.name = s.kind;
-  IF NOT FOUND THEN
-    v_outcome := 'refused';
-    v_problem := format('kind "%s" is not registered: no worker that knows it has started', s.kind);
-  ELSIF s.tenant_id IS NULL THEN
-    v_selection := CASE WHEN s.timezone IS NULL AND NOT s.selection ? 'timezone' THEN s.selection || jsonb_build_object('timezone', jsonb_build_array(p_zone)) ELSE s.selection END;
-    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE s.timezone IS NOT NULL OR t.timezone = p_zone);
-    IF cardinality(v_tenants) = 0 THEN
-      v_outcome := 'skipped';
-      v_problem := 'no tenant is selected';
-    ELSE
-      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, p_tick) END;
-      v_batch := reeve.make_batch(s.kind, coalesce(s.queue, v_kind.queue), s.args, s.priority, v_selection, v_tenants, s.spread, s.max_running, NULL, v_at, s.jitter, s.id, p_tick, NULL);
-      v_outcome := 'batch';
-    END IF;
-  ELSE
-    SELECT t.code, t.status INTO v_tenant FROM reeve.tenant t WHERE t.id = s.tenant_id;
-    v_outcome := 'skipped';
-    IF NOT v_tenant.status = ANY (v_kind.statuses) THEN
-      v_problem := 'the tenant is ' || v_tenant.status;
-    ELSE
-      v_problem := reeve.schedule_problem(s.kind, s.tenant_id);
-      IF v_problem IS NULL THEN v_problem := reeve.schedule_overlap(s.id, s.overlap, s.tenant_id); END IF;
-    END IF;
-    IF v_problem IS NULL THEN
-      v_at := reeve.schedule_time(s, p_zone, s.tenant_id, p_tick);
-      v_job := jsonb_build_object('queue', v_tenant.code || '.' || coalesce(s.queue, v_kind.queue), 'kind', s.kind, 'args', s.args, 'run_at', v_at, 'priority', s.priority, 'tenant', s.tenant_id);
-    END IF;
-  END IF;
-  UPDATE reeve.schedule_tick t SET outcome = v_outcome, batch_id = v_batch, run_at = v_at, detail = left(v_problem, 2000)
-  WHERE t.schedule_id = s.id AND t.timezone = p_zone AND t.tick = p_tick;
-  RETURN v_job;
-END $$;
-
-ALTER FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  INSERT INTO reeve.schedule_due (schedule_id, timezone, last_tick, next_at) VALUES (p_schedule, p_zone, p_from, coalesce(reeve.cron_next(p_cron, p_zone, p_from), 'infinity'))
-  ON CONFLICT DO NOTHING;
-  INSERT INTO reeve.zone_rule (timezone, digest) SELECT p_zone, reeve.zone_digest(p_zone) WHERE NOT EXISTS (SELECT FROM reeve.zone_rule z WHERE z.timezone = p_zone) ON CONFLICT DO NOTHING;
-END $$;
-
-ALTER FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.follow_zones(p_schedule bigint, p_from timestamp with time zone) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v reeve.schedule; v_zone text;
-BEGIN
-  SELECT s.* INTO v FROM reeve.schedule s WHERE s.id = p_schedule;
-  FOR v_zone IN SELECT v.timezone WHERE v.timezone IS NOT NULL
-      UNION SELECT DISTINCT t.timezone FROM reeve.tenant t WHERE v.timezone IS NULL AND (t.id = v.tenant_id OR (v.tenant_id IS NULL AND t.status <> 'archived')) LOOP
-    PERFORM reeve.follow_zone(v.id, v.parsed, v_zone, p_from);
-  END LOOP;
-END $$;
-
-ALTER FUNCTION reeve.follow_zones(p_schedule bigint, p_from timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time zone
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3899,30 +2985,6 @@ CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
 
 ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v timestamptz := p_local AT TIME ZONE p_zone; v_low timestamptz; v_high timestamptz := v; v_middle timestamptz; v_offset interval; v_delta interval;
-BEGIN
-  v_offset := (v AT TIME ZONE p_zone) - (v AT TIME ZONE 'UTC');
-  IF v AT TIME ZONE p_zone <> p_local THEN
-    v_low := v - interval '25 hours';
-    IF (v_low AT TIME ZONE p_zone) - (v_low AT TIME ZONE 'UTC') = v_offset THEN RETURN v; END IF;
-    WHILE v_high - v_low > interval '1 second' LOOP
-      v_middle := date_trunc('second', v_low + (v_high - v_low) / 2);
-      IF (v_middle AT TIME ZONE p_zone) - (v_middle AT TIME ZONE 'UTC') = v_offset THEN v_high := v_middle; ELSE v_low := v_middle; END IF;
-    END LOOP;
-    RETURN v_high;
-  END IF;
-  v_low := v - interval '3 hours';
-  v_delta := ((v_low AT TIME ZONE p_zone) - (v_low AT TIME ZONE 'UTC')) - v_offset;
-  IF v_delta > interval '0' AND ((v - v_delta) AT TIME ZONE p_zone) = p_local THEN RETURN v - v_delta; END IF;
-  RETURN v;
-END $$;
-
-ALTER FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.lock_keys(p_code text) RETURNS uuid
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -3936,48 +2998,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.locked_batch(p_id bigint) RETURNS reeve.batch
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v reeve.batch;
-BEGIN
-  SELECT b.* INTO v FROM reeve.batch b WHERE b.id = p_id FOR NO KEY UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no batch %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve batch list'; END IF;
-  RETURN v;
-END $$;
-
-ALTER FUNCTION reeve.locked_batch(p_id bigint) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.locked_schedule(p_name text) RETURNS reeve.schedule
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v reeve.schedule;
-BEGIN
-  SELECT s.* INTO v FROM reeve.schedule s WHERE s.name = p_name FOR NO KEY UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
-  RETURN v;
-END $$;
-
-ALTER FUNCTION reeve.locked_schedule(p_name text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.make_batch(p_kind text, p_queue text, p_args jsonb, p_priority integer, p_selection jsonb, p_tenants uuid[], p_spread interval, p_max_running integer, p_on_finish jsonb, p_from timestamp with time zone, p_jitter interval, p_schedule bigint, p_tick timestamp with time zone, p_retried_from bigint) RETURNS bigint
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_id bigint;
-BEGIN
-  INSERT INTO reeve.batch (kind, queue, args, priority, selection, spread, max_running, on_finish, total, schedule_id, tick, retried_from, next_at)
-  VALUES (p_kind, p_queue, p_args, p_priority, p_selection, p_spread, p_max_running, p_on_finish, cardinality(p_tenants), p_schedule, p_tick, p_retried_from, p_from)
-  RETURNING id INTO v_id;
-  INSERT INTO reeve.batch_item (batch_id, tenant_id, run_at)
-  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(coalesce(p_tick, p_from) || ' ' || t) FROM unnest(p_tenants) t;
-  RETURN v_id;
-END $$;
-
-ALTER FUNCTION reeve.make_batch(p_kind text, p_queue text, p_args jsonb, p_priority integer, p_selection jsonb, p_tenants uuid[], p_spread interval, p_max_running integer, p_on_finish jsonb, p_from timestamp with time zone, p_jitter interval, p_schedule bigint, p_tick timestamp with time zone, p_retried_from bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4058,16 +3078,16 @@ $$;
 
 ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.note_batch_end() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION reeve.off_peak_wait(p_tenant uuid) RETURNS bigint
+    LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-BEGIN
-  INSERT INTO reeve.batch_end (batch_id, job_id) VALUES (OLD.batch_id, OLD.id);
-  RETURN NULL;
-END $$;
+  SELECT nullif(greatest(ceil(extract(epoch FROM
+    reeve.next_off_peak(t.timezone, coalesce(w.opens, r.offpeak_from), coalesce(w.closes, r.offpeak_until), c.now) - c.now) * 1000), 0), 0)::bigint
+  FROM (SELECT reeve.clock() AS now) c, reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.report_window w ON w.tenant_id = t.id WHERE t.id = p_tenant
+$$;
 
-ALTER FUNCTION reeve.note_batch_end() OWNER TO reeve_owner;
+ALTER FUNCTION reeve.off_peak_wait(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4110,36 +3130,6 @@ END $$;
 
 ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.parse_cron(p_text text) RETURNS reeve.cron
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_fields text[]; v_text text := lower(btrim(p_text)); v reeve.cron;
-  v_days text[] := '{SUN,MON,TUE,WED,THU,FRI,SAT}'; v_months text[] := '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}';
-BEGIN
-  IF p_text IS NULL OR length(p_text) > 400 THEN RAISE EXCEPTION 'a cron expression has 1 to 400 characters' USING ERRCODE = 'RV010'; END IF;
-  v_text := CASE v_text WHEN '@yearly' THEN '0 0 1 1 *' WHEN '@annually' THEN '0 0 1 1 *' WHEN '@monthly' THEN '0 0 1 * *' WHEN '@weekly' THEN '0 0 * * 0'
-                        WHEN '@daily' THEN '0 0 * * *' WHEN '@midnight' THEN '0 0 * * *' WHEN '@hourly' THEN '0 * * * *' ELSE v_text END;
-  v_fields := regexp_split_to_array(v_text, '[ \t]+');
-  IF cardinality(v_fields) = 5 THEN v_fields := '{0}' || v_fields; END IF;
-  IF cardinality(v_fields) <> 6 THEN
-    RAISE EXCEPTION '"%" is not a cron expression', left(p_text, 80) USING ERRCODE = 'RV010',
-      HINT = 'Five fields: minute hour day month weekday, for example "30 6 * * 1-5"; six with seconds first; or @hourly, @daily, @weekly, @monthly, @yearly.';
-  END IF;
-  v.seconds := reeve.cron_field(v_fields[1], 'second', 0, 59, NULL);
-  v.minutes := reeve.cron_field(v_fields[2], 'minute', 0, 59, NULL);
-  v.hours := reeve.cron_field(v_fields[3], 'hour', 0, 23, NULL);
-  v.days := reeve.cron_field(v_fields[4], 'day', 1, 31, NULL);
-  v.months := reeve.cron_field(v_fields[5], 'month', 1, 12, v_months);
-  v.weekdays := ARRAY(SELECT DISTINCT n % 7 FROM unnest(reeve.cron_field(v_fields[6], 'weekday', 0, 7, v_days)) n ORDER BY 1);     -- 7 is Sunday too
-  v.any_day := v_fields[4] IN ('*', '?');
-  v.any_weekday := v_fields[6] IN ('*', '?');
-  v.every_hour := v.hours = ARRAY(SELECT generate_series(0, 23));
-  RETURN v;
-END $$;
-
-ALTER FUNCTION reeve.parse_cron(p_text text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4156,35 +3146,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.pause(pattern text, reason text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.pause_batch(id bigint, reason text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v reeve.batch := reeve.locked_batch(id);
-BEGIN
-  IF v.state <> 'running' THEN RAISE EXCEPTION 'batch % is %', id, v.state USING ERRCODE = 'RV012'; END IF;
-  UPDATE reeve.batch b SET state = 'paused', reason = left(pause_batch.reason, 2000) WHERE b.id = v.id;
-  PERFORM reeve.audit(NULL, 'batch.pause', 'batch ' || id, reason);
-END $$;
-
-ALTER FUNCTION reeve.pause_batch(id bigint, reason text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.pause_schedule(name text, reason text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v reeve.schedule := reeve.locked_schedule(name);
-BEGIN
-  IF v.paused_at IS NOT NULL THEN RAISE EXCEPTION 'schedule "%" is paused already', name USING ERRCODE = 'RV012'; END IF;
-  UPDATE reeve.schedule s SET paused_at = reeve.clock(), paused_by = reeve.actor(), pause_reason = left(reason, 2000) WHERE s.id = v.id;
-  UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
-  PERFORM reeve.audit(v.tenant_id, 'schedule.pause', 'schedule ' || name, reason);
-END $$;
-
-ALTER FUNCTION reeve.pause_schedule(name text, reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pin_backup(backup text, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4249,25 +3210,6 @@ END $$;
 
 ALTER FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer DEFAULT 10, p_from timestamp with time zone DEFAULT reeve.clock()) RETURNS TABLE(tick timestamp with time zone, local_time timestamp without time zone)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE c reeve.cron := reeve.parse_cron(p_cron); t timestamptz := p_from;
-BEGIN
-  PERFORM reeve.check_zone(p_zone);
-  IF p_count IS NULL OR p_count NOT BETWEEN 1 AND 1000 THEN RAISE EXCEPTION 'a preview has 1 to 1000 ticks' USING ERRCODE = 'RV010'; END IF;
-  FOR n IN 1..p_count LOOP
-    t := reeve.cron_next(c, p_zone, t);
-    EXIT WHEN t IS NULL;
-    tick := t;
-    local_time := t AT TIME ZONE p_zone;
-    RETURN NEXT;
-  END LOOP;
-END $$;
-
-ALTER FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4294,7 +3236,7 @@ CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_desti
     AS $$
 DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_count int := 0;
 BEGIN
-  FOR v IN DELETE FROM reeve.artifact_fault f WHERE f.tenant_id = v_tenant AND f.destination = p_destination
+  FOR v IN DELETE FROM reeve.artifact_fault f WHERE f.tenant_id = v_tenant AND f.destination = p_destination AND f.fault <> 'damaged'
       AND NOT p_faults @> jsonb_build_array(jsonb_build_object('artifact', f.artifact_id, 'key', f.key, 'fault', f.fault)) RETURNING f.* LOOP
     PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || v.artifact_id, NULL, jsonb_build_object('destination', p_destination, 'key', v.key, 'fault', v.fault, 'outcome', 'gone'));
   END LOOP;
@@ -4338,6 +3280,31 @@ END $$;
 
 ALTER FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant) THEN
+    RAISE EXCEPTION 'artifact % is not one of this job''s tenant', p_artifact USING ERRCODE = '42501';
+  END IF;
+  FOR v IN DELETE FROM reeve.artifact_fault f USING jsonb_to_recordset(p_whole) AS x (destination text, key text)
+      WHERE f.artifact_id = p_artifact AND f.destination = x.destination AND f.key = x.key RETURNING f.* LOOP
+    PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || p_artifact, NULL, jsonb_build_object('destination', v.destination, 'key', v.key, 'fault', v.fault, 'outcome', 'gone'));
+  END LOOP;
+  FOR v IN INSERT INTO reeve.artifact_fault (artifact_id, tenant_id, destination, key, fault)
+      SELECT p_artifact, v_tenant, x.destination, x.key, CASE x.code WHEN 'backup_missing' THEN 'missing' ELSE 'damaged' END
+      FROM jsonb_to_recordset(p_damaged) AS x (destination text, key text, code text)
+      JOIN reeve.artifact a ON a.id = p_artifact AND x.destination = ANY (reeve.artifact_destinations(a.manifest))
+        AND x.key IN (SELECT reeve.artifact_keys(a.key, a.manifest))
+      ON CONFLICT DO NOTHING RETURNING * LOOP
+    PERFORM reeve.audit(v_tenant, 'backup.fault', 'artifact ' || p_artifact, NULL, jsonb_build_object('destination', v.destination, 'key', v.key, 'fault', v.fault, 'outcome', 'found'));
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4372,6 +3339,26 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.refuse_change() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.refuse_unreadable() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  SELECT k.id, k.tenant_id, k.destroying_at INTO v FROM reeve.tenant_key k WHERE k.id::text = NEW.manifest #>> '{encryption,key_id}' FOR SHARE;
+  IF NOT FOUND THEN RETURN NEW; END IF;
+  IF v.tenant_id <> NEW.tenant_id THEN
+    RAISE EXCEPTION 'artifact % is encrypted to a key of another tenant', NEW.id USING ERRCODE = '23514', CONSTRAINT = 'artifact_is_readable';
+  END IF;
+  IF v.destroying_at IS NOT NULL THEN
+    RAISE EXCEPTION 'key % was destroyed while artifact % was encrypted to it', v.id, NEW.id USING ERRCODE = '23514', CONSTRAINT = 'artifact_is_readable',
+      HINT = 'Nobody could read it. Make a key for the tenant, if it is to have one: reeve keys create';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.refuse_unreadable() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.register_kinds(kinds jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4537,37 +3524,31 @@ CREATE FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_now timestamptz := reeve.clock(); v_next timestamptz; v_out jsonb; v_shared jsonb; v_cost double precision;
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_now timestamptz := reeve.clock(); v_out jsonb; v_shared jsonb; v_cost double precision;
 BEGIN
-  SELECT t.code, t.name, t.locale, t.currency, t.timezone, t.status, t.version, r.report_rows, r.report_bytes, r.report_seconds, r.report_retention_days, r.report_daytime_seconds,
-         coalesce(w.opens, r.offpeak_from) AS opens, coalesce(w.closes, r.offpeak_until) AS closes, j.created_at, j.started_at, j.args, j.kind
-  INTO STRICT v FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.report_window w ON w.tenant_id = t.id JOIN reeve.job j ON j.id = p_job
-  WHERE t.id = v_tenant;
-  v_out := jsonb_build_object('name', v.name, 'locale', v.locale, 'currency', v.currency, 'timezone', v.timezone, 'rows', v.report_rows, 'bytes', v.report_bytes,
-    'seconds', v.report_seconds, 'days', v.report_retention_days, 'admitted_at', v_now);
-  SELECT jsonb_build_object('job', s.job_id, 'artifacts', jsonb_agg(jsonb_build_object('id', a.id, 'format', a.manifest ->> 'format') ORDER BY a.manifest ->> 'format')) INTO v_shared
-  FROM reeve.report_result s JOIN reeve.artifact a ON a.job_id = s.job_id AND a.tenant_id = v_tenant AND a.entity = 'report'
-  WHERE s.tenant_id = v_tenant AND s.digest = p_digest AND s.tenant_version = v.version AND s.job_id <> p_job
-    AND s.admitted_at >= v.created_at - coalesce(p_fresh_seconds, 0) * interval '1 second'
-    AND NOT EXISTS (SELECT FROM reeve.artifact b LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = b.id
-                    WHERE b.job_id = s.job_id AND (d.artifact_id IS NOT NULL OR b.expires_at < v_now + interval '1 hour'))
-  GROUP BY s.job_id;
+  SELECT r.report_daytime_seconds, j.created_at, j.started_at, j.args, j.kind INTO STRICT v
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier JOIN reeve.job j ON j.id = p_job WHERE t.id = v_tenant;
+  v_out := reeve.report_reader(v_tenant) || jsonb_build_object('admitted_at', v_now);
+  v_shared := reeve.report_shared(v_tenant, p_job, p_digest, v.created_at - coalesce(p_fresh_seconds, 0) * interval '1 second', NULL);
   IF v_shared IS NOT NULL THEN RETURN v_out || jsonb_build_object('shared', v_shared); END IF;
   IF EXISTS (SELECT FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind = v.kind AND j.args = v.args
              AND j.started_at >= v.created_at AND (j.started_at, j.id) < (v.started_at, p_job)) THEN
     RETURN v_out || jsonb_build_object('wait', true);
   END IF;
+  v_out := v_out || jsonb_build_object('marked',
+    EXISTS (SELECT FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.digest = p_digest AND s.mark IS NOT NULL));
   SELECT c.seconds INTO v_cost FROM reeve.report_cost c WHERE c.tenant_id = v_tenant AND c.report = p_report;
   IF p_is_heavy OR v_cost > v.report_daytime_seconds THEN
-    v_next := reeve.next_off_peak(v.timezone, v.opens, v.closes, v_now);
-    IF v_next > v_now THEN v_out := v_out || jsonb_build_object('hold_ms', ceil(extract(epoch FROM v_next - v_now) * 1000)::bigint); END IF;
+    v_out := v_out || jsonb_build_object('hold_ms', reeve.off_peak_wait(v_tenant));
+  ELSIF v_cost IS NULL THEN
+    v_out := v_out || jsonb_build_object('estimate_above', v.report_daytime_seconds);
   END IF;
   RETURN v_out;
 END $$;
 
 ALTER FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) RETURNS text
+CREATE FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
@@ -4579,14 +3560,21 @@ BEGIN
   ON CONFLICT (tenant_id, report) DO UPDATE SET seconds = excluded.seconds, rows = excluded.rows, bytes = excluded.bytes, at = excluded.at;
   DELETE FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.admitted_at < reeve.clock() - interval '2 days';
   IF p_digest IS NOT NULL THEN
-    INSERT INTO reeve.report_result AS s (tenant_id, digest, tenant_version, admitted_at, job_id) VALUES (v_tenant, p_digest, v.version, p_admitted_at, p_job)
-    ON CONFLICT (tenant_id, digest) DO UPDATE SET tenant_version = excluded.tenant_version, admitted_at = excluded.admitted_at, job_id = excluded.job_id
+    INSERT INTO reeve.report_result AS s (tenant_id, digest, tenant_version, admitted_at, job_id, mark) VALUES (v_tenant, p_digest, v.version, p_admitted_at, p_job, p_mark)
+    ON CONFLICT (tenant_id, digest) DO UPDATE SET tenant_version = excluded.tenant_version, admitted_at = excluded.admitted_at, job_id = excluded.job_id, mark = excluded.mark
     WHERE s.admitted_at <= excluded.admitted_at;
   END IF;
   RETURN v.status;
 END $$;
 
-ALTER FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT reeve.off_peak_wait(reeve.retention_tenant(p_job, p_lease)) $$;
+
+ALTER FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.report_place_guard() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4618,11 +3606,35 @@ CREATE FUNCTION reeve.report_reader(p_tenant uuid) RETURNS jsonb
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
   SELECT jsonb_build_object('name', t.name, 'locale', t.locale, 'currency', t.currency, 'timezone', t.timezone, 'rows', r.report_rows, 'bytes', r.report_bytes,
-    'seconds', r.report_seconds, 'days', r.report_retention_days, 'admitted_at', reeve.clock())
+    'seconds', r.report_seconds, 'days', reeve.artifact_days(t.id, 'report'), 'admitted_at', reeve.clock())
   FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
 $$;
 
 ALTER FUNCTION reeve.report_reader(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('job', s.job_id, 'artifacts', jsonb_agg(jsonb_build_object('id', a.id, 'format', a.manifest ->> 'format') ORDER BY a.manifest ->> 'format'))
+  FROM reeve.report_result s JOIN reeve.tenant t ON t.id = s.tenant_id AND t.version = s.tenant_version
+  JOIN reeve.artifact a ON a.job_id = s.job_id AND a.tenant_id = p_tenant AND a.entity = 'report'
+  WHERE s.tenant_id = p_tenant AND s.digest = p_digest AND s.job_id <> p_job AND (s.admitted_at >= p_since OR s.mark = p_mark)
+    AND NOT EXISTS (SELECT FROM reeve.artifact b LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = b.id
+                    WHERE b.job_id = s.job_id AND (d.artifact_id IS NOT NULL OR b.expires_at < reeve.clock() + interval '1 hour'))
+  GROUP BY s.job_id
+$$;
+
+ALTER FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.report_shared(reeve.retention_tenant(p_job, p_lease), p_job, p_digest, NULL, p_mark)
+$$;
+
+ALTER FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4760,36 +3772,6 @@ END $$;
 
 ALTER FUNCTION reeve.resume(pattern text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.resume_batch(id bigint) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v reeve.batch := reeve.locked_batch(id);
-BEGIN
-  IF v.state <> 'paused' THEN RAISE EXCEPTION 'batch % is %', id, v.state USING ERRCODE = 'RV012', HINT = 'Only a paused batch can be resumed.'; END IF;
-  UPDATE reeve.batch b SET state = 'running', reason = NULL, next_at = reeve.clock() WHERE b.id = v.id;
-  PERFORM reeve.audit(NULL, 'batch.resume', 'batch ' || id);
-END $$;
-
-ALTER FUNCTION reeve.resume_batch(id bigint) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.resume_schedule(name text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v reeve.schedule := reeve.locked_schedule(name);
-BEGIN
-  IF v.paused_at IS NULL THEN RAISE EXCEPTION 'schedule "%" is not paused', name USING ERRCODE = 'RV012'; END IF;
-  UPDATE reeve.schedule s SET paused_at = NULL, paused_by = NULL, pause_reason = NULL WHERE s.id = v.id;
-  DELETE FROM reeve.schedule_due d WHERE d.schedule_id = v.id;
-  PERFORM reeve.follow_zones(v.id, reeve.clock());
-  PERFORM reeve.audit(v.tenant_id, 'schedule.resume', 'schedule ' || name);
-END $$;
-
-ALTER FUNCTION reeve.resume_schedule(name text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -4855,30 +3837,6 @@ END $$;
 
 ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.retry_batch(id bigint) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v reeve.batch := reeve.locked_batch(id); v_tenants uuid[]; v_id bigint;
-BEGIN
-  v_tenants := ARRAY(SELECT i.tenant_id FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state IN ('dead', 'refused', 'cancelled'));
-  IF cardinality(v_tenants) = 0 THEN RAISE EXCEPTION 'nothing of batch % has failed', id USING ERRCODE = 'RV012'; END IF;
-  IF v.finished_at IS NULL THEN
-    IF v.state = 'cancelling' THEN RAISE EXCEPTION 'batch % is being cancelled', id USING ERRCODE = 'RV012', HINT = 'Retry it when it has ended.'; END IF;
-    UPDATE reeve.batch_item i SET state = 'waiting', job_id = NULL, enqueued_at = NULL, ended_at = NULL, error = NULL, run_at = reeve.clock()
-    WHERE i.batch_id = v.id AND i.state IN ('dead', 'refused', 'cancelled');
-    UPDATE reeve.batch b SET next_at = reeve.clock() WHERE b.id = v.id;
-    v_id := v.id;
-  ELSE
-    v_id := reeve.make_batch(v.kind, v.queue, v.args, v.priority, v.selection, v_tenants, '0', v.max_running, v.on_finish, reeve.clock(), '0', NULL, NULL, v.id);
-  END IF;
-  PERFORM reeve.audit(NULL, 'batch.retry', 'batch ' || id, NULL, jsonb_build_object('as', v_id, 'tenants', cardinality(v_tenants)));
-  RETURN v_id;
-END $$;
-
-ALTER FUNCTION reeve.retry_batch(id bigint) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4927,38 +3885,6 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_job bigint;
-BEGIN
-  IF p_overlap = 'allow' THEN RETURN NULL; END IF;
-  SELECT l.job_id INTO v_job FROM reeve.schedule_last l JOIN reeve.job j ON j.id = l.job_id WHERE l.schedule_id = p_schedule AND l.tenant_id = p_tenant;
-  IF v_job IS NULL THEN RETURN NULL; END IF;
-  IF p_overlap = 'skip' THEN RETURN 'job ' || v_job || ' of the tick before has not ended'; END IF;
-  PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
-  IF FOUND THEN
-    PERFORM reeve.end_cancelled(v_job, 'replaced by the next tick of its schedule');
-  ELSE
-    INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
-    PERFORM pg_notify('reeve_cancel', '');
-  END IF;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) RETURNS text
-    LANGUAGE sql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE WHEN NOT f.feature = ANY (r.features) THEN format('tier "%s" does not include %s', t.tier, f.feature) END
-  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier JOIN reeve.schedule_feature f ON f.kind = p_kind WHERE t.id = p_tenant
-$$;
-
-ALTER FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4978,16 +3904,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE WHEN s.opens IS NULL THEN x.at ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, x.at) END
-  FROM (SELECT p_tick + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(p_tick || ' ' || p_tenant) AS at) x
-$$;
-
-ALTER FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schema_problem(schema jsonb, path text DEFAULT '$'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -5032,21 +3948,15 @@ END $_$;
 
 ALTER FUNCTION reeve.schema_problem(schema jsonb, path text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) RETURNS SETOF uuid
-    LANGUAGE sql STABLE
+CREATE FUNCTION reeve.scratch_makers(p_server text, p_names text[]) RETURNS TABLE(name text, tenant_id uuid)
+    LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT t.id FROM reeve.tenant t
-  WHERE t.status <> 'archived'
-    AND (NOT p_selection ? 'tier' OR t.tier = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'tier'))))
-    AND (NOT p_selection ? 'isolation' OR t.isolation::text = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'isolation'))))
-    AND (NOT p_selection ? 'code' OR t.code = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'code'))))
-    AND (NOT p_selection ? 'timezone' OR t.timezone = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'timezone'))))
-    AND CASE WHEN p_selection ? 'status' THEN t.status::text = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'status')))
-             ELSE t.status = ANY ((SELECT k.statuses FROM reeve.kind k WHERE k.name = p_kind)::reeve.tenant_status[]) END
+  SELECT DISTINCT n, e.tenant_id FROM unnest(p_names) n
+  JOIN reeve.audit_entry e ON e.action = 'admin.make_scratch' AND e.object = p_server || ': database ' || n AND e.tenant_id IS NOT NULL
 $$;
 
-ALTER FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.scratch_makers(p_server text, p_names text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5189,54 +4099,6 @@ END $$;
 
 ALTER FUNCTION reeve.settle(p_items jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.share_of(p_text text) RETURNS double precision
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$ SELECT (('x' || left(md5(p_text), 8))::bit(32)::bigint & 4294967295) / 4294967296.0::double precision $$;
-
-ALTER FUNCTION reeve.share_of(p_text text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text, p_spread interval, p_max_running integer, p_selection jsonb, p_args jsonb DEFAULT '{}'::jsonb) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_id bigint;
-BEGIN
-  INSERT INTO reeve.schedule (name, selection, kind, args, cron, parsed, spread, max_running, shipped, created_by)
-  VALUES (p_name, p_selection, p_kind, p_args, p_cron, reeve.parse_cron(p_cron), p_spread, p_max_running, true, 'reeve') ON CONFLICT (name) DO NOTHING RETURNING id INTO v_id;
-  IF v_id IS NOT NULL THEN PERFORM reeve.follow_zones(v_id, reeve.clock()); END IF;
-END $$;
-
-ALTER FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text, p_spread interval, p_max_running integer, p_selection jsonb, p_args jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_variable
-DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint;
-BEGIN
-  IF spread IS NULL OR spread NOT BETWEEN interval '0' AND interval '366 days' THEN RAISE EXCEPTION 'a spread is from 0 to 366 days' USING ERRCODE = 'RV010'; END IF;
-  IF max_running NOT BETWEEN 1 AND 1000000 THEN RAISE EXCEPTION 'max_running is from 1 to 1000000' USING ERRCODE = 'RV010'; END IF;
-  IF priority IS NULL OR priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000' USING ERRCODE = 'RV010'; END IF;
-  IF on_finish IS NOT NULL THEN PERFORM reeve.checked_finish(on_finish); END IF;
-  PERFORM FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c);
-  IF FOUND THEN
-    RAISE EXCEPTION 'tenant "%" is unknown', (SELECT left(c, 80) FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c) LIMIT 1)
-      USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list';
-  END IF;
-  v_tenants := ARRAY(SELECT reeve.selected_tenants(v_selection, kind));
-  IF cardinality(v_tenants) = 0 THEN
-    RAISE EXCEPTION 'no tenant is selected by %', v_selection USING ERRCODE = 'RV011',
-      HINT = 'Without a status those are selected whose status the kind allows; see: reeve tenant list, reeve kind show ' || kind;
-  END IF;
-  v_id := reeve.make_batch(kind, v_queue, coalesce(args, '{}'), priority, v_selection, v_tenants, spread, max_running, on_finish, reeve.clock(), '0', NULL, NULL, NULL);
-  PERFORM reeve.audit(NULL, 'batch.start', 'batch ' || v_id, NULL, jsonb_build_object('kind', kind, 'selection', v_selection, 'tenants', cardinality(v_tenants), 'spread', spread, 'max_running', max_running));
-  RETURN v_id;
-END $$;
-
-ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5377,27 +4239,6 @@ $$;
 
 ALTER FUNCTION reeve.tenant_recipients(p_tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.tenant_zone_changed() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record;
-BEGIN
-  FOR v IN SELECT s.id, s.parsed, s.paused_at FROM reeve.schedule s WHERE s.tenant_id = NEW.id AND s.timezone IS NULL LOOP
-    DELETE FROM reeve.schedule_due d WHERE d.schedule_id = v.id;
-    PERFORM reeve.follow_zone(v.id, v.parsed, NEW.timezone, reeve.clock());
-    IF v.paused_at IS NOT NULL THEN UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id; END IF;
-  END LOOP;
-  FOR v IN SELECT s.id, s.parsed, s.paused_at FROM reeve.schedule s WHERE s.tenant_id IS NULL AND s.timezone IS NULL
-      AND NOT EXISTS (SELECT FROM reeve.schedule_due d WHERE d.schedule_id = s.id AND d.timezone = NEW.timezone) LOOP
-    PERFORM reeve.follow_zone(v.id, v.parsed, NEW.timezone, reeve.clock());
-    IF v.paused_at IS NOT NULL THEN UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id AND d.timezone = NEW.timezone; END IF;
-  END LOOP;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.tenant_zone_changed() OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -5435,49 +4276,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_backlog(p_budget interval) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.tend_batches(p_limit integer DEFAULT 500) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET client_min_messages TO 'warning'
-    AS $$
-DECLARE v reeve.batch; v_count int := 0; v_n int; v_now timestamptz := reeve.clock(); v_due timestamptz; v_job bigint;
-BEGIN
-  FOR v IN SELECT b.* FROM reeve.batch b
-      WHERE (b.state IN ('running', 'cancelling') AND b.next_at <= v_now) OR b.id IN (SELECT e.batch_id FROM reeve.batch_end e LIMIT 5000)
-      ORDER BY b.next_at, b.id LIMIT 4 FOR NO KEY UPDATE SKIP LOCKED LOOP
-    v_n := reeve.collect_batch_ends(v.id, 5000);
-    IF v.state = 'cancelling' THEN
-      FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
-          AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
-        PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
-        IF FOUND THEN
-          PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
-        ELSE
-          INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
-          PERFORM pg_notify('reeve_cancel', '');
-        END IF;
-        v_n := v_n + 1;
-      END LOOP;
-    ELSIF v.state = 'running' THEN
-      v_n := v_n + reeve.feed_batch(v, p_limit);
-    END IF;
-    v_count := v_count + v_n;
-    IF v.state IN ('running', 'cancelling') THEN
-      SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
-      IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
-        PERFORM reeve.finish_batch(v);
-      ELSE
-        -- A batch at its limit is looked at again when one of its jobs ends.
-        UPDATE reeve.batch b SET next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
-          WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
-      END IF;
-    END IF;
-  END LOOP;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.tend_batches(p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_cancellations() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5598,20 +4396,6 @@ END $$;
 
 ALTER FUNCTION reeve.tend_leftovers(p_limit integer) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.tend_old_batches(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_count int;
-BEGIN
-  DELETE FROM reeve.batch b WHERE b.id IN (SELECT x.id FROM reeve.batch x WHERE x.finished_at < reeve.clock() - p_keep
-    AND NOT EXISTS (SELECT FROM reeve.batch r WHERE r.retried_from = x.id) ORDER BY x.finished_at LIMIT 20 FOR UPDATE SKIP LOCKED);
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.tend_old_batches(p_keep interval) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.tend_refusals() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5644,27 +4428,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_restores() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.tend_schedules(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record; v_count int := 0; v_n int; v_digest text;
-BEGIN
-  FOR v IN SELECT z.timezone, z.digest FROM reeve.zone_rule z FOR UPDATE SKIP LOCKED LOOP
-    v_digest := reeve.zone_digest(v.timezone);
-    CONTINUE WHEN v_digest = v.digest;
-    UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
-    FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
-    GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
-    UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
-  END LOOP;
-  DELETE FROM reeve.schedule_tick t WHERE t.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.schedule_tick x WHERE x.fired_at < reeve.clock() - p_keep ORDER BY x.fired_at LIMIT 5000));
-  GET DIAGNOSTICS v_n = ROW_COUNT;
-  RETURN v_count + v_n;
-END $$;
-
-ALTER FUNCTION reeve.tend_schedules(p_keep interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_sessions(p_limit interval DEFAULT '00:01:15'::interval) RETURNS TABLE(pid integer, login text, application text, verdict text)
     LANGUAGE plpgsql
@@ -5877,15 +4640,7 @@ END $$;
 
 ALTER FUNCTION reeve.withdraw_tenant_tier(code text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.zone_digest(p_zone text) RETURNS text
-    LANGUAGE sql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT md5(string_agg((d AT TIME ZONE p_zone)::text, ',' ORDER BY d))
-  FROM generate_series(date_trunc('year', reeve.clock(), 'UTC'), date_trunc('year', reeve.clock(), 'UTC') + interval '2 years', '12 hours') d
-$$;
-
-ALTER FUNCTION reeve.zone_digest(p_zone text) OWNER TO reeve_owner;
+CREATE TRIGGER artifact_is_readable BEFORE INSERT ON reeve.artifact FOR EACH ROW EXECUTE FUNCTION reeve.refuse_unreadable();
 
 CREATE TRIGGER artifact_deleted_fixed BEFORE DELETE OR UPDATE ON reeve.artifact_deleted FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -5911,8 +4666,6 @@ CREATE TRIGGER audit_entry_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH ST
 
 ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_kept;
 
-CREATE TRIGGER job_ends_in_batch AFTER DELETE ON reeve.job FOR EACH ROW WHEN ((old.batch_id IS NOT NULL)) EXECUTE FUNCTION reeve.note_batch_end();
-
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXECUTE FUNCTION reeve.kind_guard();
@@ -5920,10 +4673,6 @@ CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXE
 CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place FOR EACH ROW EXECUTE FUNCTION reeve.report_place_guard();
 
 ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
-
-CREATE TRIGGER tenant_brings_zone AFTER INSERT ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_zone_changed();
-
-CREATE TRIGGER tenant_changes_zone AFTER UPDATE OF timezone ON reeve.tenant FOR EACH ROW WHEN ((old.timezone IS DISTINCT FROM new.timezone)) EXECUTE FUNCTION reeve.tenant_zone_changed();
 
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
@@ -6046,10 +4795,6 @@ GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.batch_enqueued(p_batch reeve.batch, p_tenant uuid, p_job bigint) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) TO reeve_worker;
 
@@ -6070,21 +4815,10 @@ GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.cancel_batch(id bigint, reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.cancel_batch(id bigint, reason text) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.cancellations(p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancellations(p_id uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.check_pattern(pattern text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.check_zone(p_zone text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.checked_finish(p_job jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.checked_selection(p_selection jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.checked_work(p_kind text, p_queue text, p_args jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) TO reeve_worker;
@@ -6092,26 +4826,10 @@ GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer,
 REVOKE ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.count_down(p_tenants uuid[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.create_schedule(schedule jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.create_schedule(schedule jsonb) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.cron_day(c reeve.cron, p_from date) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.cron_field(p_text text, p_what text, p_low integer, p_high integer, p_names text[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after timestamp with time zone, p_until timestamp with time zone, p_most integer) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.delete_schedule(name text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.delete_schedule(name text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_worker;
@@ -6150,14 +4868,10 @@ GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at ti
 REVOKE ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.enqueue_each(p_jobs jsonb[]) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.enqueue_ticks(p_jobs jsonb[], p_schedules bigint[], p_zones text[], p_ticks timestamp with time zone[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
@@ -6174,12 +4888,8 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.finish_batch(p_batch reeve.batch) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
@@ -6189,16 +4899,6 @@ GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome
 
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.fire_schedules(p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.fire_schedules(p_limit integer) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.fire_schedules(p_limit integer) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.follow_zones(p_schedule bigint, p_from timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
@@ -6250,15 +4950,7 @@ REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.locked_batch(p_id bigint) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.locked_schedule(p_name text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.make_batch(p_kind text, p_queue text, p_args jsonb, p_priority integer, p_selection jsonb, p_tenants uuid[], p_spread interval, p_max_running integer, p_on_finish jsonb, p_from timestamp with time zone, p_jitter interval, p_schedule bigint, p_tick timestamp with time zone, p_retried_from bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
@@ -6275,7 +4967,7 @@ GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.note_batch_end() FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
@@ -6284,16 +4976,8 @@ REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uu
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.parse_cron(p_text text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.pause_batch(id bigint, reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.pause_batch(id bigint, reason text) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.pause_schedule(name text, reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.pause_schedule(name text, reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
@@ -6307,10 +4991,6 @@ REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_viewer;
-GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 
@@ -6323,6 +5003,9 @@ GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progres
 REVOKE ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
@@ -6330,6 +5013,8 @@ REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text,
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.refuse_unreadable() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.register_kinds(kinds jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_worker;
@@ -6359,13 +5044,21 @@ GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boo
 REVOKE ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.report_reader(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_reader(p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
@@ -6385,12 +5078,6 @@ GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.resume_batch(id bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.resume_batch(id bigint) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.resume_schedule(name text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.resume_schedule(name text) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) FROM PUBLIC;
@@ -6398,9 +5085,6 @@ GRANT ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) TO reeve_
 
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.retry_batch(id bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.retry_batch(id bigint) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) TO reeve_worker;
@@ -6411,18 +5095,13 @@ GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_kno
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.scratch_makers(p_server text, p_names text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.scratch_makers(p_server text, p_names text[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
@@ -6438,13 +5117,6 @@ GRANT ALL ON FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) T
 
 REVOKE ALL ON FUNCTION reeve.settle(p_items jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.share_of(p_text text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text, p_spread interval, p_max_running integer, p_selection jsonb, p_args jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
@@ -6475,16 +5147,10 @@ REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.tenant_zone_changed() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.tend_batches(p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tend_cancellations() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_cancellations() TO reeve_worker;
@@ -6502,18 +5168,10 @@ GRANT ALL ON FUNCTION reeve.tend_history(p_keep interval) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_restores() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.tend_schedules(p_keep interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.tend_schedules(p_keep interval) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.tend_schedules(p_keep interval) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
@@ -6542,8 +5200,6 @@ GRANT ALL ON FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid,
 
 REVOKE ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.zone_digest(p_zone text) FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA reeve TO reeve_worker;
 GRANT USAGE ON SCHEMA reeve TO reeve_enqueuer;
@@ -6592,18 +5248,6 @@ GRANT SELECT ON TABLE reeve.backup_set TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.backup_status TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.backup_status TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.batch TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.batch TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.batch_item TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.batch_item TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.batch_list TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.batch_list TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.batch_tenant TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.batch_tenant TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
@@ -6658,18 +5302,6 @@ GRANT SELECT ON TABLE reeve.report_window TO reeve_operator;
 GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.restore TO reeve_operator;
 
-GRANT SELECT ON TABLE reeve.schedule TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.schedule TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.schedule_due TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.schedule_due TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.schedule_list TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.schedule_list TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.schedule_tick TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.schedule_tick TO reeve_operator;
-
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_operator;
@@ -6710,9 +5342,6 @@ GRANT SELECT ON TABLE reeve.tier TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.tier_change TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.tier_change TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.unprotected_tenant TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.unprotected_tenant TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.worker_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.worker_list TO reeve_operator;

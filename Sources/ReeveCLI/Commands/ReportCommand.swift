@@ -88,16 +88,15 @@ extension Command {
         let directory = TenantDirectory(control: pool, sealer: try invocation.configuration.requireSealer())
         let sessions = TenantSessions(directory: directory)
         defer { sessions.close() }
-        guard let store = try directory.stores(of: tenant.id).first else {
-            throw CommandError(.conflict, "tenant \(tenant.code) has no database yet")
-        }
+        let stores = try directory.stores(of: tenant.id)
+        guard !stores.isEmpty else { throw CommandError(.conflict, "tenant \(tenant.code) has no database yet") }
         let attempt = JobAttempt(
             jobID: 0, tenant: tenant, queue: "\(tenant.code).reports", kind: ReportJob.kind, number: 1, leaseID: UUID(),
             traceparent: nil)
         let check = DefinitionCheck(library: library, tenant: tenant)
-        let findings = try sessions.withReader(
-            store, of: attempt, stop: StopSignal(), deadline: .now + .seconds(60)
-        ) { try check.run(invocation.optionalArgument("NAME"), $0) }
+        let findings = try check.run(invocation.optionalArgument("NAME"), on: stores) { store, body in
+            try sessions.withReader(store, of: attempt, stop: StopSignal(), deadline: .now + .seconds(60), body)
+        }
         let notes = try check.brandingProblems()
         let bad = findings.filter { !$0.problems.isEmpty }
         let document: JSON = [
@@ -137,6 +136,9 @@ extension Command {
         guard invocation.flag("clear") ? from == nil && until == nil : from != nil && until != nil else {
             throw CommandError(
                 .usage, "say --from and --until, or --clear", hint: "for example --from 22:00 --until 06:00")
+        }
+        guard [from, until].allSatisfy({ $0.map(WallTime.isOne) ?? true }) else {
+            throw CommandError(.usage, "--from and --until must be times of day", hint: "for example --from 22:00")
         }
         try invocation.change { connection in
             _ = try connection.execute(

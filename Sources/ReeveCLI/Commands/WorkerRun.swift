@@ -60,6 +60,7 @@ enum WorkerRun {
             source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log)
         signals.onHurry { worker.hurryUp() }
         assembly.sweepStorage(log)
+        if options.role == .restore { assembly.sweepScratches(log, until: signals.stop) }
         return try worker.run(until: signals.stop)
     }
 
