@@ -100,6 +100,9 @@ MIGRATION(V0031) = {
 MIGRATION(V0032) = {
 #embed "sql/V0032__exports.sql"
     , 0};
+MIGRATION(V0035) = {
+#embed "sql/V0035__erasure.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -134,6 +137,7 @@ static const reeve_migration migrations[] = {
     {30, "dumps", V0030},
     {31, "reports", V0031},
     {32, "exports", V0032},
+    {35, "erasure", V0035},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
