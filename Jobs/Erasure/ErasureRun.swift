@@ -1,7 +1,7 @@
 import FoundationEssentials
-import JobKit
+public import JobKit
 import Postgres
-import Tenancy
+public import Tenancy
 
 /// One attempt at an erasure, on this thread.
 struct ErasureRun {
@@ -96,7 +96,7 @@ struct ErasureRun {
         var missing: [Set<String>] = []
         for store in stores {
             try inStore(store, isolation: "repeatable read", readOnly: true) { ask in
-                let plan = try ErasurePlan(map, subject, in: store.scope(of: context.tenant), ask)
+                let plan = try ErasurePlan(map, subject, in: store.erasureScope(of: context.tenant), ask)
                 missing.append(Set(plan.missing))
                 let rows = try plan.rows.find(ask)
                 found.rows[store.name] = rows
@@ -137,7 +137,7 @@ struct ErasureRun {
         var done = SubjectEraser.Done()
         for _ in 0..<10 {
             let pass = try inStore(store) { ask in
-                let plan = try ErasurePlan(map, subject, in: store.scope(of: context.tenant), ask)
+                let plan = try ErasurePlan(map, subject, in: store.erasureScope(of: context.tenant), ask)
                 let eraser = SubjectEraser(
                     rows: plan.rows, mentions: mentions, columnHash: secrets.column, tenant: context.tenant.id)
                 let pass = try eraser.pass(found.rows[store.name] ?? FoundRows(), ask)
@@ -177,7 +177,7 @@ struct ErasureRun {
         for store in stores {
             late.add(try erase(subject, store, found, mentions))
             try inStore(store, readOnly: true) { ask in
-                let plan = try ErasurePlan(map, subject, in: store.scope(of: context.tenant), ask)
+                let plan = try ErasurePlan(map, subject, in: store.erasureScope(of: context.tenant), ask)
                 leftovers += try ProofScan(located: plan.located, mentions: mentions).run(ask) {
                     try context.throwIfStopped()
                 }
@@ -238,8 +238,8 @@ extension TenantStore {
     /// As steps and reports name it.
     var name: String { "\(server)/\(database)" }
 
-    /// Which tables there are the tenant's.
-    func scope(of tenant: Tenant) -> CatalogScope {
+    /// Which tables there are the tenant's, for erasures.
+    public func erasureScope(of tenant: Tenant) -> CatalogScope {
         switch tenant.isolation {
         case .shared: CatalogScope(schemas: schemas, tenantColumn: tenantColumn, value: settingValue)
         case .schema: CatalogScope(schemas: schemas)

@@ -1,5 +1,6 @@
-import JobKit
-import Postgres
+import FoundationEssentials
+public import JobKit
+public import Postgres
 
 /// Which rows are a subject's, as SQL without parameters: for a copy of the subject's data, made of one snapshot.
 public struct SubjectCondition {
@@ -10,6 +11,24 @@ public struct SubjectCondition {
     public init(_ map: DataMap, _ subject: Subject) {
         self.map = map
         self.subject = subject
+    }
+
+    /// Of the subject of a request of the attempt's own tenant.
+    public init(request: String, context: JobContext, control: Pool, secrets: ErasureSecrets) throws {
+        let attempt = context.attempt
+        let found = try UUID(uuidString: request).flatMap { id in
+            try control.withConnection {
+                try $0.execute(
+                    "SELECT decode(r ->> 'sealed', 'hex'), r -> 'map' FROM reeve.subject_request($1::bigint, $2::uuid, $3::uuid) r",
+                    [attempt.jobID, attempt.leaseID, id]
+                ).first
+            }
+        }
+        guard let row = found, let sealed = try row.optionalBytes(0) else {
+            throw JobFailure(
+                "export_subject", "the subject of an export is an open request; ask with: reeve erasure request", .giveUp)
+        }
+        self.init(try DataMap(row.json(1)), try secrets.open(sealed, tenant: attempt.tenant.id, purpose: .subject))
     }
 
     /// The condition over the columns of a table; nil when no row of it is the subject's. Ways that lead to a table already on

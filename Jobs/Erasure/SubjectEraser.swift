@@ -69,13 +69,14 @@ struct SubjectEraser {
         guard !table.changes.isEmpty else { return 0 }
         var bindings = Bindings()
         guard let condition = rows.condition(index, keys, &bindings) else { return 0 }
+        let conditionValues = bindings.values
         var (sets, dirty): ([String], [String]) = ([], [])
         for (column, action) in table.changes {
             let name = quoteIdentifier(column.name)
             let isDirty = Self.dirty(column, action)
             var value: String
             if case .hash(let format) = action {
-                let map = try hashes(of: column, table, format, condition, bindings, isDirty, ask)
+                let map = try hashes(of: column, table, format, condition, conditionValues, isDirty, ask)
                 guard !map.isEmpty else { continue }
                 let (old, new) = (bindings.add(map.map(\.0)), bindings.add(map.map(\.1)))
                 // A value that changed since is left for the next pass.
@@ -97,11 +98,11 @@ struct SubjectEraser {
     /// The column's values that are not hashes yet, with their hashes.
     private func hashes(
         of column: CatalogTable.Column, _ table: LocatedTable, _ format: String, _ condition: String,
-        _ bindings: Bindings, _ dirty: String, _ ask: Ask
+        _ values: [(any PostgresEncodable)?], _ dirty: String, _ ask: Ask
     ) throws -> [(String, String)] {
         try ask(
             "SELECT DISTINCT \(quoteIdentifier(column.name))::text FROM \(table.table.qualified) WHERE \(condition) AND \(dirty)",
-            bindings.values
+            values
         ).map { row in
             let text = try row.text(0)
             return (text, Self.hashed(text, format, tenant, columnHash))

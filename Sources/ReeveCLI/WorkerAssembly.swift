@@ -2,6 +2,7 @@ import Backup
 import Destinations
 import Dispatch
 import Encryption
+import Erasure
 import Export
 import FoundationEssentials
 import JobKit
@@ -40,15 +41,17 @@ struct WorkerAssembly {
             role == .restore
             ? TenantIdentities(control: control, store: try invocation.configuration.requireIdentityStore())
             : NoIdentities()
+        let erasures = try invocation.configuration.loadKey().map { try ErasureSecrets(key: $0) }
         programs = role == .restore ? ProgramFolders([]) : try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: stores, recipients: TenantKeys(control: control), control: control,
-                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration)
+                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration,
+                erasures: erasures)
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
-                    control: control)
+                    control: control, erasures: erasures)
         ).finding { try catalog.job($0) }
     }
 
@@ -129,7 +132,8 @@ enum BuiltInKinds {
     /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
         stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
-        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil
+        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil,
+        erasures: ErasureSecrets? = nil
     ) -> [AnyJob] {
         [
             AnyJob(
@@ -142,7 +146,7 @@ enum BuiltInKinds {
                         return try retention(of: tenant, control)
                     })), retentionJob(stores: stores, control: control),
             reportJob(stores: stores, control: control, configuration: configuration),
-            exportJob(stores: stores, recipients: recipients, control: control),
+            exportJob(stores: stores, recipients: recipients, control: control, erasures: erasures),
         ]
     }
 

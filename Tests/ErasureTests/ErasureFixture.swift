@@ -281,6 +281,7 @@ final class ErasureFixture {
     @discardableResult
     func runToEnd(_ id: Int64, _ tenant: Tenant, _ job: AnyJob? = nil, log: Log = .quiet) throws -> JobOutcome {
         let kinds = [AnyJob(restore), AnyJob(backup), AnyJob(export), AnyJob(self.job())]
+        var last = ""
         for _ in 0..<30 {
             for claimed in try claim() {
                 guard let runner = (claimed.id == id ? job : nil) ?? kinds.first(where: { $0.kind == claimed.kind })
@@ -291,6 +292,7 @@ final class ErasureFixture {
                         try settle(claimed, .dead(reason: "gave up", error: "\(error)", refused: false))
                         throw error
                     }
+                    last = "\(error)"
                     try settle(claimed, .snooze(.zero))
                     continue
                 }
@@ -306,7 +308,7 @@ final class ErasureFixture {
                 }
             }
         }
-        throw JobFailure("not_finished", "job \(id) does not end")
+        throw JobFailure("not_finished", "job \(id) does not end: \(last)")
     }
 
     /// Files, approves and carries out a request; returns its report.

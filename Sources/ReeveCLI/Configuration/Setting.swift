@@ -79,6 +79,10 @@ public struct Setting: Sendable, Equatable {
     /// The report definitions.
     public static let reports = Setting(
         "reports", "FOLDER", "the folder of report definitions and branding", flag: "reports")
+    /// Where personal data is.
+    public static let dataMap = Setting(
+        "data_map", "FILE", "where personal data is: the data map, or a folder of <tenant>.json and default.json",
+        flag: "data-map")
     /// What prints PDF.
     public static let pdfProgram = Setting(
         "pdf_program", "PATH", "the Chromium that prints reports to PDF: /usr/bin/chromium", flag: "pdf-program")
@@ -97,7 +101,7 @@ public struct Setting: Sendable, Equatable {
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
-        queues, tiers, maxRSS, programs, backupSplit, template, reports, pdfProgram, log, logLevel, proofLimit,
+        queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel, proofLimit,
         smtpURL,
     ]
 }
