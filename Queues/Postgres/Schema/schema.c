@@ -97,6 +97,9 @@ MIGRATION(V0030) = {
 MIGRATION(V0036) = {
 #embed "sql/V0036__certificates.sql"
     , 0};
+MIGRATION(V0037) = {
+#embed "sql/V0037__reminders.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -130,6 +133,7 @@ static const reeve_migration migrations[] = {
     {29, "restore", V0029},
     {30, "dumps", V0030},
     {36, "certificates", V0036},
+    {37, "reminders", V0037},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
