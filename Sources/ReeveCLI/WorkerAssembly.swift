@@ -2,11 +2,13 @@ import Backup
 import Destinations
 import Dispatch
 import Encryption
+import Export
 import FoundationEssentials
 import JobKit
 import Notices
 import Postgres
 import Program
+import Report
 import Retention
 import Storage
 import Tenancy
@@ -44,7 +46,7 @@ struct WorkerAssembly {
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: stores, recipients: TenantKeys(control: control), control: control,
-                splitAbove: try invocation.configuration.backupSplit())
+                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration)
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
                     control: control)
@@ -133,7 +135,7 @@ enum BuiltInKinds {
     /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
         stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
-        splitAbove: Int64 = BackupPolicy.standardSplit
+        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil
     ) -> [AnyJob] {
         [
             AnyJob(
@@ -145,7 +147,23 @@ enum BuiltInKinds {
                         }
                         return try retention(of: tenant, control)
                     })), retentionJob(stores: stores, control: control),
+            reportJob(stores: stores, control: control, configuration: configuration),
+            exportJob(stores: stores, recipients: recipients, control: control),
         ]
+    }
+
+    private static func reportJob(
+        stores: any StoreCatalog, control: Pool?, configuration: Configuration?
+    ) -> AnyJob {
+        if let control {
+            return AnyJob(
+                ReportJob(
+                    library: DefinitionLibrary(folder: configuration?[.reports]), stores: stores, control: control,
+                    printer: configuration?[.pdfProgram].map { PagePrinter(program: $0) }))
+        }
+        return AnyJob(kind: ReportJob.kind, policy: ReportJob.policy, schema: ReportJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     private static func retentionJob(stores: any StoreCatalog, control: Pool?) -> AnyJob {

@@ -17,6 +17,8 @@ struct GrantTests {
         placement destination_for destinations_in
         record_certificate claim_notices settle_notice notify_people
         tend_reminders begin_reminder end_reminder fail_reminder
+        report_admit report_done report_hold report_unchanged
+        artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -26,16 +28,19 @@ struct GrantTests {
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
         publish_signing_key retry_notice notify_people
         resolve_reminder set_reminders suppress_address reminder_verdict unsubscribe
+        take_report_place release_report_place set_report_window report_reader
+        artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
         "reeve_approver": "actor is_operator tenant_is_held",
-        "reeve_viewer": "actor is_operator tenant_is_held backup_retention",
+        "reeve_viewer": "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch",
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
     private static let retention =
-        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list"
+        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
+        + " report_place artifact_link artifact_list"
 
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
