@@ -44,7 +44,10 @@ let package = Package(
         library("Artifacts", "Sources/Artifacts", ["Storage", "Postgres", "Crypto", "JobKit"]),
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("Certificates", "Sources/Certificates", ["Postgres", "Crypto", "Processes", "JobKit"]),
+        library("Mail", "Sources/Mail", ["Processes", "Crypto", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
+        library("Notices", "Sources/Notices", ["Mail", "Postgres", "Crypto", "Processes", "WorkerEngine", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -82,7 +85,7 @@ let package = Package(
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
-                "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps",
+                "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -105,6 +108,12 @@ let package = Package(
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
+        tests("MailTests", ["Mail", "Processes", "JobKit", "supervise-fixture"]),
+        tests(
+            "NoticeTests", ["Notices", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
+        tests(
+            "CertificateTests",
+            ["Certificates", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("DestinationTests", ["Destinations", "Storage", "Postgres", "Processes", "JobKit"]),
@@ -130,7 +139,7 @@ let package = Package(
             "ErasureTests",
             [
                 "Erasure", "Restore", "Export", "Backup", "Dumps", "Tenancy", "Encryption", "Storage", "Postgres", "PostgresQueue",
-                "WorkerEngine", "Processes", "Crypto", "JobKit", "EmbeddedPostgres", "supervise-fixture",
+                "WorkerEngine", "Processes", "Crypto", "JobKit", "Certificates", "EmbeddedPostgres", "supervise-fixture",
             ]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(

@@ -28,11 +28,26 @@ final class CSVRenderer: ReportRenderer {
 
     func add(_ row: borrowing StreamedRow) throws {
         for position in columns.indices {
-            if position > 0 { try out.append(UInt8(ascii: ",")) }
-            guard let bytes = row.bytes(columns[position].index) else { continue }
-            if columns[position].isBare { try out.append(bytes) } else { try appendText(bytes) }
+            let bytes = row.bytes(columns[position].index)
+            let length = bytes?.count ?? 0
+            // The comma, two quotes, an apostrophe and the end of the line; each byte of a text may be a quote.
+            let most = 2 &* length &+ 6
+            guard most <= ReportOutput.pieceSize else {
+                try addLarge(bytes, at: position)
+                continue
+            }
+            let start = try out.room(for: most)
+            var next = start
+            if position > 0 { Self.put(UInt8(ascii: ","), &next) }
+            if let bytes {
+                if columns[position].isBare { Self.put(bytes, &next) } else { Self.putText(bytes, &next) }
+            }
+            if position == columns.count - 1 {
+                Self.put(13, &next)
+                Self.put(10, &next)
+            }
+            out.wrote(next - start)
         }
-        try endLine()
     }
 
     func end(_ ending: ReportEnding) throws {}
@@ -40,6 +55,44 @@ final class CSVRenderer: ReportRenderer {
     private func endLine() throws {
         try out.append(13)
         try out.append(10)
+    }
+
+    @inline(__always)
+    private static func put(_ byte: UInt8, _ next: inout UnsafeMutablePointer<UInt8>) {
+        next.pointee = byte
+        next += 1
+    }
+
+    @inline(__always)
+    private static func put(_ bytes: UnsafeRawBufferPointer, _ next: inout UnsafeMutablePointer<UInt8>) {
+        guard let start = bytes.baseAddress else { return }
+        memcpy(next, start, bytes.count)
+        next += bytes.count
+    }
+
+    @inline(__always)
+    private static func putText(_ bytes: UnsafeRawBufferPointer, _ next: inout UnsafeMutablePointer<UInt8>) {
+        let quote = UInt8(ascii: "\"")
+        put(quote, &next)
+        if FormulaCell.begins(bytes) { put(UInt8(ascii: "'"), &next) }
+        var rest = bytes
+        while let start = rest.baseAddress, let found = memchr(start, Int32(quote), rest.count) {
+            let length = UnsafeRawPointer(found) - start + 1
+            put(UnsafeRawBufferPointer(rebasing: rest[..<length]), &next)
+            put(quote, &next)
+            rest = UnsafeRawBufferPointer(rebasing: rest[length...])
+        }
+        put(rest, &next)
+        put(quote, &next)
+    }
+
+    /// A value that no piece of the file may have room for.
+    private func addLarge(_ bytes: UnsafeRawBufferPointer?, at position: Int) throws {
+        if position > 0 { try out.append(UInt8(ascii: ",")) }
+        if let bytes {
+            if columns[position].isBare { try out.append(bytes) } else { try appendText(bytes) }
+        }
+        if position == columns.count - 1 { try endLine() }
     }
 
     private func appendText(_ bytes: UnsafeRawBufferPointer) throws {

@@ -67,6 +67,10 @@ struct Decimal128: Comparable {
 
     /// From PostgreSQL's text; nil for NaN, the infinities, exponents and more than 38 digits.
     init?(_ bytes: UnsafeRawBufferPointer) {
+        if let short = Self.short(bytes) {
+            self = short
+            return
+        }
         var isNegative = false
         var hasDigits = false
         var isFraction = false
@@ -88,7 +92,38 @@ struct Decimal128: Comparable {
         if isNegative { mantissa = -mantissa }
     }
 
+    /// The same for up to 18 digits, which fit 64 bits whatever they are; nil for all else.
+    @inline(__always)
+    private static func short(_ bytes: UnsafeRawBufferPointer) -> Decimal128? {
+        guard bytes.count <= 18 else { return nil }
+        var (value, digits, point) = (Int64(0), 0, -1)
+        var position = bytes.first == UInt8(ascii: "-") ? 1 : 0
+        while position < bytes.count {
+            let byte = bytes[position]
+            if byte &- 0x30 <= 9 {
+                value = value &* 10 &+ Int64(byte &- 0x30)
+                digits &+= 1
+            } else if byte == UInt8(ascii: "."), point < 0 {
+                point = digits
+            } else {
+                return nil
+            }
+            position &+= 1
+        }
+        guard digits > 0 else { return nil }
+        var result = Decimal128()
+        result.mantissa = Int128(bytes.first == UInt8(ascii: "-") ? -value : value)
+        result.scale = point < 0 ? 0 : digits - point
+        return result
+    }
+
     func adding(_ other: Decimal128) -> Decimal128? {
+        if scale == other.scale {
+            let (sum, overflow) = mantissa.addingReportingOverflow(other.mantissa)
+            var result = self
+            result.mantissa = sum
+            return overflow ? nil : result
+        }
         guard let (left, right) = aligned(self, other) else { return nil }
         let (sum, overflow) = left.mantissa.addingReportingOverflow(right.mantissa)
         guard !overflow else { return nil }

@@ -23,9 +23,23 @@ public struct DefinitionCheck: Sendable {
         self.tenant = tenant
     }
 
-    /// Checks one definition, or all; `session` is the tenant's own, for reading. Nothing is run, only prepared.
-    public func run(_ name: String? = nil, _ session: TenantSession) throws -> [Finding] {
-        try (name.map { [$0] } ?? library.names(for: tenant)).map { try check($0, session) }
+    /// Checks one definition, or all, each in the tenant's database that it reads; `withSession` lends a session there, the tenant's
+    /// own, for reading. Nothing is run, only prepared.
+    public func run(
+        _ name: String? = nil, on stores: [TenantStore],
+        _ withSession: (TenantStore, (TenantSession) throws -> Finding) throws -> Finding
+    ) throws -> [Finding] {
+        try (name.map { [$0] } ?? library.names(for: tenant)).map { name in
+            let definition: ReportDefinition
+            do { definition = try library.definition(name, for: tenant) } catch let error as DefinitionError {
+                return Finding(name: name, isOwn: false, problems: error.problems)
+            }
+            let store: TenantStore
+            do { store = try definition.store(of: tenant, among: stores) } catch let error as JobFailure {
+                return Finding(name: name, isOwn: definition.isOwn, problems: [error.message])
+            }
+            return try withSession(store) { try check(definition, $0) }
+        }
     }
 
     /// What of the tenant's and the platform's branding cannot be used.
@@ -36,11 +50,7 @@ public struct DefinitionCheck: Sendable {
         return try Branding(library: library, tenant: tenant).problems + unusable
     }
 
-    private func check(_ name: String, _ session: TenantSession) throws -> Finding {
-        let definition: ReportDefinition
-        do { definition = try library.definition(name, for: tenant) } catch let error as DefinitionError {
-            return Finding(name: name, isOwn: false, problems: error.problems)
-        }
+    private func check(_ definition: ReportDefinition, _ session: TenantSession) throws -> Finding {
         var problems: [String] = []
         do {
             try session.transaction(isolation: "repeatable read", readOnly: true) {
@@ -55,7 +65,7 @@ public struct DefinitionCheck: Sendable {
         } catch let error as PostgresError where !error.isConnectionLost {
             problems.append("\(error.message) (\(error.sqlState ?? ""))")
         }
-        return Finding(name: name, isOwn: definition.isOwn, problems: problems)
+        return Finding(name: definition.name, isOwn: definition.isOwn, problems: problems)
     }
 
     /// A scope that nothing reads would show everything to somebody who may see a part.
@@ -98,6 +108,7 @@ extension ReportDefinition {
             "name": .string(name), "version": .int(version), "title": .string(title.text(in: language)),
             "description": (summary?.text(in: language)).map(JSON.string) ?? .null, "own": .bool(isOwn),
             "scopes": .array(scopes.map(\.rawValue).sorted().map(JSON.string)), "heavy": .bool(isHeavy),
+            "repeatable": .bool(isRepeatable), "database": database.map(JSON.string) ?? .null,
             "parameters": .array(
                 parameters.map { parameter in
                     [

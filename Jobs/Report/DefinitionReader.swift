@@ -27,7 +27,7 @@ struct DefinitionReader {
             members, "",
             [
                 "name", "version", "title", "description", "parameters", "scopes", "columns", "charts", "heavy",
-                "fresh_seconds",
+                "fresh_seconds", "repeatable", "database",
             ])
         if members["name"]?.string != name { problems.append("name must be \"\(name)\", like its file") }
         let title = text(members["title"], "title") ?? LocalizedText(name)
@@ -51,6 +51,14 @@ struct DefinitionReader {
             chart($1, "charts[\($0)]", columns)
         }
         if charts.count > 8 { problems.append("there are more than 8 charts") }
+        for word in ["heavy", "repeatable"] {
+            if let flag = members[word], flag != .bool(true), flag != .bool(false) {
+                problems.append("\(word) must be true or false")
+            }
+        }
+        if let database = members["database"], database.string?.isEmpty != false {
+            problems.append("database must be a database's name")
+        }
         let query = ReportQuery(sql, parameters: parameters.map { ($0.name, $0.kind.sqlType) })
         problems += query.problems
         guard problems.isEmpty else { throw DefinitionError(name: name, problems: problems) }
@@ -58,8 +66,9 @@ struct DefinitionReader {
             name: name, version: integer(members["version"], "version") ?? 1, title: title, summary: summary,
             parameters: parameters, scopes: scopes, columns: columns, charts: charts,
             isHeavy: members["heavy"] == .bool(true),
-            freshSeconds: max(integer(members["fresh_seconds"], "fresh_seconds") ?? 0, 0), query: query, isOwn: isOwn,
-            digest: digest)
+            freshSeconds: max(integer(members["fresh_seconds"], "fresh_seconds") ?? 0, 0),
+            isRepeatable: members["repeatable"] == .bool(true), database: members["database"]?.string, query: query,
+            isOwn: isOwn, digest: digest)
     }
 
     private mutating func parameter(_ json: JSON, _ path: String) -> ReportParameter? {

@@ -9,7 +9,7 @@ struct ReplicaTime {
         let position: String
         let time: String
 
-        init?(_ session: TenantSession) throws {
+        init(_ session: TenantSession) throws {
             let row = try session.query("SELECT pg_current_wal_lsn()::text, clock_timestamp()::text")[0]
             position = try row.text(0)
             time = try row.text(1)

@@ -62,7 +62,7 @@ public struct ReportBenchmark {
 
     private func write(_ header: ReportHeader, _ store: FolderStore, _ connection: Connection) throws -> Int64 {
         let key = try ObjectKey(tenant: TenantID(rawValue: UUID()), entity: .reports, at: Date(), id: UUID())
-        let output = ReportOutput(try store.writer(for: key, attempt: UUID()), limit: .max)
+        let output = ReportOutput([try store.writer(for: key, attempt: UUID())], limit: .max)
         let renderer = CSVRenderer(output)
         try renderer.begin(header)
         var total = ColumnTotal(.sum, .decimal)

@@ -22,6 +22,11 @@ public struct ReportDefinition: Sendable {
     public let isHeavy: Bool
     /// For how many seconds a request may be answered with the artifacts of an earlier one.
     public let freshSeconds: Int64
+    /// Whether the same data gives the same result all day in the tenant's time zone: then a request may be answered with the
+    /// artifacts of an earlier one while nothing was written on the server.
+    public let isRepeatable: Bool
+    /// Which database it reads of a tenant that has several; `{code}` stands for the tenant's code.
+    public let database: String?
     /// The SQL with its parameters numbered.
     public let query: ReportQuery
     /// Whether it is the tenant's own, and not the system's.

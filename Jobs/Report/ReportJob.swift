@@ -84,18 +84,11 @@ public struct ReportJob: Job {
         let digest = request.digest(formats: formats, branding: branding)
         let ledger = ReportLedger(control: control, context: context)
         let admission = try ledger.admit(definition, digest: digest)
-        if let shared = admission.shared {
-            return .finished(
-                JobResult(summary: [
-                    "report": .string(definition.name), "shared_with": .int(shared.job),
-                    "artifacts": try JSON(encoding: shared.artifacts),
-                ]))
-        }
+        if let shared = admission.shared { return try ReportRun.answered(definition, shared) }
         if admission.isWaiting { return .snoozed(.seconds(3)) }
-        if let wait = admission.holdFor {
-            throw JobFailure(
-                "off_peak", "the report \(definition.name) is large and waits for the off-peak window",
-                .hold(reason: "off_peak", wait))
+        // One that has to wait may still be answered with what an earlier run made of the same data.
+        if let wait = admission.holdFor, !(admission.isMarked && definition.isRepeatable) {
+            throw ReportRun.waiting(definition, wait)
         }
         return try ReportRun(
             job: self, context: context, request: request, branding: branding, formats: formats, admission: admission,

@@ -26,6 +26,8 @@ struct ReportAdmission: Sendable {
         let admitted_at: String
         let hold_ms: Int64?
         let wait: Bool?
+        let marked: Bool?
+        let estimate_above: Int64?
         let shared: Shared?
     }
 
@@ -40,6 +42,10 @@ struct ReportAdmission: Sendable {
     /// Whether the same request of another job is running.
     let isWaiting: Bool
     let shared: Shared?
+    /// Whether an earlier result of the same request may be of unchanged data.
+    let isMarked: Bool
+    /// From which estimate on a report that has not run yet has to wait; nil when no estimate is needed.
+    let estimateLimit: Duration?
 
     init(_ json: JSON) throws {
         let document = try json.decode(Document.self)
@@ -52,6 +58,8 @@ struct ReportAdmission: Sendable {
         holdFor = document.hold_ms.map { .milliseconds($0) }
         isWaiting = document.wait ?? false
         shared = document.shared
+        isMarked = document.marked ?? false
+        estimateLimit = document.estimate_above.map { .seconds($0) }
     }
 }
 
@@ -91,13 +99,27 @@ struct ReportLedger {
             ) { try $0[0].json(0) })
     }
 
-    /// Records what the run cost; returns the tenant's status. With a digest later requests may share the artifacts.
+    /// How long a report has to wait whose estimate says that it is large; nil when it may run.
+    func holdForEstimate() throws -> Duration? {
+        try call("report_hold($1::bigint, $2::uuid)", []) { try $0[0].optionalInt(0).map { .milliseconds($0) } }
+    }
+
+    /// The artifacts of an equal request that read what the server's mark says.
+    func unchanged(digest: String, mark: String) throws -> ReportAdmission.Shared? {
+        try call("report_unchanged($1::bigint, $2::uuid, $3::text, $4::text)", [digest, mark]) {
+            try $0[0].optionalJSON(0)?.decode(ReportAdmission.Shared.self)
+        }
+    }
+
+    /// Records what the run cost; returns the tenant's status. With a digest later requests may share the artifacts, with a mark
+    /// also those that are made later, as long as nothing changes.
     func done(
-        _ definition: ReportDefinition, took: Duration, rows: Int64, bytes: Int64, digest: String?, admittedAt: String
+        _ definition: ReportDefinition, took: Duration, rows: Int64, bytes: Int64, digest: String?, admittedAt: String,
+        mark: String?
     ) throws -> String {
         try call(
-            "report_done($1::bigint, $2::uuid, $3::text, $4::float8, $5::bigint, $6::bigint, $7::text, $8::timestamptz)",
-            [definition.name, took / .seconds(1), rows, bytes, digest, admittedAt]
+            "report_done($1::bigint, $2::uuid, $3::text, $4::float8, $5::bigint, $6::bigint, $7::text, $8::timestamptz, $9::text)",
+            [definition.name, took / .seconds(1), rows, bytes, digest, admittedAt, mark]
         ) { try $0[0].text(0) }
     }
 

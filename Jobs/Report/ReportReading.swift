@@ -9,27 +9,66 @@ struct ReportReading {
     let request: ReportRequest
     let admission: ReportAdmission
     let context: JobContext
+    let ledger: ReportLedger
+    /// What equal requests have in common.
+    let digest: String
     /// The time of a replica's data; the snapshot's own when nil.
     let dataTime: String?
+
+    /// What became of a request.
+    enum Result {
+        /// Its rows are with the renderers.
+        case read(ReportHeader, ReportEnding, mark: String?)
+        /// An earlier result is of the same data.
+        case answered(ReportAdmission.Shared)
+        /// It has to wait for the off-peak window.
+        case wait(Duration)
+    }
+
+    /// What one unit of the planner's cost is taken for: a table of 1 GB costs 131,072 of them for its pages alone.
+    private static let secondsPerCost = 5e-6
 
     /// The server ends the statement by itself; the watchdog comes this much later.
     private static let slack = Duration.seconds(2)
 
-    /// Hands the rows to every renderer.
-    func run(_ renderers: [any ReportRenderer]) throws -> (ReportHeader, ReportEnding) {
+    /// Reads the rows and hands them to the renderers that `begin` makes, unless the request is answered already or has to wait.
+    func run(_ begin: () throws -> [any ReportRenderer]) throws -> Result {
         let limit = ContinuousClock.now + admission.limits.time + Self.slack
         do {
             return try session.watched(until: limit) {
                 try session.transaction(isolation: "repeatable read", readOnly: true) {
                     try prepare()
-                    let made = try stream(renderers, try parameters())
+                    let parameters = try parameters()
+                    let mark = try mark()
+                    if let earlier = try beforehand(mark) { return earlier }
+                    let (header, ending) = try stream(begin(), parameters)
                     try requireUnchanged()
-                    return made
+                    return .read(header, ending, mark: mark)
                 }
             }
         } catch let error as PostgresError {
             throw failure(error, isOver: limit <= .now)
         }
+    }
+
+    /// What the server says of itself in this snapshot; nil where data may change without it.
+    private func mark() throws -> String? {
+        guard request.definition.isRepeatable, dataTime == nil else { return nil }
+        return try SnapshotMark.read(session)
+    }
+
+    /// What makes the query needless, or puts it off.
+    private func beforehand(_ mark: String?) throws -> Result? {
+        if let mark, admission.isMarked, let shared = try ledger.unchanged(digest: digest, mark: mark) {
+            return .answered(shared)
+        }
+        if let wait = admission.holdFor { return .wait(wait) }
+        guard let limit = admission.estimateLimit else { return nil }
+        let plan = try session.query(
+            "EXPLAIN (FORMAT JSON) \(request.definition.query.sql)", request.bound)[0].json(0)
+        let cost = plan.array?.first?["Plan"]?["Total Cost"].flatMap { Double($0.text) } ?? 0
+        guard cost * Self.secondsPerCost > limit / .seconds(1) else { return nil }
+        return try ledger.holdForEstimate().map { .wait($0) }
     }
 
     private func settings() -> [(String, String)] {

@@ -21,37 +21,62 @@ struct ReportRun {
         let ending: ReportEnding
         let took: Duration
         let page: [UInt8]?
+        let files: [ReportFileOnItsWay]
+        let mark: String?
+    }
+
+    /// What a session ended with.
+    private enum Reading {
+        case made(Made)
+        case answered(ReportAdmission.Shared)
+        case wait(Duration)
     }
 
     func run() throws -> JobOutcome {
-        let store = try onlyStore()
-        let placement = try job.stores.placement(of: context.tenant)
-        var files: [ReportFileOnItsWay] = []
-        var isComplete = false
-        defer { if !isComplete { files.forEach { $0.discard(context) } } }
-        for format in formats {
-            let key = try ObjectKey(tenant: context.tenant.id, entity: .reports, at: Date(), id: UUID())
-            files.append(
-                try ReportFileOnItsWay(
-                    format, key, in: placement.primary, attempt: context.attempt.leaseID, limit: admission.limits.bytes)
-            )
+        let store = try request.definition.store(of: context.tenant, among: context.stores())
+        let placement = try job.stores.placement(of: context.tenant).limited(
+            by: TransferLimits(stop: context.stop, deadline: context.deadline))
+        let files = FilesOnTheirWay(context)
+        defer { files.discard() }
+        switch try read(store, placement, files) {
+        case .answered(let shared): return try Self.answered(request.definition, shared)
+        case .wait(let wait): throw Self.waiting(request.definition, wait)
+        case .made(let made): return try finish(made, placement, files)
         }
-        let made = try read(store, files)
-        for file in files where file.format == .html { try file.output.append(made.page ?? []) }
-        for file in files where file.format == .pdf {
+    }
+
+    /// The end of a request that an earlier one's artifacts answer.
+    static func answered(_ definition: ReportDefinition, _ shared: ReportAdmission.Shared) throws -> JobOutcome {
+        .finished(
+            JobResult(summary: [
+                "report": .string(definition.name), "shared_with": .int(shared.job),
+                "artifacts": try JSON(encoding: shared.artifacts),
+            ]))
+    }
+
+    /// Why a large report does not run now.
+    static func waiting(_ definition: ReportDefinition, _ wait: Duration) -> JobFailure {
+        JobFailure(
+            "off_peak", "the report \(definition.name) is large and waits for the off-peak window",
+            .hold(reason: "off_peak", wait))
+    }
+
+    private func finish(_ made: Made, _ placement: Placement, _ files: FilesOnTheirWay) throws -> JobOutcome {
+        for file in made.files where file.format == .html { try file.output.append(made.page ?? []) }
+        for file in made.files where file.format == .pdf {
             try job.printer?.printPage(made.page ?? [], stop: context.stop, deadline: context.deadline) {
                 try file.output.append($0)
             }
         }
-        let artifacts = try files.map { file in
+        let artifacts = try made.files.map { file in
             try context.throwIfStopped()
-            return try file.publish(manifest(of: made, file, placement.primary.name), keptFor: admission.keptFor)
+            return try file.publish(manifest(of: made, file, placement), keptFor: admission.keptFor)
         }
         let bytes = artifacts.reduce(0) { $0 + $1.bytes }
         // A replica's data is older than the request may be.
         let status = try ledger.done(
             request.definition, took: made.took, rows: made.ending.rows, bytes: bytes,
-            digest: made.header.isReplica ? nil : digest, admittedAt: admission.admittedAt)
+            digest: made.header.isReplica ? nil : digest, admittedAt: admission.admittedAt, mark: made.mark)
         guard status == "trial" || status == "active" else {
             if status == "suspended" {
                 throw JobFailure(
@@ -61,7 +86,7 @@ struct ReportRun {
             throw JobFailure("tenant_status", "the tenant is \(status); reports need trial or active", .giveUp)
         }
         try context.throwIfStopped()
-        isComplete = true
+        files.keep()
         return .finished(
             JobResult(
                 summary: [
@@ -72,78 +97,76 @@ struct ReportRun {
                 ], artifacts: artifacts))
     }
 
-    private func onlyStore() throws -> TenantStore {
-        let stores = try context.stores()
-        guard stores.count == 1 else {
-            throw JobFailure(
-                "several_stores", "tenant \(context.tenant.code) has \(stores.count) databases; a report reads one",
-                .giveUp)
-        }
-        return stores[0]
-    }
-
-    /// On the replica when there is one that is not too far behind, or else on the server itself.
-    private func read(_ store: TenantStore, _ files: [ReportFileOnItsWay]) throws -> Made {
-        if store.hasReplica, let point = try position(on: store) {
+    /// On the replica when there is one that is not too far behind, or else on the server itself. Not fenced: what a report reads
+    /// becomes visible by its completion alone, and a fence's row would be a write of its own.
+    private func read(_ store: TenantStore, _ placement: Placement, _ files: FilesOnTheirWay) throws -> Reading {
+        if store.hasReplica {
+            let point = try context.withReader(of: store) { try ReplicaTime.Point($0) }
             do {
-                let made = try context.withReplica(of: store) { session -> Made? in
+                let made = try context.withReplica(of: store) { session -> Reading? in
                     guard let time = try ReplicaTime(session, since: point), time.lag <= store.replicaLagLimit else {
                         return nil
                     }
-                    return try pass(session, files, dataTime: time.data)
+                    return try pass(session, placement, files, dataTime: time.data)
                 }
                 if let made { return made }
                 context.log.info(
                     "the replica is too far behind; reading the server itself", ["server": .string(store.server)])
-            } catch let error as PostgresError
-                where error.isConnectionLost && files.allSatisfy({ $0.output.bytes == 0 })
-            {
+            } catch let error as PostgresError where error.isConnectionLost && files.isEmpty {
                 context.log.warning(
                     "the replica cannot be read; reading the server itself",
                     ["server": .string(store.server), "error": .string("\(error)")])
             }
         }
-        return try context.withSession(store) { try pass($0, files, dataTime: nil) }
-    }
-
-    private func position(on store: TenantStore) throws -> ReplicaTime.Point? {
-        try context.withSession(store) { session in
-            try ReplicaTime.Point(session)
-        }
+        return try context.withReader(of: store) { try pass($0, placement, files, dataTime: nil) }
     }
 
     /// Runs the query once and hands its rows to every format.
-    private func pass(_ session: TenantSession, _ files: [ReportFileOnItsWay], dataTime: String?) throws -> Made {
-        var renderers: [any ReportRenderer] = []
-        var page: HTMLRenderer?
-        for file in files {
-            switch file.format {
-            case .csv: renderers.append(CSVRenderer(file.output))
-            case .json: renderers.append(JSONRenderer(file.output))
-            case .html, .pdf:
-                if page == nil {
-                    let renderer = HTMLRenderer(branding, limit: admission.limits.bytes)
-                    page = renderer
-                    renderers.append(renderer)
-                }
-            }
-        }
+    private func pass(
+        _ session: TenantSession, _ placement: Placement, _ files: FilesOnTheirWay, dataTime: String?
+    ) throws -> Reading {
         let began = ContinuousClock.now
         let reading = ReportReading(
-            session: session, request: request, admission: admission, context: context, dataTime: dataTime)
-        let (header, ending) = try reading.run(renderers)
-        return Made(header: header, ending: ending, took: .now - began, page: page?.page)
+            session: session, request: request, admission: admission, context: context, ledger: ledger, digest: digest,
+            dataTime: dataTime)
+        var page: HTMLRenderer?
+        let result = try reading.run {
+            var renderers: [any ReportRenderer] = []
+            for format in formats {
+                let file = try files.open(format, in: placement, limit: admission.limits.bytes)
+                switch format {
+                case .csv: renderers.append(CSVRenderer(file.output))
+                case .json: renderers.append(JSONRenderer(file.output))
+                case .html, .pdf:
+                    if page == nil {
+                        let renderer = HTMLRenderer(branding, limit: admission.limits.bytes)
+                        page = renderer
+                        renderers.append(renderer)
+                    }
+                }
+            }
+            return renderers
+        }
+        switch result {
+        case .answered(let shared): return .answered(shared)
+        case .wait(let wait): return .wait(wait)
+        case .read(let header, let ending, let mark):
+            return .made(
+                Made(
+                    header: header, ending: ending, took: .now - began, page: page?.page, files: files.all, mark: mark))
+        }
     }
 
-    private func manifest(of made: Made, _ file: ReportFileOnItsWay, _ destination: String) throws -> JSON {
+    private func manifest(of made: Made, _ file: ReportFileOnItsWay, _ placement: Placement) throws -> JSON {
         var parameters: [String: JSON] = [:]
         for (parameter, value) in made.header.parameters {
             parameters[parameter.name] = value.map(JSON.string) ?? .null
         }
         let definition = request.definition
         return [
-            "format": .string(file.format.rawValue), "destination": .string(destination),
-            "report": .string(definition.name), "version": .int(definition.version), "own": .bool(definition.isOwn),
+            "format": .string(file.format.rawValue), "destination": .string(placement.primary.name),
+            "copies": .array(placement.copies.map { .string($0.name) }), "report": .string(definition.name),
+            "version": .int(definition.version), "own": .bool(definition.isOwn),
             "title": .string(definition.title.text(in: made.header.reader.locale.language)),
             "parameters": .object(parameters), "scope": try JSON(encoding: request.scope),
             "rows": .int(made.ending.rows), "data_time": .string(made.header.dataTime),
@@ -161,43 +184,6 @@ extension ReportJob.Format {
         case .csv: "text/csv; charset=utf-8; header=present"
         case .json: "application/json"
         case .pdf: "application/pdf"
-        }
-    }
-}
-
-/// One of a report's files before it is visible.
-final class ReportFileOnItsWay {
-    let format: ReportJob.Format
-    let output: ReportOutput
-    private let key: ObjectKey
-    private let place: NamedStore
-    private var isPublished = false
-
-    init(
-        _ format: ReportJob.Format, _ key: ObjectKey, in place: NamedStore, attempt: UUID, limit: Int64
-    ) throws {
-        self.format = format
-        self.key = key
-        self.place = place
-        output = ReportOutput(try place.store.writer(for: key, attempt: attempt), limit: limit)
-    }
-
-    func publish(_ manifest: JSON, keptFor: Duration) throws -> Artifact {
-        let bytes = output.bytes
-        isPublished = true
-        let sha256 = try output.publish()
-        return Artifact(
-            id: key.id, entity: "report", key: "\(key)", bytes: bytes, sha256: sha256, manifest: manifest,
-            keptFor: keptFor)
-    }
-
-    /// Leaves nothing behind.
-    func discard(_ context: JobContext) {
-        output.abandon()
-        guard isPublished else { return }
-        do { try place.store.delete(key) } catch {
-            context.log.warning(
-                "a file of a failed report stays", ["key": .string("\(key)"), "error": .string("\(error)")])
         }
     }
 }

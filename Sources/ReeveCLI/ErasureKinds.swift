@@ -1,3 +1,4 @@
+import Certificates
 import Erasure
 import Export
 import FoundationEssentials
@@ -8,9 +9,27 @@ import Storage
 
 /// The kind that erases data subjects, and what restores and exports need of it.
 enum ErasureKinds {
-    /// With its collaborators; without secrets it refuses to run.
-    static func jobs(stores: any StoreCatalog, secrets: ErasureSecrets?, control: Pool) -> [AnyJob] {
-        [AnyJob(ErasureJob(control: control, stores: stores, secrets: secrets))]
+    /// With its collaborators; without secrets it refuses to run, without a signing key it certifies nothing.
+    static func jobs(
+        stores: any StoreCatalog, secrets: ErasureSecrets?, control: Pool, signingKeys: (any SigningKeyStore)?
+    ) -> [AnyJob] {
+        let certifier: any ErasureCertifier =
+            signingKeys.map { Certifier(control: control, keys: SigningKeys(store: $0, control: control)) }
+            ?? NoCertifier()
+        return [AnyJob(ErasureJob(control: control, stores: stores, secrets: secrets, certifier: certifier))]
+    }
+
+    /// Signs certificates with the fleet's key.
+    struct Certifier: ErasureCertifier {
+        let control: Pool
+        let keys: SigningKeys
+
+        func certify(_ body: JSON, request: UUID, in context: JobContext) throws -> UUID? {
+            let signed = try Certificate.sign(body, with: keys)
+            return try control.withConnection {
+                try Certificate.record(signed, kind: "erasure", request: request, attempt: context.attempt, on: $0)
+            }
+        }
     }
 
     /// Whoever was erased stays erased: replayed on restored data before anybody sees it.

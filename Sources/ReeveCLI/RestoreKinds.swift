@@ -1,3 +1,4 @@
+import Certificates
 import Dumps
 import Encryption
 import Erasure
@@ -12,7 +13,7 @@ enum RestoreKinds {
     /// With their collaborators; without identities they can open nothing that is encrypted.
     static func jobs(
         stores: any StoreCatalog, identities: (any IdentitySource)?, registry: TenantRegistry, control: Pool,
-        erasures: ErasureSecrets?
+        erasures: ErasureSecrets?, signingKeys: (any SigningKeyStore)? = nil
     ) -> [AnyJob] {
         let reader = BackupReader(tools: PostgresTools(), stores: stores, identities: identities)
         return [
@@ -22,7 +23,7 @@ enum RestoreKinds {
                 RestoreJob(
                     reader: reader, registry: registry, control: control,
                     hooks: [ErasureKinds.Replay(replay: LedgerReplay(control: control, secrets: erasures))])),
-        ] + ErasureKinds.jobs(stores: stores, secrets: erasures, control: control)
+        ] + ErasureKinds.jobs(stores: stores, secrets: erasures, control: control, signingKeys: signingKeys)
     }
 
     /// For commands that only need to know names, rules and schemas; their pool is never used.

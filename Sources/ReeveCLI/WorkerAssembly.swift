@@ -6,6 +6,7 @@ import Erasure
 import Export
 import FoundationEssentials
 import JobKit
+import Notices
 import Postgres
 import Program
 import Report
@@ -51,7 +52,8 @@ struct WorkerAssembly {
                 erasures: erasures)
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
-                    control: control, erasures: erasures)
+                    control: control, erasures: erasures,
+                    signingKeys: role == .restore ? try invocation.configuration.signingKeyStore() : nil)
         ).finding { try catalog.job($0) }
     }
 
@@ -81,6 +83,11 @@ struct WorkerAssembly {
             log.warning(
                 "storage could not be swept", ["error": .string("\(error)"), "destination": .string(named.name)])
         }
+    }
+
+    /// What a worker does from time to time besides the queue's own housekeeping.
+    func housekeeping(_ configuration: Configuration, _ log: Log) throws -> [HousekeepingTask] {
+        [NoticeDelivery(try configuration.noticeSettings(), control: control, log: log).task]
     }
 
     /// Closes the connections; after the worker has ended.

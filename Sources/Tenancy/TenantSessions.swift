@@ -61,8 +61,9 @@ public final class TenantSessions: Sendable {
             let settings = onReplica
                 ? store.replicaSettings(applicationName: name) : store.settings(applicationName: name)
         else { throw TenancyError(.refused, "\(store.server) has no replica in the registry") }
-        let password = try directory.password(of: store, tenant: attempt.tenant.id)
-        let connection = try Connection(settings.with(["password": password]))
+        let login = settings.with(["password": try directory.password(of: store, tenant: attempt.tenant.id)])
+        // The circuit is the server's own: a replica that is down stops nothing but what would read it.
+        let connection = onReplica ? try Connection(login) : try circuits.guarding(store) { try Connection(login) }
         defer { connection.close() }
         try SessionProof.prove(connection, store, attempt, directory.control, stop: stop)
         let session = TenantSession(

@@ -5,7 +5,7 @@ import Testing
 @Suite("Grants")
 struct GrantTests {
     static let functions: [String: String] = [
-        "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain cancel",
+        "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain cancel unsubscribe",
         "reeve_worker": """
         actor is_operator enqueue enqueue_many job explain cancel register_kinds claim complete settle record_progress record_step step_result
         register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
@@ -15,7 +15,9 @@ struct GrantTests {
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
         backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in
-        report_admit report_done
+        record_certificate claim_notices settle_notice notify_people
+        tend_reminders begin_reminder end_reminder fail_reminder
+        report_admit report_done report_hold report_unchanged
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         """,
         "reeve_operator": """
@@ -24,6 +26,8 @@ struct GrantTests {
         placement destination_for destinations_in add_destination remove_destination assign_destination unassign_destination allow_copies
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
+        publish_signing_key retry_notice notify_people
+        resolve_reminder set_reminders suppress_address reminder_verdict unsubscribe
         take_report_place release_report_place set_report_window report_reader
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
@@ -33,6 +37,7 @@ struct GrantTests {
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
+    private static let proof = "signing_key certificate notice reminder_list reminder_rule"
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list"
@@ -40,17 +45,17 @@ struct GrantTests {
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
-        "reeve_approver": ["schema_migration": "r"],
+        "reeve_approver": ["schema_migration": "r", "signing_key": "r", "certificate": "r"],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof)",
             "r"
         )
         .merging(["tenant_store": "c"]) { $1 },
         "reeve_worker": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
+            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof)",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof)",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

@@ -61,7 +61,7 @@ final class ErasureFixture {
             }
         }
         let source = PostgresJobSource(
-            controlSettings, registry: JobRegistry([AnyJob(job()), AnyJob(restore), AnyJob(backup), AnyJob(export)]),
+            controlSettings, registry: JobRegistry([AnyJob(job()), AnyJob(restore), AnyJob(backup), AnyJob(export())]),
             version: "test")
         defer { source.close() }
         try source.registerKinds()
@@ -221,11 +221,11 @@ final class ErasureFixture {
         }
     }
 
-    var export: ExportJob {
+    func export(subjects: any SubjectMap = NoSubjectMap()) -> ExportJob {
         ExportJob(
             stores: SingleStore(storage), recipients: keys,
             policy: ExportPolicy { _ in ExportPolicy.Facts(keptFor: .seconds(86_400), isGraceOver: false) },
-            tools: ExportTools(supervisor: BuiltProducts.supervisor))
+            tools: ExportTools(supervisor: BuiltProducts.supervisor), subjects: subjects)
     }
 
     func enqueue(_ tenant: Tenant, _ queue: String, _ kind: String, _ args: JSON = [:]) throws -> Int64 {
@@ -280,7 +280,7 @@ final class ErasureFixture {
     /// Runs what can be claimed until the job ends; `job` runs it, an attempt that throws is followed by another. Returns its outcome.
     @discardableResult
     func runToEnd(_ id: Int64, _ tenant: Tenant, _ job: AnyJob? = nil, log: Log = .quiet) throws -> JobOutcome {
-        let kinds = [AnyJob(restore), AnyJob(backup), AnyJob(export), AnyJob(self.job())]
+        let kinds = [AnyJob(restore), AnyJob(backup), AnyJob(export()), AnyJob(self.job())]
         var last = ""
         for _ in 0..<30 {
             for claimed in try claim() {

@@ -12,27 +12,34 @@ import Tenancy
 /// A control database with provisioned tenants of every isolation, filled from the demo's template. Made once for all tests; each test
 /// has a folder of definitions and a store of its own.
 final class ReportFixture: Sendable {
-    static let shared = Result { try ReportFixture() }
+    static let shared = Result { try ReportFixture(TestServer.shared) }
 
+    /// Where the tenants' databases are; the control database is on the shared one.
+    let server: EmbeddedPostgres
     let control: ConnectionSettings
     let pool: Pool
     let sessions: TenantSessions
     let directory: TenantDirectory
+    let codes: [String]
     /// By isolation: two tenants of each.
-    let codes = ["rpt-schema-a", "rpt-schema-b", "rpt-shared-a", "rpt-shared-b", "rpt-base-a", "rpt-base-b"]
+    private static let standard = [
+        "rpt-schema-a", "rpt-schema-b", "rpt-shared-a", "rpt-shared-b", "rpt-base-a", "rpt-base-b",
+    ]
 
     static let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
     static let template = "\(root)/deploy/templates/steel"
     static let shipped = "\(template)/reports"
 
-    private init() throws {
+    init(_ server: EmbeddedPostgres, codes: [String] = standard) throws {
+        self.server = server
+        self.codes = codes
         control = try TestServer.freshControl()
         pool = Pool(control, bound: 8, waitTimeout: .seconds(20), name: "report tests")
         let sealer = Sealer(key: try SecretKey(contents: [UInt8](repeating: 7, count: 32)))
         directory = TenantDirectory(control: pool, sealer: sealer)
         sessions = TenantSessions(directory: directory, leases: CurrentLeases())
         let registry = TenantRegistry(directory: directory, actor: "test")
-        let admin = TestServer.shared.conninfo(database: "postgres")
+        let admin = server.conninfo(database: "postgres")
         let connection = try Connection(ConnectionSettings(admin))
         defer { connection.close() }
         try connection.execute("CREATE DATABASE rpt_shared")
@@ -103,7 +110,7 @@ final class ReportFixture: Sendable {
     /// As the administrator of the tenant's database.
     func admin<T>(_ tenant: Tenant, _ body: (Connection) throws -> T) throws -> T {
         let store = try directory.stores(of: tenant.id)[0]
-        let connection = try Connection(ConnectionSettings(TestServer.shared.conninfo(database: store.database)))
+        let connection = try Connection(ConnectionSettings(server.conninfo(database: store.database)))
         defer { connection.close() }
         return try body(connection)
     }
@@ -121,8 +128,8 @@ final class ReportBench {
     let definitions = ScratchFolder()
     var library: DefinitionLibrary
 
-    init(shipped: Bool = false) throws {
-        fixture = try ReportFixture.shared.get()
+    init(shipped: Bool = false, _ fixture: ReportFixture? = nil) throws {
+        self.fixture = try fixture ?? ReportFixture.shared.get()
         library = DefinitionLibrary(folder: shipped ? ReportFixture.shipped : definitions.path)
     }
 
@@ -170,7 +177,7 @@ final class ReportBench {
     /// Runs a report once.
     func run(
         _ payload: ReportJob.Payload, _ tenant: Tenant, attempt given: JobAttempt? = nil,
-        store: (any ObjectStore)? = nil,
+        store: (any ObjectStore)? = nil, stores: (any StoreCatalog)? = nil,
         printer: PagePrinter? = nil, stop: StopSignal = StopSignal()
     ) throws -> JobOutcome {
         let attempt = try given ?? attempt(tenant, args: JSON(encoding: payload))
@@ -181,8 +188,32 @@ final class ReportBench {
             attempt: attempt, deadline: .now + .seconds(60), stop: stop, log: .quiet, resources: resources,
             store: MemoryAttemptStore())
         return try ReportJob(
-            library: library, stores: SingleStore(store ?? self.store), control: fixture.pool, printer: printer
+            library: library, stores: stores ?? SingleStore(store ?? self.store), control: fixture.pool,
+            printer: printer
         ).run(payload, in: context)
+    }
+
+    /// Runs a request as a job of its own and completes it as a worker would; the job's id with its result.
+    func complete(_ payload: ReportJob.Payload, _ tenant: Tenant, createdSecondsAgo: Double = 0) throws -> (
+        job: Int64, result: JobResult
+    ) {
+        let attempt = try attempt(tenant, args: JSON(encoding: payload), createdSecondsAgo: createdSecondsAgo)
+        defer { try? end(attempt) }  // a failing test has said more by then
+        guard case .finished(let result) = try run(payload, tenant, attempt: attempt) else {
+            throw JobFailure("not_finished", "the report did not finish")
+        }
+        for artifact in result.artifacts {
+            try fixture.control(
+                """
+                INSERT INTO reeve.artifact (id, job_id, tenant_id, entity, key, bytes, sha256, manifest, expires_at)
+                VALUES ($1::uuid, $2::bigint, $3::uuid, 'report', $4::text, $5::bigint, $6::text, $7::jsonb, reeve.clock() + interval '7 days')
+                """,
+                [
+                    artifact.id, attempt.jobID, tenant.id, artifact.key, artifact.bytes, artifact.sha256,
+                    artifact.manifest,
+                ])
+        }
+        return (attempt.jobID, result)
     }
 
     /// Runs a report that has to succeed; the text of each format.

@@ -120,25 +120,9 @@ struct ReportQuotaTests {
             "shared", "SELECT clock_timestamp() AS a, :n AS b", columns: ["a", "b"],
             parameters: [["name": "n", "type": "integer"]])
         func request(_ n: Int64, createdSecondsAgo: Double) throws -> (job: Int64, result: JobResult) {
-            let payload = ReportJob.Payload(report: "shared", formats: [.csv], parameters: ["n": .int(n)])
-            let attempt = try bench.attempt(tenant, args: JSON(encoding: payload), createdSecondsAgo: createdSecondsAgo)
-            guard case .finished(let result) = try bench.run(payload, tenant, attempt: attempt) else {
-                throw JobFailure("no", "not finished")
-            }
-            // As the completion would.
-            for artifact in result.artifacts {
-                try bench.fixture.control(
-                    """
-                    INSERT INTO reeve.artifact (id, job_id, tenant_id, entity, key, bytes, sha256, manifest, expires_at)
-                    VALUES ($1::uuid, $2::bigint, $3::uuid, 'report', $4::text, $5::bigint, $6::text, $7::jsonb, reeve.clock() + interval '7 days')
-                    """,
-                    [
-                        artifact.id, attempt.jobID, tenant.id, artifact.key, artifact.bytes, artifact.sha256,
-                        artifact.manifest,
-                    ])
-            }
-            try bench.end(attempt)
-            return (attempt.jobID, result)
+            try bench.complete(
+                .init(report: "shared", formats: [.csv], parameters: ["n": .int(n)]), tenant,
+                createdSecondsAgo: createdSecondsAgo)
         }
         let first = try request(1, createdSecondsAgo: 60)
         let second = try request(1, createdSecondsAgo: 30)

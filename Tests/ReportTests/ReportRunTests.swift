@@ -172,8 +172,9 @@ struct ReportRunTests {
         let tenant = try bench.fixture.tenant("rpt-base-b")
         try bench.fixture.control(
             """
-            INSERT INTO reeve.tier (name, concurrency, backlog_limit, backup_retention_days, audit_retention_years, features, report_seconds, report_rows, report_bytes)
-            VALUES ('rpt-short', 5, 1000, 7, 1, '{reports}', 1, 50, 4096) ON CONFLICT DO NOTHING
+            INSERT INTO reeve.tier (name, concurrency, backlog_limit, backup_retention_days, audit_retention_years, features, report_seconds, report_rows, report_bytes,
+              report_daytime_seconds)
+            VALUES ('rpt-short', 5, 1000, 7, 1, '{reports}', 1, 50, 4096, NULL) ON CONFLICT DO NOTHING
             """)
         try bench.fixture.control("UPDATE reeve.tenant SET tier = 'rpt-short' WHERE code = 'rpt-base-b'")
         defer {

@@ -103,6 +103,15 @@ MIGRATION(V0032) = {
 MIGRATION(V0035) = {
 #embed "sql/V0035__erasure.sql"
     , 0};
+MIGRATION(V0036) = {
+#embed "sql/V0036__certificates.sql"
+    , 0};
+MIGRATION(V0037) = {
+#embed "sql/V0037__reminders.sql"
+    , 0};
+MIGRATION(V0038) = {
+#embed "sql/V0038__report_sharing.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -138,6 +147,9 @@ static const reeve_migration migrations[] = {
     {31, "reports", V0031},
     {32, "exports", V0032},
     {35, "erasure", V0035},
+    {36, "certificates", V0036},
+    {37, "reminders", V0037},
+    {38, "report_sharing", V0038},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

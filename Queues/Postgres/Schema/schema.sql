@@ -99,6 +99,26 @@ CREATE TABLE reeve.artifact_fault (
 
 ALTER TABLE reeve.artifact_fault OWNER TO reeve_owner;
 
+CREATE TABLE reeve.artifact_link (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    artifact_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    purpose text NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    downloads bigint DEFAULT 0 NOT NULL,
+    last_download_at timestamp with time zone,
+    revoked_by text,
+    revoked_at timestamp with time zone,
+    revoke_reason text,
+    CONSTRAINT artifact_link_check CHECK ((((revoked_at IS NULL) = (revoked_by IS NULL)) AND ((revoked_at IS NULL) = (revoke_reason IS NULL)))),
+    CONSTRAINT artifact_link_purpose_check CHECK ((purpose ~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$'::text)),
+    CONSTRAINT artifact_link_revoke_reason_check CHECK (((length(revoke_reason) <= 2000) AND (btrim(revoke_reason) <> ''::text)))
+);
+
+ALTER TABLE reeve.artifact_link OWNER TO reeve_owner;
+
 CREATE TABLE reeve.artifact_pin (
     artifact_id uuid NOT NULL,
     reason text NOT NULL,
@@ -457,7 +477,9 @@ CREATE TABLE reeve.report_result (
     tenant_version bigint NOT NULL,
     admitted_at timestamp with time zone NOT NULL,
     job_id bigint NOT NULL,
-    CONSTRAINT report_result_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text))
+    mark text,
+    CONSTRAINT report_result_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT report_result_mark_check CHECK ((octet_length(mark) <= 4096))
 );
 
 ALTER TABLE reeve.report_result OWNER TO reeve_owner;
@@ -540,7 +562,8 @@ CREATE TABLE reeve.tenant (
     CONSTRAINT tenant_flags_check CHECK ((jsonb_typeof(flags) = 'object'::text)),
     CONSTRAINT tenant_locale_check CHECK ((locale ~ '^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$'::text)),
     CONSTRAINT tenant_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_overrides_are_days CHECK ((reeve.is_count((overrides -> 'report_retention_days'::text)) AND COALESCE(((((overrides ->> 'report_retention_days'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'report_retention_days'::text))::numeric <= (36500)::numeric)), true) AND reeve.is_count((overrides -> 'export_retention_days'::text)) AND COALESCE(((((overrides ->> 'export_retention_days'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'export_retention_days'::text))::numeric <= (36500)::numeric)), true))),
+    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text, 'report_retention_days'::text, 'export_retention_days'::text]) = '{}'::jsonb))),
     CONSTRAINT tenant_overrides_check1 CHECK ((((overrides -> 'concurrency'::text) IS NULL) OR ((jsonb_typeof((overrides -> 'concurrency'::text)) = 'number'::text) AND ((((overrides ->> 'concurrency'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'concurrency'::text))::numeric <= (10000)::numeric))))),
     CONSTRAINT tenant_region_check CHECK ((region ~ '^[a-z0-9][a-z0-9-]{0,39}$'::text))
 );
@@ -701,20 +724,22 @@ CREATE TABLE reeve.tier (
     report_rows bigint DEFAULT 100000 NOT NULL,
     report_bytes bigint DEFAULT 104857600 NOT NULL,
     report_seconds integer DEFAULT 60 NOT NULL,
-    report_days integer DEFAULT 30 NOT NULL,
+    report_retention_days integer DEFAULT 30 NOT NULL,
     report_daytime_seconds integer DEFAULT 30,
     offpeak_from time without time zone DEFAULT '22:00:00'::time without time zone NOT NULL,
     offpeak_until time without time zone DEFAULT '06:00:00'::time without time zone NOT NULL,
+    export_retention_days integer DEFAULT 7 NOT NULL,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
+    CONSTRAINT tier_export_retention_days_check CHECK (((export_retention_days >= 1) AND (export_retention_days <= 36500))),
     CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
     CONSTRAINT tier_report_bytes_check CHECK ((report_bytes >= 1024)),
-    CONSTRAINT tier_report_days_check CHECK (((report_days >= 1) AND (report_days <= 36500))),
     CONSTRAINT tier_report_daytime_seconds_check CHECK ((report_daytime_seconds >= 0)),
+    CONSTRAINT tier_report_retention_days_check CHECK (((report_retention_days >= 1) AND (report_retention_days <= 36500))),
     CONSTRAINT tier_report_rows_check CHECK ((report_rows >= 1)),
     CONSTRAINT tier_report_seconds_check CHECK (((report_seconds >= 1) AND (report_seconds <= 6000))),
     CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
@@ -864,6 +889,9 @@ ALTER TABLE ONLY reeve.artifact_deletion
 ALTER TABLE ONLY reeve.artifact_fault
     ADD CONSTRAINT artifact_fault_pkey PRIMARY KEY (artifact_id, destination, key);
 
+ALTER TABLE ONLY reeve.artifact_link
+    ADD CONSTRAINT artifact_link_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_pkey PRIMARY KEY (artifact_id);
 
@@ -1012,6 +1040,8 @@ CREATE INDEX artifact_fault_tenant ON reeve.artifact_fault USING btree (tenant_i
 
 CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
 
+CREATE INDEX artifact_link_artifact ON reeve.artifact_link USING btree (artifact_id);
+
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
 
 CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
@@ -1126,6 +1156,42 @@ ALTER TABLE ONLY reeve.tier_change
 
 ALTER TABLE ONLY reeve.tier_change
     ADD CONSTRAINT tier_change_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE;
+
+CREATE VIEW reeve.artifact_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT a.id,
+    a.job_id AS job,
+    t.code AS tenant_code,
+    a.entity,
+    (a.manifest ->> 'name'::text) AS name,
+    (a.manifest ->> 'format'::text) AS format,
+    a.bytes,
+    a.created_at,
+    a.expires_at,
+        CASE
+            WHEN (d.artifact_id IS NOT NULL) THEN 'deleting'::text
+            WHEN (EXISTS ( SELECT
+               FROM reeve.artifact_fault f
+              WHERE (f.artifact_id = a.id))) THEN 'damaged'::text
+            WHEN (a.expires_at <= reeve.clock()) THEN 'expired'::text
+            ELSE 'kept'::text
+        END AS state,
+    (COALESCE((a.manifest -> 'encryption'::text), 'null'::jsonb) <> 'null'::jsonb) AS encrypted,
+    l.links,
+    l.downloads,
+    a.key,
+    COALESCE((a.manifest ->> 'destination'::text), 'default'::text) AS destination,
+    a.sha256,
+    d.error AS deletion_error
+   FROM (((reeve.artifact a
+     JOIN reeve.tenant t ON ((t.id = a.tenant_id)))
+     LEFT JOIN reeve.artifact_deletion d ON ((d.artifact_id = a.id)))
+     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE ((x.revoked_at IS NULL) AND (x.expires_at > reeve.clock()))) AS links,
+            (COALESCE(sum(x.downloads), (0)::numeric))::bigint AS downloads
+           FROM reeve.artifact_link x
+          WHERE (x.artifact_id = a.id)) l)
+  WHERE (a.entity <> 'backup'::text);
+
+ALTER TABLE reeve.artifact_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
  SELECT r.name AS tier,
@@ -1642,6 +1708,17 @@ END $_$;
 
 ALTER FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE p_entity WHEN 'report' THEN coalesce((t.overrides ->> 'report_retention_days')::int, r.report_retention_days)
+                       WHEN 'export' THEN coalesce((t.overrides ->> 'export_retention_days')::int, r.export_retention_days) END
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.artifact_destinations(p_manifest jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1813,6 +1890,30 @@ CREATE FUNCTION reeve.backup_retention(p_tenant uuid) RETURNS TABLE(backup bigin
 $_$;
 
 ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v_reason text;
+BEGIN
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN; END IF;
+  SELECT 'expired ' || to_char(a.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') INTO v_reason
+  FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup' AND a.expires_at <= reeve.clock()
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id);
+  IF FOUND THEN
+    INSERT INTO reeve.artifact_deletion (artifact_id, tenant_id, reason, intent)
+    SELECT a.id, v_tenant, v_reason, reeve.audit(v_tenant, 'artifact.delete', 'artifact ' || a.id, v_reason, jsonb_build_object('outcome', 'intent', 'entity', a.entity,
+      'job', p_job, 'bytes', a.bytes, 'created_at', a.created_at, 'destinations', to_jsonb(reeve.artifact_destinations(a.manifest))))
+    FROM reeve.artifact a WHERE a.id = p_artifact;
+  END IF;
+  RETURN QUERY SELECT a.id, reeve.artifact_destinations(a.manifest), ARRAY(SELECT reeve.artifact_keys(a.key, a.manifest) ORDER BY 1)
+  FROM reeve.artifact a JOIN reeve.artifact_deletion d ON d.artifact_id = a.id WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup';
+END $$;
+
+ALTER FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2516,6 +2617,19 @@ $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) RETURNS SETOF uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
+BEGIN
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN; END IF;
+  RETURN QUERY SELECT a.id FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup'
+    AND (a.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)) ORDER BY a.created_at, a.id;
+END $$;
+
+ALTER FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.explain(id bigint) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2582,11 +2696,13 @@ CREATE FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artif
     AS $$
 DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
 BEGIN
-  SELECT d.* INTO v FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE;
+  SELECT d.*, a.entity INTO v FROM reeve.artifact_deletion d JOIN reeve.artifact a ON a.id = d.artifact_id
+  WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE OF d;
   IF NOT FOUND THEN RETURN; END IF;
   UPDATE reeve.artifact_deletion d SET tries = d.tries + 1, error = left(p_error, 2000) WHERE d.artifact_id = p_artifact;
   IF v.error IS DISTINCT FROM left(p_error, 2000) THEN
-    PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
+    PERFORM reeve.audit(v_tenant, CASE v.entity WHEN 'backup' THEN 'backup.delete' ELSE 'artifact.delete' END, 'artifact ' || p_artifact, v.reason,
+      jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
   END IF;
 END $$;
 
@@ -2596,15 +2712,16 @@ CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_art
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_entity text;
 BEGIN
   DELETE FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant RETURNING d.* INTO v;
   IF NOT FOUND THEN RETURN false; END IF;
   WITH gone AS (DELETE FROM reeve.artifact a WHERE a.id = p_artifact RETURNING a.*)
-  INSERT INTO reeve.artifact_deleted (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
+  INSERT INTO reeve.artifact_deleted AS x (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
   SELECT g.id, g.job_id, g.tenant_id, g.entity, g.key, ARRAY(SELECT reeve.artifact_keys(g.key, g.manifest) ORDER BY 1), reeve.artifact_destinations(g.manifest),
-         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g;
-  PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
+         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g RETURNING x.entity INTO v_entity;
+  PERFORM reeve.audit(v_tenant, CASE v_entity WHEN 'backup' THEN 'backup.delete' ELSE 'artifact.delete' END, 'artifact ' || p_artifact, v.reason,
+    p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
   RETURN true;
 END $$;
 
@@ -2647,6 +2764,15 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT t.status_changed_at + interval '90 days' FROM reeve.tenant t WHERE t.id = p_tenant AND t.status = 'churned'
+$$;
+
+ALTER FUNCTION reeve.grace_ends_at(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2781,7 +2907,8 @@ DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
 BEGIN
   RETURN QUERY
   SELECT a.id, a.job_id, reeve.artifact_destinations(a.manifest), k, CASE WHEN o.n > 0 THEN o.bytes WHEN k = a.key THEN a.bytes END,
-    a.entity = 'backup' AND (k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))), d.artifact_id IS NOT NULL
+    CASE a.entity WHEN 'backup' THEN k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))
+      ELSE (k = a.key OR o.n > 0) AND a.entity IN ('report', 'export') END, d.artifact_id IS NOT NULL
   FROM reeve.artifact a CROSS JOIN LATERAL reeve.artifact_keys(a.key, a.manifest) k
   CROSS JOIN LATERAL (SELECT count(*) AS n, max((x ->> 'bytes')::bigint) AS bytes FROM jsonb_path_query(a.manifest, '$.objects[*]') x WHERE x ->> 'key' = k) o
   LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = a.id
@@ -2829,6 +2956,26 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.linkable(p_artifact text) RETURNS reeve.artifact
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.artifact;
+BEGIN
+  SELECT a.* INTO v FROM reeve.artifact a WHERE a.id = CASE WHEN p_artifact ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN p_artifact::uuid END;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no artifact %', left(p_artifact, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve artifacts list'; END IF;
+  IF v.entity = 'backup' THEN RAISE EXCEPTION 'a backup has no link' USING ERRCODE = 'RV012', HINT = 'Export the tenant''s data instead: reeve export CODE'; END IF;
+  IF v.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = v.id) THEN
+    RAISE EXCEPTION 'artifact % has expired', v.id USING ERRCODE = 'RV012', HINT = 'Make a new one.';
+  END IF;
+  IF NOT reeve.may_fetch(v.tenant_id, v.entity) THEN
+    RAISE EXCEPTION 'the tenant''s status allows no download of its %s', v.entity USING ERRCODE = 'RV012', HINT = 'See: reeve tenant list';
+  END IF;
+  RETURN v;
+END $_$;
+
+ALTER FUNCTION reeve.linkable(p_artifact text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2849,6 +2996,35 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.artifact := reeve.linkable(p_artifact); v_link reeve.artifact_link;
+BEGIN
+  IF p_purpose IS NULL OR p_purpose !~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$' THEN
+    RAISE EXCEPTION 'a purpose is 1 to 100 letters, digits, spaces and ._:@/-' USING ERRCODE = 'RV010', HINT = 'For example: download, or ticket 4711.';
+  END IF;
+  IF p_for IS NULL OR p_for <= interval '0' OR p_for > interval '30 days' THEN RAISE EXCEPTION 'a link lasts up to 30 days' USING ERRCODE = 'RV010', HINT = 'For example 24h.'; END IF;
+  INSERT INTO reeve.artifact_link (artifact_id, tenant_id, purpose, expires_at)
+  VALUES (v.id, v.tenant_id, p_purpose, date_trunc('second', least(reeve.clock() + p_for, v.expires_at))) RETURNING * INTO v_link;
+  PERFORM reeve.audit(v.tenant_id, 'artifact.link', 'artifact ' || v.id, NULL, jsonb_build_object('link', v_link.id, 'purpose', p_purpose, 'expires_at', v_link.expires_at, 'entity', v.entity));
+  RETURN jsonb_build_object('link', v_link.id, 'artifact', v.id, 'tenant', v.tenant_id, 'purpose', p_purpose, 'expires', extract(epoch FROM v_link.expires_at)::bigint);
+END $_$;
+
+ALTER FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE t.status WHEN 'trial' THEN true WHEN 'active' THEN true WHEN 'suspended' THEN p_entity = 'export'
+      WHEN 'churned' THEN p_entity = 'export' AND reeve.clock() < reeve.grace_ends_at(t.id) ELSE false END
+  FROM reeve.tenant t WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
@@ -2900,6 +3076,17 @@ $$;
 
 ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.off_peak_wait(p_tenant uuid) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT nullif(greatest(ceil(extract(epoch FROM
+    reeve.next_off_peak(t.timezone, coalesce(w.opens, r.offpeak_from), coalesce(w.closes, r.offpeak_until), c.now) - c.now) * 1000), 0), 0)::bigint
+  FROM (SELECT reeve.clock() AS now) c, reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.report_window w ON w.tenant_id = t.id WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.off_peak_wait(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2913,6 +3100,33 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_link reeve.artifact_link; v reeve.artifact; v_verdict text;
+BEGIN
+  SELECT l.* INTO v_link FROM reeve.artifact_link l WHERE l.id = p_link AND l.artifact_id = p_artifact AND l.tenant_id = p_tenant AND l.purpose = p_purpose
+    AND extract(epoch FROM l.expires_at)::bigint = p_expires FOR UPDATE;
+  -- Not audited: whom it belongs to is not known.
+  IF NOT FOUND THEN RETURN '{"verdict": "unknown"}'; END IF;
+  SELECT a.* INTO v FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = p_tenant;
+  v_verdict := CASE
+    WHEN v_link.revoked_at IS NOT NULL THEN 'revoked'
+    WHEN v_link.expires_at <= reeve.clock() THEN 'expired'
+    WHEN v.id IS NULL OR v.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact) THEN 'gone'
+    WHEN NOT coalesce(reeve.may_fetch(p_tenant, v.entity), false) THEN 'status'
+    ELSE 'ok' END;
+  PERFORM reeve.audit(p_tenant, 'artifact.download', 'artifact ' || p_artifact, NULL,
+    jsonb_build_object('link', p_link, 'purpose', p_purpose, 'verdict', v_verdict, 'entity', v.entity, 'bytes', v.bytes));
+  IF v_verdict <> 'ok' THEN RETURN jsonb_build_object('verdict', v_verdict); END IF;
+  UPDATE reeve.artifact_link l SET downloads = l.downloads + 1, last_download_at = reeve.clock() WHERE l.id = p_link;
+  RETURN jsonb_build_object('verdict', 'ok', 'artifact', v.id, 'tenant', v.tenant_id, 'entity', v.entity, 'key', v.key, 'bytes', v.bytes, 'sha256', v.sha256,
+    'destinations', to_jsonb(reeve.artifact_destinations(v.manifest)), 'encrypted', coalesce(v.manifest -> 'encryption', 'null') <> 'null', 'media_type', v.manifest -> 'media_type');
+END $$;
+
+ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2978,6 +3192,21 @@ CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
     AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
 
 ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.artifact := reeve.linkable(p_artifact);
+BEGIN
+  IF p_for IS NULL OR p_for <= interval '0' OR p_for > interval '15 minutes' THEN
+    RAISE EXCEPTION 'a link that the store signs lasts up to 15 minutes' USING ERRCODE = 'RV010', HINT = 'It can''t be revoked. Without --presigned a link may last longer.';
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'artifact.presign', 'artifact ' || v.id, NULL, jsonb_build_object('purpose', p_purpose, 'for', p_for, 'entity', v.entity));
+  RETURN jsonb_build_object('tenant', v.tenant_id, 'key', v.key, 'destinations', to_jsonb(reeve.artifact_destinations(v.manifest)));
+END $$;
+
+ALTER FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3248,37 +3477,31 @@ CREATE FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_now timestamptz := reeve.clock(); v_next timestamptz; v_out jsonb; v_shared jsonb; v_cost double precision;
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_now timestamptz := reeve.clock(); v_out jsonb; v_shared jsonb; v_cost double precision;
 BEGIN
-  SELECT t.code, t.name, t.locale, t.currency, t.timezone, t.status, t.version, r.report_rows, r.report_bytes, r.report_seconds, r.report_days, r.report_daytime_seconds,
-         coalesce(w.opens, r.offpeak_from) AS opens, coalesce(w.closes, r.offpeak_until) AS closes, j.created_at, j.started_at, j.args, j.kind
-  INTO STRICT v FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.report_window w ON w.tenant_id = t.id JOIN reeve.job j ON j.id = p_job
-  WHERE t.id = v_tenant;
-  v_out := jsonb_build_object('name', v.name, 'locale', v.locale, 'currency', v.currency, 'timezone', v.timezone, 'rows', v.report_rows, 'bytes', v.report_bytes,
-    'seconds', v.report_seconds, 'days', v.report_days, 'admitted_at', v_now);
-  SELECT jsonb_build_object('job', s.job_id, 'artifacts', jsonb_agg(jsonb_build_object('id', a.id, 'format', a.manifest ->> 'format') ORDER BY a.manifest ->> 'format')) INTO v_shared
-  FROM reeve.report_result s JOIN reeve.artifact a ON a.job_id = s.job_id AND a.tenant_id = v_tenant AND a.entity = 'report'
-  WHERE s.tenant_id = v_tenant AND s.digest = p_digest AND s.tenant_version = v.version AND s.job_id <> p_job
-    AND s.admitted_at >= v.created_at - coalesce(p_fresh_seconds, 0) * interval '1 second'
-    AND NOT EXISTS (SELECT FROM reeve.artifact b LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = b.id
-                    WHERE b.job_id = s.job_id AND (d.artifact_id IS NOT NULL OR b.expires_at < v_now + interval '1 hour'))
-  GROUP BY s.job_id;
+  SELECT r.report_daytime_seconds, j.created_at, j.started_at, j.args, j.kind INTO STRICT v
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier JOIN reeve.job j ON j.id = p_job WHERE t.id = v_tenant;
+  v_out := reeve.report_reader(v_tenant) || jsonb_build_object('admitted_at', v_now);
+  v_shared := reeve.report_shared(v_tenant, p_job, p_digest, v.created_at - coalesce(p_fresh_seconds, 0) * interval '1 second', NULL);
   IF v_shared IS NOT NULL THEN RETURN v_out || jsonb_build_object('shared', v_shared); END IF;
   IF EXISTS (SELECT FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind = v.kind AND j.args = v.args
              AND j.started_at >= v.created_at AND (j.started_at, j.id) < (v.started_at, p_job)) THEN
     RETURN v_out || jsonb_build_object('wait', true);
   END IF;
+  v_out := v_out || jsonb_build_object('marked',
+    EXISTS (SELECT FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.digest = p_digest AND s.mark IS NOT NULL));
   SELECT c.seconds INTO v_cost FROM reeve.report_cost c WHERE c.tenant_id = v_tenant AND c.report = p_report;
   IF p_is_heavy OR v_cost > v.report_daytime_seconds THEN
-    v_next := reeve.next_off_peak(v.timezone, v.opens, v.closes, v_now);
-    IF v_next > v_now THEN v_out := v_out || jsonb_build_object('hold_ms', ceil(extract(epoch FROM v_next - v_now) * 1000)::bigint); END IF;
+    v_out := v_out || jsonb_build_object('hold_ms', reeve.off_peak_wait(v_tenant));
+  ELSIF v_cost IS NULL THEN
+    v_out := v_out || jsonb_build_object('estimate_above', v.report_daytime_seconds);
   END IF;
   RETURN v_out;
 END $$;
 
 ALTER FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) RETURNS text
+CREATE FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text DEFAULT NULL::text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
@@ -3290,14 +3513,21 @@ BEGIN
   ON CONFLICT (tenant_id, report) DO UPDATE SET seconds = excluded.seconds, rows = excluded.rows, bytes = excluded.bytes, at = excluded.at;
   DELETE FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.admitted_at < reeve.clock() - interval '2 days';
   IF p_digest IS NOT NULL THEN
-    INSERT INTO reeve.report_result AS s (tenant_id, digest, tenant_version, admitted_at, job_id) VALUES (v_tenant, p_digest, v.version, p_admitted_at, p_job)
-    ON CONFLICT (tenant_id, digest) DO UPDATE SET tenant_version = excluded.tenant_version, admitted_at = excluded.admitted_at, job_id = excluded.job_id
+    INSERT INTO reeve.report_result AS s (tenant_id, digest, tenant_version, admitted_at, job_id, mark) VALUES (v_tenant, p_digest, v.version, p_admitted_at, p_job, p_mark)
+    ON CONFLICT (tenant_id, digest) DO UPDATE SET tenant_version = excluded.tenant_version, admitted_at = excluded.admitted_at, job_id = excluded.job_id, mark = excluded.mark
     WHERE s.admitted_at <= excluded.admitted_at;
   END IF;
   RETURN v.status;
 END $$;
 
-ALTER FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT reeve.off_peak_wait(reeve.retention_tenant(p_job, p_lease)) $$;
+
+ALTER FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.report_place_guard() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3329,11 +3559,35 @@ CREATE FUNCTION reeve.report_reader(p_tenant uuid) RETURNS jsonb
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
   SELECT jsonb_build_object('name', t.name, 'locale', t.locale, 'currency', t.currency, 'timezone', t.timezone, 'rows', r.report_rows, 'bytes', r.report_bytes,
-    'seconds', r.report_seconds, 'days', r.report_days, 'admitted_at', reeve.clock())
+    'seconds', r.report_seconds, 'days', reeve.artifact_days(t.id, 'report'), 'admitted_at', reeve.clock())
   FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
 $$;
 
 ALTER FUNCTION reeve.report_reader(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('job', s.job_id, 'artifacts', jsonb_agg(jsonb_build_object('id', a.id, 'format', a.manifest ->> 'format') ORDER BY a.manifest ->> 'format'))
+  FROM reeve.report_result s JOIN reeve.tenant t ON t.id = s.tenant_id AND t.version = s.tenant_version
+  JOIN reeve.artifact a ON a.job_id = s.job_id AND a.tenant_id = p_tenant AND a.entity = 'report'
+  WHERE s.tenant_id = p_tenant AND s.digest = p_digest AND s.job_id <> p_job AND (s.admitted_at >= p_since OR s.mark = p_mark)
+    AND NOT EXISTS (SELECT FROM reeve.artifact b LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = b.id
+                    WHERE b.job_id = s.job_id AND (d.artifact_id IS NOT NULL OR b.expires_at < reeve.clock() + interval '1 hour'))
+  GROUP BY s.job_id
+$$;
+
+ALTER FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.report_shared(reeve.retention_tenant(p_job, p_lease), p_job, p_digest, NULL, p_mark)
+$$;
+
+ALTER FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3563,6 +3817,26 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.revoke_links(p_id uuid, p_reason text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.artifact_link; v_count int := 0;
+BEGIN
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'revoking needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.artifact_link l WHERE p_id IN (l.id, l.artifact_id)) THEN
+    RAISE EXCEPTION 'there is no link %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve artifacts links';
+  END IF;
+  FOR v IN UPDATE reeve.artifact_link l SET revoked_at = reeve.clock(), revoked_by = reeve.actor(), revoke_reason = left(p_reason, 2000)
+      WHERE p_id IN (l.id, l.artifact_id) AND l.revoked_at IS NULL RETURNING l.* LOOP
+    PERFORM reeve.audit(v.tenant_id, 'artifact.revoke', 'artifact ' || v.artifact_id, p_reason, jsonb_build_object('link', v.id, 'purpose', v.purpose));
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4317,6 +4591,14 @@ CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted F
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
+CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_kept;
+
+CREATE TRIGGER artifact_link_stays BEFORE TRUNCATE ON reeve.artifact_link FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_stays;
+
 CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_fixed;
@@ -4426,6 +4708,11 @@ GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed b
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_viewer;
+
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
@@ -4448,6 +4735,9 @@ REVOKE ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
@@ -4528,6 +4818,9 @@ REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
@@ -4547,6 +4840,11 @@ GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome
 
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
@@ -4588,10 +4886,20 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
@@ -4600,8 +4908,14 @@ GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
@@ -4614,6 +4928,9 @@ GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
@@ -4663,13 +4980,21 @@ GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boo
 REVOKE ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.report_reader(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_reader(p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
@@ -4702,6 +5027,9 @@ GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server te
 
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) TO reeve_operator;
@@ -4823,6 +5151,12 @@ GRANT SELECT ON TABLE reeve.artifact_deletion TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.artifact_link TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_link TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.artifact_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_list TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_operator;

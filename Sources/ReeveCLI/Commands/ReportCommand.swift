@@ -88,16 +88,15 @@ extension Command {
         let directory = TenantDirectory(control: pool, sealer: try invocation.configuration.requireSealer())
         let sessions = TenantSessions(directory: directory)
         defer { sessions.close() }
-        guard let store = try directory.stores(of: tenant.id).first else {
-            throw CommandError(.conflict, "tenant \(tenant.code) has no database yet")
-        }
+        let stores = try directory.stores(of: tenant.id)
+        guard !stores.isEmpty else { throw CommandError(.conflict, "tenant \(tenant.code) has no database yet") }
         let attempt = JobAttempt(
             jobID: 0, tenant: tenant, queue: "\(tenant.code).reports", kind: ReportJob.kind, number: 1, leaseID: UUID(),
             traceparent: nil)
         let check = DefinitionCheck(library: library, tenant: tenant)
-        let findings = try sessions.withReader(
-            store, of: attempt, stop: StopSignal(), deadline: .now + .seconds(60)
-        ) { try check.run(invocation.optionalArgument("NAME"), $0) }
+        let findings = try check.run(invocation.optionalArgument("NAME"), on: stores) { store, body in
+            try sessions.withReader(store, of: attempt, stop: StopSignal(), deadline: .now + .seconds(60), body)
+        }
         let notes = try check.brandingProblems()
         let bad = findings.filter { !$0.problems.isEmpty }
         let document: JSON = [
