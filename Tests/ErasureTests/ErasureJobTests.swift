@@ -3,7 +3,9 @@ import JobKit
 import Postgres
 import ReeveTesting
 import Synchronization
+import Tenancy
 import Testing
+import WorkerEngine
 
 @testable import Erasure
 
@@ -102,7 +104,8 @@ struct ErasureJobTests {
         let acme = try fixture.tenant("acme", .schema)
         let job = try fixture.approve(fixture.request(acme), acme)
         let store = try fixture.store(of: acme)
-        let (once, states) = (Mutex(true), Mutex<[Bool]>([]))
+        let once = Mutex(true)
+        let states = Mutex<[Bool]>([])
         nonisolated(unsafe) let unsafe = fixture
         try fixture.runToEnd(
             job, acme,

@@ -3,7 +3,9 @@ import JobKit
 import Postgres
 import ReeveTesting
 import Synchronization
+import Tenancy
 import Testing
+import WorkerEngine
 
 @testable import Erasure
 

@@ -8,7 +8,9 @@ import Processes
 import ReeveTesting
 import Storage
 import Synchronization
+import Tenancy
 import Testing
+import WorkerEngine
 
 @testable import Erasure
 

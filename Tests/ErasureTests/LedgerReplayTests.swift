@@ -3,7 +3,10 @@ import JobKit
 import Postgres
 import Processes
 import ReeveTesting
+import Storage
+import Tenancy
 import Testing
+import WorkerEngine
 
 @testable import Erasure
 
