@@ -6,7 +6,7 @@ ALTER TABLE reeve.tier ADD COLUMN trial_milestones int[] NOT NULL DEFAULT '{7,3,
 
 -- What holds for the whole fleet; one row.
 CREATE TABLE reeve.reminder_rule (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),                -- there is no second row
   send_from time NOT NULL DEFAULT '09:00',                  -- the tenant's own time
   send_until time NOT NULL DEFAULT '18:00',
   late_limit interval NOT NULL DEFAULT '36 h' CHECK (late_limit BETWEEN '1 h' AND '30 days'),
