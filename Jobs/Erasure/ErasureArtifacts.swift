@@ -35,12 +35,13 @@ struct ErasureArtifacts {
         case .search: break
         }
         guard !artifact.isEncrypted, let format = artifact.format, Self.readable.contains(format) else { return true }
+        var isRead = false
         for text in artifact.keys {
             let key = try ownKey(text)
             guard let name = artifact.destinations.first else { return true }
             let store = try job.stores.store(named: name, for: context.tenant)
-            // One whose object is gone is of no use; its row goes too.
-            guard try store.size(of: key) != nil else { return true }
+            guard try store.size(of: key) != nil else { continue }
+            isRead = true
             var finder = MentionFinder(mentions)
             try store.read(key) { bytes in
                 try context.throwIfStopped()
@@ -48,7 +49,8 @@ struct ErasureArtifacts {
             }
             if finder.isFound { return true }
         }
-        return false
+        // One whose objects are gone is of no use; its row goes too.
+        return !isRead
     }
 
     private func delete(_ artifact: ErasureRecords.KnownArtifact) throws -> Int {

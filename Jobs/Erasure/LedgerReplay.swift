@@ -32,7 +32,8 @@ public struct LedgerReplay: Sendable {
                 "no_key", "people were erased after this backup, and this worker has no key to know them by; set REEVE_KEY_FILE",
                 .giveUp)
         }
-        var changes: [String: Int64] = [:]
+        // Triggers and cascades change rows that nobody named, so what changed is counted.
+        let before = try Self.rows(scope, query)
         var count: Int64 = 0
         for group in groups {
             guard let document = group["map"], let hashes = group["hashes"]?.array else { continue }
@@ -49,16 +50,12 @@ public struct LedgerReplay: Sendable {
             let eraser = SubjectEraser(
                 rows: rows, mentions: Mentions(try rows.soughtValues(found, query)), columnHash: secrets.column,
                 tenant: context.tenant.id)
-            let done = try eraser.pass(found, query)
-            for (title, gone) in done.deleted {
-                if let table = located.catalog.tables.first(where: { $0.title == title }) {
-                    changes[try Self.formatted(table, query), default: 0] -= gone
-                }
-            }
+            var pass = 1
+            while try eraser.pass(found, query).total > 0, pass < 10 { pass += 1 }
             count += group["requests"]?.int ?? 0
         }
         context.log.info("erasures were replayed on restored data", ["requests": .int(count)])
-        return changes
+        return try Self.rows(scope, query).merging(before.mapValues { -$0 }) { $0 + $1 }.filter { $0.value != 0 }
     }
 
     /// The values in the restored data whose hashes are in the ledger.
@@ -87,7 +84,17 @@ public struct LedgerReplay: Sendable {
         return Subject(identifiers: values)
     }
 
-    private static func formatted(_ table: CatalogTable, _ query: Ask) throws -> String {
-        try query("SELECT format('%I.%I', $1::text, $2::text)", [table.schema, table.name])[0].text(0)
+    /// Rows of every table that has rows of its own, partitions too.
+    private static func rows(_ scope: CatalogScope, _ query: Ask) throws -> [String: Int64] {
+        let tables = try query(
+            """
+            SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind = 'r' AND CASE WHEN $2::boolean THEN n.nspname <> ALL ($1::text[]) AND n.nspname !~ '^pg_'
+              AND n.nspname NOT IN ('information_schema', 'reeve_fence') ELSE n.nspname = ANY ($1::text[]) END
+            """, [scope.schemas, scope.isWholeDatabase]
+        ).map { try $0.text(0) }
+        var rows: [String: Int64] = [:]
+        for table in tables { rows[table] = try query("SELECT count(*) FROM ONLY \(table)", [])[0].int(0) }
+        return rows
     }
 }

@@ -118,28 +118,34 @@ struct SubjectRows {
     func find(from known: FoundRows = FoundRows(), _ ask: Ask) throws -> FoundRows {
         var found = known
         var sets = known.keys.mapValues { Set($0) }
-        var isNew = true
+        // A table is read again when one that leads to it had something new.
+        var waiting = Set(located.referred.keys)
         var round = 0
-        while isNew {
-            isNew = false
+        while !waiting.isEmpty {
             round += 1
             guard round <= 1000 else {
                 throw JobFailure("subject_cycle", "the tables lead from row to row without an end", .giveUp)
             }
-            for (index, columns) in located.referred.sorted(by: { $0.key < $1.key }) {
-                let table = located.tables[index]
+            var changed: Set<Int> = []
+            for index in waiting.sorted() {
+                let (table, columns) = (located.tables[index], located.referred[index] ?? [])
                 var bindings = Bindings()
                 guard let condition = condition(index, found, &bindings) else { continue }
                 let list = columns.map { "\(quoteIdentifier($0))::text" }.joined(separator: ", ")
-                let rows = try ask("SELECT DISTINCT \(list) FROM \(table.table.qualified) WHERE \(condition)", bindings.values)
+                let rows = try ask(
+                    "SELECT DISTINCT \(list) FROM \(table.table.qualified) WHERE \(condition)", bindings.values)
                 for row in rows {
                     let tuple = try columns.indices.map { try row.optionalText($0) }
                     if sets[table.table.title, default: []].insert(tuple).inserted {
                         found.keys[table.table.title, default: []].append(tuple)
-                        isNew = true
+                        changed.insert(index)
                     }
                 }
             }
+            waiting = Set(
+                located.referred.keys.filter { index in
+                    located.tables[index].paths.contains { !changed.isDisjoint(with: $0.parents) }
+                })
         }
         return found
     }

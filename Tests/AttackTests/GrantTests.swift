@@ -19,6 +19,8 @@ struct GrantTests {
         tend_reminders begin_reminder end_reminder fail_reminder
         report_admit report_done report_hold report_unchanged
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
+        erasure_work remember_found subject_request mention_places find_mentions redact_mentions cancel_mentions
+        erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -30,14 +32,16 @@ struct GrantTests {
         resolve_reminder set_reminders suppress_address reminder_verdict unsubscribe
         take_report_place release_report_place set_report_window report_reader
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
+        request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         """,
-        "reeve_approver": "actor is_operator tenant_is_held",
+        "reeve_approver": "actor is_operator tenant_is_held approve_erasure cancel_erasure",
         "reeve_viewer": "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch",
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
+    private static let erasures = "erasure_list data_map"
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list"
@@ -45,17 +49,20 @@ struct GrantTests {
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
-        "reeve_approver": ["schema_migration": "r", "signing_key": "r", "certificate": "r"],
+        "reeve_approver": [
+            "schema_migration": "r", "signing_key": "r", "certificate": "r", "erasure_list": "r", "data_map": "r",
+            "erasure_request": "c", "tenant": "c",
+        ],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof)",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures)",
             "r"
         )
-        .merging(["tenant_store": "c"]) { $1 },
+        .merging(["tenant_store": "c", "erasure_request": "c"]) { $1 },
         "reeve_worker": granted(
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof)",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof)",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

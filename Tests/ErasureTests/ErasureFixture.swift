@@ -36,6 +36,8 @@ final class ErasureFixture {
     let steps = Mutex<[Int64: MemoryAttemptStore]>([:])
 
     private static let counter = Mutex(0)
+    /// A control database that is migrated once for all tests.
+    private static let template = Result { try TestServer.freshControl() }
 
     init() throws {
         suffix = Self.counter.withLock {
@@ -43,7 +45,7 @@ final class ErasureFixture {
         }
         folder = "/tmp/reeve-test-\(getpid())-erasure-\(suffix)"
         storage = FolderStore(root: folder + "/objects")
-        controlSettings = try TestServer.freshControl()
+        controlSettings = try TestServer.freshDatabase(template: Self.template.get()["dbname"])
         control = Pool(controlSettings, bound: 8, name: "control")
         connection = try Connection(controlSettings)
         let key = try SecretKey(contents: [UInt8](repeating: 9, count: 32))
@@ -235,7 +237,7 @@ final class ErasureFixture {
 
     func claim() throws -> [ClaimedJob] {
         _ = try connection.execute(
-            "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
+            "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL AND kind <> 'demo'")
         _ = try connection.execute("SELECT reeve.promote(100)")
         var claimed: [ClaimedJob] = []
         for pool in try connection.execute("SELECT DISTINCT pool FROM reeve.job").map({ try $0.text(0) }) {

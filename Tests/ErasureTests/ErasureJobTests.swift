@@ -137,13 +137,13 @@ struct ErasureJobTests {
             job, acme,
             AnyJob(
                 fixture.job(between: { place in
-                    let number = count.withLock { $0 += 1; return $0 }
                     guard place.hasPrefix("after ") || place == "proof" else { return }
+                    let number = count.withLock { $0 += 1; return $0 }
+                    guard number <= 2 || place == "proof" else { return }
                     try unsafe.write(
                         acme,
                         "INSERT INTO loose VALUES ('Ann.Lee@Example.com', 'again'), ('ann.lee@example.com', 'back'); INSERT INTO messages (id, person_id, body) VALUES (\(100 + number), 42, 'late')"
                     )
-                    if number > 40 { throw JobFailure("test", "it never ends", .giveUp) }
                 })))
         #expect(try fixture.value(acme, "SELECT count(*) FROM loose WHERE email ILIKE 'ann%'") == "0")
         #expect(try fixture.value(acme, "SELECT count(*) FROM messages WHERE person_id = 42") == "0", "found by what was remembered")

@@ -40,7 +40,7 @@ enum ErasureTables {
           {T}id bigint NOT NULL, holder_id bigint NOT NULL, printed text,
           PRIMARY KEY ({K}id), FOREIGN KEY ({K}holder_id) REFERENCES holders ({K}id));
         CREATE INDEX cards_holder ON cards ({K}holder_id);
-        ALTER TABLE holders ADD FOREIGN KEY ({K}card_id) REFERENCES cards ({K}id);
+        ALTER TABLE holders ADD FOREIGN KEY ({K}card_id) REFERENCES cards ({K}id){D};
         CREATE TABLE events (
           {T}at timestamptz NOT NULL, email text NOT NULL, what json,
           CHECK (email <> '')) PARTITION BY RANGE (at);
@@ -66,7 +66,9 @@ enum ErasureTables {
         "trail", "tickets", "loose", "colours",
     ]
 
-    static var tenant: String { tables.replacing("{T}", with: "").replacing("{K}", with: "") }
+    static var tenant: String {
+        tables.replacing("{T}", with: "").replacing("{K}", with: "").replacing("{D}", with: "")
+    }
 
     static var shared: String {
         let column = "tenant_id uuid NOT NULL DEFAULT nullif(current_setting('app.current_tenant', true), '')::uuid, "
@@ -74,6 +76,8 @@ enum ErasureTables {
             "ALTER TABLE \($0) ENABLE ROW LEVEL SECURITY; ALTER TABLE \($0) FORCE ROW LEVEL SECURITY;"
         }
         return tables.replacing("{T}", with: column).replacing("{K}", with: "tenant_id, ")
+            // A restore into shared tables needs it.
+            .replacing("{D}", with: " DEFERRABLE")
             + "\n" + secured.joined(separator: "\n")
     }
 

@@ -122,7 +122,7 @@ extension Command {
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
-            benchBackup, benchRestore, benchExport,
+            benchBackup, benchRestore, benchExport, benchErasure,
             Command(
                 "report", "a report written as CSV, against its bare query",
                 options: [

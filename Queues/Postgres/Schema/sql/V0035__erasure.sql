@@ -434,6 +434,6 @@ GRANT EXECUTE ON FUNCTION reeve.erasure_work(bigint, uuid, uuid), reeve.remember
   reeve.finish_erasure(bigint, uuid, uuid, text, jsonb), reeve.erasure_backups(bigint, uuid), reeve.ledger_replay(bigint, uuid, timestamptz) TO reeve_worker;
 GRANT SELECT ON reeve.erasure_list, reeve.data_map TO reeve_viewer, reeve_operator, reeve_approver;
 GRANT SELECT (id, tenant_id, purpose, state, map_digest, reason, identity_reference, identity_by, requested_by, requested_at, received_at, due_at, extension_reason, extended_by,
-  approved_by, approved_at, job_id, began_at, ended_at, report) ON reeve.erasure_request TO reeve_viewer, reeve_operator, reeve_approver;
+  approved_by, approved_at, job_id, began_at, ended_at, report) ON reeve.erasure_request TO reeve_viewer, reeve_approver;
 GRANT SELECT (id, code) ON reeve.tenant TO reeve_approver;
 GRANT SELECT ON reeve.erasure_request TO reeve_operator;
