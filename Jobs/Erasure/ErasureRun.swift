@@ -31,9 +31,10 @@ struct ErasureRun {
         var done = SubjectEraser.Done()
         for store in stores {
             try part("erase \(store.server)/\(store.database)")
-            done.add(try context.step("erase \(store.server)/\(store.database)") {
-                try erase(subject, store, found, mentions)
-            })
+            done.add(
+                try context.step("erase \(store.server)/\(store.database)") {
+                    try erase(subject, store, found, mentions)
+                })
         }
         try part("jobs")
         guard let jobs = try redactJobs(mentions) else { return .snoozed(.seconds(5)) }
@@ -148,7 +149,8 @@ struct ErasureRun {
             if pass.total == 0 { return done }
             try job.between?("after \(store.name)")
         }
-        throw JobFailure("erasure_races", "the subject is written again and again while it is erased; pause who does it")
+        throw JobFailure(
+            "erasure_races", "the subject is written again and again while it is erased; pause who does it")
     }
 
     /// Nil while a job that mentions the subject runs.

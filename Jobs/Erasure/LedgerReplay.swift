@@ -29,7 +29,8 @@ public struct LedgerReplay: Sendable {
         guard let groups = entries.array, !groups.isEmpty else { return [:] }
         guard let secrets else {
             throw JobFailure(
-                "no_key", "people were erased after this backup, and this worker has no key to know them by; set REEVE_KEY_FILE",
+                "no_key",
+                "people were erased after this backup, and this worker has no key to know them by; set REEVE_KEY_FILE",
                 .giveUp)
         }
         // Triggers and cascades change rows that nobody named, so what changed is counted.
@@ -38,9 +39,10 @@ public struct LedgerReplay: Sendable {
         for group in groups {
             guard let document = group["map"], let hashes = group["hashes"]?.array else { continue }
             let map = try DataMap(document)
-            let known = Set(hashes.compactMap { entry in
-                entry["name"]?.string.flatMap { name in entry["hash"]?.string.map { "\(name) \($0)" } }
-            })
+            let known = Set(
+                hashes.compactMap { entry in
+                    entry["name"]?.string.flatMap { name in entry["hash"]?.string.map { "\(name) \($0)" } }
+                })
             // The schema may have been another then: what is not there is left out.
             let located = LocatedMap(map, in: try Catalog(scope, query))
             let subject = try subject(known, located, context, secrets, query)

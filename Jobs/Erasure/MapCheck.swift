@@ -73,7 +73,9 @@ public struct MapCheck {
         case .null: return column.isNotNull ? "cannot be NULL; say fixed or hash, or delete the rows" : nil
         case .fixed(let value):
             if isUnique { return "is unique, so that two people cannot get the same value; say hash" }
-            if let limit = column.limit, value.count > limit { return "takes \(limit) characters, and the value has more" }
+            if let limit = column.limit, value.count > limit {
+                return "takes \(limit) characters, and the value has more"
+            }
             do {
                 _ = try ask("SELECT \(SubjectEraser.replacement(column, action))", [])
                 return nil
@@ -83,7 +85,9 @@ public struct MapCheck {
         case .hash(let format):
             guard column.category == "S" else { return "is no text, which a hash is; say null or fixed" }
             let length = format.count - "{hash}".count + SubjectEraser.digits
-            if let limit = column.limit, length > limit { return "takes \(limit) characters, and the hash has \(length)" }
+            if let limit = column.limit, length > limit {
+                return "takes \(limit) characters, and the hash has \(length)"
+            }
             return nil
         case .generalise(let generalisation):
             if isUnique { return "is unique, so that it cannot be made less exact; say hash" }
@@ -125,12 +129,16 @@ public struct MapCheck {
                 let own = Set(key.columns).subtracting([catalog.scope.tenant?.column].compactMap { $0 })
                 let goes =
                     mapped.map.rows == .delete
-                    && mapped.paths.contains { $0.path.table == table.map.name && Set($0.path.columns).subtracting([catalog.scope.tenant?.column].compactMap { $0 }) == own }
+                    && mapped.paths.contains {
+                        $0.path.table == table.map.name
+                            && Set($0.path.columns).subtracting([catalog.scope.tenant?.column].compactMap { $0 }) == own
+                    }
                 let isCut = own.contains { mapped.map.columns[$0]?.action == .null }
                 if goes || isCut { return nil }
                 return Finding(
                     level: .problem, place: place,
-                    message: "keeps rows that refer to rows of \(table.map.name), which are deleted; delete them through this "
+                    message:
+                        "keeps rows that refer to rows of \(table.map.name), which are deleted; delete them through this "
                         + "key, set it null, or keep the rows of \(table.map.name)")
             }
         }
@@ -146,7 +154,8 @@ public struct MapCheck {
         var findings: [Finding] = []
         func leads(_ names: Set<String>) -> Bool {
             table.table.indexes.contains { index in
-                !index.isPartial && index.columns.first { $0 != catalog.scope.tenant?.column }.map(names.contains) == true
+                !index.isPartial
+                    && index.columns.first { $0 != catalog.scope.tenant?.column }.map(names.contains) == true
             }
         }
         for (identifier, column) in table.direct {
@@ -165,7 +174,8 @@ public struct MapCheck {
                         message: "has no index on \(what): every request reads the whole table"))
             }
         }
-        for (path, _) in table.paths where !leads(Set(path.columns).subtracting([catalog.scope.tenant?.column].compactMap { $0 })) {
+        for (path, _) in table.paths
+        where !leads(Set(path.columns).subtracting([catalog.scope.tenant?.column].compactMap { $0 })) {
             findings.append(
                 Finding(
                     level: .slow, place: "\(table.table.title) (\(path.columns.joined(separator: ", ")))",

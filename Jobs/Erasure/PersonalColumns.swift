@@ -4,15 +4,19 @@ import Postgres
 /// Which columns look as if they held personal data: by their names, and by what is in them.
 enum PersonalColumns {
     private static let words: Set<String> = [
-        "email", "mail", "phone", "telephone", "tel", "mobile", "cell", "fax", "firstname", "lastname", "surname", "forename",
+        "email", "mail", "phone", "telephone", "tel", "mobile", "cell", "fax", "firstname", "lastname", "surname",
+        "forename",
         "fullname", "vorname", "nachname", "username", "nickname", "salutation", "street", "address", "addr", "strasse",
-        "postcode", "postal", "zip", "zipcode", "plz", "city", "birth", "birthday", "birthdate", "dob", "born", "gender", "sex",
-        "nationality", "iban", "bic", "ssn", "passport", "signature", "photo", "avatar", "latitude", "longitude", "religion",
+        "postcode", "postal", "zip", "zipcode", "plz", "city", "birth", "birthday", "birthdate", "dob", "born",
+        "gender", "sex",
+        "nationality", "iban", "bic", "ssn", "passport", "signature", "photo", "avatar", "latitude", "longitude",
+        "religion",
         "ethnicity", "salary", "person", "recipient",
     ]
     /// Pairs of words that mean a person's name, where `name` alone does not.
     private static let named: Set<String> = [
-        "first", "last", "contact", "full", "middle", "maiden", "given", "family", "user", "display", "person", "sender",
+        "first", "last", "contact", "full", "middle", "maiden", "given", "family", "user", "display", "person",
+        "sender",
     ]
     private static let pairs: Set<String> = ["ip address", "tax id", "user agent", "national id", "social security"]
 
@@ -53,9 +57,9 @@ enum PersonalColumns {
     ]
 
     /// Columns of a table whose values look personal, from its first rows.
-    static func byValues(_ table: CatalogTable, _ columns: [String], _ condition: String?, _ ask: Ask) throws -> [
-        String: String
-    ] {
+    static func byValues(_ table: CatalogTable, _ columns: [String], _ condition: String?, _ ask: Ask) throws
+        -> [String: String]
+    {
         guard !columns.isEmpty else { return [:] }
         let list = columns.enumerated().map { "\(quoteIdentifier($1))::text AS c\($0)" }.joined(separator: ", ")
         let values = columns.indices.map { "(\($0), r.c\($0))" }.joined(separator: ", ")
@@ -72,7 +76,8 @@ enum PersonalColumns {
             for (place, form) in forms.enumerated() {
                 let count = Double(try row.int(2 + place))
                 if count > 0, count >= all * form.share {
-                    found[columns[Int(try row.int(0))]] = "\(Int((count * 100 / all).rounded())) % of its values are \(form.name)"
+                    found[columns[Int(try row.int(0))]] =
+                        "\(Int((count * 100 / all).rounded())) % of its values are \(form.name)"
                 }
             }
         }

@@ -22,7 +22,8 @@ public struct Subject: Codable, Sendable, Equatable {
     /// the normal forms. Throws a `JobFailure` `subject` that names no value.
     public init(_ given: JSON, map: DataMap, ask: Ask) throws {
         guard let members = given.object, !members.isEmpty else {
-            throw JobFailure("subject", "a subject is an object of identifiers: {\"email\": \"ann@example.com\"}", .giveUp)
+            throw JobFailure(
+                "subject", "a subject is an object of identifiers: {\"email\": \"ann@example.com\"}", .giveUp)
         }
         var identifiers: [String: [Value]] = [:]
         for (name, value) in members {

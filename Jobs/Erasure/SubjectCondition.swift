@@ -26,7 +26,8 @@ public struct SubjectCondition {
         }
         guard let row = found, let sealed = try row.optionalBytes(0) else {
             throw JobFailure(
-                "export_subject", "the subject of an export is an open request; ask with: reeve erasure request", .giveUp)
+                "export_subject", "the subject of an export is an open request; ask with: reeve erasure request",
+                .giveUp)
         }
         self.init(try DataMap(row.json(1)), try secrets.open(sealed, tenant: attempt.tenant.id, purpose: .subject))
     }

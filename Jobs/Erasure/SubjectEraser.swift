@@ -85,7 +85,9 @@ struct SubjectEraser {
             } else {
                 value = Self.replacement(column, action)
             }
-            if table.changes.count > 1, isDirty != "true" { value = "CASE WHEN \(isDirty) THEN \(value) ELSE \(name) END" }
+            if table.changes.count > 1, isDirty != "true" {
+                value = "CASE WHEN \(isDirty) THEN \(value) ELSE \(name) END"
+            }
             sets.append("\(name) = \(value)")
             dirty.append(isDirty)
         }

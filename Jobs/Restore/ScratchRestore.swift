@@ -54,7 +54,8 @@ struct ScratchRestore {
         try compareRows(record, rows, "restored")
         let isCompared = try compareDefinitions(in: scratch)
         for hook in hooks {
-            for (table, change) in try hook.apply(context, to: restored, query: { try session.query(scratch, $0, $1) }) {
+            for (table, change) in try hook.apply(context, to: restored, query: { try session.query(scratch, $0, $1) })
+            {
                 rows[table, default: 0] += change
             }
         }

@@ -7,7 +7,9 @@ import Storage
 
 extension BuiltInKinds {
     /// Exports, whose rules the control database knows.
-    static func exportJob(stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?, erasures: ErasureSecrets?)
+    static func exportJob(
+        stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?, erasures: ErasureSecrets?
+    )
         -> AnyJob
     {
         let subjects: any SubjectMap =

@@ -31,6 +31,7 @@ enum RestoreKinds {
         let control = Pool(ConnectionSettings(options: [:]), bound: 1, name: "none")
         return jobs(
             stores: SingleStore(NoStore()), identities: nil,
-            registry: TenantRegistry(directory: TenantDirectory(control: control, sealer: nil)), control: control, erasures: nil)
+            registry: TenantRegistry(directory: TenantDirectory(control: control, sealer: nil)), control: control,
+            erasures: nil)
     }
 }

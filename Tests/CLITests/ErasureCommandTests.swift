@@ -124,7 +124,10 @@ import Testing
         defer { for worker in workers { worker.stop() } }
         let ended = try fixture.end(of: job)
         #expect(ended["state"] == "succeeded", "\(ended) \(workers.map(\.standardErrorTail))")
-        #expect(try fixture.value("SELECT string_agg(contact_name, ',' ORDER BY id) FROM customers WHERE account_code IN ('A-1', 'B-1')") == "erased,Bob Stone")
+        #expect(
+            try fixture.value(
+                "SELECT string_agg(contact_name, ',' ORDER BY id) FROM customers WHERE account_code IN ('A-1', 'B-1')")
+                == "erased,Bob Stone")
         let shown = try fixture.reeve("erasure", "show", request, "--json").json
         #expect(shown["state"] == "completed" && shown["report"]?["left"] == [])
         #expect(try fixture.reeve("erasure", "plan", request).code == 5)
@@ -134,13 +137,16 @@ import Testing
         #expect(doctor.out.contains("\"erasures\""))
     }
 
-    @Test("a worker that is killed inside the transaction leaves nothing half done; the next one does all, and the certificate is one")
+    @Test(
+        "a worker that is killed inside the transaction leaves nothing half done; the next one does all, and the certificate is one"
+    )
     func killed() throws {
         let fixture = try Fixture.shared.get()
         try fixture.addCustomer("K-1", "Kim Novak", "kim@example.com")
         // Holds every update until a lock is let go.
         _ = try fixture.value(
-            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NEW; END'")
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(77); RETURN NEW; END'"
+        )
         _ = try fixture.value("CREATE TRIGGER waits BEFORE UPDATE ON customers FOR EACH ROW EXECUTE FUNCTION wait()")
         let gate = try Connection(fixture.data)
         defer { gate.close() }
@@ -157,18 +163,23 @@ import Testing
         var isInside = false
         while !isInside, .now < limit {
             usleep(50_000)
-            isInside = try gate.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted)")[0].bool(0)
+            isInside = try gate.execute(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted)")[0]
+                .bool(0)
         }
         #expect(isInside)
         let pid = try control.execute(
-            "SELECT w.pid FROM reeve.job j JOIN reeve.worker w ON w.id = j.worker_id WHERE j.id = $1::bigint", [job])[0].int(0)
+            "SELECT w.pid FROM reeve.job j JOIN reeve.worker w ON w.id = j.worker_id WHERE j.id = $1::bigint", [job])[0]
+            .int(0)
         #expect(kill(pid_t(pid), SIGKILL) == 0)
         #expect(try fixture.value("SELECT contact_name FROM customers WHERE account_code = 'K-1'") == "Kim Novak")
         _ = try gate.execute("SELECT pg_advisory_unlock(77)")
         workers += try fixture.worker()
         #expect(try fixture.end(of: job)["state"] == "succeeded")
         #expect(try fixture.value("SELECT contact_name FROM customers WHERE account_code = 'K-1'") == "erased")
-        #expect(try control.execute("SELECT count(*) FROM reeve.erasure_ledger WHERE request_id = $1::uuid", [request])[0].int(0) == 1)
+        #expect(
+            try control.execute("SELECT count(*) FROM reeve.erasure_ledger WHERE request_id = $1::uuid", [request])[0]
+                .int(0) == 1)
         _ = try fixture.value("DROP TRIGGER waits ON customers")
     }
 }

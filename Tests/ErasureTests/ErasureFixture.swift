@@ -147,7 +147,9 @@ final class ErasureFixture {
 
     static let subject: JSON = ["email": "ann.lee@example.com"]
 
-    func map(_ change: (String) -> String = { $0 }) throws -> DataMap { try DataMap(parsing: change(ErasureTables.map)) }
+    func map(_ change: (String) -> String = { $0 }) throws -> DataMap {
+        try DataMap(parsing: change(ErasureTables.map))
+    }
 
     func request(
         _ tenant: Tenant, _ subject: JSON = ErasureFixture.subject, map: DataMap? = nil, purpose: String = "erasure",
@@ -237,7 +239,8 @@ final class ErasureFixture {
 
     func claim() throws -> [ClaimedJob] {
         _ = try connection.execute(
-            "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL AND kind <> 'demo'")
+            "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL AND kind <> 'demo'"
+        )
         _ = try connection.execute("SELECT reeve.promote(100)")
         var claimed: [ClaimedJob] = []
         for pool in try connection.execute("SELECT DISTINCT pool FROM reeve.job").map({ try $0.text(0) }) {

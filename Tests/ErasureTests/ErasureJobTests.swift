@@ -17,7 +17,9 @@ struct ErasureJobTests {
         return ["ann.lee@example.com", "ann zo", "946 0018", "'lee"].contains { text.contains($0) }
     }
 
-    @Test("is nowhere afterwards, in any table, column type or relation, except where the map says retain", arguments: Isolation.allCases)
+    @Test(
+        "is nowhere afterwards, in any table, column type or relation, except where the map says retain",
+        arguments: Isolation.allCases)
     func nowhere(isolation: Isolation) throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", isolation)
@@ -38,9 +40,13 @@ struct ErasureJobTests {
         #expect(try fixture.value(acme, "SELECT note FROM orders WHERE id = 3") == "friend of [erased], bring mine")
         #expect(try fixture.value(acme, "SELECT count(*) FROM messages") == "2")
         let person = try fixture.value(
-            acme, "SELECT concat_ws('|', full_name, phone, born_on, postcode, height, tags, profile, greeting) FROM persons WHERE id = 42")
+            acme,
+            "SELECT concat_ws('|', full_name, phone, born_on, postcode, height, tags, profile, greeting) FROM persons WHERE id = 42"
+        )
         #expect(person == "erased|1980-01-01|SW|170|{}|{}|Dear erased")
-        #expect(try fixture.value(acme, "SELECT email ~ '^erased-[0-9a-f]{24}@invalid.example$' FROM persons WHERE id = 42") == "t")
+        #expect(
+            try fixture.value(acme, "SELECT email ~ '^erased-[0-9a-f]{24}@invalid.example$' FROM persons WHERE id = 42")
+                == "t")
         let left = report["left"]?.array ?? []
         #expect(left.allSatisfy { $0["standing"] == "retained" } && !left.isEmpty)
         #expect(report["retained"]?.array?.contains { $0["basis"] == "HGB § 257" } == true)
@@ -53,18 +59,26 @@ struct ErasureJobTests {
         let acme = try fixture.tenant("acme", .schema)
         let request = try fixture.request(acme)
         func rows() throws -> String {
-            try ["erasure_request", "erasure_identifier", "erasure_ledger", "audit_entry", "job", "job_history", "job_step", "data_map"].map {
-                try fixture.connection.execute("SELECT coalesce(string_agg(t::text, ' '), '') FROM reeve.\($0) t")[0].text(0)
+            try [
+                "erasure_request", "erasure_identifier", "erasure_ledger", "audit_entry", "job", "job_history",
+                "job_step", "data_map",
+            ].map {
+                try fixture.connection.execute("SELECT coalesce(string_agg(t::text, ' '), '') FROM reeve.\($0) t")[0]
+                    .text(0)
             }.joined()
         }
         #expect(try !Self.isIn(rows()))
         let job = try fixture.approve(request, acme)
         try fixture.runToEnd(job, acme)
         #expect(try !Self.isIn(rows()))
-        #expect(try fixture.connection.execute("SELECT sealed IS NULL AND found IS NULL AND state = 'completed' FROM reeve.erasure_request")[0].bool(0))
+        #expect(
+            try fixture.connection.execute(
+                "SELECT sealed IS NULL AND found IS NULL AND state = 'completed' FROM reeve.erasure_request")[0].bool(0)
+        )
         #expect(try fixture.connection.execute("SELECT count(*) FROM reeve.erasure_ledger")[0].int(0) == 1)
         let audited = try fixture.connection.execute(
-            "SELECT array_to_string(array_agg(action || coalesce(detail ->> 'outcome', '') ORDER BY id), ' ') FROM reeve.audit_entry WHERE action LIKE 'erasure%'")[0].text(0)
+            "SELECT array_to_string(array_agg(action || coalesce(detail ->> 'outcome', '') ORDER BY id), ' ') FROM reeve.audit_entry WHERE action LIKE 'erasure%'"
+        )[0].text(0)
         #expect(audited == "erasure.request erasure.approve erasure.runintent erasure.rundone")
     }
 
@@ -111,12 +125,17 @@ struct ErasureJobTests {
             job, acme,
             AnyJob(
                 fixture.job(between: { place in
-                    guard place.hasPrefix("in "), once.withLock({ let was = $0; $0 = false; return was }) else { return }
+                    guard place.hasPrefix("in "),
+                        once.withLock({
+                            let was = $0; $0 = false; return was
+                        })
+                    else { return }
                     try unsafe.admin(acme) { connection in
                         _ = try connection.execute(
                             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::text AND state = 'idle in transaction'",
                             [store.login])
-                        let left = try connection.execute("SELECT count(*) FROM persons WHERE full_name <> 'erased'")[0].int(0)
+                        let left = try connection.execute("SELECT count(*) FROM persons WHERE full_name <> 'erased'")[0]
+                            .int(0)
                         states.withLock { $0.append(left == 2) }
                     }
                 })))
@@ -138,7 +157,9 @@ struct ErasureJobTests {
             AnyJob(
                 fixture.job(between: { place in
                     guard place.hasPrefix("after ") || place == "proof" else { return }
-                    let number = count.withLock { $0 += 1; return $0 }
+                    let number = count.withLock {
+                        $0 += 1; return $0
+                    }
                     guard number <= 2 || place == "proof" else { return }
                     try unsafe.write(
                         acme,
@@ -146,7 +167,9 @@ struct ErasureJobTests {
                     )
                 })))
         #expect(try fixture.value(acme, "SELECT count(*) FROM loose WHERE email ILIKE 'ann%'") == "0")
-        #expect(try fixture.value(acme, "SELECT count(*) FROM messages WHERE person_id = 42") == "0", "found by what was remembered")
+        #expect(
+            try fixture.value(acme, "SELECT count(*) FROM messages WHERE person_id = 42") == "0",
+            "found by what was remembered")
     }
 
     @Test("a subject in many rows, in none, under odd identifiers, and under another Unicode form")
@@ -161,12 +184,18 @@ struct ErasureJobTests {
               ('ohareXX@example.com', 'stays')
             """)
         let many = try fixture.erase(acme, ["email": "many@example.com"])
-        #expect(many["deleted"]?["tenant_acme_e\(fixture.suffix).loose"] == 10000 || many["deleted"]?.object?.values.contains(10000) == true)
+        #expect(
+            many["deleted"]?["tenant_acme_e\(fixture.suffix).loose"] == 10000
+                || many["deleted"]?.object?.values.contains(10000) == true)
         let none = try fixture.erase(acme, ["email": "nobody@example.com"])
         #expect(none["before"] == [] && none["deleted"] == [:] && none["left"] == [])
         try fixture.erase(acme, ["email": ["ren\u{e9}e@example.com"]])
         try fixture.erase(acme, ["email": "o'hare\"\\%_@example.com"])
-        #expect(try fixture.value(acme, "SELECT string_agg(what, ',' ORDER BY what) FROM loose WHERE email ILIKE 'ren%' OR email LIKE 'o%hare%'") == "stays")
+        #expect(
+            try fixture.value(
+                acme,
+                "SELECT string_agg(what, ',' ORDER BY what) FROM loose WHERE email ILIKE 'ren%' OR email LIKE 'o%hare%'"
+            ) == "stays")
         // By number: the same person, whose addresses are then known from the row.
         let byNumber = try fixture.erase(acme, ["person_id": 42])
         #expect(byNumber["changed"]?.object?.isEmpty == false)
@@ -182,7 +211,8 @@ struct ErasureJobTests {
         // In a column that the map knows, of somebody else's row; and in one that it does not know.
         try fixture.write(
             acme,
-            "UPDATE persons SET profile = '{\"friend\": \"ann.lee@example.com\"}' WHERE id = 7; UPDATE colours SET label = 'like ann.lee@example.com'")
+            "UPDATE persons SET profile = '{\"friend\": \"ann.lee@example.com\"}' WHERE id = 7; UPDATE colours SET label = 'like ann.lee@example.com'"
+        )
         let request = try fixture.request(acme)
         let outcome = try fixture.runToEnd(fixture.approve(request, acme), acme)
         guard case .discarded(let reason) = outcome else { throw JobFailure("test", "\(outcome)") }

@@ -15,17 +15,23 @@ struct ErasureRequestTests {
         do {
             try body()
             return nil
-        } catch let error as PostgresError { return "\(error.sqlState ?? "") \(error.message)" } catch { return "\(error)" }
+        } catch let error as PostgresError { return "\(error.sqlState ?? "") \(error.message)" } catch {
+            return "\(error)"
+        }
     }
 
-    @Test("nothing runs without an approved request: not by hand, not by whoever filed it, not without a verified identity, not under a hold")
+    @Test(
+        "nothing runs without an approved request: not by hand, not by whoever filed it, not without a verified identity, not under a hold"
+    )
     func approval() throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", .schema)
         let before = try fixture.everything(acme)
         let request = try fixture.request(acme, identity: nil)
         // By hand, naming a request that nobody approved, or one that is another job's.
-        if let byHand = try? fixture.enqueue(acme, "erasures", "erasure", ["request": .string(request.uuidString.lowercased())]) {
+        if let byHand = try? fixture.enqueue(
+            acme, "erasures", "erasure", ["request": .string(request.uuidString.lowercased())])
+        {
             guard case .discarded? = try? fixture.runToEnd(byHand, acme) else {
                 Issue.record("an erasure ran without an approval")
                 return
@@ -43,7 +49,9 @@ struct ErasureRequestTests {
         let job = try fixture.approve(request, acme)
         #expect(refusal { _ = try fixture.approve(request, acme) }?.contains("is approved") == true)
         // A second job that names the same request is not the request's.
-        if let second = try? fixture.enqueue(acme, "erasures", "erasure", ["request": .string(request.uuidString.lowercased())]) {
+        if let second = try? fixture.enqueue(
+            acme, "erasures", "erasure", ["request": .string(request.uuidString.lowercased())])
+        {
             guard case .discarded? = try? fixture.runToEnd(second, acme) else {
                 Issue.record("a job that is not the request's ran")
                 return
@@ -52,7 +60,9 @@ struct ErasureRequestTests {
         _ = job
     }
 
-    @Test("a second request about the same person is refused while the first is open, in another spelling too; other tenants' are not")
+    @Test(
+        "a second request about the same person is refused while the first is open, in another spelling too; other tenants' are not"
+    )
     func duplicates() throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", .schema)
@@ -64,7 +74,9 @@ struct ErasureRequestTests {
         _ = try fixture.request(acme, purpose: "access")
         _ = try fixture.connection.execute("SELECT reeve.cancel_erasure($1::uuid, 'withdrawn')", [first])
         #expect(try fixture.state(first) == "cancelled")
-        #expect(try fixture.connection.execute("SELECT sealed IS NULL FROM reeve.erasure_request WHERE id = $1::uuid", [first])[0].bool(0))
+        #expect(
+            try fixture.connection.execute(
+                "SELECT sealed IS NULL FROM reeve.erasure_request WHERE id = $1::uuid", [first])[0].bool(0))
         _ = try fixture.request(acme)
         // Hashes of two tenants are not to be compared.
         let distinct = try fixture.connection.execute(
@@ -79,7 +91,8 @@ struct ErasureRequestTests {
         let request = try fixture.request(acme)
         func due() throws -> String {
             try fixture.connection.execute(
-                "SELECT age(due_at, received_at)::text FROM reeve.erasure_request WHERE id = $1::uuid", [request])[0].text(0)
+                "SELECT age(due_at, received_at)::text FROM reeve.erasure_request WHERE id = $1::uuid", [request])[0]
+                .text(0)
         }
         #expect(try due() == "1 mon")
         func extend(_ months: Int, _ reason: String?) -> String? {
@@ -100,10 +113,13 @@ struct ErasureRequestTests {
             _ = try fixture.connection.execute("SELECT reeve.extend_erasure($1::uuid, 1, 'late')", [late])
         }
         #expect(refused?.contains("has passed") == true)
-        #expect(try fixture.connection.execute("SELECT count(*) FROM reeve.erasure_list WHERE is_overdue")[0].int(0) == 1)
+        #expect(
+            try fixture.connection.execute("SELECT count(*) FROM reeve.erasure_list WHERE is_overdue")[0].int(0) == 1)
     }
 
-    @Test("a legal hold that is placed while an erasure runs stops it before its next part; it goes on when the hold is over")
+    @Test(
+        "a legal hold that is placed while an erasure runs stops it before its next part; it goes on when the hold is over"
+    )
     func held() throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", .schema)
@@ -115,7 +131,9 @@ struct ErasureRequestTests {
             fixture.job(between: { place in
                 places.withLock { $0.append(place) }
                 guard place == "find" else { return }
-                try control.withConnection { _ = try $0.execute("SELECT reeve.hold_tenant($1::text, 'case', NULL)", [acme.code]) }
+                try control.withConnection {
+                    _ = try $0.execute("SELECT reeve.hold_tenant($1::text, 'case', NULL)", [acme.code])
+                }
             }))
         let before = try fixture.everything(acme)
         let claimed = try #require(try fixture.claim().first { $0.id == job })
@@ -137,7 +155,8 @@ struct ErasureRequestTests {
         let acme = try fixture.tenant("acme", .schema)
         try fixture.erase(acme)
         for sql in [
-            "UPDATE reeve.erasure_ledger SET at = now()", "DELETE FROM reeve.erasure_ledger", "TRUNCATE reeve.erasure_ledger",
+            "UPDATE reeve.erasure_ledger SET at = now()", "DELETE FROM reeve.erasure_ledger",
+            "TRUNCATE reeve.erasure_ledger",
             "UPDATE reeve.data_map SET version = 9", "DELETE FROM reeve.data_map", "TRUNCATE reeve.data_map CASCADE",
             "SET session_replication_role = replica; DELETE FROM reeve.erasure_ledger",
         ] {

@@ -38,7 +38,7 @@ enum ErasureTables {
         CREATE INDEX holders_person ON holders ({K}person_id);
         CREATE TABLE cards (
           {T}id bigint NOT NULL, holder_id bigint NOT NULL, printed text,
-          PRIMARY KEY ({K}id), FOREIGN KEY ({K}holder_id) REFERENCES holders ({K}id));
+          PRIMARY KEY ({K}id), FOREIGN KEY ({K}holder_id) REFERENCES holders ({K}id){D});
         CREATE INDEX cards_holder ON cards ({K}holder_id);
         ALTER TABLE holders ADD FOREIGN KEY ({K}card_id) REFERENCES cards ({K}id){D};
         CREATE TABLE events (
@@ -62,7 +62,8 @@ enum ErasureTables {
         """
 
     static let names = [
-        "persons", "orders", "order_lines", "invoices", "messages", "memberships", "badges", "holders", "cards", "events",
+        "persons", "orders", "order_lines", "invoices", "messages", "memberships", "badges", "holders", "cards",
+        "events",
         "trail", "tickets", "loose", "colours",
     ]
 

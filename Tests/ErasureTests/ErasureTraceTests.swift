@@ -16,7 +16,9 @@ import WorkerEngine
 
 @Suite("What an erasure does outside of tables")
 struct ErasureTraceTests {
-    @Test("jobs, results, errors, dead letters and history partitions forget the person; waiting jobs that name it are cancelled")
+    @Test(
+        "jobs, results, errors, dead letters and history partitions forget the person; waiting jobs that name it are cancelled"
+    )
     func jobs() throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", .schema)
@@ -30,12 +32,15 @@ struct ErasureTraceTests {
                     claimed,
                     number == 0
                         ? .succeeded(JobResult(summary: ["to": "ann.lee@example.com"]))
-                        : .dead(reason: "no such person: ann.lee@example.com", error: "ann.lee@example.com bounced", refused: false))
+                        : .dead(
+                            reason: "no such person: ann.lee@example.com", error: "ann.lee@example.com bounced",
+                            refused: false))
             }
         }
         for tenant in [acme, globex] {
             _ = try fixture.connection.execute(
-                "SELECT reeve.enqueue($1::text, 'demo', $2::jsonb, run_at => now() + interval '1 day')", ["\(tenant.code).reports", args])
+                "SELECT reeve.enqueue($1::text, 'demo', $2::jsonb, run_at => now() + interval '1 day')",
+                ["\(tenant.code).reports", args])
         }
         let report = try fixture.erase(acme)
         let texts = try fixture.connection.execute(
@@ -50,29 +55,37 @@ struct ErasureTraceTests {
         #expect(report["jobs"]?["cancelled"] == 1)
         #expect(report["left"]?.array?.contains { $0["table"]?.string?.hasPrefix("reeve.") == true } == false)
         let redacted = try fixture.connection.execute(
-            "SELECT args ->> 'mail', reason, last_error, args ->> 'n' FROM reeve.dead_letter WHERE tenant_id = $1::uuid", [acme.id])[0]
-        #expect(try redacted.text(0) == "[erased]" && redacted.text(1) == "no such person: [erased]" && redacted.text(2) == "[erased] bounced")
+            "SELECT args ->> 'mail', reason, last_error, args ->> 'n' FROM reeve.dead_letter WHERE tenant_id = $1::uuid",
+            [acme.id])[0]
+        #expect(
+            try redacted.text(0) == "[erased]" && redacted.text(1) == "no such person: [erased]"
+                && redacted.text(2) == "[erased] bounced")
         #expect(try redacted.text(3) == "1")
     }
 
-    @Test("reports that hold the person and exports are deleted with their objects; others stay; storage that is down is waited for")
+    @Test(
+        "reports that hold the person and exports are deleted with their objects; others stay; storage that is down is waited for"
+    )
     func artifacts() throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", .schema)
         var keys: [String: ObjectKey] = [:]
         for (name, entity, format, text) in [
-            ("with", "report", "csv", "id,mail\n1,ANN.LEE@example.com\n"), ("without", "report", "csv", "id,mail\n2,bob@example.com\n"),
+            ("with", "report", "csv", "id,mail\n1,ANN.LEE@example.com\n"),
+            ("without", "report", "csv", "id,mail\n2,bob@example.com\n"),
             ("pdf", "report", "pdf", "%PDF compressed"), ("export", "export", "zip", "PK compressed"),
         ] {
             let job = try fixture.enqueue(acme, "reports", "demo")
             let claimed = try #require(try fixture.claim().first { $0.id == job })
-            let key = try ObjectKey(tenant: acme.id, entity: entity == "report" ? .reports : .exports, at: Date(), id: UUID())
+            let key = try ObjectKey(
+                tenant: acme.id, entity: entity == "report" ? .reports : .exports, at: Date(), id: UUID())
             let writer = try fixture.storage.writer(for: key, attempt: claimed.leaseID)
             try writer.write(Array(text.utf8))
             try writer.publish()
             keys[name] = key
             let artifact = Artifact(
-                id: key.id, entity: entity, key: "\(key)", bytes: Int64(text.utf8.count), sha256: String(repeating: "0", count: 64),
+                id: key.id, entity: entity, key: "\(key)", bytes: Int64(text.utf8.count),
+                sha256: String(repeating: "0", count: 64),
                 manifest: ["format": .string(format), "destination": "default"])
             try fixture.settle(claimed, .succeeded(JobResult(artifacts: [artifact])))
         }
@@ -86,7 +99,9 @@ struct ErasureTraceTests {
             AnyJob(
                 fixture.job(between: { place in
                     guard place == "artifacts" else { return }
-                    if isDown.withLock({ let was = $0; $0 = false; return was }) {
+                    if isDown.withLock({
+                        let was = $0; $0 = false; return was
+                    }) {
                         guard rename(folder, folder + ".away") == 0 else { throw JobFailure("test", "rename") }
                         defer { rename(folder + ".away", folder) }
                         throw JobFailure("storage_down", "the store is away")
@@ -97,8 +112,13 @@ struct ErasureTraceTests {
             let size = try fixture.storage.size(of: try #require(keys[name]))
             #expect((size != nil) == isKept, "\(name)")
         }
-        #expect(try fixture.connection.execute("SELECT count(*) FROM reeve.artifact WHERE entity <> 'backup'")[0].int(0) == 1)
-        #expect(try fixture.connection.execute("SELECT count(*) FROM reeve.artifact_deleted WHERE reason = 'an erased person is in it'")[0].int(0) == 3)
+        #expect(
+            try fixture.connection.execute("SELECT count(*) FROM reeve.artifact WHERE entity <> 'backup'")[0].int(0)
+                == 1)
+        #expect(
+            try fixture.connection.execute(
+                "SELECT count(*) FROM reeve.artifact_deleted WHERE reason = 'an erased person is in it'")[0].int(0) == 3
+        )
         #expect(try fixture.report(request)["artifacts"]?["deleted"] == 3)
     }
 

@@ -12,7 +12,9 @@ import WorkerEngine
 
 @Suite("After an erasure")
 struct LedgerReplayTests {
-    @Test("a backup that is restored brings everybody back but the erased person, who stays erased", arguments: Isolation.allCases)
+    @Test(
+        "a backup that is restored brings everybody back but the erased person, who stays erased",
+        arguments: Isolation.allCases)
     func restored(isolation: Isolation) throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", isolation)
@@ -20,10 +22,13 @@ struct LedgerReplayTests {
         try fixture.runToEnd(backup, acme)
         let report = try fixture.erase(acme)
         #expect(report["backups"]?["backups"] == 1 && report["backups"]?["last_expires_at"]?.string != nil)
-        try fixture.write(acme, "DELETE FROM loose; DELETE FROM tickets; UPDATE persons SET phone = 'scribbled' WHERE id = 7")
+        try fixture.write(
+            acme, "DELETE FROM loose; DELETE FROM tickets; UPDATE persons SET phone = 'scribbled' WHERE id = 7")
         func restore(_ backup: Int64) throws {
             let id = try fixture.connection.execute(
-                "SELECT reeve.request_restore($1::text, $2::bigint, 'in-place', NULL, 'a test')", [acme.code, backup])[0].int(0)
+                "SELECT reeve.request_restore($1::text, $2::bigint, 'in-place', NULL, 'a test')", [acme.code, backup])[
+                    0
+                ].int(0)
             try fixture.runToEnd(id, acme)
         }
         try restore(backup)
@@ -52,25 +57,32 @@ struct LedgerReplayTests {
         let acme = try fixture.tenant("acme", .schema)
         let request = try fixture.request(acme, purpose: "access", by: "filer")
         let id = try fixture.connection.execute("SELECT reeve.export_subject($1::uuid, false)", [request])[0].int(0)
-        #expect(try !ErasureJobTests.isIn(fixture.connection.execute("SELECT args::text FROM reeve.job WHERE id = $1::bigint", [id])[0].text(0)))
+        #expect(
+            try !ErasureJobTests.isIn(
+                fixture.connection.execute("SELECT args::text FROM reeve.job WHERE id = $1::bigint", [id])[0].text(0)))
         let (control, secrets) = (fixture.control, fixture.secrets)
         let outcome = try fixture.runToEnd(
-            id, acme, AnyJob(fixture.export(subjects: Subjects { request, context in
-                try SubjectCondition(request: request, context: context, control: control, secrets: secrets)
-            })))
+            id, acme,
+            AnyJob(
+                fixture.export(
+                    subjects: Subjects { request, context in
+                        try SubjectCondition(request: request, context: context, control: control, secrets: secrets)
+                    })))
         guard case .finished = outcome else { throw JobFailure("test", "\(outcome)") }
         let key = try fixture.connection.execute("SELECT key FROM reeve.artifact WHERE entity = 'export'")[0].text(0)
         func member(_ name: String) throws -> String {
             var bytes: [UInt8] = []
             let output = try ChildProcess.run(
-                program: "unzip", arguments: ["-p", "\(fixture.storage.root)/\(key)", name], environment: ["LC_ALL": "C.UTF-8"],
+                program: "unzip", arguments: ["-p", "\(fixture.storage.root)/\(key)", name],
+                environment: ["LC_ALL": "C.UTF-8"],
                 supervisor: BuiltProducts.supervisor
             ) { bytes += $0 }
             guard output.exit == .exited(0) else { throw JobFailure("test", output.standardError) }
             return String(decoding: bytes, as: UTF8.self)
         }
         for (table, rows) in [
-            ("persons", 1), ("orders", 2), ("order_lines", 1), ("invoices", 1), ("messages", 2), ("memberships", 2), ("badges", 2),
+            ("persons", 1), ("orders", 2), ("order_lines", 1), ("invoices", 1), ("messages", 2), ("memberships", 2),
+            ("badges", 2),
             ("holders", 1), ("cards", 1), ("events", 2), ("loose", 1),
         ] {
             let lines = try member("data/\(table).jsonl").split(separator: "\n")

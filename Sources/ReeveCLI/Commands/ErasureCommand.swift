@@ -15,7 +15,8 @@ extension Command {
             "reeve erasure plan 6f0c…", "reeve erasure approve 6f0c… --confirm acme", "reeve erasure list",
         ],
         subcommands: [
-            ErasureMapCommand.command, ErasureRequestCommand.command, erasureIdentify, ErasurePlanCommand.command, erasureApprove,
+            ErasureMapCommand.command, ErasureRequestCommand.command, erasureIdentify, ErasurePlanCommand.command,
+            erasureApprove,
             erasureExtend, erasureCancel, erasureExport, erasureClose, erasureList, erasureShow,
         ])
 
@@ -31,7 +32,9 @@ extension Command {
     private static let erasureList = Command(
         "list", "list requests, those that are due first",
         arguments: [CommandArgument("CODE", "the tenant's code; all tenants without", optional: true)],
-        options: [.flag("open", "only those that have not ended"), .flag("overdue", "only those whose deadline has passed")],
+        options: [
+            .flag("open", "only those that have not ended"), .flag("overdue", "only those whose deadline has passed"),
+        ],
         examples: ["reeve erasure list --open", "reeve erasure list acme --json"]
     ) { invocation in
         let requests = try invocation.objects(
@@ -67,7 +70,9 @@ extension Command {
             invocation.output.raw("\n\(title)\n" + Table(columns, rows).text(color: invocation.output.usesColor))
         }
         let rest = (report?.object ?? [:]).filter { entry in !sections.contains { $0.1 == entry.key } }
-        if !rest.isEmpty { invocation.output.raw("\n" + Details(rest.mapValues { .string($0.string ?? $0.text) }).text) }
+        if !rest.isEmpty {
+            invocation.output.raw("\n" + Details(rest.mapValues { .string($0.string ?? $0.text) }).text)
+        }
         return .done
     }
 
@@ -167,7 +172,8 @@ extension Command {
         "export", "make an archive of the subject's data, for the person", arguments: [erasureID],
         options: [
             .flag("encrypted", "encrypt to the tenant's key; open with: age -d -i IDENTITY"),
-            .flag("no-wait", "do not wait for the job"), CommandOption("timeout", "TIME", "how long to wait (1h)", .duration),
+            .flag("no-wait", "do not wait for the job"),
+            CommandOption("timeout", "TIME", "how long to wait (1h)", .duration),
         ],
         examples: ["reeve erasure export 6f0c…"]
     ) { invocation in

@@ -34,7 +34,10 @@ enum ErasureMapCommand {
         }
         let nowhere = missing.dropFirst().reduce(missing.first ?? []) { $0.intersection($1) }
         findings += nowhere.sorted().map {
-            ["level": "problem", "place": .string($0), "message": "is in the map and in none of the tenant's databases"]
+            [
+                "level": "problem", "place": .string($0),
+                "message": "is in the map and in none of the tenant's databases",
+            ]
         }
         let isGood = findings.allSatisfy { $0["level"] == "slow" }
         let document: JSON = [

@@ -6,13 +6,15 @@ import Tenancy
 /// `reeve erasure plan`: what a request would do.
 enum ErasurePlanCommand {
     private static let columns = [
-        Column("TABLE", "table"), Column("ROWS", "rows", .number), Column("ACTION", "action"), Column("COLUMNS", "columns"),
+        Column("TABLE", "table"), Column("ROWS", "rows", .number), Column("ACTION", "action"),
+        Column("COLUMNS", "columns"),
         Column("BASIS", "basis"),
     ]
 
     static let command = Command(
         "plan", "show what an erasure would change, with counts; nothing is changed",
-        details: "Reads the tenant's databases as the tenant's own login. Needs the key with which the request is sealed.",
+        details:
+            "Reads the tenant's databases as the tenant's own login. Needs the key with which the request is sealed.",
         arguments: [Command.erasureID], options: [.setting(.keyFile)],
         examples: ["reeve erasure plan 6f0c…", "reeve erasure plan 6f0c… --json"]
     ) { invocation in
@@ -52,7 +54,9 @@ enum ErasurePlanCommand {
         var blocks: [String] = []
         if try row.bool(4) { blocks.append("the tenant is under a legal hold") }
         if try row.bool(5) { blocks.append("nobody has verified the person's identity") }
-        if !nowhere.isEmpty { blocks.append("the data map names what is not there: \(nowhere.sorted().joined(separator: ", "))") }
+        if !nowhere.isEmpty {
+            blocks.append("the data map names what is not there: \(nowhere.sorted().joined(separator: ", "))")
+        }
         let document: JSON = [
             "request": .string(id), "tenant": .string(tenant.code), "tables": .array(tables),
             "blocked_by": .array(blocks.map(JSON.string)), "retained": .array(map.retained),

@@ -18,7 +18,8 @@ enum ErasureRequestCommand {
             CommandOption("identity", "TEXT", "where it is kept how the person's identity was verified: a ticket"),
             CommandOption("received", "TIME", "when the person asked (now)"),
             .flag("access", "for a copy of the data, not for erasure"),
-            CommandOption("reason", "TEXT", "why, for the audit; no personal data"), .setting(.dataMap), .setting(.keyFile),
+            CommandOption("reason", "TEXT", "why, for the audit; no personal data"), .setting(.dataMap),
+            .setting(.keyFile),
         ],
         examples: [
             "echo 'email=ann@example.com' | reeve erasure request acme --subject - --identity TICKET-7",
@@ -32,7 +33,8 @@ enum ErasureRequestCommand {
         let given = try access.given()
         let made = try invocation.change { connection in
             guard
-                let row = try connection.execute("SELECT t.id FROM reeve.tenant t WHERE t.code = $1::text", [code]).first
+                let row = try connection.execute("SELECT t.id FROM reeve.tenant t WHERE t.code = $1::text", [code])
+                    .first
             else { throw Command.unknownTenant(code) }
             let tenant = TenantID(rawValue: try row.uuid(0))
             let subject = try Subject(given, map: map) { try connection.execute($0, $1) }

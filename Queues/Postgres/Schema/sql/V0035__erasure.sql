@@ -301,42 +301,53 @@ BEGIN
   GROUP BY c.relname ORDER BY 1;
 END $$;
 
--- Whose rows of a place are the tenant's, as SQL over its row.
-CREATE FUNCTION reeve.mention_condition(p_place text, p_tenant uuid) RETURNS text LANGUAGE sql STABLE SET search_path = reeve, pg_temp AS $$
-  SELECT CASE WHEN EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname = 'tenant_id' AND NOT k.attisdropped) THEN format('x.tenant_id = %L', p_tenant)
-    ELSE format('x.job_id IN (SELECT j.id FROM reeve.job j WHERE j.tenant_id = %1$L UNION ALL SELECT j.id FROM reeve.job_history j WHERE j.tenant_id = %1$L '
-      'UNION ALL SELECT j.id FROM reeve.dead_letter j WHERE j.tenant_id = %1$L)', p_tenant) END
-  FROM pg_class c WHERE c.relnamespace = 'reeve'::regnamespace AND c.relname = p_place
+-- Whether a table of this schema has a column.
+CREATE FUNCTION reeve.has_column(p_table text, p_column text) RETURNS boolean LANGUAGE sql STABLE SET search_path = reeve, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_attribute k JOIN pg_class c ON c.oid = k.attrelid WHERE c.relnamespace = 'reeve'::regnamespace AND c.relname = p_table
+    AND k.attname = p_column AND NOT k.attisdropped)
+$$;
+
+-- The tenant's jobs, for tables that know a row's job alone.
+CREATE FUNCTION reeve.mention_jobs(p_tenant uuid) RETURNS SETOF bigint LANGUAGE sql STABLE SET search_path = reeve, pg_temp AS $$
+  SELECT j.id FROM reeve.job j WHERE j.tenant_id = p_tenant UNION ALL SELECT j.id FROM reeve.job_history j WHERE j.tenant_id = p_tenant
+  UNION ALL SELECT j.id FROM reeve.dead_letter j WHERE j.tenant_id = p_tenant
 $$;
 
 -- How many rows of a place mention the subject, by column; patterns are of LIKE, in lower case. {} for none.
 CREATE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_columns text[]; v_sql text; v_found jsonb;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_found jsonb;
 BEGIN
-  SELECT m.columns INTO v_columns FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place;
-  IF NOT FOUND THEN RETURN '{}'; END IF;
-  SELECT format('SELECT jsonb_strip_nulls(jsonb_build_object(%s)) FROM reeve.%I x WHERE %s AND (%s)',
-    string_agg(format('%L, nullif(count(*) FILTER (WHERE lower(x.%I::text COLLATE "C") LIKE ANY ($1)), 0)', c, c), ', '), p_place,
-    reeve.mention_condition(p_place, v_tenant), string_agg(format('lower(x.%I::text COLLATE "C") LIKE ANY ($1)', c), ' OR ')) INTO v_sql FROM unnest(v_columns) c;
-  EXECUTE v_sql INTO v_found USING p_patterns;
-  RETURN v_found;
+  IF NOT EXISTS (SELECT FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place) THEN RETURN '{}'; END IF;
+  IF reeve.has_column(p_place, 'tenant_id') THEN
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.tenant_id = $2 AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  ELSE
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.job_id IN (SELECT reeve.mention_jobs($2)) AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  END IF;
+  RETURN coalesce(v_found, '{}');
 END $$;
 
--- Replaces what matches in a place by [erased]; returns how many rows changed. Only where mention_places says that it may.
+-- Replaces what matches in a place by [erased]; returns how many values changed. Only where mention_places says that it may.
 CREATE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_columns text[]; v_sql text; v_count bigint;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_count bigint; v_all bigint := 0;
 BEGIN
-  SELECT m.redact INTO v_columns FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place AND m.redact <> '{}';
-  IF NOT FOUND THEN RETURN 0; END IF;
-  SELECT format('UPDATE reeve.%I x SET %s WHERE %s AND (%s)', p_place,
-    string_agg(format('%1$I = regexp_replace(x.%1$I::text, $2, ''[erased]'', ''gi'')::%2$s', a.attname, format_type(a.atttypid, a.atttypmod)), ', '),
-    reeve.mention_condition(p_place, v_tenant), string_agg(format('lower(x.%I::text COLLATE "C") LIKE ANY ($1)', a.attname), ' OR ')) INTO v_sql
-  FROM pg_attribute a WHERE a.attrelid = ('reeve.' || quote_ident(p_place))::regclass AND a.attname = ANY (v_columns);
-  EXECUTE v_sql USING p_patterns, p_regex;
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  RETURN v_count;
+  FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
+    IF reeve.has_column(p_place, 'tenant_id') THEN
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.tenant_id = $3 AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    ELSE
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.job_id IN (SELECT reeve.mention_jobs($3)) AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    END IF;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    v_all := v_all + v_count;
+  END LOOP;
+  RETURN v_all;
 END $$;
 
 -- Cancels the tenant's waiting jobs that mention the subject, and says how many that mention them still run: {cancelled, running}.
@@ -423,7 +434,7 @@ BEGIN
     JOIN reeve.data_map m ON m.digest = g.map_digest);
 END $$;
 
-REVOKE ALL ON FUNCTION reeve.erasure_row(uuid), reeve.mention_condition(text, uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.erasure_row(uuid), reeve.mention_jobs(uuid), reeve.has_column(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION reeve.request_erasure(text, text, jsonb, bytea, jsonb, timestamptz, text, text), reeve.identify_erasure(uuid, text), reeve.extend_erasure(uuid, int, text),
   reeve.export_subject(uuid, boolean), reeve.close_access(uuid) TO reeve_operator;
 GRANT EXECUTE ON FUNCTION reeve.approve_erasure(uuid, text) TO reeve_approver;
