@@ -1,11 +1,11 @@
 /// Escapes texts for HTML and for attributes in double quotes; nothing else writes text into a page.
-enum HTMLText {
-    static func append(_ text: some StringProtocol, to out: inout [UInt8]) {
+package enum HTMLText {
+    package static func append(_ text: some StringProtocol, to out: inout [UInt8]) {
         var text = String(text)
         text.withUTF8 { append(UnsafeRawBufferPointer($0), to: &out) }
     }
 
-    static func append(_ bytes: UnsafeRawBufferPointer, to out: inout [UInt8]) {
+    package static func append(_ bytes: UnsafeRawBufferPointer, to out: inout [UInt8]) {
         for byte in bytes {
             switch byte {
             case UInt8(ascii: "&"): out += Array("&amp;".utf8)
@@ -20,7 +20,7 @@ enum HTMLText {
         }
     }
 
-    static func escaped(_ text: some StringProtocol) -> String {
+    package static func escaped(_ text: some StringProtocol) -> String {
         var out: [UInt8] = []
         append(text, to: &out)
         return String(decoding: out, as: UTF8.self)
