@@ -114,6 +114,12 @@ let package = Package(
         tests(
             "NoticeTests", ["Notices", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests(
+            "ReminderTests",
+            [
+                "Reminder", "TenantBranding", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit",
+                "supervise-fixture",
+            ]),
+        tests(
             "CertificateTests",
             ["Certificates", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),

@@ -8,6 +8,7 @@ import JobKit
 import Notices
 import Postgres
 import Program
+import Reminder
 import Report
 import Retention
 import Storage
@@ -46,7 +47,8 @@ struct WorkerAssembly {
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: stores, recipients: TenantKeys(control: control), control: control,
-                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration)
+                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration,
+                reminders: try invocation.configuration.reminderSettings())
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
                     control: control)
@@ -135,7 +137,8 @@ enum BuiltInKinds {
     /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
         stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
-        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil
+        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil,
+        reminders: ReminderSettings? = nil
     ) -> [AnyJob] {
         [
             AnyJob(
@@ -149,7 +152,15 @@ enum BuiltInKinds {
                     })), retentionJob(stores: stores, control: control),
             reportJob(stores: stores, control: control, configuration: configuration),
             exportJob(stores: stores, recipients: recipients, control: control),
+            reminderJob(settings: reminders, control: control),
         ]
+    }
+
+    private static func reminderJob(settings: ReminderSettings?, control: Pool?) -> AnyJob {
+        if let settings, let control { return AnyJob(ReminderJob(settings: settings, control: control)) }
+        return AnyJob(kind: ReminderJob.kind, policy: ReminderJob.policy, schema: ReminderJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     private static func reportJob(

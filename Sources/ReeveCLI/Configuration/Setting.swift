@@ -106,6 +106,14 @@ public struct Setting: Sendable, Equatable {
     /// Who mails come from.
     public static let mailFrom = Setting(
         "mail_from", "ADDRESS", "who mails come from: Platform <noreply@platform.example>")
+    /// The folder of mail templates.
+    public static let mailTemplates = Setting("mail_templates", "FOLDER", "the folder of templates for reminders")
+    /// Where a plan is chosen.
+    public static let planURL = Setting(
+        "plan_url", "URL", "where reminders send people to choose a plan: https://app.example/{tenant_code}/plan")
+    /// Where reminders are ended.
+    public static let unsubscribeURL = Setting(
+        "unsubscribe_url", "URL", "the page that ends reminders: https://app.example/unsubscribe/{token}")
     /// Who of the fleet is told what compliance has to know.
     public static let compliance = Setting(
         "compliance", "TARGETS", "who is told what compliance has to know: dpo@platform.example,https://…")
@@ -117,6 +125,7 @@ public struct Setting: Sendable, Equatable {
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
         queues, tiers, maxRSS, programs, backupSplit, template, reports, pdfProgram, log, logLevel, proofLimit,
-        signingKeys, signingCommand, smtpURL, sendmail, mailFrom, compliance, webhookSecret,
+        signingKeys, signingCommand, smtpURL, sendmail, mailFrom, mailTemplates, planURL,
+        unsubscribeURL, compliance, webhookSecret,
     ]
 }
