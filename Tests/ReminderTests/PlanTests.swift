@@ -54,7 +54,7 @@ struct PlanTests {
             "UPDATE reeve.tenant SET status = 'active'; UPDATE reeve.tenant SET status = 'trial', trial_ends_at = '2026-05-13 12:00+00'"
         )
         #expect(try fixture.plan("acme").count == 8)
-        #expect(try fixture.plan("acme")[4] == "7 planned 2026-05-06 09:00")
+        #expect(try fixture.plan("acme")[4] == "7 planned 2026-05-06 03:30")
     }
 
     @Test("conversion ends what is planned; a suspension too, and coming back goes on with the same period")

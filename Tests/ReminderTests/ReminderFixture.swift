@@ -76,6 +76,21 @@ final class ReminderFixture {
     @discardableResult
     func tend() throws -> Int64 { try connection.execute("SELECT reeve.tend_reminders()")[0].int(0) }
 
+    /// The three-days reminder of a tenant as it was when it became due, whatever was changed since.
+    func renew(_ code: String) throws {
+        try connection.executeScript(
+            """
+            DELETE FROM reeve.job; DELETE FROM reeve.mail_suppression;
+            UPDATE public.clock SET now = '2026-03-27 09:10+00';
+            SELECT reeve.set_reminders(p_start => '{3}');
+            UPDATE reeve.tier SET trial_milestones = '{7,3,1,0}';
+            UPDATE reeve.tenant SET status = 'suspended' WHERE status = 'active';
+            UPDATE reeve.tenant SET status = 'trial', trial_ends_at = '2026-03-30 12:00+00', contacts = '{"primary": "ok.late@example.com"}';
+            UPDATE reeve.reminder SET state = 'planned', reason = NULL, ended_at = NULL, due_at = '2026-03-27 09:00+00' WHERE milestone = 3;
+            """)
+        try tend()
+    }
+
     func settings(_ change: (inout ReminderSettings) throws -> Void = { _ in }) throws -> ReminderSettings {
         let mailer = CurlMailer(
             try SMTPLocation(parsing: SMTPServer.shared.plainURL), supervisor: BuiltProducts.supervisor,

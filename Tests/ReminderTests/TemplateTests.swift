@@ -1,6 +1,8 @@
 import Foundation
+import Glibc
 import JobKit
 import Mail
+import Postgres
 import ReeveTesting
 import Reminder
 import Testing
@@ -15,20 +17,35 @@ struct TemplateTests {
         ]
     }
 
-    private func mail(_ fixture: ReminderFixture, _ facts: JSON, features: Set<String> = []) throws -> MailMessage {
-        let settings = try fixture.settings {
-            $0.templates = "\(fixture.root)/mail"
-            $0.branding = "\(fixture.root)/reports"
-        }
+    private func mail(_ fixture: MailFolder, _ facts: JSON, features: Set<String> = []) throws -> MailMessage {
+        let settings = try ReminderSettings(
+            mailer: NoMailer(), from: nil, templates: "\(fixture.root)/mail", branding: "\(fixture.root)/reports",
+            actionURL: "https://app.example/{tenant_code}/plan", unsubscribeURL: "https://app.example/stop/{token}")
         let tenant = Tenant(
             id: TenantID(rawValue: UUID()), code: "acme", tier: "starter", status: .trial, isolation: .shared,
             region: "local",
             timezone: "UTC", features: features, version: 1)
-        return try ReminderJob(settings: settings, control: fixture.control).message(
+        return try ReminderJob(
+            settings: settings, control: Pool(ConnectionSettings(options: [:]), bound: 1, name: "none")
+        ).message(
             facts, 1, MailAddress("trials@platform.example"), MailAddress("ann@example.com", name: "Ann"), tenant)
     }
 
-    private func write(_ text: String, _ fixture: ReminderFixture, _ path: String) throws {
+    /// A folder that goes with the test.
+    private final class MailFolder {
+        let root: String
+
+        init() throws {
+            var template = Array("/tmp/reeve-template-test.XXXXXX".utf8CString)
+            guard mkdtemp(&template) != nil else { throw JobFailure("mkdtemp", "no folder") }
+            root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        }
+
+        // A leftover of a test costs nothing.
+        deinit { try? FileManager.default.removeItem(atPath: root) }
+    }
+
+    private func write(_ text: String, _ fixture: MailFolder, _ path: String) throws {
         let file = URL(fileURLWithPath: "\(fixture.root)/\(path)")
         try FileManager.default.createDirectory(at: file.deletingLastPathComponent(), withIntermediateDirectories: true)
         try Data(text.utf8).write(to: file)
@@ -38,7 +55,7 @@ struct TemplateTests {
         "every language that comes with Reeve says every distance, with no field left over",
         arguments: ReminderTemplates.languages)
     func builtIn(language: String) throws {
-        let fixture = try ReminderFixture()
+        let fixture = try MailFolder()
         var subjects: Set<String> = []
         for days in [7, 3, 1, 0] as [Int64] {
             let mail = try mail(fixture, facts(days: days, locale: language))
@@ -53,7 +70,7 @@ struct TemplateTests {
 
     @Test("the words are the tenant's own, the platform's, or the built-in ones, in the nearest language there is")
     func fallback() throws {
-        let fixture = try ReminderFixture()
+        let fixture = try MailFolder()
         func template(_ subject: String) -> String {
             let part = #"{"subject": "\#(subject) {{days}}", "heading": "h", "paragraphs": ["p"], "button": "b"}"#
             let months = (1...12).map { "\"\($0)\"" }.joined(separator: ",")
@@ -80,7 +97,7 @@ struct TemplateTests {
             (#"{"date""#, "[", "no JSON"), (#""1","2""#, #""1""#, "12 texts"),
         ])
     func refused(part: String, by replacement: String, reason: String) throws {
-        let fixture = try ReminderFixture()
+        let fixture = try MailFolder()
         let words = #"{"subject": "x {{days}}", "heading": "h", "paragraphs": ["p"], "button": "b"}"#
         let months = (1...12).map { "\"\($0)\"" }.joined(separator: ",")
         let good =
@@ -95,7 +112,7 @@ struct TemplateTests {
 
     @Test("names are text in the page and one line in the headers, and fields in them stay as they are")
     func escaping() throws {
-        let fixture = try ReminderFixture()
+        let fixture = try MailFolder()
         let mail = try mail(fixture, facts(days: 3, name: "<b>A&B</b>\nX: y {{brand}}"))
         #expect(mail.html?.contains("&lt;b&gt;A&amp;B&lt;/b&gt; X: y {{brand}}") == true)
         #expect(mail.html?.contains("<b>") == false)
@@ -104,7 +121,7 @@ struct TemplateTests {
 
     @Test("the brand's name, colour and logo are in the mail; a logo of 10 MB is left out and costs no mail")
     func branding() throws {
-        let fixture = try ReminderFixture()
+        let fixture = try MailFolder()
         let platform = try mail(fixture, facts(days: 3))
         #expect(platform.from.name == "Reeve")
         #expect(platform.pictures.isEmpty)

@@ -30,7 +30,7 @@ extension Command {
         let options = ["from", "until", "late"].compactMap { invocation.string($0) }
         let rule: JSON
         if options.isEmpty, stop.isEmpty, start.isEmpty {
-            rule = try invocation.objects("SELECT to_jsonb(r) - 'only' FROM reeve.reminder_rule r")[0]
+            rule = try invocation.objects("SELECT to_jsonb(r) - 'is_one' FROM reeve.reminder_rule r")[0]
         } else {
             rule = try invocation.change {
                 try $0.execute(

@@ -6,7 +6,7 @@ ALTER TABLE reeve.tier ADD COLUMN trial_milestones int[] NOT NULL DEFAULT '{7,3,
 
 -- What holds for the whole fleet; one row.
 CREATE TABLE reeve.reminder_rule (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  is_one boolean PRIMARY KEY DEFAULT true CHECK (is_one),                -- there is no second row
   send_from time NOT NULL DEFAULT '09:00',                  -- the tenant's own time
   send_until time NOT NULL DEFAULT '18:00',
   late_limit interval NOT NULL DEFAULT '36 h' CHECK (late_limit BETWEEN '1 h' AND '30 days'),
@@ -260,7 +260,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $
 DECLARE v_found boolean;
 BEGIN
   IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change the suppression list' USING ERRCODE = '42501'; END IF;
-  IF p_address !~ '^[^[:space:][:cntrl:]@]+@[^[:space:][:cntrl:]@]+$' THEN RAISE EXCEPTION 'that is not a mail address' USING ERRCODE = 'RV010'; END IF;
+  IF btrim(p_address) !~ '^[^[:space:][:cntrl:]@]+@[^[:space:][:cntrl:]@]+$' THEN RAISE EXCEPTION 'that is not a mail address' USING ERRCODE = 'RV010'; END IF;
   IF p_again THEN
     DELETE FROM reeve.mail_suppression s WHERE s.address_hash = reeve.address_hash(p_address);
   ELSE
