@@ -82,7 +82,7 @@ extension Command {
             details:
                 "The address is read from standard input, where no list of processes shows it; only its hash is kept.",
             options: [CommandOption("reason", "TEXT", "why, for the audit")],
-            examples: ["reeve reminders \(name) --reason 'ticket 7' <<< ann@example.com"]
+            examples: ["reeve reminders \(name) --reason 'ticket 7'"]
         ) { invocation in
             let address = (readLine() ?? "").filter { !$0.isWhitespace }
             let changed = try invocation.change {

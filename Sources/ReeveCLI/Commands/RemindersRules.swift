@@ -68,6 +68,8 @@ extension Command {
         ]
     ) { invocation in
         let id = try invocation.reminderID()
+        // A database that is away is said first, as everywhere.
+        try invocation.connect().close()
         guard invocation.flag("sent") != invocation.flag("send") else {
             throw CommandError(.usage, "say either --sent or --send")
         }
