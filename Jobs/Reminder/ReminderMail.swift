@@ -103,10 +103,10 @@ struct ReminderMail {
         var body = "<p style=\"margin:0 0 16px\">\(e(words.greeting))</p>"
         body += words.paragraphs.map { "<p style=\"margin:0 0 16px\">\(e($0))</p>" }.joined(separator: "\n")
         if let url = actionURL {
-            let ink = brand.accent.textOnTop
+            let (fill, ink) = (brand.primary, brand.primary.textOnTop)
             body += """
                 <table role="presentation" cellpadding="0" cellspacing="0" border="0" style="margin:8px 0 24px"><tr>
-                <td bgcolor="\(accent)" style="border-radius:6px;background:\(accent)"><a href="\(e(url))" style="display:inline-block;\
+                <td bgcolor="\(fill)" style="border-radius:6px;background:\(fill)"><a href="\(e(url))" style="display:inline-block;\
                 padding:13px 24px;\(font);font-size:16px;font-weight:600;line-height:20px;color:\(ink);text-decoration:none">\(e(words.button))</a></td>
                 </tr></table>
                 """

@@ -28,7 +28,7 @@ extension Command {
                 let columns = [
                     Column("REMINDER", "id", .number), Column("TENANT", "tenant_code"),
                     Column("DAYS BEFORE", "milestone", .number), Column("TO", "to"), Column("AT", "local"),
-                    Column("ZONE", "timezone"), Column("UTC", "at", .time), Column("SENT", "verdict"),
+                    Column("ZONE", "timezone"), Column("UTC", "at", .time), Column("GOES OUT", "verdict"),
                 ]
                 invocation.output.list(items, columns, empty: "no reminders are planned in that time")
                 return .done

@@ -89,7 +89,7 @@ extension Command {
         "show", "print a reminder's mail as it would be made now; nothing is sent",
         arguments: [.reminder],
         options: [.flag("html", "its page"), .flag("raw", "the whole message as a mail server gets it")],
-        examples: ["reeve reminders show 7", "reeve reminders show 7 --html > mail.html"]
+        examples: ["reeve reminders show 7", "reeve reminders show 7 --html"]
     ) { invocation in
         let id = try invocation.reminderID()
         let pool = Pool(try invocation.databaseSettings(), bound: 1, name: "reminders")
