@@ -1,4 +1,5 @@
-/// Escapes texts for HTML and for attributes in double quotes; nothing else writes text into a page.
+/// Escapes texts for HTML and for attributes in double quotes; nothing else writes text into a page. Control characters become
+/// U+FFFD, and so do those that have text read against its direction (U+202D, U+202E), which make one name look like another.
 package enum HTMLText {
     package static func append(_ text: some StringProtocol, to out: inout [UInt8]) {
         var text = String(text)
@@ -6,7 +7,7 @@ package enum HTMLText {
     }
 
     package static func append(_ bytes: UnsafeRawBufferPointer, to out: inout [UInt8]) {
-        for byte in bytes {
+        for (position, byte) in bytes.enumerated() {
             switch byte {
             case UInt8(ascii: "&"): out += Array("&amp;".utf8)
             case UInt8(ascii: "<"): out += Array("&lt;".utf8)
@@ -15,6 +16,13 @@ package enum HTMLText {
             case UInt8(ascii: "'"): out += Array("&#39;".utf8)
             case 9, 10: out.append(byte)
             case 0..<32, 127: out += Array("\u{FFFD}".utf8)
+            case 0xAD, 0xAE:
+                out.append(byte)
+                // E2 80 AD and E2 80 AE.
+                if position >= 2, bytes[position - 1] == 0x80, bytes[position - 2] == 0xE2 {
+                    out.removeLast(3)
+                    out += Array("\u{FFFD}".utf8)
+                }
             default: out.append(byte)
             }
         }

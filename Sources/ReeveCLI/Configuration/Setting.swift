@@ -81,7 +81,9 @@ public struct Setting: Sendable, Equatable {
         "reports", "FOLDER", "the folder of report definitions and branding", flag: "reports")
     /// What prints PDF.
     public static let pdfProgram = Setting(
-        "pdf_program", "PATH", "the Chromium that prints reports to PDF: /usr/bin/chromium", flag: "pdf-program")
+        "pdf_program", "PATH",
+        "what prints reports to PDF: a Chromium (/usr/bin/chromium), or a program that is run as PROGRAM PAGE PDF",
+        flag: "pdf-program")
     /// How logs are written.
     public static let log = Setting("log", "FORMAT", "the form of log lines", flag: "log", choices: ["json", "text"])
     /// The least serious log line that is written.
