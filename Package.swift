@@ -44,6 +44,7 @@ let package = Package(
         library("Artifacts", "Sources/Artifacts", ["Storage", "Postgres", "Crypto", "JobKit"]),
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("TenantBranding", "Sources/TenantBranding", ["Crypto", "JobKit"]),
         library("Certificates", "Sources/Certificates", ["Postgres", "Crypto", "Processes", "JobKit"]),
         library("Mail", "Sources/Mail", ["Processes", "Crypto", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
@@ -72,11 +73,12 @@ let package = Package(
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library(
-            "Report", "Jobs/Report", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
+            "Report", "Jobs/Report", ["JobKit", "TenantBranding", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
         library(
             "Export", "Jobs/Export",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
         library("Erasure", "Jobs/Erasure", ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Crypto"]),
+        library("Reminder", "Jobs/Reminder", ["JobKit", "Postgres", "Mail", "TenantBranding"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -86,6 +88,7 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
                 "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
+                "Reminder", "TenantBranding",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -111,6 +114,12 @@ let package = Package(
         tests("MailTests", ["Mail", "Processes", "JobKit", "supervise-fixture"]),
         tests(
             "NoticeTests", ["Notices", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
+        tests(
+            "ReminderTests",
+            [
+                "Reminder", "TenantBranding", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit",
+                "supervise-fixture",
+            ]),
         tests(
             "CertificateTests",
             ["Certificates", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
@@ -145,7 +154,7 @@ let package = Package(
         tests(
             "ReportTests",
             [
-                "Report", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Processes", "Crypto", "JobKit", "EmbeddedPostgres",
+                "Report", "TenantBranding", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Processes", "Crypto", "JobKit", "EmbeddedPostgres",
                 "supervise-fixture",
             ]),
         tests(
@@ -160,7 +169,7 @@ let package = Package(
                 "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
                 "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
-        tests("CLITests", ["ReeveCLI", "Postgres"]),
+        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
 )

@@ -262,7 +262,23 @@ struct IndexPage {
         }
         @media print {
           :root { --ground: #fff; --paper: #fff; --ink: #000; --soft: #444; --line: #bbb; --link: #000; --mark: #eee }
-          .table { break-inside: avoid }
+          @page { size: A4; margin: 14mm 14mm 16mm; @bottom-right { content: counter(page) " / " counter(pages); font: 8pt system-ui, sans-serif; color: #444 } }
+          html { font-size: 9.5pt }
+          body { font-size: 1rem }
+          header, main, footer { max-width: none; padding-left: 0; padding-right: 0 }
+          header { padding-top: 0 }
+          footer { padding-bottom: 0; margin-top: 1.25rem }
+          h2 { margin-top: 1.5rem; break-after: avoid }
+          .table { border-radius: 0 !important; break-inside: auto }
+          summary { break-after: avoid }
+          summary::before { display: none }
+          summary { padding-left: 1rem }
+          .body { padding: 0 1rem .75rem }
+          /* Paper cannot be opened: every table shows its columns. */
+          details::details-content { content-visibility: visible; display: block; block-size: auto }
+          tr, .help div, .facts { break-inside: avoid }
+          thead { display: table-header-group }
+          th, td { padding: .2rem .75rem .2rem 0 }
           .note, .get { display: none }
         }
 

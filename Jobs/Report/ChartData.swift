@@ -37,11 +37,14 @@ struct ChartData {
         if by == nil { series = ys.map { Series(name: $0.column.title.text(in: language), values: []) } }
     }
 
+    /// Whether rows with the same label are one point: amounts of a day or a month add up, prices do not, and two customers of one
+    /// name are two.
+    private var isGathered: Bool { by != nil || chart.kind != .line && x.format != .text }
+
     mutating func add(_ row: borrowing StreamedRow, _ text: ValueText) {
         if isOverfull { return }
         let label = row.bytes(x.index).map { text.text(String(decoding: $0, as: UTF8.self), x) } ?? "–"
-        // Without `by` each row is a point of its own, whatever its label.
-        let known = by == nil ? nil : positions[label]
+        let known = isGathered ? positions[label] : nil
         if known == nil && labels.count == Self.pointLimit {
             isOverfull = true
             return

@@ -1,4 +1,5 @@
 import Glibc
+import TenantBranding
 
 /// Draws a chart as SVG, twice: wide for desks and paper, narrow for phones. No scripts; a point tells its value when it is pointed
 /// at, and a text alternative tells what the chart shows.
@@ -136,7 +137,10 @@ struct ChartDrawing {
     /// As many labels as fit, evenly spread; the last one is kept.
     private func axis(_ box: Box) -> String {
         let longest = Double(data.labels.map(\.count).max() ?? 1) * 7 + 14
-        let every = max(1, Int((longest / (box.plotWidth / Double(max(data.labels.count, 1)))).rounded(.up)))
+        // The last one moves to the left where it would stand over the edge.
+        let overhang = max(0, center(data.labels.count - 1, box) + longest / 2 - 7 - box.width)
+        let slot = box.plotWidth / Double(max(data.labels.count, 1))
+        let every = max(1, Int(((longest + overhang) / slot).rounded(.up)))
         var out = ""
         for position in data.labels.indices where (data.labels.count - 1 - position) % every == 0 {
             let x = center(position, box)
@@ -205,8 +209,8 @@ struct ChartDrawing {
         let group = bar * (isStacked ? 1 : Double(max(data.series.count, 1)))
         let line = isWide ? group + 10 : group + 28
         let width = isWide ? 920.0 : 360.0
-        let limit = isWide ? 32 : 46
-        let left = isWide ? min(Double(data.labels.map { min($0.count, limit) }.max() ?? 1) * 8.6 + 14, 276) : 4
+        let limit = isWide ? 38 : 46
+        let left = isWide ? min(Double(data.labels.map { min($0.count, limit) }.max() ?? 1) * 7.6 + 14, 296) : 4
         let sums = data.labels.indices.map { position in
             data.series.compactMap { $0.values[position] }.map { max($0, 0) }.reduce(0, +)
         }

@@ -10,6 +10,8 @@ import Synchronization
 /// `@unchecked Sendable`: the writers and the hasher are touched by one block of the serial queue at a time, and by the file's thread
 /// only after `drain`.
 final class OutputSink: @unchecked Sendable {
+    /// How many bytes are written at once.
+    static let pieceSize = 256 << 10
     private static let depth = 4
 
     private let writers: [any ObjectWriter]
@@ -17,13 +19,28 @@ final class OutputSink: @unchecked Sendable {
     private let queue = DispatchQueue(label: "reeve.report-output")
     private let room = DispatchSemaphore(value: 0)
     private let failure = Mutex<(any Error)?>(nil)
+    /// Addresses of pieces that are written and may be filled again: fresh memory costs more than what is put into it.
+    private let spare = Mutex<[UInt]>([])
 
     init(_ writers: [any ObjectWriter]) {
         self.writers = writers
         for _ in 0..<Self.depth { room.signal() }
     }
 
-    /// Takes a piece over and frees it when it is written. Throws what writing an earlier one failed with.
+    deinit {
+        for address in spare.withLock({ $0 }) { UnsafeMutableRawPointer(bitPattern: address)?.deallocate() }
+    }
+
+    /// A piece to fill, the caller's to free or to hand back by `take`.
+    func piece() -> UnsafeMutableRawBufferPointer {
+        let address = spare.withLock { $0.popLast() }
+        if let start = address.flatMap({ UnsafeMutableRawPointer(bitPattern: $0) }) {
+            return UnsafeMutableRawBufferPointer(start: start, count: Self.pieceSize)
+        }
+        return .allocate(byteCount: Self.pieceSize, alignment: 16)
+    }
+
+    /// Takes a piece over. Throws what writing an earlier one failed with.
     func take(adopting piece: UnsafeMutableRawBufferPointer, count: Int) throws {
         room.wait()
         // The address crosses as a number: the piece is the queue's from here on.
@@ -31,7 +48,7 @@ final class OutputSink: @unchecked Sendable {
         queue.async {
             guard let start = UnsafeMutableRawPointer(bitPattern: address) else { return }
             self.write(UnsafeRawBufferPointer(start: start, count: count))
-            start.deallocate()
+            self.spare.withLock { $0.append(address) }
             self.room.signal()
         }
         try throwFailure()

@@ -3,8 +3,8 @@ import Glibc
 import JobKit
 public import Processes
 
-/// Prints an HTML page to PDF with a Chromium that an operator configured. The page comes from a file of the attempt's own; the
-/// program finds no host, and the page itself may load nothing.
+/// Prints an HTML page to PDF with the program that an operator configured: a Chromium, or one that is run as `PROGRAM PAGE PDF`, as
+/// WeasyPrint and wkhtmltopdf are. The page comes from a file of the attempt's own and may load nothing; a Chromium finds no host.
 public struct PagePrinter: Sendable {
     private let program: String
     private let supervisor: Supervisor
@@ -29,15 +29,8 @@ public struct PagePrinter: Sendable {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let (source, result) = ("\(folder)/page.html", "\(folder)/page.pdf")
         try write(page, to: source)
-        var arguments = [
-            "--headless", "--disable-gpu", "--no-first-run", "--disable-extensions", "--disable-background-networking",
-            "--disable-dev-shm-usage", "--disable-javascript", "--host-resolver-rules=MAP * ~NOTFOUND",
-            "--user-data-dir=\(folder)/profile", "--no-pdf-header-footer", "--print-to-pdf=\(result)",
-        ]
-        // Chromium's sandbox refuses root.
-        if geteuid() == 0 { arguments.append("--no-sandbox") }
         let output = try ChildProcess.run(
-            program: program, arguments: arguments + ["file://\(source)"],
+            program: program, arguments: isChromium ? chromium(folder, source, result) : [source, result],
             environment: [
                 "PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": folder, "TMPDIR": folder, "LC_ALL": "C.UTF-8",
             ],
@@ -45,9 +38,26 @@ public struct PagePrinter: Sendable {
         guard output.exit == .exited(0), access(result, R_OK) == 0 else {
             throw JobFailure(
                 "report_print",
-                "\(program) ended with \(output.exit) and printed nothing; run it by hand, or see doctor")
+                "\(program) ended with \(output.exit) and printed nothing; run it by hand, or see: reeve doctor")
         }
         try read(result, body)
+    }
+
+    /// By its name: chromium, google-chrome, chrome-headless-shell, msedge.
+    private var isChromium: Bool {
+        let name = program.split(separator: "/").last ?? ""
+        return ["chrom", "edge"].contains { name.contains($0) }
+    }
+
+    private func chromium(_ folder: String, _ source: String, _ result: String) -> [String] {
+        var arguments = [
+            "--headless", "--disable-gpu", "--no-first-run", "--disable-extensions", "--disable-background-networking",
+            "--disable-dev-shm-usage", "--disable-javascript", "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--user-data-dir=\(folder)/profile", "--no-pdf-header-footer", "--print-to-pdf=\(result)",
+        ]
+        // Chromium's sandbox refuses root.
+        if geteuid() == 0 { arguments.append("--no-sandbox") }
+        return arguments + ["file://\(source)"]
     }
 
     private func write(_ bytes: [UInt8], to path: String) throws {

@@ -1,3 +1,5 @@
+import TenantBranding
+
 /// The style sheet of a page, with a brand's colours.
 struct PageStyle {
     let branding: Branding
@@ -68,7 +70,7 @@ struct PageStyle {
             body{border-top:0} .sheet{max-width:none;padding:0} .table{overflow:visible;margin:0;padding:0}
             thead{display:table-header-group;break-after:avoid} tbody tr:first-child,tbody tr:nth-child(2){break-before:avoid} tfoot{display:table-row-group} tr,.chart,.figures div,.facts{break-inside:avoid}
             .chart svg.wide{display:block;max-height:150mm} .chart svg.narrow{display:none} h1,figcaption{break-after:avoid}
-            .figures{grid-template-columns:repeat(auto-fit,minmax(27mm,1fr));gap:3mm} .figures dd{font-size:1.1rem} tbody th,thead th:first-child,tfoot th{position:static;max-width:none}
+            .figures{grid-template-columns:repeat(auto-fit,minmax(27mm,1fr));gap:3mm} .figures div{padding:2.5mm 3mm} .figures dd{font-size:1rem} tbody th,thead th:first-child,tfoot th{position:static;max-width:none}
             th,td{padding:3.5pt 5pt}}
             """
     }

@@ -4,8 +4,8 @@ import Storage
 /// One file on its way into storage: gathers small writes, and ends the report when the file is larger than the tier allows. Hashing and
 /// storing go on beside it, see `OutputSink`. Used by one thread.
 final class ReportOutput {
-    /// How many bytes are handed on at once; the most that `room` lends.
-    static let pieceSize = 256 << 10
+    /// The most that `room` lends.
+    static let pieceSize = OutputSink.pieceSize
 
     private let sink: OutputSink
     private let limit: Int64
@@ -16,7 +16,7 @@ final class ReportOutput {
     init(_ writers: [any ObjectWriter], limit: Int64) {
         sink = OutputSink(writers)
         self.limit = limit
-        piece = Self.makePiece()
+        piece = sink.piece()
     }
 
     deinit { piece.deallocate() }
@@ -69,15 +69,11 @@ final class ReportOutput {
 
     func abandon() { sink.abandon() }
 
-    private static func makePiece() -> UnsafeMutableRawBufferPointer {
-        .allocate(byteCount: pieceSize, alignment: 16)
-    }
-
     private func flush() throws {
         guard used > 0 else { return }
         flushed += Int64(used)
         let (full, count) = (piece, used)
-        (piece, used) = (Self.makePiece(), 0)
+        (piece, used) = (sink.piece(), 0)
         guard flushed <= limit else {
             full.deallocate()
             throw JobFailure(

@@ -162,6 +162,9 @@ struct ReportReading {
         return (header, ending)
     }
 
+    /// Classes of errors that are the server's or the moment's, and not the SQL's.
+    private static let passing: Set<String> = ["08", "25", "40", "53", "55", "57", "58", "XX"]
+
     /// What the server's refusal means for the job.
     private func failure(_ error: PostgresError, isOver: Bool) -> any Error {
         let name = request.definition.name
@@ -176,7 +179,7 @@ struct ReportReading {
         case "42501":
             return JobFailure(
                 "report_denied", "the SQL of \(name) reads what the tenant may not: \(error.message)", .giveUp)
-        case let state? where state.hasPrefix("42") || state.hasPrefix("22") || state.hasPrefix("0A"):
+        case let state? where !Self.passing.contains(String(state.prefix(2))):
             return JobFailure("report_sql", "the SQL of \(name) fails: \(error.message) (\(state))", .giveUp)
         default:
             if isOver && error.isConnectionLost {

@@ -2,6 +2,6 @@ extension Command {
     /// Every command, in the order of the overview.
     static let table: [Command] = [
         migrate, enqueue, jobs, queue, tenant, keys, backup, report, export, erasure, artifacts, destination, server,
-        tiers, kind, worker, audit, certificate, notice, key, doctor, config, bench, dev,
+        tiers, kind, worker, audit, certificate, notice, reminders, key, doctor, config, bench, dev,
     ]
 }

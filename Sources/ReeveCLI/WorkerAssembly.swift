@@ -9,6 +9,7 @@ import JobKit
 import Notices
 import Postgres
 import Program
+import Reminder
 import Report
 import Retention
 import Storage
@@ -49,7 +50,8 @@ struct WorkerAssembly {
             BuiltInKinds.jobs(
                 stores: stores, recipients: TenantKeys(control: control), control: control,
                 splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration,
-                erasures: erasures)
+                erasures: erasures,
+                reminders: try invocation.configuration.reminderSettings())
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
                     control: control, erasures: erasures,
@@ -140,7 +142,8 @@ enum BuiltInKinds {
     static func jobs(
         stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
         splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil,
-        erasures: ErasureSecrets? = nil
+        erasures: ErasureSecrets? = nil,
+        reminders: ReminderSettings? = nil
     ) -> [AnyJob] {
         [
             AnyJob(
@@ -154,7 +157,15 @@ enum BuiltInKinds {
                     })), retentionJob(stores: stores, control: control),
             reportJob(stores: stores, control: control, configuration: configuration),
             exportJob(stores: stores, recipients: recipients, control: control, erasures: erasures),
+            reminderJob(settings: reminders, control: control),
         ]
+    }
+
+    private static func reminderJob(settings: ReminderSettings?, control: Pool?) -> AnyJob {
+        if let settings, let control { return AnyJob(ReminderJob(settings: settings, control: control)) }
+        return AnyJob(kind: ReminderJob.kind, policy: ReminderJob.policy, schema: ReminderJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     private static func reportJob(

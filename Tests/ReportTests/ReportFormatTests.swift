@@ -37,6 +37,7 @@ struct ReportFormatTests {
                 #expect(!html.contains(bad), "\(text): \(bad)")
             }
             #expect(!html.unicodeScalars.contains { $0.value < 32 && $0 != "\n" && $0 != "\t" || $0.value == 127 })
+            #expect(!html.unicodeScalars.contains { $0 == "\u{202E}" || $0 == "\u{202D}" })
             let csv = CSVReader.rows(texts[.csv] ?? "")
             #expect(csv.count == Self.hostile.count + 1)
             for (cell, original) in zip(csv.dropFirst().map { $0[1] }, Self.hostile) {

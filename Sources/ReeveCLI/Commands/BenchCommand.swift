@@ -128,7 +128,7 @@ extension Command {
                 options: [
                     CommandOption("rows", "N", "how many rows (default 1000000)", .integer(1000...100_000_000)),
                     CommandOption(
-                        "rounds", "N", "how often each is timed; the median counts (default 3)", .integer(1...100)),
+                        "rounds", "N", "how often each is timed; the quickest counts (default 3)", .integer(1...100)),
                 ],
                 examples: ["reeve bench report --json", "reeve bench report --rows 5000000 --rounds 1"]
             ) { invocation in

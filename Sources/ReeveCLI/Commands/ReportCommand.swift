@@ -137,6 +137,9 @@ extension Command {
             throw CommandError(
                 .usage, "say --from and --until, or --clear", hint: "for example --from 22:00 --until 06:00")
         }
+        guard [from, until].allSatisfy({ $0.map(WallTime.isOne) ?? true }) else {
+            throw CommandError(.usage, "--from and --until must be times of day", hint: "for example --from 22:00")
+        }
         try invocation.change { connection in
             _ = try connection.execute(
                 "SELECT reeve.set_report_window($1::text, $2::time, $3::time)",

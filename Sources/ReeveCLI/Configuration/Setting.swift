@@ -85,7 +85,9 @@ public struct Setting: Sendable, Equatable {
         flag: "data-map")
     /// What prints PDF.
     public static let pdfProgram = Setting(
-        "pdf_program", "PATH", "the Chromium that prints reports to PDF: /usr/bin/chromium", flag: "pdf-program")
+        "pdf_program", "PATH",
+        "what prints reports to PDF: a Chromium (/usr/bin/chromium), or a program that is run as PROGRAM PAGE PDF",
+        flag: "pdf-program")
     /// How logs are written.
     public static let log = Setting("log", "FORMAT", "the form of log lines", flag: "log", choices: ["json", "text"])
     /// The least serious log line that is written.
@@ -110,6 +112,14 @@ public struct Setting: Sendable, Equatable {
     /// Who mails come from.
     public static let mailFrom = Setting(
         "mail_from", "ADDRESS", "who mails come from: Platform <noreply@platform.example>")
+    /// The folder of mail templates.
+    public static let mailTemplates = Setting("mail_templates", "FOLDER", "the folder of templates for reminders")
+    /// Where a plan is chosen.
+    public static let planURL = Setting(
+        "plan_url", "URL", "where reminders send people to choose a plan: https://app.example/{tenant_code}/plan")
+    /// Where reminders are ended.
+    public static let unsubscribeURL = Setting(
+        "unsubscribe_url", "URL", "the page that ends reminders: https://app.example/unsubscribe/{token}")
     /// Who of the fleet is told what compliance has to know.
     public static let compliance = Setting(
         "compliance", "TARGETS", "who is told what compliance has to know: dpo@platform.example,https://…")
@@ -121,6 +131,7 @@ public struct Setting: Sendable, Equatable {
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
-        proofLimit, signingKeys, signingCommand, smtpURL, sendmail, mailFrom, compliance, webhookSecret,
+        proofLimit, signingKeys, signingCommand, smtpURL, sendmail, mailFrom, mailTemplates, planURL,
+        unsubscribeURL, compliance, webhookSecret,
     ]
 }

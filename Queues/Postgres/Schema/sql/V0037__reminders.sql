@@ -260,7 +260,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $
 DECLARE v_found boolean;
 BEGIN
   IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change the suppression list' USING ERRCODE = '42501'; END IF;
-  IF p_address !~ '^[^[:space:][:cntrl:]@]+@[^[:space:][:cntrl:]@]+$' THEN RAISE EXCEPTION 'that is not a mail address' USING ERRCODE = 'RV010'; END IF;
+  IF btrim(p_address) !~ '^[^[:space:][:cntrl:]@]+@[^[:space:][:cntrl:]@]+$' THEN RAISE EXCEPTION 'that is not a mail address' USING ERRCODE = 'RV010'; END IF;
   IF p_again THEN
     DELETE FROM reeve.mail_suppression s WHERE s.address_hash = reeve.address_hash(p_address);
   ELSE

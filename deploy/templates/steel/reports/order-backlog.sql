@@ -6,7 +6,8 @@ SELECT o.order_number,
        w.kg / 1000 AS tonnes,
        o.net_total AS net,
        date_trunc('week', o.promised_on::timestamp)::date AS week,
-       CASE WHEN o.promised_on < :as_of THEN 'late' ELSE 'open' END AS state
+       CASE WHEN o.promised_on < :as_of THEN o.net_total END AS late,
+       CASE WHEN o.promised_on >= :as_of THEN o.net_total END AS due
 FROM orders o
 JOIN customers c ON c.id = o.customer_id
 CROSS JOIN LATERAL (SELECT sum(l.weight_kg) AS kg FROM order_lines l WHERE l.order_id = o.id) AS w
