@@ -189,8 +189,12 @@ final class ErasureFixture {
 
     // MARK: Jobs
 
-    func job(between: (@Sendable (String) throws -> Void)? = nil, hooks: [any ErasureHook] = []) -> ErasureJob {
-        var job = ErasureJob(control: control, stores: SingleStore(storage), secrets: secrets, hooks: hooks)
+    func job(
+        between: (@Sendable (String) throws -> Void)? = nil, hooks: [any ErasureHook] = [],
+        certifier: any ErasureCertifier = NoCertifier()
+    ) -> ErasureJob {
+        var job = ErasureJob(
+            control: control, stores: SingleStore(storage), secrets: secrets, hooks: hooks, certifier: certifier)
         job.between = between
         return job
     }

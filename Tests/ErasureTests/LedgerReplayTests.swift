@@ -1,9 +1,11 @@
+import Certificates
 import FoundationEssentials
 import JobKit
 import Postgres
 import Processes
 import ReeveTesting
 import Storage
+import Synchronization
 import Tenancy
 import Testing
 import WorkerEngine
@@ -90,5 +92,58 @@ struct LedgerReplayTests {
             #expect(lines.allSatisfy { !$0.contains("ob-mine") })
         }
         #expect(throws: JobFailure.self) { try member("data/colours.jsonl") }
+    }
+
+    /// As the composition root does it.
+    private struct Certifier: ErasureCertifier {
+        let control: Pool
+        let keys: SigningKeys
+
+        func certify(_ body: JSON, request: UUID, in context: JobContext) throws -> UUID? {
+            let signed = try Certificate.sign(body, with: keys)
+            return try control.withConnection {
+                try Certificate.record(signed, kind: "erasure", request: request, attempt: context.attempt, on: $0)
+            }
+        }
+    }
+
+    @Test(
+        "the certificate is one, also after a kill behind it; it names nobody, and says counts, approver, what stays and when the last backup expires"
+    )
+    func certificate() throws {
+        let fixture = try ErasureFixture()
+        let acme = try fixture.tenant("acme", .schema)
+        try fixture.runToEnd(fixture.enqueue(acme, "backups", "backup"), acme)
+        let keys = SigningKeys(store: SigningKeyFolder(fixture.folder + "/signing"), control: fixture.control)
+        _ = try keys.make(rotates: false, reason: nil, actor: nil)
+        let request = try fixture.request(acme)
+        let once = Mutex(true)
+        let job = fixture.job(
+            between: { place in
+                if place == "finish",
+                    once.withLock({
+                        let was = $0; $0 = false; return was
+                    })
+                {
+                    throw ErasureJobTests.Stop()
+                }
+            }, certifier: Certifier(control: fixture.control, keys: keys))
+        try fixture.runToEnd(fixture.approve(request, acme), acme, AnyJob(job))
+        let rows = try fixture.connection.execute(
+            "SELECT canonical, id, kind, request_id = $1::uuid FROM reeve.certificate", [request])
+        #expect(rows.count == 1)
+        let (text, id) = (try rows[0].text(0), try rows[0].uuid(1))
+        #expect(try rows[0].text(2) == "erasure" && rows[0].bool(3))
+        #expect(!ErasureJobTests.isIn(text))
+        let body = try JSON(parsing: text)
+        #expect(
+            body["requested_by"] == "filer" && body["approved_by"] == "approver"
+                && body["identity_reference"] == "TICKET-1")
+        #expect(body["backups"]?["last_expires_at"]?.string != nil && body["before"]?.array?.isEmpty == false)
+        #expect(body["retained"]?.array?.first?["basis"] == "HGB § 257")
+        #expect(try fixture.report(request)["certificate"]?.string == id.uuidString.lowercased())
+        #expect(
+            try fixture.connection.execute("SELECT count(*) FROM reeve.notice WHERE topic = 'erasure.completed'")[0]
+                .int(0) == 1)
     }
 }

@@ -203,6 +203,21 @@ CREATE TABLE reeve.circuit (
 
 ALTER TABLE reeve.circuit OWNER TO reeve_owner;
 
+CREATE TABLE reeve.data_map (
+    digest text NOT NULL,
+    application text NOT NULL,
+    version integer NOT NULL,
+    document jsonb NOT NULL,
+    registered_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    registered_by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT data_map_application_check CHECK (((length(application) >= 1) AND (length(application) <= 100))),
+    CONSTRAINT data_map_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT data_map_document_check CHECK ((jsonb_typeof(document) = 'object'::text)),
+    CONSTRAINT data_map_version_check CHECK ((version >= 1))
+);
+
+ALTER TABLE reeve.data_map OWNER TO reeve_owner;
+
 CREATE TABLE reeve.dead_letter (
     id bigint NOT NULL,
     tenant_id uuid NOT NULL,
@@ -280,6 +295,67 @@ CREATE TABLE reeve.dump_slot (
 );
 
 ALTER TABLE reeve.dump_slot OWNER TO reeve_owner;
+
+CREATE TABLE reeve.erasure_identifier (
+    request_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT erasure_identifier_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT erasure_identifier_name_check CHECK ((name ~ '^[a-z][a-z0-9_]{0,39}$'::text))
+);
+
+ALTER TABLE reeve.erasure_identifier OWNER TO reeve_owner;
+
+CREATE TABLE reeve.erasure_ledger (
+    tenant_id uuid NOT NULL,
+    request_id uuid NOT NULL,
+    name text NOT NULL,
+    hash bytea NOT NULL,
+    map_digest text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT erasure_ledger_hash_check CHECK ((octet_length(hash) = 32))
+);
+
+ALTER TABLE reeve.erasure_ledger OWNER TO reeve_owner;
+
+CREATE TABLE reeve.erasure_request (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    purpose text NOT NULL,
+    state text DEFAULT 'requested'::text NOT NULL,
+    map_digest text NOT NULL,
+    sealed bytea,
+    found bytea,
+    reason text,
+    identity_reference text,
+    identity_by text,
+    requested_by text DEFAULT reeve.actor() NOT NULL,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    extension_reason text,
+    extended_by text,
+    approved_by text,
+    approved_at timestamp with time zone,
+    job_id bigint,
+    began_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    report jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT erasure_request_check CHECK (((state = ANY (ARRAY['completed'::text, 'cancelled'::text])) = (ended_at IS NOT NULL))),
+    CONSTRAINT erasure_request_check1 CHECK (((ended_at IS NULL) OR ((sealed IS NULL) AND (found IS NULL)))),
+    CONSTRAINT erasure_request_check2 CHECK (((state <> ALL (ARRAY['approved'::text, 'erasing'::text])) OR ((approved_by IS NOT NULL) AND (identity_reference IS NOT NULL)))),
+    CONSTRAINT erasure_request_check3 CHECK (((state <> 'erasing'::text) OR (job_id IS NOT NULL))),
+    CONSTRAINT erasure_request_check4 CHECK ((approved_by <> requested_by)),
+    CONSTRAINT erasure_request_extension_reason_check CHECK ((length(extension_reason) <= 2000)),
+    CONSTRAINT erasure_request_identity_reference_check CHECK (((length(identity_reference) >= 1) AND (length(identity_reference) <= 400))),
+    CONSTRAINT erasure_request_purpose_check CHECK ((purpose = ANY (ARRAY['erasure'::text, 'access'::text]))),
+    CONSTRAINT erasure_request_reason_check CHECK ((length(reason) <= 2000)),
+    CONSTRAINT erasure_request_report_check CHECK ((jsonb_typeof(report) = 'object'::text)),
+    CONSTRAINT erasure_request_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'approved'::text, 'erasing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE reeve.erasure_request OWNER TO reeve_owner;
 
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
@@ -1041,6 +1117,9 @@ ALTER TABLE ONLY reeve.certificate
 ALTER TABLE ONLY reeve.circuit
     ADD CONSTRAINT circuit_pkey PRIMARY KEY (server, database);
 
+ALTER TABLE ONLY reeve.data_map
+    ADD CONSTRAINT data_map_pkey PRIMARY KEY (digest);
+
 ALTER TABLE ONLY reeve.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
 
@@ -1055,6 +1134,18 @@ ALTER TABLE ONLY reeve.destination_rule
 
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_pkey PRIMARY KEY (server, job_id);
+
+ALTER TABLE ONLY reeve.erasure_identifier
+    ADD CONSTRAINT erasure_identifier_pkey PRIMARY KEY (request_id, name, hash);
+
+ALTER TABLE ONLY reeve.erasure_ledger
+    ADD CONSTRAINT erasure_ledger_pkey PRIMARY KEY (tenant_id, request_id, name, hash);
+
+ALTER TABLE ONLY reeve.erasure_request
+    ADD CONSTRAINT erasure_request_job_id_key UNIQUE (job_id);
+
+ALTER TABLE ONLY reeve.erasure_request
+    ADD CONSTRAINT erasure_request_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
@@ -1217,6 +1308,12 @@ CREATE UNIQUE INDEX destination_rule_once ON reeve.destination_rule USING btree 
 
 CREATE INDEX destination_rule_tenant ON reeve.destination_rule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
 
+CREATE INDEX erasure_identifier_hash ON reeve.erasure_identifier USING btree (tenant_id, name, hash);
+
+CREATE INDEX erasure_request_open ON reeve.erasure_request USING btree (due_at) WHERE (ended_at IS NULL);
+
+CREATE INDEX erasure_request_tenant ON reeve.erasure_request USING btree (tenant_id, requested_at);
+
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
 
 CREATE INDEX job_due ON reeve.job USING btree (run_at, id) WHERE (state = 'scheduled'::reeve.job_state);
@@ -1288,6 +1385,15 @@ ALTER TABLE ONLY reeve.destination_rule
 
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.erasure_identifier
+    ADD CONSTRAINT erasure_identifier_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.erasure_request(id);
+
+ALTER TABLE ONLY reeve.erasure_request
+    ADD CONSTRAINT erasure_request_map_digest_fkey FOREIGN KEY (map_digest) REFERENCES reeve.data_map(digest);
+
+ALTER TABLE ONLY reeve.erasure_request
+    ADD CONSTRAINT erasure_request_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
@@ -1565,6 +1671,35 @@ CREATE VIEW reeve.counter_fault WITH (security_barrier='true') AS
   WHERE (c.running <> COALESCE(j.n, 0));
 
 ALTER TABLE reeve.counter_fault OWNER TO reeve_owner;
+
+CREATE VIEW reeve.erasure_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT r.id,
+    t.code AS tenant_code,
+    r.purpose,
+    r.state,
+    r.requested_by,
+    r.requested_at,
+    r.received_at,
+    r.due_at,
+    r.extension_reason,
+    r.identity_reference,
+    r.identity_by,
+    r.approved_by,
+    r.approved_at,
+    r.job_id,
+    r.began_at,
+    r.ended_at,
+    r.reason,
+    m.application,
+    m.version AS map_version,
+    r.map_digest,
+    r.report,
+    ((r.ended_at IS NULL) AND (r.due_at < reeve.clock())) AS is_overdue
+   FROM ((reeve.erasure_request r
+     JOIN reeve.tenant t ON ((t.id = r.tenant_id)))
+     JOIN reeve.data_map m ON ((m.digest = r.map_digest)));
+
+ALTER TABLE reeve.erasure_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.job_list WITH (security_barrier='true') AS
  SELECT j.id,
@@ -1849,6 +1984,38 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id); v_code text; v_job bigint;
+BEGIN
+  IF NOT (pg_has_role(session_user, 'reeve_approver', 'MEMBER') OR pg_has_role(session_user, 'reeve_owner', 'MEMBER')) THEN
+    RAISE EXCEPTION 'only approvers may approve' USING ERRCODE = '42501';
+  END IF;
+  SELECT t.code INTO v_code FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v.purpose <> 'erasure' THEN RAISE EXCEPTION 'request % asks for a copy, which needs no approval', p_id USING ERRCODE = 'RV012', HINT = 'Make it with: reeve erasure export ' || p_id; END IF;
+  -- One whose job ended before its time, a dead letter for instance, is approved anew.
+  IF NOT (v.state IN ('requested', 'failed') OR v.state IN ('approved', 'erasing') AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id)) THEN
+    RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012';
+  END IF;
+  IF reeve.actor() = v.requested_by OR session_user = v.requested_by THEN
+    RAISE EXCEPTION 'request % was filed by %, who cannot approve it', p_id, v.requested_by USING ERRCODE = 'RV012', HINT = 'Somebody else has to.';
+  END IF;
+  IF v.identity_reference IS NULL THEN
+    RAISE EXCEPTION 'nobody has verified the identity behind request %', p_id USING ERRCODE = 'RV012', HINT = format('Say where that is kept: reeve erasure identify %s --reference TICKET', p_id);
+  END IF;
+  IF p_confirm IS DISTINCT FROM v_code THEN RAISE EXCEPTION 'the confirmation is not the code of the tenant' USING ERRCODE = 'RV010', HINT = 'Say --confirm ' || v_code; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RAISE EXCEPTION 'tenant "%" is under a legal hold', v_code USING ERRCODE = 'RV012', HINT = 'See: reeve tenant show ' || v_code; END IF;
+  UPDATE reeve.erasure_request r SET state = 'approved', approved_by = reeve.actor(), approved_at = reeve.clock(), job_id = NULL WHERE r.id = p_id;
+  v_job := reeve.enqueue(v_code || '.erasures', 'erasure', jsonb_build_object('request', p_id), tenant => v.tenant_id);
+  UPDATE reeve.erasure_request r SET job_id = v_job WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.approve', 'request ' || p_id, NULL, jsonb_build_object('job', v_job, 'requested_by', v.requested_by));
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text DEFAULT 'args'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -2300,6 +2467,46 @@ END $$;
 
 ALTER FUNCTION reeve.cancel(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id);
+BEGIN
+  IF NOT (reeve.is_operator() OR pg_has_role(session_user, 'reeve_approver', 'MEMBER')) THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF v.state NOT IN ('requested', 'approved') OR v.began_at IS NOT NULL THEN
+    RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012', HINT = 'It can be cancelled until its job begins: what is erased does not come back.';
+  END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'cancelling needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason.'; END IF;
+  UPDATE reeve.erasure_request r SET state = 'cancelled', ended_at = reeve.clock(), sealed = NULL, found = NULL,
+    report = r.report || jsonb_build_object('cancelled_by', reeve.actor(), 'why', p_reason) WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.cancel', 'request ' || p_id, p_reason);
+END $$;
+
+ALTER FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0;
+BEGIN
+  FOR v IN SELECT j.id, j.state FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.id <> p_job
+      AND (lower(j.args::text COLLATE "C") LIKE ANY (p_patterns) OR lower(j.last_error COLLATE "C") LIKE ANY (p_patterns) OR lower(j.progress::text COLLATE "C") LIKE ANY (p_patterns))
+      ORDER BY j.id LOOP
+    IF v.state = 'running' THEN v_running := v_running + 1;
+    ELSIF reeve.cancel(v.id) = 'cancelled' THEN v_cancelled := v_cancelled + 1;
+    ELSE v_running := v_running + 1;
+    END IF;
+  END LOOP;
+  IF v_cancelled > 0 THEN
+    PERFORM reeve.audit(v_tenant, 'erasure.cancel_jobs', 'job ' || p_job, 'they mention an erased person', jsonb_build_object('jobs', v_cancelled));
+  END IF;
+  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running);
+END $$;
+
+ALTER FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.cancellations(p_id uuid) RETURNS bigint[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2479,6 +2686,20 @@ CREATE FUNCTION reeve.clock() RETURNS timestamp with time zone
     AS $$SELECT clock_timestamp()$$;
 
 ALTER FUNCTION reeve.clock() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.close_access(p_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id);
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF v.purpose <> 'access' OR v.state <> 'requested' THEN RAISE EXCEPTION 'request % is no open request for a copy', p_id USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.erasure_request r SET state = 'completed', ended_at = reeve.clock(), sealed = NULL, found = NULL WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.close', 'request ' || p_id, NULL);
+END $$;
+
+ALTER FUNCTION reeve.close_access(p_id uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.close_circuit(p_server text, p_database text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2906,6 +3127,82 @@ END $_$;
 
 ALTER FUNCTION reeve.enqueue_many(jobs jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF EXISTS (SELECT FROM reeve.erasure_request r WHERE r.id::text = p_args ->> 'request' AND r.tenant_id = p_tenant AND r.state = 'approved' AND r.job_id IS NULL) THEN RETURN NULL; END IF;
+  RETURN 'an erasure runs for an approved request alone; ask with: reeve erasure request';
+END $$;
+
+ALTER FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.erasure_artifacts(p_job bigint, p_lease uuid) RETURNS TABLE(id uuid, entity text, format text, encryption jsonb, destinations text[], keys text[])
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN QUERY SELECT a.id, a.entity, a.manifest ->> 'format', a.manifest -> 'encryption', reeve.artifact_destinations(a.manifest),
+    ARRAY(SELECT reeve.artifact_keys(a.key, a.manifest) ORDER BY 1)
+  FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup' ORDER BY a.created_at, a.id;
+END $$;
+
+ALTER FUNCTION reeve.erasure_artifacts(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.erasure_backups(p_job bigint, p_lease uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT jsonb_build_object('backups', count(DISTINCT a.job_id), 'pinned', count(DISTINCT a.job_id) FILTER (WHERE p.artifact_id IS NOT NULL),
+    'last_expires_at', CASE WHEN bool_or(p.artifact_id IS NOT NULL OR a.expires_at IS NULL) THEN NULL ELSE max(a.expires_at) END)
+    FROM reeve.artifact a LEFT JOIN reeve.artifact_pin p ON p.artifact_id = a.id WHERE a.tenant_id = v_tenant AND a.entity = 'backup');
+END $$;
+
+ALTER FUNCTION reeve.erasure_backups(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.erasure_row(p_id uuid) RETURNS reeve.erasure_request
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request;
+BEGIN
+  SELECT r.* INTO v FROM reeve.erasure_request r WHERE r.id = p_id FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no erasure request %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve erasure list'; END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.erasure_row(p_id uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v reeve.erasure_request;
+BEGIN
+  SELECT r.* INTO v FROM reeve.erasure_request r WHERE r.id = p_request AND r.tenant_id = v_tenant AND r.job_id = p_job FOR UPDATE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF v.state NOT IN ('approved', 'erasing') THEN RETURN jsonb_build_object('state', v.state, 'report', v.report); END IF;
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN jsonb_build_object('state', v.state, 'held', true); END IF;
+  IF v.state = 'approved' THEN
+    UPDATE reeve.erasure_request r SET state = 'erasing', began_at = coalesce(r.began_at, reeve.clock()) WHERE r.id = p_request RETURNING r.* INTO v;
+    INSERT INTO reeve.erasure_ledger (tenant_id, request_id, name, hash, map_digest)
+    SELECT i.tenant_id, i.request_id, i.name, i.hash, v.map_digest FROM reeve.erasure_identifier i WHERE i.request_id = p_request ON CONFLICT DO NOTHING;
+    PERFORM reeve.audit(v_tenant, 'erasure.run', 'request ' || p_request, NULL,
+      jsonb_build_object('outcome', 'intent', 'job', p_job, 'map', v.map_digest, 'approved_by', v.approved_by));
+  END IF;
+  RETURN jsonb_build_object('state', v.state, 'sealed', encode(v.sealed, 'hex'), 'found', encode(v.found, 'hex'), 'map_digest', v.map_digest,
+    'map', (SELECT m.document FROM reeve.data_map m WHERE m.digest = v.map_digest), 'requested_by', v.requested_by, 'approved_by', v.approved_by,
+    'requested_at', v.requested_at, 'received_at', v.received_at, 'approved_at', v.approved_at, 'began_at', v.began_at, 'due_at', v.due_at,
+    'identity_reference', v.identity_reference);
+END $$;
+
+ALTER FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2991,6 +3288,47 @@ END $$;
 
 ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id); v_code text; v_job bigint;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  SELECT t.code INTO v_code FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v.state NOT IN ('requested', 'approved') OR v.sealed IS NULL THEN
+    RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012', HINT = 'File one for a copy: reeve erasure request ' || v_code || ' --access';
+  END IF;
+  IF v.identity_reference IS NULL THEN
+    RAISE EXCEPTION 'nobody has verified the identity behind request %', p_id USING ERRCODE = 'RV012', HINT = format('Say where that is kept: reeve erasure identify %s --reference TICKET', p_id);
+  END IF;
+  v_job := reeve.enqueue(v_code || '.exports', 'export', jsonb_build_object('subject', p_id::text, 'encrypted', p_encrypted), tenant => v.tenant_id);
+  PERFORM reeve.audit(v.tenant_id, 'erasure.export', 'request ' || p_id, NULL, jsonb_build_object('job', v_job, 'encrypted', p_encrypted));
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.extend_erasure(p_id uuid, p_months integer, p_reason text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id);
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF v.ended_at IS NOT NULL THEN RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012'; END IF;
+  IF v.extension_reason IS NOT NULL THEN RAISE EXCEPTION 'request % was extended before', p_id USING ERRCODE = 'RV012', HINT = 'The law knows one extension.'; END IF;
+  IF v.due_at < reeve.clock() THEN RAISE EXCEPTION 'the deadline of request % has passed', p_id USING ERRCODE = 'RV012', HINT = 'The person had to be told within the first month.'; END IF;
+  IF p_months NOT IN (1, 2) OR p_months IS NULL THEN RAISE EXCEPTION 'an extension is of 1 or 2 months' USING ERRCODE = 'RV010'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'an extension needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the person has to be told.'; END IF;
+  UPDATE reeve.erasure_request r SET due_at = r.received_at + make_interval(months => 1 + p_months), extension_reason = p_reason, extended_by = reeve.actor()
+  WHERE r.id = p_id RETURNING r.due_at INTO v.due_at;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.extend', 'request ' || p_id, p_reason, jsonb_build_object('due_at', v.due_at, 'months', p_months));
+  RETURN v.due_at;
+END $$;
+
+ALTER FUNCTION reeve.extend_erasure(p_id uuid, p_months integer, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3021,6 +3359,25 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_found jsonb;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place) THEN RETURN '{}'; END IF;
+  IF reeve.has_column(p_place, 'tenant_id') THEN
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.tenant_id = $2 AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  ELSE
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.job_id IN (SELECT reeve.mention_jobs($2)) AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  END IF;
+  RETURN coalesce(v_found, '{}');
+END $_$;
+
+ALTER FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3056,6 +3413,26 @@ END $$;
 
 ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v reeve.erasure_request;
+BEGIN
+  IF p_outcome NOT IN ('completed', 'failed') THEN RAISE EXCEPTION 'an erasure ends completed or failed' USING ERRCODE = 'RV010'; END IF;
+  SELECT r.* INTO v FROM reeve.erasure_request r WHERE r.id = p_request AND r.tenant_id = v_tenant AND r.job_id = p_job FOR UPDATE;
+  IF NOT FOUND OR v.state <> 'erasing' THEN RAISE EXCEPTION 'request % is not being erased by job %', p_request, p_job USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.erasure_request r SET state = p_outcome, report = p_report, ended_at = CASE p_outcome WHEN 'completed' THEN reeve.clock() END,
+    sealed = CASE p_outcome WHEN 'failed' THEN r.sealed END, found = CASE p_outcome WHEN 'failed' THEN r.found END WHERE r.id = p_request;
+  PERFORM reeve.audit(v_tenant, 'erasure.run', 'request ' || p_request, NULL, p_report || jsonb_build_object('outcome', CASE p_outcome WHEN 'completed' THEN 'done' ELSE 'failed' END, 'job', p_job), v.began_at);
+  IF to_regprocedure('reeve.notify_people(uuid,text,text,jsonb,text)') IS NOT NULL THEN
+    PERFORM reeve.notify_people(v_tenant, 'erasure.' || p_outcome, format('Erasure request %s is %s', p_request, p_outcome),
+      jsonb_build_object('request', p_request, 'state', p_outcome, 'due_at', v.due_at), 'compliance');
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3087,6 +3464,16 @@ CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time z
 $$;
 
 ALTER FUNCTION reeve.grace_ends_at(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.has_column(p_table text, p_column text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM pg_attribute k JOIN pg_class c ON c.oid = k.attrelid WHERE c.relnamespace = 'reeve'::regnamespace AND c.relname = p_table
+    AND k.attname = p_column AND NOT k.attisdropped)
+$$;
+
+ALTER FUNCTION reeve.has_column(p_table text, p_column text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3132,6 +3519,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id);
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF v.state <> 'requested' THEN RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012'; END IF;
+  IF btrim(coalesce(p_reference, '')) = '' THEN
+    RAISE EXCEPTION 'the reference is missing' USING ERRCODE = 'RV010', HINT = 'Say where the verification is kept: a ticket, not the document.';
+  END IF;
+  UPDATE reeve.erasure_request r SET identity_reference = p_reference, identity_by = reeve.actor() WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.identify', 'request ' || p_id, NULL, jsonb_build_object('reference', p_reference));
+END $$;
+
+ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -3270,6 +3674,21 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.ledger_replay(p_job bigint, p_lease uuid, p_snapshot timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('map', m.document, 'requests', g.requests, 'hashes', g.hashes) ORDER BY g.at), '[]') FROM (
+    SELECT l.map_digest, min(l.at) AS at, count(DISTINCT l.request_id) AS requests, jsonb_agg(jsonb_build_object('name', l.name, 'hash', encode(l.hash, 'hex'))) AS hashes
+    FROM reeve.erasure_ledger l LEFT JOIN reeve.erasure_request r ON r.id = l.request_id
+    WHERE l.tenant_id = v_tenant AND (r.ended_at IS NULL OR p_snapshot < r.ended_at + interval '10 minutes') GROUP BY l.map_digest) g
+    JOIN reeve.data_map m ON m.digest = g.map_digest);
+END $$;
+
+ALTER FUNCTION reeve.ledger_replay(p_job bigint, p_lease uuid, p_snapshot timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.linkable(p_artifact text) RETURNS reeve.artifact
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -3329,6 +3748,23 @@ END $_$;
 
 ALTER FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.mark_erased_artifact(p_job bigint, p_lease uuid, p_artifact uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  IF reeve.tenant_is_held(v_tenant) THEN RAISE EXCEPTION 'the tenant is under a legal hold' USING ERRCODE = 'RV012'; END IF;
+  INSERT INTO reeve.artifact_deletion (artifact_id, tenant_id, reason, intent)
+  SELECT a.id, v_tenant, 'an erased person is in it', reeve.audit(v_tenant, 'artifact.delete', 'artifact ' || a.id, 'an erased person is in it',
+    jsonb_build_object('outcome', 'intent', 'entity', a.entity, 'job', p_job, 'bytes', a.bytes, 'created_at', a.created_at, 'destinations', to_jsonb(reeve.artifact_destinations(a.manifest))))
+  FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup'
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id);
+END $$;
+
+ALTER FUNCTION reeve.mark_erased_artifact(p_job bigint, p_lease uuid, p_artifact uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3351,6 +3787,37 @@ CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
 $$;
 
 ALTER FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.mention_jobs(p_tenant uuid) RETURNS SETOF bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT j.id FROM reeve.job j WHERE j.tenant_id = p_tenant UNION ALL SELECT j.id FROM reeve.job_history j WHERE j.tenant_id = p_tenant
+  UNION ALL SELECT j.id FROM reeve.dead_letter j WHERE j.tenant_id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.mention_jobs(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) RETURNS TABLE(place text, columns text[], redact text[])
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  RETURN QUERY
+  SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
+    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE coalesce(p.relname, c.relname) IN ('job_history', 'dead_letter', 'job_step', 'rejected_messages')
+      AND a.attname IN ('args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message') AND t.typcategory IN ('S', 'U')), '{}')
+  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
+  WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind = 'r' AND (t.typcategory IN ('S', 'A') OR t.typname IN ('json', 'jsonb'))
+    AND EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped)
+    AND c.relname NOT IN ('erasure_request', 'erasure_identifier', 'erasure_ledger', 'tenant_store', 'tenant_key', 'idempotency_key')
+  GROUP BY c.relname ORDER BY 1;
+END $$;
+
+ALTER FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.move_pools(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3715,6 +4182,30 @@ END $$;
 
 ALTER FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_count bigint; v_all bigint := 0;
+BEGIN
+  FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
+    IF reeve.has_column(p_place, 'tenant_id') THEN
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.tenant_id = $3 AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    ELSE
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.job_id IN (SELECT reeve.mention_jobs($3)) AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    END IF;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    v_all := v_all + v_count;
+  END LOOP;
+  RETURN v_all;
+END $_$;
+
+ALTER FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -3815,6 +4306,18 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  UPDATE reeve.erasure_request r SET found = p_found WHERE r.id = p_request AND r.tenant_id = v_tenant AND r.job_id = p_job AND r.state = 'erasing';
+  IF NOT FOUND THEN RAISE EXCEPTION 'request % is not being erased by job %', p_request, p_job USING ERRCODE = 'RV012'; END IF;
+END $$;
+
+ALTER FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) RETURNS timestamp with time zone
     LANGUAGE sql STABLE
@@ -4037,6 +4540,46 @@ CREATE FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text
 $$;
 
 ALTER FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant reeve.tenant; v reeve.erasure_request; v_other uuid; v_before uuid;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may file requests' USING ERRCODE = '42501'; END IF;
+  -- Requests of one tenant wait for each other, so that of two at once one is the duplicate.
+  SELECT t.* INTO v_tenant FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list'; END IF;
+  IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived: nothing of it is left', p_tenant USING ERRCODE = 'RV009'; END IF;
+  IF jsonb_array_length(p_identifiers) = 0 OR p_sealed IS NULL THEN
+    RAISE EXCEPTION 'a request names at least one identifier' USING ERRCODE = 'RV010', HINT = 'For example email=ann@example.com.';
+  END IF;
+  IF p_received > reeve.clock() OR p_received < reeve.clock() - interval '1 year' THEN
+    RAISE EXCEPTION 'a request was received within the last year' USING ERRCODE = 'RV010', HINT = 'Say when with --received 2026-11-02.';
+  END IF;
+  INSERT INTO reeve.data_map (digest, application, version, document)
+  VALUES (p_map ->> 'digest', p_map ->> 'application', (p_map ->> 'version')::int, p_map -> 'document') ON CONFLICT DO NOTHING;
+  SELECT r.id INTO v_other FROM reeve.erasure_identifier i JOIN reeve.erasure_request r ON r.id = i.request_id
+    JOIN jsonb_array_elements(p_identifiers) e ON e ->> 'name' = i.name AND decode(e ->> 'hash', 'hex') = i.hash
+  WHERE i.tenant_id = v_tenant.id AND r.purpose = p_purpose AND r.ended_at IS NULL LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'request % about the same person is open', v_other USING ERRCODE = 'RV012', HINT = 'See: reeve erasure show ' || v_other;
+  END IF;
+  SELECT r.id INTO v_before FROM reeve.erasure_identifier i JOIN reeve.erasure_request r ON r.id = i.request_id
+    JOIN jsonb_array_elements(p_identifiers) e ON e ->> 'name' = i.name AND decode(e ->> 'hash', 'hex') = i.hash
+  WHERE i.tenant_id = v_tenant.id AND r.purpose = p_purpose AND r.state = 'completed' ORDER BY r.ended_at DESC LIMIT 1;
+  INSERT INTO reeve.erasure_request (tenant_id, purpose, map_digest, sealed, reason, identity_reference, identity_by, received_at, due_at)
+  VALUES (v_tenant.id, p_purpose, p_map ->> 'digest', p_sealed, p_reason, nullif(btrim(p_identity), ''), CASE WHEN btrim(coalesce(p_identity, '')) <> '' THEN reeve.actor() END,
+          coalesce(p_received, reeve.clock()), coalesce(p_received, reeve.clock()) + interval '1 month') RETURNING * INTO v;
+  INSERT INTO reeve.erasure_identifier (request_id, tenant_id, name, hash)
+  SELECT DISTINCT v.id, v_tenant.id, e ->> 'name', decode(e ->> 'hash', 'hex') FROM jsonb_array_elements(p_identifiers) e;
+  PERFORM reeve.audit(v_tenant.id, 'erasure.request', 'request ' || v.id, p_reason,
+    jsonb_strip_nulls(jsonb_build_object('purpose', p_purpose, 'due_at', v.due_at, 'map', v.map_digest, 'identity_verified', v.identity_reference IS NOT NULL, 'completed_before', v_before)));
+  RETURN jsonb_strip_nulls(jsonb_build_object('id', v.id, 'due_at', v.due_at, 'completed_before', v_before));
+END $$;
+
+ALTER FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4580,6 +5123,16 @@ CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     AS $$ SELECT s.result FROM reeve.job_step s WHERE s.job_id = p_id AND s.name = p_name $$;
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('sealed', encode(r.sealed, 'hex'), 'map', m.document) FROM reeve.erasure_request r JOIN reeve.data_map m ON m.digest = r.map_digest
+  WHERE r.id = p_request AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND r.sealed IS NOT NULL
+$$;
+
+ALTER FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean DEFAULT false) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5254,7 +5807,23 @@ CREATE TRIGGER certificate_kept BEFORE TRUNCATE ON reeve.certificate FOR EACH ST
 
 ALTER TABLE reeve.certificate ENABLE ALWAYS TRIGGER certificate_kept;
 
+CREATE TRIGGER data_map_fixed BEFORE DELETE OR UPDATE ON reeve.data_map FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.data_map ENABLE ALWAYS TRIGGER data_map_fixed;
+
+CREATE TRIGGER data_map_kept BEFORE TRUNCATE ON reeve.data_map FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.data_map ENABLE ALWAYS TRIGGER data_map_kept;
+
 CREATE TRIGGER dead_letter_notice AFTER INSERT ON reeve.dead_letter FOR EACH ROW EXECUTE FUNCTION reeve.dead_letter_notice();
+
+CREATE TRIGGER erasure_ledger_fixed BEFORE DELETE OR UPDATE ON reeve.erasure_ledger FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_fixed;
+
+CREATE TRIGGER erasure_ledger_kept BEFORE TRUNCATE ON reeve.erasure_ledger FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_kept;
 
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -5306,6 +5875,68 @@ COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that doe
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
 
+GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(approved_by) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(approved_by) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(began_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(began_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(due_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(due_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(ended_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(ended_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(extended_by) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(extended_by) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(extension_reason) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(extension_reason) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(id) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(id) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(identity_by) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(identity_by) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(identity_reference) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(identity_reference) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(job_id) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(job_id) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(map_digest) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(map_digest) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(purpose) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(purpose) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(reason) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(reason) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(received_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(received_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(report) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(report) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(requested_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(requested_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(requested_by) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(requested_by) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(state) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(state) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(code) ON TABLE reeve.tenant TO reeve_approver;
+
 GRANT UPDATE(contacts) ON TABLE reeve.tenant TO reeve_operator;
 
 GRANT UPDATE(currency) ON TABLE reeve.tenant TO reeve_operator;
@@ -5317,6 +5948,8 @@ GRANT UPDATE(first_weekday) ON TABLE reeve.tenant TO reeve_operator;
 GRANT UPDATE(fiscal_year_start) ON TABLE reeve.tenant TO reeve_operator;
 
 GRANT UPDATE(flags) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT SELECT(id) ON TABLE reeve.tenant TO reeve_approver;
 
 GRANT UPDATE(locale) ON TABLE reeve.tenant TO reeve_operator;
 
@@ -5373,6 +6006,9 @@ REVOKE ALL ON FUNCTION reeve.address_hash(p_address text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) TO reeve_approver;
+
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) FROM PUBLIC;
@@ -5426,6 +6062,13 @@ GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) TO reeve_approver;
+
+REVOKE ALL ON FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.cancellations(p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancellations(p_id uuid) TO reeve_worker;
 
@@ -5436,6 +6079,9 @@ GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer,
 
 REVOKE ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.close_access(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.close_access(p_id uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) TO reeve_worker;
@@ -5494,6 +6140,19 @@ GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.erasure_artifacts(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.erasure_artifacts(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.erasure_backups(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.erasure_backups(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.erasure_row(p_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
@@ -5506,17 +6165,29 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.extend_erasure(p_id uuid, p_months integer, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.extend_erasure(p_id uuid, p_months integer, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
@@ -5529,11 +6200,16 @@ GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.has_column(p_table text, p_column text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
@@ -5569,6 +6245,9 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.ledger_replay(p_job bigint, p_lease uuid, p_snapshot timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.ledger_replay(p_job bigint, p_lease uuid, p_snapshot timestamp with time zone) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
@@ -5579,12 +6258,20 @@ REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.mark_erased_artifact(p_job bigint, p_lease uuid, p_artifact uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.mark_erased_artifact(p_job bigint, p_lease uuid, p_artifact uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.mention_jobs(p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
@@ -5645,6 +6332,9 @@ GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_b
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.register_kinds(kinds jsonb) FROM PUBLIC;
@@ -5662,6 +6352,9 @@ GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_
 
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) FROM PUBLIC;
 
@@ -5695,6 +6388,9 @@ REVOKE ALL ON FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest
 
 REVOKE ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
@@ -5767,6 +6463,9 @@ REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean) TO reeve_operator;
@@ -5927,6 +6626,10 @@ GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.data_map TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.data_map TO reeve_operator;
+GRANT SELECT ON TABLE reeve.data_map TO reeve_approver;
+
 GRANT SELECT ON TABLE reeve.destination TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.destination TO reeve_operator;
 
@@ -5935,6 +6638,12 @@ GRANT SELECT ON TABLE reeve.destination_rule TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.dump_slot TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.dump_slot TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.erasure_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.erasure_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.erasure_list TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.erasure_request TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;

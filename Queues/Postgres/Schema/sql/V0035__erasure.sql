@@ -206,11 +206,11 @@ BEGIN
   PERFORM reeve.audit(v.tenant_id, 'erasure.cancel', 'request ' || p_id, p_reason);
 END $$;
 
--- Whether a job of kind erasure may be enqueued with these arguments: NULL, or why not.
+-- Whether a job of kind erasure may be enqueued with these arguments: NULL, or why not. A request has one job, which its approval enqueues.
 CREATE FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 BEGIN
-  IF EXISTS (SELECT FROM reeve.erasure_request r WHERE r.id::text = p_args ->> 'request' AND r.tenant_id = p_tenant AND r.state IN ('approved', 'erasing')) THEN RETURN NULL; END IF;
+  IF EXISTS (SELECT FROM reeve.erasure_request r WHERE r.id::text = p_args ->> 'request' AND r.tenant_id = p_tenant AND r.state = 'approved' AND r.job_id IS NULL) THEN RETURN NULL; END IF;
   RETURN 'an erasure runs for an approved request alone; ask with: reeve erasure request';
 END $$;
 
