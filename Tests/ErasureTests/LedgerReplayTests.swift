@@ -20,6 +20,10 @@ struct LedgerReplayTests {
     func restored(isolation: Isolation) throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", isolation)
+        if isolation == .shared {
+            // A restore into shared tables deletes and inserts, and refuses triggers that change rows of others.
+            try fixture.admin(acme) { _ = try $0.execute("ALTER TABLE persons DISABLE TRIGGER persons_trail") }
+        }
         let backup = try fixture.enqueue(acme, "backups", "backup")
         try fixture.runToEnd(backup, acme)
         let report = try fixture.erase(acme)

@@ -108,7 +108,7 @@ struct MapCheckTests {
         "a map that cannot be read is refused with the place",
         arguments: [
             ("\"format\": 1", "\"format\": 2", "format"), ("\"version\": 3", "\"version\": 0", "version"),
-            ("\"rows\": \"delete\", \"subject\": {\"email\": \"email\"}", "\"rows\": \"drop\"", "tables.events.rows"),
+            ("\"rows\": \"delete\", \"subject\": {\"email\": \"email\"}", "\"rows\": \"drop\"", ".rows is not"),
             ("\"action\": \"null\", \"seek\": true", "\"action\": \"delete\"", "tables.persons.columns.phone"),
             ("\"table\": \"memberships\"", "\"table\": \"nowhere\"", "tables.badges.through"),
             ("\"basis\": \"HGB § 257\", ", "", "tables.invoices.basis"),

@@ -11,7 +11,7 @@ extension Command {
             """,
         examples: [
             "reeve erasure map check acme",
-            "echo 'email=ann@example.com' | reeve erasure request acme --subject - --identity TICKET-7",
+            "reeve erasure request acme --subject who.txt --identity TICKET-7",
             "reeve erasure plan 6f0c…", "reeve erasure approve 6f0c… --confirm acme", "reeve erasure list",
         ],
         subcommands: [

@@ -22,7 +22,7 @@ enum ErasureRequestCommand {
             .setting(.keyFile),
         ],
         examples: [
-            "echo 'email=ann@example.com' | reeve erasure request acme --subject - --identity TICKET-7",
+            "reeve erasure request acme --subject - --identity TICKET-7",
             "reeve erasure request acme --subject who.json --received 2026-11-02",
         ]
     ) { invocation in
