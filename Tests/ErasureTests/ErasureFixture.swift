@@ -36,8 +36,6 @@ final class ErasureFixture {
     let steps = Mutex<[Int64: MemoryAttemptStore]>([:])
 
     private static let counter = Mutex(0)
-    /// A control database that is migrated once for all tests.
-    private static let template = Result { try TestServer.freshControl() }
 
     init() throws {
         suffix = Self.counter.withLock {
@@ -45,7 +43,7 @@ final class ErasureFixture {
         }
         folder = "/tmp/reeve-test-\(getpid())-erasure-\(suffix)"
         storage = FolderStore(root: folder + "/objects")
-        controlSettings = try TestServer.freshDatabase(template: Self.template.get()["dbname"])
+        controlSettings = try TestServer.freshControl()
         control = Pool(controlSettings, bound: 8, name: "control")
         connection = try Connection(controlSettings)
         let key = try SecretKey(contents: [UInt8](repeating: 9, count: 32))
