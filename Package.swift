@@ -25,7 +25,7 @@ let package = Package(
         .executable(name: "reeve", targets: ["reeve"]),
         // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
         .library(
-            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "Export", "Artifacts", "ReeveCLI"]),
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "Export", "Erasure", "Artifacts", "ReeveCLI"]),
     ],
     targets: [
         // C libraries: one Swift target each may import them.
@@ -44,7 +44,11 @@ let package = Package(
         library("Artifacts", "Sources/Artifacts", ["Storage", "Postgres", "Crypto", "JobKit"]),
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("TenantBranding", "Sources/TenantBranding", ["Crypto", "JobKit"]),
+        library("Certificates", "Sources/Certificates", ["Postgres", "Crypto", "Processes", "JobKit"]),
+        library("Mail", "Sources/Mail", ["Processes", "Crypto", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
+        library("Notices", "Sources/Notices", ["Mail", "Postgres", "Crypto", "Processes", "WorkerEngine", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -69,10 +73,12 @@ let package = Package(
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library(
-            "Report", "Jobs/Report", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
+            "Report", "Jobs/Report", ["JobKit", "TenantBranding", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
         library(
             "Export", "Jobs/Export",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+        library("Erasure", "Jobs/Erasure", ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Crypto"]),
+        library("Reminder", "Jobs/Reminder", ["JobKit", "Postgres", "Mail", "TenantBranding"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -81,7 +87,8 @@ let package = Package(
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
-                "Restore", "Report", "Export", "Artifacts", "Dumps",
+                "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
+                "Reminder", "TenantBranding",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -104,6 +111,18 @@ let package = Package(
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
+        tests("MailTests", ["Mail", "Processes", "JobKit", "supervise-fixture"]),
+        tests(
+            "NoticeTests", ["Notices", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
+        tests(
+            "ReminderTests",
+            [
+                "Reminder", "TenantBranding", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit",
+                "supervise-fixture",
+            ]),
+        tests(
+            "CertificateTests",
+            ["Certificates", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("DestinationTests", ["Destinations", "Storage", "Postgres", "Processes", "JobKit"]),
@@ -125,11 +144,17 @@ let package = Package(
         tests(
             "ExportTests",
             ["Export", "Tenancy", "Encryption", "Storage", "Postgres", "PostgresQueue", "Processes", "Crypto", "JobKit", "EmbeddedPostgres", "supervise-fixture"]),
+        tests(
+            "ErasureTests",
+            [
+                "Erasure", "Restore", "Export", "Backup", "Dumps", "Tenancy", "Encryption", "Storage", "Postgres", "PostgresQueue",
+                "WorkerEngine", "Processes", "Crypto", "JobKit", "Certificates", "EmbeddedPostgres", "supervise-fixture",
+            ]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
         tests(
             "ReportTests",
             [
-                "Report", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Processes", "Crypto", "JobKit", "EmbeddedPostgres",
+                "Report", "TenantBranding", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Processes", "Crypto", "JobKit", "EmbeddedPostgres",
                 "supervise-fixture",
             ]),
         tests(
@@ -144,7 +169,7 @@ let package = Package(
                 "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
                 "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
-        tests("CLITests", ["ReeveCLI", "Postgres"]),
+        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
 )

@@ -1,4 +1,5 @@
 import Glibc
+import TenantBranding
 
 /// Draws a chart as SVG, twice: wide for desks and paper, narrow for phones. No scripts; a point tells its value when it is pointed
 /// at, and a text alternative tells what the chart shows.

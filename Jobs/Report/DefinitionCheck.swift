@@ -1,6 +1,7 @@
 public import JobKit
 import Postgres
 public import Tenancy
+import TenantBranding
 
 /// Validates definitions against a tenant's real schema, before anybody runs them.
 public struct DefinitionCheck: Sendable {

@@ -1,5 +1,6 @@
 import Crypto
 public import JobKit
+import TenantBranding
 
 /// The definitions in the operator's folder. `<name>.json` with `<name>.sql` is the system's; the same names below
 /// `tenants/<code>/` are a tenant's own and go before it, for tenants whose tier has `custom_reports` (ISO-S-002). Files are read
@@ -80,4 +81,9 @@ public struct DefinitionLibrary: Sendable {
             name: name, json: String(decoding: json, as: UTF8.self), sql: String(decoding: sql, as: UTF8.self),
             isOwn: isOwn, digest: hasher.finishHex())
     }
+}
+
+extension Branding {
+    /// The brand of a tenant beside the definitions.
+    init(library: DefinitionLibrary, tenant: Tenant) throws { try self.init(files: library.files, tenant: tenant) }
 }

@@ -1,5 +1,6 @@
 import JobKit
 import Postgres
+import TenantBranding
 
 /// One HTML page with everything in it: charts as SVG, the logo as data, no scripts, nothing that loads. It holds at most
 /// `shownLimit` rows, so that a browser can show it; the totals are those of all rows.

@@ -1,3 +1,5 @@
+import TenantBranding
+
 /// The style sheet of a page, with a brand's colours.
 struct PageStyle {
     let branding: Branding

@@ -1,6 +1,7 @@
 import FoundationEssentials
 import JobKit
 import Storage
+import TenantBranding
 
 /// An attempt's files before the job has completed: whoever does not keep them leaves nothing behind. Used by one thread.
 final class FilesOnTheirWay {

@@ -2,6 +2,7 @@ import Crypto
 public import JobKit
 public import Postgres
 public import Storage
+import TenantBranding
 
 /// Runs a definition for its tenant and stores what came out (design section 7, ISO-C-003).
 ///

@@ -3,6 +3,7 @@ import JobKit
 import Postgres
 import Storage
 import Tenancy
+import TenantBranding
 
 /// One attempt at a report: the snapshot, the files, and what becomes of them.
 struct ReportRun {

@@ -1,5 +1,6 @@
 import Dumps
 import Encryption
+import FoundationEssentials
 import JobKit
 import Postgres
 import Tenancy
@@ -70,7 +71,8 @@ struct ScratchRestore {
         try compareRows(record, rows, "restored")
         let isCompared = try compareDefinitions(in: scratch)
         for hook in hooks {
-            for (table, change) in try hook.apply(context, query: { try session.query(scratch, $0, $1) }) {
+            for (table, change) in try hook.apply(context, to: restored, query: { try session.query(scratch, $0, $1) })
+            {
                 rows[table, default: 0] += change
             }
         }
@@ -81,6 +83,12 @@ struct ScratchRestore {
         }
         return Filled(
             database: scratch, rows: rows, isFingerprintCompared: isCompared, hooks: hooks.map(\.name))
+    }
+
+    private var restored: RestoredBackup {
+        RestoredBackup(
+            snapshotAt: Date(timeIntervalSince1970: content.snapshotAt), schemas: content.schemas,
+            referenceSchemas: session.store.referenceSchemas, isWholeDatabase: content.isolation == .database)
     }
 
     private static let flags = ["--no-owner", "--no-privileges"]

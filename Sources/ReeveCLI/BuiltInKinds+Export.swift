@@ -1,4 +1,5 @@
 import Encryption
+import Erasure
 import Export
 import JobKit
 import Postgres
@@ -6,8 +7,14 @@ import Storage
 
 extension BuiltInKinds {
     /// Exports, whose rules the control database knows.
-    static func exportJob(stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?) -> AnyJob {
-        AnyJob(
+    static func exportJob(
+        stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?, erasures: ErasureSecrets?
+    )
+        -> AnyJob
+    {
+        let subjects: any SubjectMap =
+            control.map { ErasureKinds.Subjects(control: $0, secrets: erasures) } ?? NoSubjectMap()
+        return AnyJob(
             ExportJob(
                 stores: stores, recipients: recipients,
                 policy: ExportPolicy { tenant in
@@ -23,6 +30,6 @@ extension BuiltInKinds {
                         return ExportPolicy.Facts(
                             keptFor: .seconds(try row.int(0) * 86_400), isGraceOver: try row.bool(1))
                     }
-                }))
+                }, subjects: subjects))
     }
 }

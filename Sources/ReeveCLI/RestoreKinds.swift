@@ -1,5 +1,7 @@
+import Certificates
 import Dumps
 import Encryption
+import Erasure
 import JobKit
 import Postgres
 import Restore
@@ -10,14 +12,18 @@ import Tenancy
 enum RestoreKinds {
     /// With their collaborators; without identities they can open nothing that is encrypted.
     static func jobs(
-        stores: any StoreCatalog, identities: (any IdentitySource)?, registry: TenantRegistry, control: Pool
+        stores: any StoreCatalog, identities: (any IdentitySource)?, registry: TenantRegistry, control: Pool,
+        erasures: ErasureSecrets?, signingKeys: (any SigningKeyStore)? = nil
     ) -> [AnyJob] {
         let reader = BackupReader(tools: PostgresTools(), stores: stores, identities: identities)
         return [
             AnyJob(BackupVerifyJob(reader: reader, control: control)),
             AnyJob(BackupDrillJob(reader: reader, registry: registry, control: control)),
-            AnyJob(RestoreJob(reader: reader, registry: registry, control: control)),
-        ]
+            AnyJob(
+                RestoreJob(
+                    reader: reader, registry: registry, control: control,
+                    hooks: [ErasureKinds.Replay(replay: LedgerReplay(control: control, secrets: erasures))])),
+        ] + ErasureKinds.jobs(stores: stores, secrets: erasures, control: control, signingKeys: signingKeys)
     }
 
     /// For commands that only need to know names, rules and schemas; their pool is never used.
@@ -25,6 +31,7 @@ enum RestoreKinds {
         let control = Pool(ConnectionSettings(options: [:]), bound: 1, name: "none")
         return jobs(
             stores: SingleStore(NoStore()), identities: nil,
-            registry: TenantRegistry(directory: TenantDirectory(control: control, sealer: nil)), control: control)
+            registry: TenantRegistry(directory: TenantDirectory(control: control, sealer: nil)), control: control,
+            erasures: nil)
     }
 }

@@ -2,11 +2,14 @@ import Backup
 import Destinations
 import Dispatch
 import Encryption
+import Erasure
 import Export
 import FoundationEssentials
 import JobKit
+import Notices
 import Postgres
 import Program
+import Reminder
 import Report
 import Retention
 import Storage
@@ -42,14 +45,19 @@ struct WorkerAssembly {
             role == .restore
             ? TenantIdentities(control: control, store: try invocation.configuration.requireIdentityStore())
             : NoIdentities()
+        let erasures = try invocation.configuration.loadKey().map { try ErasureSecrets(key: $0) }
         programs = role == .restore ? ProgramFolders([]) : try invocation.configuration.programFolders()
         let catalog = ProgramCatalog(control: control, folders: programs)
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: stores, recipients: TenantKeys(control: control), control: control,
-                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration)
+                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration,
+                erasures: erasures,
+                reminders: try invocation.configuration.reminderSettings())
                 + RestoreKinds.jobs(
-                    stores: stores, identities: identities, registry: tenants, control: control)
+                    stores: stores, identities: identities, registry: tenants, control: control,
+                    erasures: erasures,
+                    signingKeys: role == .restore ? try invocation.configuration.signingKeyStore() : nil)
         ).finding { try catalog.job($0) }
     }
 
@@ -94,6 +102,11 @@ struct WorkerAssembly {
             log.warning(
                 "storage could not be swept", ["error": .string("\(error)"), "destination": .string(named.name)])
         }
+    }
+
+    /// What a worker does from time to time besides the queue's own housekeeping.
+    func housekeeping(_ configuration: Configuration, _ log: Log) throws -> [HousekeepingTask] {
+        [NoticeDelivery(try configuration.noticeSettings(), control: control, log: log).task]
     }
 
     /// Closes the connections; after the worker has ended.
@@ -145,7 +158,9 @@ enum BuiltInKinds {
     /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
         stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
-        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil
+        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil,
+        erasures: ErasureSecrets? = nil,
+        reminders: ReminderSettings? = nil
     ) -> [AnyJob] {
         [
             AnyJob(
@@ -158,8 +173,16 @@ enum BuiltInKinds {
                         return try retention(of: tenant, control)
                     })), retentionJob(stores: stores, control: control),
             reportJob(stores: stores, control: control, configuration: configuration),
-            exportJob(stores: stores, recipients: recipients, control: control),
+            exportJob(stores: stores, recipients: recipients, control: control, erasures: erasures),
+            reminderJob(settings: reminders, control: control),
         ]
+    }
+
+    private static func reminderJob(settings: ReminderSettings?, control: Pool?) -> AnyJob {
+        if let settings, let control { return AnyJob(ReminderJob(settings: settings, control: control)) }
+        return AnyJob(kind: ReminderJob.kind, policy: ReminderJob.policy, schema: ReminderJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     private static func reportJob(

@@ -5,7 +5,7 @@ import Testing
 @Suite("Grants")
 struct GrantTests {
     static let functions: [String: String] = [
-        "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain cancel",
+        "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain cancel unsubscribe",
         "reeve_worker": """
         actor is_operator enqueue enqueue_many job explain cancel register_kinds claim complete settle record_progress record_step step_result
         register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
@@ -16,8 +16,12 @@ struct GrantTests {
         backup_artifacts record_proof record_reading scratch_makers live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in
         report_admit report_done tend_batches tend_old_batches fire_schedules tend_schedules
+        record_certificate claim_notices settle_notice notify_people
+        tend_reminders begin_reminder end_reminder fail_reminder
         report_admit report_done report_hold report_unchanged
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
+        erasure_work remember_found subject_request mention_places find_mentions redact_mentions cancel_mentions
+        erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -25,18 +29,23 @@ struct GrantTests {
         placement destination_for destinations_in add_destination remove_destination assign_destination unassign_destination allow_copies
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
+        publish_signing_key retry_notice notify_people
+        resolve_reminder set_reminders suppress_address reminder_verdict unsubscribe
         take_report_place release_report_place set_report_window report_reader
         start_batch pause_batch resume_batch cancel_batch retry_batch tend_batches tend_old_batches preview_cron
         create_schedule pause_schedule resume_schedule delete_schedule fire_schedules tend_schedules
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
+        request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         """,
-        "reeve_approver": "actor is_operator tenant_is_held",
+        "reeve_approver": "actor is_operator tenant_is_held approve_erasure cancel_erasure",
         "reeve_viewer":
             "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron",
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
+    private static let proof = "signing_key certificate notice reminder_list reminder_rule"
+    private static let erasures = "erasure_list data_map"
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"
@@ -45,17 +54,20 @@ struct GrantTests {
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
-        "reeve_approver": ["schema_migration": "r"],
+        "reeve_approver": [
+            "schema_migration": "r", "signing_key": "r", "certificate": "r", "erasure_list": "r", "data_map": "r",
+            "erasure_request": "c", "tenant": "c",
+        ],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures)",
             "r"
         )
-        .merging(["tenant_store": "c"]) { $1 },
+        .merging(["tenant_store": "c", "erasure_request": "c"]) { $1 },
         "reeve_worker": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
+            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof)",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

@@ -49,6 +49,15 @@ import Testing
         #expect(run.code == 2 && run.err.contains("1MB"))
     }
 
+    @Test("erasure tells both rates, the time of a plan and of the proof scan; both ways erase the same rows")
+    func erasure() throws {
+        let result = try BenchTests.run("erasure", "--rows", "10000", "--subjects", "5")
+        #expect(result["rows"]?.int == 10000 && result["subjects"]?.int == 5)
+        for name in ["ratio", "rows_per_second", "by_hand_rows_per_second", "plan_seconds", "scan_ratio"] {
+            #expect(try BenchTests.number(result, name) > 0)
+        }
+    }
+
     @Test("report tells a report's time beside its query's, and that memory does not grow with the file")
     func report() throws {
         let result = try BenchTests.run("report", "--rows", "150000", "--rounds", "1")

@@ -1,6 +1,7 @@
 import FoundationEssentials
 import JobKit
 import ReeveTesting
+import TenantBranding
 import Testing
 
 @testable import Report

@@ -213,9 +213,10 @@ struct RestoreJobTests {
     private struct Forget: RestoreHook {
         let table: String?
         var name: String { "forget" }
-        func apply(_ context: JobContext, query: (String, [(any PostgresEncodable)?]) throws -> Rows) throws -> [String:
-            Int64]
-        {
+        func apply(
+            _ context: JobContext, to backup: RestoredBackup,
+            query: (String, [(any PostgresEncodable)?]) throws -> Rows
+        ) throws -> [String: Int64] {
             guard let table else { throw JobFailure("ledger_unreadable", "test", .giveUp) }
             return [table: -Int64(try query("DELETE FROM \(table)", []).affected)]
         }

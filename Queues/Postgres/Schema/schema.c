@@ -100,6 +100,15 @@ MIGRATION(V0031) = {
 MIGRATION(V0032) = {
 #embed "sql/V0032__exports.sql"
     , 0};
+MIGRATION(V0035) = {
+#embed "sql/V0035__erasure.sql"
+    , 0};
+MIGRATION(V0036) = {
+#embed "sql/V0036__certificates.sql"
+    , 0};
+MIGRATION(V0037) = {
+#embed "sql/V0037__reminders.sql"
+    , 0};
 MIGRATION(V0038) = {
 #embed "sql/V0038__report_sharing.sql"
     , 0};
@@ -149,6 +158,9 @@ static const reeve_migration migrations[] = {
     {30, "dumps", V0030},
     {31, "reports", V0031},
     {32, "exports", V0032},
+    {35, "erasure", V0035},
+    {36, "certificates", V0036},
+    {37, "reminders", V0037},
     {38, "report_sharing", V0038},
     {39, "restore_faults", V0039},
     {40, "batches", V0040},

@@ -172,6 +172,25 @@ CREATE TABLE reeve.cancel_request (
 
 ALTER TABLE reeve.cancel_request OWNER TO reeve_owner;
 
+CREATE TABLE reeve.certificate (
+    id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    request_id uuid NOT NULL,
+    job_id bigint NOT NULL,
+    body jsonb NOT NULL,
+    canonical text NOT NULL,
+    signature text NOT NULL,
+    key_id text NOT NULL,
+    issued_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT certificate_body_check CHECK ((jsonb_typeof(body) = 'object'::text)),
+    CONSTRAINT certificate_canonical_check CHECK ((octet_length(canonical) <= 16777216)),
+    CONSTRAINT certificate_kind_check CHECK ((kind = ANY (ARRAY['purge'::text, 'purge_backup'::text, 'erasure'::text]))),
+    CONSTRAINT certificate_signature_check CHECK ((signature ~ '^[A-Za-z0-9+/]{86}==$'::text))
+);
+
+ALTER TABLE reeve.certificate OWNER TO reeve_owner;
+
 CREATE TABLE reeve.circuit (
     server text NOT NULL,
     database text NOT NULL,
@@ -183,6 +202,21 @@ CREATE TABLE reeve.circuit (
 );
 
 ALTER TABLE reeve.circuit OWNER TO reeve_owner;
+
+CREATE TABLE reeve.data_map (
+    digest text NOT NULL,
+    application text NOT NULL,
+    version integer NOT NULL,
+    document jsonb NOT NULL,
+    registered_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    registered_by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT data_map_application_check CHECK (((length(application) >= 1) AND (length(application) <= 100))),
+    CONSTRAINT data_map_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT data_map_document_check CHECK ((jsonb_typeof(document) = 'object'::text)),
+    CONSTRAINT data_map_version_check CHECK ((version >= 1))
+);
+
+ALTER TABLE reeve.data_map OWNER TO reeve_owner;
 
 CREATE TABLE reeve.dead_letter (
     id bigint NOT NULL,
@@ -261,6 +295,67 @@ CREATE TABLE reeve.dump_slot (
 );
 
 ALTER TABLE reeve.dump_slot OWNER TO reeve_owner;
+
+CREATE TABLE reeve.erasure_identifier (
+    request_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,
+    hash bytea NOT NULL,
+    CONSTRAINT erasure_identifier_hash_check CHECK ((octet_length(hash) = 32)),
+    CONSTRAINT erasure_identifier_name_check CHECK ((name ~ '^[a-z][a-z0-9_]{0,39}$'::text))
+);
+
+ALTER TABLE reeve.erasure_identifier OWNER TO reeve_owner;
+
+CREATE TABLE reeve.erasure_ledger (
+    tenant_id uuid NOT NULL,
+    request_id uuid NOT NULL,
+    name text NOT NULL,
+    hash bytea NOT NULL,
+    map_digest text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT erasure_ledger_hash_check CHECK ((octet_length(hash) = 32))
+);
+
+ALTER TABLE reeve.erasure_ledger OWNER TO reeve_owner;
+
+CREATE TABLE reeve.erasure_request (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    purpose text NOT NULL,
+    state text DEFAULT 'requested'::text NOT NULL,
+    map_digest text NOT NULL,
+    sealed bytea,
+    found bytea,
+    reason text,
+    identity_reference text,
+    identity_by text,
+    requested_by text DEFAULT reeve.actor() NOT NULL,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    received_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    extension_reason text,
+    extended_by text,
+    approved_by text,
+    approved_at timestamp with time zone,
+    job_id bigint,
+    began_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    report jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT erasure_request_check CHECK (((state = ANY (ARRAY['completed'::text, 'cancelled'::text])) = (ended_at IS NOT NULL))),
+    CONSTRAINT erasure_request_check1 CHECK (((ended_at IS NULL) OR ((sealed IS NULL) AND (found IS NULL)))),
+    CONSTRAINT erasure_request_check2 CHECK (((state <> ALL (ARRAY['approved'::text, 'erasing'::text])) OR ((approved_by IS NOT NULL) AND (identity_reference IS NOT NULL)))),
+    CONSTRAINT erasure_request_check3 CHECK (((state <> 'erasing'::text) OR (job_id IS NOT NULL))),
+    CONSTRAINT erasure_request_check4 CHECK ((approved_by <> requested_by)),
+    CONSTRAINT erasure_request_extension_reason_check CHECK ((length(extension_reason) <= 2000)),
+    CONSTRAINT erasure_request_identity_reference_check CHECK (((length(identity_reference) >= 1) AND (length(identity_reference) <= 400))),
+    CONSTRAINT erasure_request_purpose_check CHECK ((purpose = ANY (ARRAY['erasure'::text, 'access'::text]))),
+    CONSTRAINT erasure_request_reason_check CHECK ((length(reason) <= 2000)),
+    CONSTRAINT erasure_request_report_check CHECK ((jsonb_typeof(report) = 'object'::text)),
+    CONSTRAINT erasure_request_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'approved'::text, 'erasing'::text, 'completed'::text, 'failed'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE reeve.erasure_request OWNER TO reeve_owner;
 
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
@@ -419,6 +514,43 @@ CREATE TABLE reeve.kind (
 
 ALTER TABLE reeve.kind OWNER TO reeve_owner;
 
+CREATE TABLE reeve.mail_suppression (
+    address_hash text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT mail_suppression_address_hash_check CHECK ((address_hash ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT mail_suppression_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
+ALTER TABLE reeve.mail_suppression OWNER TO reeve_owner;
+
+CREATE TABLE reeve.notice (
+    id bigint NOT NULL,
+    tenant_id uuid,
+    topic text NOT NULL,
+    subject text NOT NULL,
+    body jsonb DEFAULT '{}'::jsonb NOT NULL,
+    recipients text NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    next_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    error text,
+    delivered text[] DEFAULT '{}'::text[] NOT NULL,
+    claim uuid,
+    ended_at timestamp with time zone,
+    CONSTRAINT notice_body_check CHECK (((jsonb_typeof(body) = 'object'::text) AND (octet_length((body)::text) <= 262144))),
+    CONSTRAINT notice_check CHECK (((state = 'waiting'::text) = (ended_at IS NULL))),
+    CONSTRAINT notice_error_check CHECK ((length(error) <= 2000)),
+    CONSTRAINT notice_recipients_check CHECK ((recipients = ANY (ARRAY['compliance'::text, 'technical'::text]))),
+    CONSTRAINT notice_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'dropped'::text]))),
+    CONSTRAINT notice_subject_check CHECK ((((length(subject) >= 1) AND (length(subject) <= 200)) AND (subject !~ '[[:cntrl:]]'::text))),
+    CONSTRAINT notice_topic_check CHECK ((topic ~ '^[a-z][a-z0-9_.-]{1,79}$'::text))
+);
+
+ALTER TABLE reeve.notice OWNER TO reeve_owner;
+
 CREATE TABLE reeve.queue_block (
     pattern text NOT NULL,
     like_pattern text GENERATED ALWAYS AS (replace(pattern, '*'::text, '%'::text)) STORED NOT NULL,
@@ -449,6 +581,42 @@ CREATE TABLE reeve.refusal (
 );
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.reminder (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    period integer NOT NULL,
+    milestone integer NOT NULL,
+    trial_ends_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    state text DEFAULT 'planned'::text NOT NULL,
+    reason text,
+    job_id bigint,
+    claim uuid,
+    claimed_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    address_hash text,
+    unsubscribe uuid DEFAULT gen_random_uuid() NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT reminder_check CHECK (((state <> ALL (ARRAY['sending'::text, 'sent'::text, 'unknown'::text])) OR (claim IS NOT NULL))),
+    CONSTRAINT reminder_reason_check CHECK ((length(reason) <= 500)),
+    CONSTRAINT reminder_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'queued'::text, 'sending'::text, 'sent'::text, 'unknown'::text, 'failed'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE reeve.reminder OWNER TO reeve_owner;
+
+CREATE TABLE reeve.reminder_rule (
+    is_one boolean DEFAULT true NOT NULL,
+    send_from time without time zone DEFAULT '09:00:00'::time without time zone NOT NULL,
+    send_until time without time zone DEFAULT '18:00:00'::time without time zone NOT NULL,
+    late_limit interval DEFAULT '36:00:00'::interval NOT NULL,
+    stopped integer[] DEFAULT '{}'::integer[] NOT NULL,
+    CONSTRAINT reminder_rule_check CHECK ((send_from < send_until)),
+    CONSTRAINT reminder_rule_is_one_check CHECK (is_one),
+    CONSTRAINT reminder_rule_late_limit_check CHECK (((late_limit >= '01:00:00'::interval) AND (late_limit <= '30 days'::interval)))
+);
+
+ALTER TABLE reeve.reminder_rule OWNER TO reeve_owner;
 
 CREATE TABLE reeve.report_cost (
     tenant_id uuid NOT NULL,
@@ -527,6 +695,22 @@ CREATE TABLE reeve.schema_migration (
 );
 
 ALTER TABLE reeve.schema_migration OWNER TO reeve_owner;
+
+CREATE TABLE reeve.signing_key (
+    id text NOT NULL,
+    public_key text NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_reason text,
+    retired_at timestamp with time zone,
+    retired_by text,
+    CONSTRAINT signing_key_check CHECK (((retired_at IS NULL) = (retired_by IS NULL))),
+    CONSTRAINT signing_key_created_reason_check CHECK ((length(created_reason) <= 2000)),
+    CONSTRAINT signing_key_id_check CHECK ((id ~ '^[0-9a-f]{32}$'::text)),
+    CONSTRAINT signing_key_public_key_check CHECK ((public_key ~ '^-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=]{60}\n-----END PUBLIC KEY-----\n$'::text))
+);
+
+ALTER TABLE reeve.signing_key OWNER TO reeve_owner;
 
 CREATE TABLE reeve.tenant (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -731,6 +915,7 @@ CREATE TABLE reeve.tier (
     offpeak_from time without time zone DEFAULT '22:00:00'::time without time zone NOT NULL,
     offpeak_until time without time zone DEFAULT '06:00:00'::time without time zone NOT NULL,
     export_retention_days integer DEFAULT 7 NOT NULL,
+    trial_milestones integer[] DEFAULT '{7,3,1,0}'::integer[] NOT NULL,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
@@ -745,7 +930,8 @@ CREATE TABLE reeve.tier (
     CONSTRAINT tier_report_rows_check CHECK ((report_rows >= 1)),
     CONSTRAINT tier_report_seconds_check CHECK (((report_seconds >= 1) AND (report_seconds <= 6000))),
     CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
-    CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650)))
+    CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650))),
+    CONSTRAINT tier_trial_milestones_check CHECK (((cardinality(trial_milestones) <= 20) AND (0 <= ALL (trial_milestones)) AND (365 >= ALL (trial_milestones)) AND (array_position(trial_milestones, NULL::integer) IS NULL)))
 );
 
 ALTER TABLE reeve.tier OWNER TO reeve_owner;
@@ -829,8 +1015,26 @@ CREATE SEQUENCE reeve.job_id
 
 ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
+ALTER TABLE reeve.notice ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.notice_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.reminder ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.reminder_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -906,8 +1110,17 @@ ALTER TABLE ONLY reeve.backup_proof
 ALTER TABLE ONLY reeve.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (job_id);
 
+ALTER TABLE ONLY reeve.certificate
+    ADD CONSTRAINT certificate_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.certificate
+    ADD CONSTRAINT certificate_request_id_kind_key UNIQUE (request_id, kind);
+
 ALTER TABLE ONLY reeve.circuit
     ADD CONSTRAINT circuit_pkey PRIMARY KEY (server, database);
+
+ALTER TABLE ONLY reeve.data_map
+    ADD CONSTRAINT data_map_pkey PRIMARY KEY (digest);
 
 ALTER TABLE ONLY reeve.dead_letter
     ADD CONSTRAINT dead_letter_pkey PRIMARY KEY (id);
@@ -923,6 +1136,18 @@ ALTER TABLE ONLY reeve.destination_rule
 
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_pkey PRIMARY KEY (server, job_id);
+
+ALTER TABLE ONLY reeve.erasure_identifier
+    ADD CONSTRAINT erasure_identifier_pkey PRIMARY KEY (request_id, name, hash);
+
+ALTER TABLE ONLY reeve.erasure_ledger
+    ADD CONSTRAINT erasure_ledger_pkey PRIMARY KEY (tenant_id, request_id, name, hash);
+
+ALTER TABLE ONLY reeve.erasure_request
+    ADD CONSTRAINT erasure_request_job_id_key UNIQUE (job_id);
+
+ALTER TABLE ONLY reeve.erasure_request
+    ADD CONSTRAINT erasure_request_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
@@ -948,6 +1173,12 @@ ALTER TABLE ONLY reeve.job_step
 ALTER TABLE ONLY reeve.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY reeve.mail_suppression
+    ADD CONSTRAINT mail_suppression_pkey PRIMARY KEY (address_hash);
+
+ALTER TABLE ONLY reeve.notice
+    ADD CONSTRAINT notice_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.queue_block
     ADD CONSTRAINT queue_block_id_key UNIQUE (id);
 
@@ -956,6 +1187,15 @@ ALTER TABLE ONLY reeve.queue_block
 
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
+
+ALTER TABLE ONLY reeve.reminder
+    ADD CONSTRAINT reminder_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.reminder
+    ADD CONSTRAINT reminder_tenant_id_period_milestone_key UNIQUE (tenant_id, period, milestone);
+
+ALTER TABLE ONLY reeve.reminder_rule
+    ADD CONSTRAINT reminder_rule_pkey PRIMARY KEY (is_one);
 
 ALTER TABLE ONLY reeve.report_cost
     ADD CONSTRAINT report_cost_pkey PRIMARY KEY (tenant_id, report);
@@ -977,6 +1217,12 @@ ALTER TABLE ONLY reeve.restore
 
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY reeve.signing_key
+    ADD CONSTRAINT signing_key_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.signing_key
+    ADD CONSTRAINT signing_key_public_key_key UNIQUE (public_key);
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_code_key UNIQUE (code);
@@ -1052,6 +1298,8 @@ CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_i
 
 CREATE INDEX backup_proof_tenant ON reeve.backup_proof USING btree (tenant_id, at);
 
+CREATE INDEX certificate_tenant ON reeve.certificate USING btree (tenant_id, issued_at);
+
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
 CREATE INDEX dead_letter_tenant ON reeve.dead_letter USING btree (tenant_id, id);
@@ -1061,6 +1309,12 @@ CREATE INDEX destination_rule_destination ON reeve.destination_rule USING btree 
 CREATE UNIQUE INDEX destination_rule_once ON reeve.destination_rule USING btree (scope, COALESCE(tier, region, (tenant_id)::text), destination);
 
 CREATE INDEX destination_rule_tenant ON reeve.destination_rule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
+
+CREATE INDEX erasure_identifier_hash ON reeve.erasure_identifier USING btree (tenant_id, name, hash);
+
+CREATE INDEX erasure_request_open ON reeve.erasure_request USING btree (due_at) WHERE (ended_at IS NULL);
+
+CREATE INDEX erasure_request_tenant ON reeve.erasure_request USING btree (tenant_id, requested_at);
 
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
 
@@ -1076,7 +1330,21 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE INDEX notice_due ON reeve.notice USING btree (next_at) WHERE (state = 'waiting'::text);
+
+CREATE INDEX notice_tenant ON reeve.notice USING btree (tenant_id, id);
+
+CREATE INDEX reminder_due ON reeve.reminder USING btree (due_at) WHERE (state = 'planned'::text);
+
+CREATE INDEX reminder_job ON reeve.reminder USING btree (job_id);
+
+CREATE INDEX reminder_open ON reeve.reminder USING btree (id) WHERE (state = ANY (ARRAY['queued'::text, 'sending'::text]));
+
+CREATE UNIQUE INDEX reminder_unsubscribe ON reeve.reminder USING btree (unsubscribe);
+
 CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
+
+CREATE UNIQUE INDEX signing_key_current ON reeve.signing_key USING btree ((true)) WHERE (retired_at IS NULL);
 
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
 
@@ -1105,6 +1373,9 @@ ALTER TABLE ONLY reeve.artifact_fault
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
 
+ALTER TABLE ONLY reeve.certificate
+    ADD CONSTRAINT certificate_key_id_fkey FOREIGN KEY (key_id) REFERENCES reeve.signing_key(id);
+
 ALTER TABLE ONLY reeve.destination_rule
     ADD CONSTRAINT destination_rule_destination_fkey FOREIGN KEY (destination) REFERENCES reeve.destination(name);
 
@@ -1117,8 +1388,20 @@ ALTER TABLE ONLY reeve.destination_rule
 ALTER TABLE ONLY reeve.dump_slot
     ADD CONSTRAINT dump_slot_server_fkey FOREIGN KEY (server) REFERENCES reeve.tenant_server(name) ON DELETE CASCADE;
 
+ALTER TABLE ONLY reeve.erasure_identifier
+    ADD CONSTRAINT erasure_identifier_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.erasure_request(id);
+
+ALTER TABLE ONLY reeve.erasure_request
+    ADD CONSTRAINT erasure_request_map_digest_fkey FOREIGN KEY (map_digest) REFERENCES reeve.data_map(digest);
+
+ALTER TABLE ONLY reeve.erasure_request
+    ADD CONSTRAINT erasure_request_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
+
+ALTER TABLE ONLY reeve.reminder
+    ADD CONSTRAINT reminder_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.report_place
     ADD CONSTRAINT report_place_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
@@ -1391,6 +1674,35 @@ CREATE VIEW reeve.counter_fault WITH (security_barrier='true') AS
 
 ALTER TABLE reeve.counter_fault OWNER TO reeve_owner;
 
+CREATE VIEW reeve.erasure_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT r.id,
+    t.code AS tenant_code,
+    r.purpose,
+    r.state,
+    r.requested_by,
+    r.requested_at,
+    r.received_at,
+    r.due_at,
+    r.extension_reason,
+    r.identity_reference,
+    r.identity_by,
+    r.approved_by,
+    r.approved_at,
+    r.job_id,
+    r.began_at,
+    r.ended_at,
+    r.reason,
+    m.application,
+    m.version AS map_version,
+    r.map_digest,
+    r.report,
+    ((r.ended_at IS NULL) AND (r.due_at < reeve.clock())) AS is_overdue
+   FROM ((reeve.erasure_request r
+     JOIN reeve.tenant t ON ((t.id = r.tenant_id)))
+     JOIN reeve.data_map m ON ((m.digest = r.map_digest)));
+
+ALTER TABLE reeve.erasure_list OWNER TO reeve_owner;
+
 CREATE VIEW reeve.job_list WITH (security_barrier='true') AS
  SELECT j.id,
     t.code AS tenant_code,
@@ -1494,6 +1806,23 @@ CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
      LEFT JOIN reeve.tenant t ON ((t.id = q.tenant_id)));
 
 ALTER TABLE reeve.queue_stats OWNER TO reeve_owner;
+
+CREATE VIEW reeve.reminder_list WITH (security_barrier='true') AS
+ SELECT m.id,
+    t.code AS tenant_code,
+    m.period,
+    m.milestone,
+    m.trial_ends_at,
+    m.due_at,
+    m.state,
+    m.reason,
+    m.job_id,
+    m.claimed_at,
+    m.ended_at
+   FROM (reeve.reminder m
+     JOIN reeve.tenant t ON ((t.id = m.tenant_id)));
+
+ALTER TABLE reeve.reminder_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
  SELECT t.code AS tenant_code,
@@ -1636,6 +1965,13 @@ END $_$;
 
 ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.address_hash(p_address text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT encode(sha256(convert_to(lower(btrim(p_address)), 'UTF8')), 'hex') $$;
+
+ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1650,6 +1986,38 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id); v_code text; v_job bigint;
+BEGIN
+  IF NOT (pg_has_role(session_user, 'reeve_approver', 'MEMBER') OR pg_has_role(session_user, 'reeve_owner', 'MEMBER')) THEN
+    RAISE EXCEPTION 'only approvers may approve' USING ERRCODE = '42501';
+  END IF;
+  SELECT t.code INTO v_code FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v.purpose <> 'erasure' THEN RAISE EXCEPTION 'request % asks for a copy, which needs no approval', p_id USING ERRCODE = 'RV012', HINT = 'Make it with: reeve erasure export ' || p_id; END IF;
+  -- One whose job ended before its time, a dead letter for instance, is approved anew.
+  IF NOT (v.state IN ('requested', 'failed') OR v.state IN ('approved', 'erasing') AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id)) THEN
+    RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012';
+  END IF;
+  IF reeve.actor() = v.requested_by OR session_user = v.requested_by THEN
+    RAISE EXCEPTION 'request % was filed by %, who cannot approve it', p_id, v.requested_by USING ERRCODE = 'RV012', HINT = 'Somebody else has to.';
+  END IF;
+  IF v.identity_reference IS NULL THEN
+    RAISE EXCEPTION 'nobody has verified the identity behind request %', p_id USING ERRCODE = 'RV012', HINT = format('Say where that is kept: reeve erasure identify %s --reference TICKET', p_id);
+  END IF;
+  IF p_confirm IS DISTINCT FROM v_code THEN RAISE EXCEPTION 'the confirmation is not the code of the tenant' USING ERRCODE = 'RV010', HINT = 'Say --confirm ' || v_code; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RAISE EXCEPTION 'tenant "%" is under a legal hold', v_code USING ERRCODE = 'RV012', HINT = 'See: reeve tenant show ' || v_code; END IF;
+  UPDATE reeve.erasure_request r SET state = 'approved', approved_by = reeve.actor(), approved_at = reeve.clock(), job_id = NULL WHERE r.id = p_id;
+  v_job := reeve.enqueue(v_code || '.erasures', 'erasure', jsonb_build_object('request', p_id), tenant => v.tenant_id);
+  UPDATE reeve.erasure_request r SET job_id = v_job WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.approve', 'request ' || p_id, NULL, jsonb_build_object('job', v_job, 'requested_by', v.requested_by));
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text DEFAULT 'args'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -2010,6 +2378,42 @@ END $_$;
 
 ALTER FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); m reeve.reminder; t record; v jsonb; v_now timestamptz := reeve.clock();
+BEGIN
+  SELECT x.code, x.name, x.timezone, x.locale INTO t FROM reeve.tenant x WHERE x.id = v_tenant FOR SHARE;
+  SELECT * INTO m FROM reeve.reminder x WHERE x.id = p_id AND x.tenant_id = v_tenant FOR UPDATE;
+  IF NOT FOUND THEN RETURN '{"action": "none", "reason": "no reminder of this tenant"}'; END IF;
+  IF m.state = 'failed' AND m.claim IS DISTINCT FROM p_lease THEN
+    UPDATE reeve.reminder x SET state = 'queued', job_id = p_job, ended_at = NULL WHERE x.id = p_id;
+  ELSIF m.state = 'sending' THEN
+    UPDATE reeve.reminder x SET state = 'unknown', ended_at = v_now, reason = 'the attempt that sent it did not say how it ended' WHERE x.id = p_id;
+    RETURN '{"action": "none", "reason": "unknown"}';
+  END IF;
+  v := reeve.reminder_verdict(p_id);
+  IF v ->> 'action' = 'cancel' THEN
+    UPDATE reeve.reminder x SET state = 'cancelled', ended_at = v_now, reason = v ->> 'reason' WHERE x.id = p_id;
+  ELSIF v ->> 'action' = 'wait' AND m.due_at > v_now THEN
+    UPDATE reeve.reminder x SET state = 'planned', job_id = NULL WHERE x.id = p_id;         -- its day has moved: a job of that day sends it
+    RETURN '{"action": "none", "reason": "planned_again"}';
+  ELSIF v ->> 'action' = 'send' THEN
+    IF p_address IS NOT NULL AND p_address = v #>> '{contact,email}' THEN
+      UPDATE reeve.reminder x SET state = 'sending', claim = p_lease, claimed_at = v_now, job_id = p_job, reason = NULL, address_hash = reeve.address_hash(p_address) WHERE x.id = p_id;
+    ELSIF p_address IS NOT NULL THEN
+      RETURN '{"action": "again"}';
+    END IF;
+    v := v || jsonb_build_object('milestone', m.milestone, 'period', m.period, 'tenant_name', t.name, 'locale', t.locale, 'unsubscribe', m.unsubscribe,
+      'trial_ends_on', ((m.trial_ends_at - interval '1 s') AT TIME ZONE t.timezone)::date, 'now', extract(epoch FROM v_now)::bigint,
+      'days_left', ((m.trial_ends_at - interval '1 s') AT TIME ZONE t.timezone)::date - (v_now AT TIME ZONE t.timezone)::date);
+  END IF;
+  RETURN v || jsonb_build_object('wait_seconds', greatest(1, ceil(extract(epoch FROM (v ->> 'at')::timestamptz - v_now)))::bigint);
+END $$;
+
+ALTER FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2064,6 +2468,46 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.cancel(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id);
+BEGIN
+  IF NOT (reeve.is_operator() OR pg_has_role(session_user, 'reeve_approver', 'MEMBER')) THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF v.state NOT IN ('requested', 'approved') OR v.began_at IS NOT NULL THEN
+    RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012', HINT = 'It can be cancelled until its job begins: what is erased does not come back.';
+  END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'cancelling needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason.'; END IF;
+  UPDATE reeve.erasure_request r SET state = 'cancelled', ended_at = reeve.clock(), sealed = NULL, found = NULL,
+    report = r.report || jsonb_build_object('cancelled_by', reeve.actor(), 'why', p_reason) WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.cancel', 'request ' || p_id, p_reason);
+END $$;
+
+ALTER FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0;
+BEGIN
+  FOR v IN SELECT j.id, j.state FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.id <> p_job
+      AND (lower(j.args::text COLLATE "C") LIKE ANY (p_patterns) OR lower(j.last_error COLLATE "C") LIKE ANY (p_patterns) OR lower(j.progress::text COLLATE "C") LIKE ANY (p_patterns))
+      ORDER BY j.id LOOP
+    IF v.state = 'running' THEN v_running := v_running + 1;
+    ELSIF reeve.cancel(v.id) = 'cancelled' THEN v_cancelled := v_cancelled + 1;
+    ELSE v_running := v_running + 1;
+    END IF;
+  END LOOP;
+  IF v_cancelled > 0 THEN
+    PERFORM reeve.audit(v_tenant, 'erasure.cancel_jobs', 'job ' || p_job, 'they mention an erased person', jsonb_build_object('jobs', v_cancelled));
+  END IF;
+  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running);
+END $$;
+
+ALTER FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.cancellations(p_id uuid) RETURNS bigint[]
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2217,11 +2661,47 @@ END $$;
 
 ALTER FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer DEFAULT 20, p_hold interval DEFAULT '00:10:00'::interval) RETURNS TABLE(id bigint, claim uuid, tenant_id uuid, tenant_code text, topic text, subject text, body jsonb, recipients text, created_at timestamp with time zone, contact jsonb, delivered text[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_claim uuid := gen_random_uuid(); v_now timestamptz := reeve.clock();
+BEGIN
+  -- A tenant that is purged has no contact any more.
+  UPDATE reeve.notice n SET state = 'dropped', ended_at = v_now, error = 'the tenant is archived'
+  FROM reeve.tenant t WHERE n.state = 'waiting' AND n.next_at <= v_now AND n.recipients = 'technical' AND t.id = n.tenant_id AND t.status = 'archived';
+  RETURN QUERY
+  WITH due AS MATERIALIZED (
+    SELECT n.id FROM reeve.notice n WHERE n.state = 'waiting' AND n.next_at <= v_now AND n.recipients = ANY (p_recipients)
+    ORDER BY n.next_at, n.id LIMIT p_limit FOR UPDATE SKIP LOCKED),
+  taken AS (
+    UPDATE reeve.notice n SET claim = v_claim, tries = n.tries + 1, next_at = v_now + p_hold FROM due d WHERE n.id = d.id RETURNING n.*)
+  SELECT x.id, x.claim, x.tenant_id, t.code, x.topic, x.subject, x.body, x.recipients, x.created_at, reeve.contact_of(t.contacts, '{technical,primary,owner}'), x.delivered
+  FROM taken x LEFT JOIN reeve.tenant t ON t.id = x.tenant_id ORDER BY x.id;
+END $$;
+
+ALTER FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.clock() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
     AS $$SELECT clock_timestamp()$$;
 
 ALTER FUNCTION reeve.clock() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.close_access(p_id uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id);
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF v.purpose <> 'access' OR v.state <> 'requested' THEN RAISE EXCEPTION 'request % is no open request for a copy', p_id USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.erasure_request r SET state = 'completed', ended_at = reeve.clock(), sealed = NULL, found = NULL WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.close', 'request ' || p_id, NULL);
+END $$;
+
+ALTER FUNCTION reeve.close_access(p_id uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.close_circuit(p_server text, p_database text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2278,6 +2758,19 @@ END $$;
 
 ALTER FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.contact_of(p_contacts jsonb, p_names text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE jsonb_typeof(p_contacts -> n) WHEN 'string' THEN jsonb_build_object('email', p_contacts ->> n)
+           ELSE jsonb_build_object('email', p_contacts -> n ->> 'email', 'name', p_contacts -> n ->> 'name') END
+  FROM unnest(p_names) WITH ORDINALITY u (n, o)
+  WHERE coalesce(CASE jsonb_typeof(p_contacts -> n) WHEN 'string' THEN p_contacts ->> n WHEN 'object' THEN p_contacts -> n ->> 'email' END, '') <> ''
+  ORDER BY o LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.contact_of(p_contacts jsonb, p_names text[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.count_down(p_tenants uuid[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -2292,6 +2785,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.count_down(p_tenants uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.dead_letter_notice() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = NEW.tenant_id AND t.flags -> 'failure_notices' = 'true' AND t.status <> 'archived')
+     AND NOT EXISTS (SELECT FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind
+                     AND n.created_at > reeve.clock() - interval '1 h') THEN
+    PERFORM reeve.notify_people(NEW.tenant_id, 'job.failed', format('A job of the kind %s failed', NEW.kind),
+      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt), 'technical');
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.dead_letter_notice() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.destination_for(p_name text, p_tenant uuid) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text, problem text)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2423,6 +2932,19 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text DEFAULT NULL::text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF p_state NOT IN ('sent', 'unknown', 'failed', 'queued') THEN RAISE EXCEPTION 'a reminder does not end as "%"', left(p_state, 40) USING ERRCODE = 'RV010'; END IF;
+  UPDATE reeve.reminder m SET state = p_state, reason = left(p_reason, 500), ended_at = CASE WHEN p_state <> 'queued' THEN reeve.clock() END
+  WHERE m.id = p_id AND m.claim = p_claim AND m.state IN ('sending', 'unknown');
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) RETURNS void
     LANGUAGE plpgsql
@@ -2607,6 +3129,82 @@ END $_$;
 
 ALTER FUNCTION reeve.enqueue_many(jobs jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF EXISTS (SELECT FROM reeve.erasure_request r WHERE r.id::text = p_args ->> 'request' AND r.tenant_id = p_tenant AND r.state = 'approved' AND r.job_id IS NULL) THEN RETURN NULL; END IF;
+  RETURN 'an erasure runs for an approved request alone; ask with: reeve erasure request';
+END $$;
+
+ALTER FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.erasure_artifacts(p_job bigint, p_lease uuid) RETURNS TABLE(id uuid, entity text, format text, encryption jsonb, destinations text[], keys text[])
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN QUERY SELECT a.id, a.entity, a.manifest ->> 'format', a.manifest -> 'encryption', reeve.artifact_destinations(a.manifest),
+    ARRAY(SELECT reeve.artifact_keys(a.key, a.manifest) ORDER BY 1)
+  FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup' ORDER BY a.created_at, a.id;
+END $$;
+
+ALTER FUNCTION reeve.erasure_artifacts(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.erasure_backups(p_job bigint, p_lease uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT jsonb_build_object('backups', count(DISTINCT a.job_id), 'pinned', count(DISTINCT a.job_id) FILTER (WHERE p.artifact_id IS NOT NULL),
+    'last_expires_at', CASE WHEN bool_or(p.artifact_id IS NOT NULL OR a.expires_at IS NULL) THEN NULL ELSE max(a.expires_at) END)
+    FROM reeve.artifact a LEFT JOIN reeve.artifact_pin p ON p.artifact_id = a.id WHERE a.tenant_id = v_tenant AND a.entity = 'backup');
+END $$;
+
+ALTER FUNCTION reeve.erasure_backups(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.erasure_row(p_id uuid) RETURNS reeve.erasure_request
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request;
+BEGIN
+  SELECT r.* INTO v FROM reeve.erasure_request r WHERE r.id = p_id FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no erasure request %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve erasure list'; END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.erasure_row(p_id uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v reeve.erasure_request;
+BEGIN
+  SELECT r.* INTO v FROM reeve.erasure_request r WHERE r.id = p_request AND r.tenant_id = v_tenant AND r.job_id = p_job FOR UPDATE;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  IF v.state NOT IN ('approved', 'erasing') THEN RETURN jsonb_build_object('state', v.state, 'report', v.report); END IF;
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN jsonb_build_object('state', v.state, 'held', true); END IF;
+  IF v.state = 'approved' THEN
+    UPDATE reeve.erasure_request r SET state = 'erasing', began_at = coalesce(r.began_at, reeve.clock()) WHERE r.id = p_request RETURNING r.* INTO v;
+    INSERT INTO reeve.erasure_ledger (tenant_id, request_id, name, hash, map_digest)
+    SELECT i.tenant_id, i.request_id, i.name, i.hash, v.map_digest FROM reeve.erasure_identifier i WHERE i.request_id = p_request ON CONFLICT DO NOTHING;
+    PERFORM reeve.audit(v_tenant, 'erasure.run', 'request ' || p_request, NULL,
+      jsonb_build_object('outcome', 'intent', 'job', p_job, 'map', v.map_digest, 'approved_by', v.approved_by));
+  END IF;
+  RETURN jsonb_build_object('state', v.state, 'sealed', encode(v.sealed, 'hex'), 'found', encode(v.found, 'hex'), 'map_digest', v.map_digest,
+    'map', (SELECT m.document FROM reeve.data_map m WHERE m.digest = v.map_digest), 'requested_by', v.requested_by, 'approved_by', v.approved_by,
+    'requested_at', v.requested_at, 'received_at', v.received_at, 'approved_at', v.approved_at, 'began_at', v.began_at, 'due_at', v.due_at,
+    'identity_reference', v.identity_reference);
+END $$;
+
+ALTER FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2692,6 +3290,47 @@ END $$;
 
 ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id); v_code text; v_job bigint;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  SELECT t.code INTO v_code FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v.state NOT IN ('requested', 'approved') OR v.sealed IS NULL THEN
+    RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012', HINT = 'File one for a copy: reeve erasure request ' || v_code || ' --access';
+  END IF;
+  IF v.identity_reference IS NULL THEN
+    RAISE EXCEPTION 'nobody has verified the identity behind request %', p_id USING ERRCODE = 'RV012', HINT = format('Say where that is kept: reeve erasure identify %s --reference TICKET', p_id);
+  END IF;
+  v_job := reeve.enqueue(v_code || '.exports', 'export', jsonb_build_object('subject', p_id::text, 'encrypted', p_encrypted), tenant => v.tenant_id);
+  PERFORM reeve.audit(v.tenant_id, 'erasure.export', 'request ' || p_id, NULL, jsonb_build_object('job', v_job, 'encrypted', p_encrypted));
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.extend_erasure(p_id uuid, p_months integer, p_reason text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id);
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF v.ended_at IS NOT NULL THEN RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012'; END IF;
+  IF v.extension_reason IS NOT NULL THEN RAISE EXCEPTION 'request % was extended before', p_id USING ERRCODE = 'RV012', HINT = 'The law knows one extension.'; END IF;
+  IF v.due_at < reeve.clock() THEN RAISE EXCEPTION 'the deadline of request % has passed', p_id USING ERRCODE = 'RV012', HINT = 'The person had to be told within the first month.'; END IF;
+  IF p_months NOT IN (1, 2) OR p_months IS NULL THEN RAISE EXCEPTION 'an extension is of 1 or 2 months' USING ERRCODE = 'RV010'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'an extension needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the person has to be told.'; END IF;
+  UPDATE reeve.erasure_request r SET due_at = r.received_at + make_interval(months => 1 + p_months), extension_reason = p_reason, extended_by = reeve.actor()
+  WHERE r.id = p_id RETURNING r.due_at INTO v.due_at;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.extend', 'request ' || p_id, p_reason, jsonb_build_object('due_at', v.due_at, 'months', p_months));
+  RETURN v.due_at;
+END $$;
+
+ALTER FUNCTION reeve.extend_erasure(p_id uuid, p_months integer, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2709,6 +3348,38 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
+BEGIN
+  UPDATE reeve.reminder m SET state = 'failed', claim = p_lease, reason = left(p_reason, 500), ended_at = reeve.clock()
+  WHERE m.id = p_id AND m.tenant_id = v_tenant AND m.state = 'queued';
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_found jsonb;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place) THEN RETURN '{}'; END IF;
+  IF reeve.has_column(p_place, 'tenant_id') THEN
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.tenant_id = $2 AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  ELSE
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.job_id IN (SELECT reeve.mention_jobs($2)) AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  END IF;
+  RETURN coalesce(v_found, '{}');
+END $_$;
+
+ALTER FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2744,6 +3415,26 @@ END $$;
 
 ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v reeve.erasure_request;
+BEGIN
+  IF p_outcome NOT IN ('completed', 'failed') THEN RAISE EXCEPTION 'an erasure ends completed or failed' USING ERRCODE = 'RV010'; END IF;
+  SELECT r.* INTO v FROM reeve.erasure_request r WHERE r.id = p_request AND r.tenant_id = v_tenant AND r.job_id = p_job FOR UPDATE;
+  IF NOT FOUND OR v.state <> 'erasing' THEN RAISE EXCEPTION 'request % is not being erased by job %', p_request, p_job USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.erasure_request r SET state = p_outcome, report = p_report, ended_at = CASE p_outcome WHEN 'completed' THEN reeve.clock() END,
+    sealed = CASE p_outcome WHEN 'failed' THEN r.sealed END, found = CASE p_outcome WHEN 'failed' THEN r.found END WHERE r.id = p_request;
+  PERFORM reeve.audit(v_tenant, 'erasure.run', 'request ' || p_request, NULL, p_report || jsonb_build_object('outcome', CASE p_outcome WHEN 'completed' THEN 'done' ELSE 'failed' END, 'job', p_job), v.began_at);
+  IF to_regprocedure('reeve.notify_people(uuid,text,text,jsonb,text)') IS NOT NULL THEN
+    PERFORM reeve.notify_people(v_tenant, 'erasure.' || p_outcome, format('Erasure request %s is %s', p_request, p_outcome),
+      jsonb_build_object('request', p_request, 'state', p_outcome, 'due_at', v.due_at), 'compliance');
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2775,6 +3466,16 @@ CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time z
 $$;
 
 ALTER FUNCTION reeve.grace_ends_at(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.has_column(p_table text, p_column text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM pg_attribute k JOIN pg_class c ON c.oid = k.attrelid WHERE c.relnamespace = 'reeve'::regnamespace AND c.relname = p_table
+    AND k.attname = p_column AND NOT k.attisdropped)
+$$;
+
+ALTER FUNCTION reeve.has_column(p_table text, p_column text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2820,6 +3521,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.erasure_request := reeve.erasure_row(p_id);
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF v.state <> 'requested' THEN RAISE EXCEPTION 'request % is %', p_id, v.state USING ERRCODE = 'RV012'; END IF;
+  IF btrim(coalesce(p_reference, '')) = '' THEN
+    RAISE EXCEPTION 'the reference is missing' USING ERRCODE = 'RV010', HINT = 'Say where the verification is kept: a ticket, not the document.';
+  END IF;
+  UPDATE reeve.erasure_request r SET identity_reference = p_reference, identity_by = reeve.actor() WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'erasure.identify', 'request ' || p_id, NULL, jsonb_build_object('reference', p_reference));
+END $$;
+
+ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
@@ -2958,6 +3676,21 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.ledger_replay(p_job bigint, p_lease uuid, p_snapshot timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object('map', m.document, 'requests', g.requests, 'hashes', g.hashes) ORDER BY g.at), '[]') FROM (
+    SELECT l.map_digest, min(l.at) AS at, count(DISTINCT l.request_id) AS requests, jsonb_agg(jsonb_build_object('name', l.name, 'hash', encode(l.hash, 'hex'))) AS hashes
+    FROM reeve.erasure_ledger l LEFT JOIN reeve.erasure_request r ON r.id = l.request_id
+    WHERE l.tenant_id = v_tenant AND (r.ended_at IS NULL OR p_snapshot < r.ended_at + interval '10 minutes') GROUP BY l.map_digest) g
+    JOIN reeve.data_map m ON m.digest = g.map_digest);
+END $$;
+
+ALTER FUNCTION reeve.ledger_replay(p_job bigint, p_lease uuid, p_snapshot timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.linkable(p_artifact text) RETURNS reeve.artifact
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -3017,6 +3750,23 @@ END $_$;
 
 ALTER FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.mark_erased_artifact(p_job bigint, p_lease uuid, p_artifact uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  IF reeve.tenant_is_held(v_tenant) THEN RAISE EXCEPTION 'the tenant is under a legal hold' USING ERRCODE = 'RV012'; END IF;
+  INSERT INTO reeve.artifact_deletion (artifact_id, tenant_id, reason, intent)
+  SELECT a.id, v_tenant, 'an erased person is in it', reeve.audit(v_tenant, 'artifact.delete', 'artifact ' || a.id, 'an erased person is in it',
+    jsonb_build_object('outcome', 'intent', 'entity', a.entity, 'job', p_job, 'bytes', a.bytes, 'created_at', a.created_at, 'destinations', to_jsonb(reeve.artifact_destinations(a.manifest))))
+  FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup'
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id);
+END $$;
+
+ALTER FUNCTION reeve.mark_erased_artifact(p_job bigint, p_lease uuid, p_artifact uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3039,6 +3789,37 @@ CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
 $$;
 
 ALTER FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.mention_jobs(p_tenant uuid) RETURNS SETOF bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT j.id FROM reeve.job j WHERE j.tenant_id = p_tenant UNION ALL SELECT j.id FROM reeve.job_history j WHERE j.tenant_id = p_tenant
+  UNION ALL SELECT j.id FROM reeve.dead_letter j WHERE j.tenant_id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.mention_jobs(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) RETURNS TABLE(place text, columns text[], redact text[])
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  RETURN QUERY
+  SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
+    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE coalesce(p.relname, c.relname) IN ('job_history', 'dead_letter', 'job_step', 'rejected_messages')
+      AND a.attname IN ('args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message') AND t.typcategory IN ('S', 'U')), '{}')
+  FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
+  WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind = 'r' AND (t.typcategory IN ('S', 'A') OR t.typname IN ('json', 'jsonb'))
+    AND EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped)
+    AND c.relname NOT IN ('erasure_request', 'erasure_identifier', 'erasure_ledger', 'tenant_store', 'tenant_key', 'idempotency_key')
+  GROUP BY c.relname ORDER BY 1;
+END $$;
+
+ALTER FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.move_pools(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3077,6 +3858,25 @@ CREATE FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time z
 $$;
 
 ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb DEFAULT '{}'::jsonb, p_recipients text DEFAULT 'compliance'::text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_id bigint;
+BEGIN
+  IF p_recipients NOT IN ('compliance', 'technical') THEN
+    RAISE EXCEPTION 'nobody is called "%"', left(p_recipients, 40) USING ERRCODE = 'RV010', HINT = 'Recipients are compliance or technical.';
+  END IF;
+  IF p_recipients = 'technical' AND NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.id = p_tenant) THEN
+    RAISE EXCEPTION 'a technical contact is a tenant''s, and that tenant is unknown' USING ERRCODE = 'RV001';
+  END IF;
+  INSERT INTO reeve.notice (tenant_id, topic, subject, body, recipients)
+  VALUES (p_tenant, p_topic, left(regexp_replace(p_subject, '[[:cntrl:]]+', ' ', 'g'), 200), coalesce(p_body, '{}'), p_recipients) RETURNING id INTO v_id;
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.off_peak_wait(p_tenant uuid) RETURNS bigint
     LANGUAGE sql STABLE
@@ -3189,6 +3989,37 @@ $$;
 
 ALTER FUNCTION reeve.placement(p_tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.plan_reminders(p_tenant uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE t record; r reeve.reminder_rule; p record; v_now timestamptz := reeve.clock();
+BEGIN
+  SELECT x.status, x.trial_ends_at, x.timezone, e.trial_milestones INTO t FROM reeve.tenant x JOIN reeve.tier e ON e.name = x.tier WHERE x.id = p_tenant;
+  SELECT * INTO r FROM reeve.reminder_rule;
+  SELECT * INTO p FROM reeve.trial_period(p_tenant);
+  UPDATE reeve.reminder m SET state = 'cancelled', ended_at = v_now,
+    reason = CASE WHEN t.status = 'active' THEN 'converted' WHEN t.status <> 'trial' THEN t.status::text WHEN t.trial_ends_at IS NULL THEN 'no_end' ELSE 'not_a_milestone' END
+  WHERE m.tenant_id = p_tenant AND m.state IN ('planned', 'queued')
+    AND (t.status <> 'trial' OR t.trial_ends_at IS NULL OR m.period <> p.number OR m.milestone <> ALL (t.trial_milestones));
+  IF t.status <> 'trial' OR t.trial_ends_at IS NULL THEN RETURN; END IF;
+  INSERT INTO reeve.reminder AS m (tenant_id, period, milestone, trial_ends_at, due_at, state, reason, ended_at)
+  SELECT p_tenant, p.number, d.milestone, t.trial_ends_at, d.due, CASE WHEN d.why IS NULL THEN 'planned' ELSE 'cancelled' END, d.why, CASE WHEN d.why IS NOT NULL THEN v_now END
+  FROM (SELECT x.milestone, x.due, CASE
+          -- Who began yesterday evening needs no word this morning of how long it still lasts; and not on the first day.
+          WHEN (x.due AT TIME ZONE t.timezone)::date <= (p.began_at AT TIME ZONE t.timezone)::date THEN 'trial_too_short'
+          WHEN x.due + r.late_limit < v_now THEN 'too_late' END AS why
+        FROM (SELECT DISTINCT u AS milestone, reeve.reminder_due(t.trial_ends_at, t.timezone, u, r.send_from) AS due FROM unnest(t.trial_milestones) u) x) d
+  ORDER BY d.milestone
+  ON CONFLICT (tenant_id, period, milestone) DO UPDATE SET trial_ends_at = EXCLUDED.trial_ends_at, due_at = EXCLUDED.due_at,
+    -- One that waits in a queue stays there unless its day has moved away: its job looks at this row when it runs.
+    state = CASE WHEN m.state = 'queued' AND EXCLUDED.state = 'planned' AND EXCLUDED.due_at <= v_now THEN 'queued' ELSE EXCLUDED.state END,
+    reason = EXCLUDED.reason, ended_at = EXCLUDED.ended_at
+  WHERE m.state IN ('planned', 'queued', 'cancelled');
+END $$;
+
+ALTER FUNCTION reeve.plan_reminders(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
@@ -3230,6 +4061,27 @@ END $$;
 
 ALTER FUNCTION reeve.promote(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_old text;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may publish signing keys' USING ERRCODE = '42501'; END IF;
+  LOCK TABLE reeve.signing_key IN SHARE ROW EXCLUSIVE MODE;
+  UPDATE reeve.signing_key k SET retired_at = reeve.clock(), retired_by = reeve.actor() WHERE k.retired_at IS NULL RETURNING k.id INTO v_old;
+  IF FOUND AND NOT p_rotate THEN
+    RAISE EXCEPTION 'the fleet has a signing key' USING ERRCODE = 'RV012', HINT = 'A new one takes its place with: reeve keys signing rotate';
+  ELSIF v_old IS NULL AND p_rotate THEN
+    RAISE EXCEPTION 'the fleet has no signing key' USING ERRCODE = 'RV012', HINT = 'Make one with: reeve keys signing create';
+  END IF;
+  INSERT INTO reeve.signing_key (id, public_key, created_reason) VALUES (p_id, p_public_key, p_reason);
+  PERFORM reeve.audit(NULL, CASE WHEN p_rotate THEN 'signing_key.rotate' ELSE 'signing_key.create' END, 'signing key ' || p_id, p_reason,
+    jsonb_build_object('retired', v_old));
+END $$;
+
+ALTER FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3252,6 +4104,33 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v_body jsonb := p_canonical::jsonb; v_id uuid;
+BEGIN
+  IF v_body ->> 'certificate_id' IS DISTINCT FROM p_id::text OR v_body ->> 'key_id' IS DISTINCT FROM p_key_id THEN
+    RAISE EXCEPTION 'the certificate does not name itself and its key' USING ERRCODE = 'RV010';
+  END IF;
+  -- One that was retired while the attempt was signing is taken.
+  IF NOT EXISTS (SELECT FROM reeve.signing_key k WHERE k.id = p_key_id AND (k.retired_at IS NULL OR k.retired_at > reeve.clock() - interval '1 hour')) THEN
+    RAISE EXCEPTION 'signing key % is not current', left(p_key_id, 40) USING ERRCODE = 'RV012', HINT = 'See: reeve keys signing list';
+  END IF;
+  INSERT INTO reeve.certificate (id, tenant_id, kind, request_id, job_id, body, canonical, signature, key_id)
+  VALUES (p_id, v_tenant, p_kind, p_request, p_job, v_body, p_canonical, p_signature, p_key_id)
+  ON CONFLICT (request_id, kind) DO NOTHING RETURNING id INTO v_id;
+  IF NOT FOUND THEN
+    SELECT c.id INTO v_id FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = p_kind AND c.tenant_id = v_tenant;
+    IF NOT FOUND THEN RAISE EXCEPTION 'request % is another tenant''s', p_request USING ERRCODE = '42501'; END IF;
+    RETURN v_id;
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'certificate.issue', 'certificate ' || p_id, NULL, jsonb_build_object('kind', p_kind, 'request', p_request, 'job', p_job, 'key', p_key_id));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3329,6 +4208,30 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_count bigint; v_all bigint := 0;
+BEGIN
+  FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
+    IF reeve.has_column(p_place, 'tenant_id') THEN
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.tenant_id = $3 AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    ELSE
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.job_id IN (SELECT reeve.mention_jobs($3)) AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    END IF;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    v_all := v_all + v_count;
+  END LOOP;
+  RETURN v_all;
+END $_$;
+
+ALTER FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -3450,6 +4353,55 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  UPDATE reeve.erasure_request r SET found = p_found WHERE r.id = p_request AND r.tenant_id = v_tenant AND r.job_id = p_job AND r.state = 'erasing';
+  IF NOT FOUND THEN RAISE EXCEPTION 'request % is not being erased by job %', p_request, p_job USING ERRCODE = 'RV012'; END IF;
+END $$;
+
+ALTER FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT (((p_ends - interval '1 s') AT TIME ZONE p_zone)::date - p_milestone + p_from) AT TIME ZONE p_zone $$;
+
+ALTER FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reminder_verdict(p_id bigint) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE m reeve.reminder; t record; r reeve.reminder_rule; v_contact jsonb; v_now timestamptz := reeve.clock(); v_at timestamptz; v_local timestamp; v_why text;
+BEGIN
+  SELECT * INTO m FROM reeve.reminder x WHERE x.id = p_id;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no reminder %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve reminders list'; END IF;
+  IF m.state NOT IN ('planned', 'queued') THEN RETURN jsonb_build_object('action', 'none', 'reason', coalesce(m.reason, m.state)); END IF;
+  SELECT x.status, x.timezone, x.contacts, x.trial_ends_at, e.trial_milestones INTO t FROM reeve.tenant x JOIN reeve.tier e ON e.name = x.tier WHERE x.id = m.tenant_id;
+  SELECT * INTO r FROM reeve.reminder_rule;
+  v_contact := reeve.contact_of(t.contacts, '{primary,owner,billing}');
+  -- Deferred into the sending hours of the tenant's own time, never dropped for the hour alone.
+  v_at := greatest(v_now, m.due_at);
+  v_local := v_at AT TIME ZONE t.timezone;
+  IF v_local::time < r.send_from THEN v_at := (v_local::date + r.send_from) AT TIME ZONE t.timezone;
+  ELSIF v_local::time >= r.send_until THEN v_at := (v_local::date + 1 + r.send_from) AT TIME ZONE t.timezone; END IF;
+  v_why := CASE WHEN t.status = 'active' THEN 'converted' WHEN t.status <> 'trial' THEN t.status::text
+    WHEN t.trial_ends_at IS NULL THEN 'no_end'
+    WHEN m.milestone <> ALL (t.trial_milestones) THEN 'not_a_milestone'
+    WHEN m.milestone = ANY (r.stopped) THEN 'stopped'
+    WHEN v_contact IS NULL THEN 'no_contact'
+    WHEN EXISTS (SELECT FROM reeve.mail_suppression s WHERE s.address_hash = reeve.address_hash(v_contact ->> 'email')) THEN 'suppressed'
+    WHEN v_at > m.due_at + r.late_limit OR (m.milestone > 0 AND v_at >= t.trial_ends_at) THEN 'too_late' END;
+  RETURN jsonb_build_object('action', CASE WHEN v_why IS NOT NULL THEN 'cancel' WHEN v_at > v_now THEN 'wait' ELSE 'send' END,
+    'reason', v_why, 'at', v_at, 'contact', v_contact);
+END $$;
+
+ALTER FUNCTION reeve.reminder_verdict(p_id bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.remove_destination(p_name text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3636,6 +4588,46 @@ $$;
 
 ALTER FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant reeve.tenant; v reeve.erasure_request; v_other uuid; v_before uuid;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may file requests' USING ERRCODE = '42501'; END IF;
+  -- Requests of one tenant wait for each other, so that of two at once one is the duplicate.
+  SELECT t.* INTO v_tenant FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list'; END IF;
+  IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived: nothing of it is left', p_tenant USING ERRCODE = 'RV009'; END IF;
+  IF jsonb_array_length(p_identifiers) = 0 OR p_sealed IS NULL THEN
+    RAISE EXCEPTION 'a request names at least one identifier' USING ERRCODE = 'RV010', HINT = 'For example email=ann@example.com.';
+  END IF;
+  IF p_received > reeve.clock() OR p_received < reeve.clock() - interval '1 year' THEN
+    RAISE EXCEPTION 'a request was received within the last year' USING ERRCODE = 'RV010', HINT = 'Say when with --received 2026-11-02.';
+  END IF;
+  INSERT INTO reeve.data_map (digest, application, version, document)
+  VALUES (p_map ->> 'digest', p_map ->> 'application', (p_map ->> 'version')::int, p_map -> 'document') ON CONFLICT DO NOTHING;
+  SELECT r.id INTO v_other FROM reeve.erasure_identifier i JOIN reeve.erasure_request r ON r.id = i.request_id
+    JOIN jsonb_array_elements(p_identifiers) e ON e ->> 'name' = i.name AND decode(e ->> 'hash', 'hex') = i.hash
+  WHERE i.tenant_id = v_tenant.id AND r.purpose = p_purpose AND r.ended_at IS NULL LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'request % about the same person is open', v_other USING ERRCODE = 'RV012', HINT = 'See: reeve erasure show ' || v_other;
+  END IF;
+  SELECT r.id INTO v_before FROM reeve.erasure_identifier i JOIN reeve.erasure_request r ON r.id = i.request_id
+    JOIN jsonb_array_elements(p_identifiers) e ON e ->> 'name' = i.name AND decode(e ->> 'hash', 'hex') = i.hash
+  WHERE i.tenant_id = v_tenant.id AND r.purpose = p_purpose AND r.state = 'completed' ORDER BY r.ended_at DESC LIMIT 1;
+  INSERT INTO reeve.erasure_request (tenant_id, purpose, map_digest, sealed, reason, identity_reference, identity_by, received_at, due_at)
+  VALUES (v_tenant.id, p_purpose, p_map ->> 'digest', p_sealed, p_reason, nullif(btrim(p_identity), ''), CASE WHEN btrim(coalesce(p_identity, '')) <> '' THEN reeve.actor() END,
+          coalesce(p_received, reeve.clock()), coalesce(p_received, reeve.clock()) + interval '1 month') RETURNING * INTO v;
+  INSERT INTO reeve.erasure_identifier (request_id, tenant_id, name, hash)
+  SELECT DISTINCT v.id, v_tenant.id, e ->> 'name', decode(e ->> 'hash', 'hex') FROM jsonb_array_elements(p_identifiers) e;
+  PERFORM reeve.audit(v_tenant.id, 'erasure.request', 'request ' || v.id, p_reason,
+    jsonb_strip_nulls(jsonb_build_object('purpose', p_purpose, 'due_at', v.due_at, 'map', v.map_digest, 'identity_verified', v.identity_reference IS NOT NULL, 'completed_before', v_before)));
+  RETURN jsonb_strip_nulls(jsonb_build_object('id', v.id, 'due_at', v.due_at, 'completed_before', v_before));
+END $$;
+
+ALTER FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3743,6 +4735,26 @@ END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE m reeve.reminder;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may resolve reminders' USING ERRCODE = '42501'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'this needs a reason' USING ERRCODE = 'RV010', HINT = 'Say how you know with --reason; the audit keeps it.'; END IF;
+  SELECT * INTO m FROM reeve.reminder x WHERE x.id = p_id FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no reminder %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve reminders list'; END IF;
+  IF m.state <> 'unknown' AND NOT (m.state = 'failed' AND p_send) THEN
+    RAISE EXCEPTION 'reminder % is %', p_id, m.state USING ERRCODE = 'RV012', HINT = 'Only one that is unknown, or that failed and is to be sent, can be resolved.';
+  END IF;
+  UPDATE reeve.reminder x SET state = CASE WHEN p_send THEN 'planned' ELSE 'sent' END, reason = left(p_reason, 500), ended_at = CASE WHEN NOT p_send THEN reeve.clock() END,
+    claim = CASE WHEN NOT p_send THEN x.claim END, job_id = CASE WHEN NOT p_send THEN x.job_id END WHERE x.id = p_id;
+  PERFORM reeve.audit(m.tenant_id, 'reminder.resolve', 'reminder ' || p_id, p_reason, jsonb_build_object('was', m.state, 'send', p_send));
+END $$;
+
+ALTER FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3836,6 +4848,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.retry_notice(p_id bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may retry notices' USING ERRCODE = '42501'; END IF;
+  SELECT n.state, n.tenant_id INTO v FROM reeve.notice n WHERE n.id = p_id FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no notice %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve notice list'; END IF;
+  IF v.state <> 'waiting' THEN RAISE EXCEPTION 'notice % is % already', p_id, v.state USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.notice n SET next_at = reeve.clock() WHERE n.id = p_id AND n.claim IS NULL;
+  PERFORM reeve.audit(v.tenant_id, 'notice.retry', 'notice ' || p_id);
+END $$;
+
+ALTER FUNCTION reeve.retry_notice(p_id bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -3972,6 +5000,26 @@ END $$;
 
 ALTER FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.set_reminders(p_from time without time zone DEFAULT NULL::time without time zone, p_until time without time zone DEFAULT NULL::time without time zone, p_late interval DEFAULT NULL::interval, p_stop integer[] DEFAULT '{}'::integer[], p_start integer[] DEFAULT '{}'::integer[], p_reason text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change reminders' USING ERRCODE = '42501'; END IF;
+  IF coalesce(p_from, (SELECT r.send_from FROM reeve.reminder_rule r)) >= coalesce(p_until, (SELECT r.send_until FROM reeve.reminder_rule r)) THEN
+    RAISE EXCEPTION 'sending must begin before it ends' USING ERRCODE = 'RV010', HINT = 'For example --from 09:00 --until 18:00.';
+  END IF;
+  UPDATE reeve.reminder_rule r SET send_from = coalesce(p_from, r.send_from), send_until = coalesce(p_until, r.send_until), late_limit = coalesce(p_late, r.late_limit),
+    stopped = ARRAY(SELECT DISTINCT s FROM unnest(r.stopped || p_stop) s WHERE s <> ALL (p_start) ORDER BY s)
+  RETURNING r.send_from, r.send_until, r.late_limit, r.stopped INTO v;
+  PERFORM reeve.audit(NULL, 'reminder.rule', 'reminders', p_reason, to_jsonb(v));
+  PERFORM reeve.plan_reminders(t.id) FROM reeve.tenant t WHERE t.status = 'trial' AND t.trial_ends_at IS NOT NULL;
+  RETURN to_jsonb(v);
+END $$;
+
+ALTER FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4099,12 +5147,69 @@ END $$;
 
 ALTER FUNCTION reeve.settle(p_items jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text DEFAULT NULL::text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.notice n SET claim = NULL, delivered = ARRAY(SELECT DISTINCT d FROM unnest(n.delivered || p_delivered) d ORDER BY d), error = left(p_error, 2000),
+    state = CASE WHEN p_error IS NULL THEN 'sent' ELSE 'waiting' END, ended_at = CASE WHEN p_error IS NULL THEN reeve.clock() END,
+    next_at = reeve.clock() + least(interval '6 h', interval '15 s' * power(2, least(n.tries, 20) - 1)) * (0.8 + 0.4 * random())
+  WHERE n.id = p_id AND n.claim = p_claim AND n.state = 'waiting';
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.signing_key_guard() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF OLD.retired_at IS NOT NULL OR to_jsonb(NEW) - ARRAY['retired_at', 'retired_by'] <> to_jsonb(OLD) - ARRAY['retired_at', 'retired_by'] THEN
+    RAISE EXCEPTION 'a published key never changes' USING ERRCODE = '42501';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.signing_key_guard() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$ SELECT s.result FROM reeve.job_step s WHERE s.job_id = p_id AND s.name = p_name $$;
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('sealed', encode(r.sealed, 'hex'), 'map', m.document) FROM reeve.erasure_request r JOIN reeve.data_map m ON m.digest = r.map_digest
+  WHERE r.id = p_request AND r.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND r.sealed IS NOT NULL
+$$;
+
+ALTER FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean DEFAULT false) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_found boolean;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change the suppression list' USING ERRCODE = '42501'; END IF;
+  IF btrim(p_address) !~ '^[^[:space:][:cntrl:]@]+@[^[:space:][:cntrl:]@]+$' THEN RAISE EXCEPTION 'that is not a mail address' USING ERRCODE = 'RV010'; END IF;
+  IF p_again THEN
+    DELETE FROM reeve.mail_suppression s WHERE s.address_hash = reeve.address_hash(p_address);
+  ELSE
+    INSERT INTO reeve.mail_suppression (address_hash, reason) VALUES (reeve.address_hash(p_address), coalesce(nullif(btrim(p_reason), ''), 'by an operator')) ON CONFLICT DO NOTHING;
+  END IF;
+  v_found := FOUND;
+  PERFORM reeve.audit(NULL, CASE WHEN p_again THEN 'mail.allow' ELSE 'mail.suppress' END, 'an address', p_reason);
+  RETURN v_found;
+END $_$;
+
+ALTER FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4238,6 +5343,22 @@ CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid
 $$;
 
 ALTER FUNCTION reeve.tenant_recipients(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_reminders() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    IF NEW.status = 'trial' AND NEW.trial_ends_at IS NOT NULL THEN PERFORM reeve.plan_reminders(NEW.id); END IF;
+  ELSIF (NEW.status, NEW.trial_ends_at, NEW.timezone, NEW.tier) IS DISTINCT FROM (OLD.status, OLD.trial_ends_at, OLD.timezone, OLD.tier)
+      AND 'trial' IN (NEW.status, OLD.status) THEN
+    PERFORM reeve.plan_reminders(NEW.id);
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tenant_reminders() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
@@ -4413,6 +5534,42 @@ END $$;
 
 ALTER FUNCTION reeve.tend_refusals() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_reminders(p_limit integer DEFAULT 200) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_job bigint; v_error text; v_count int := 0; v_now timestamptz := reeve.clock();
+BEGIN
+  FOR v IN SELECT m.id, m.tenant_id, t.code FROM reeve.reminder m JOIN reeve.tenant t ON t.id = m.tenant_id
+      WHERE m.state = 'planned' AND m.due_at <= v_now ORDER BY m.due_at, m.id LIMIT p_limit FOR UPDATE OF m SKIP LOCKED LOOP
+    BEGIN
+      v_job := reeve.enqueue(v.code || '.reminders', 'trial-reminder', jsonb_build_object('reminder', v.id), tenant => v.tenant_id);
+      UPDATE reeve.reminder m SET state = 'queued', job_id = v_job, reason = NULL WHERE m.id = v.id;
+      v_count := v_count + 1;
+    EXCEPTION WHEN OTHERS THEN
+      -- A backlog that is full, a tenant that may not enqueue: said, and tried again, for as long as it is not too late.
+      GET STACKED DIAGNOSTICS v_error = MESSAGE_TEXT;
+      UPDATE reeve.reminder m SET reason = left(v_error, 500) WHERE m.id = v.id;
+    END;
+  END LOOP;
+  FOR v IN SELECT m.id, m.state, m.job_id FROM reeve.reminder m WHERE m.state IN ('queued', 'sending')
+      AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = m.job_id AND (m.state = 'queued' OR j.lease_id = m.claim))
+      ORDER BY m.id LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
+    IF v.state = 'sending' THEN
+      UPDATE reeve.reminder m SET state = 'unknown', ended_at = v_now, reason = 'the worker that sent it did not say how it ended' WHERE m.id = v.id AND m.state = 'sending';
+    ELSE
+      SELECT coalesce(d.reason || coalesce(': ' || d.last_error, ''), 'the job was cancelled') INTO v_error
+      FROM (SELECT 1) one LEFT JOIN reeve.dead_letter d ON d.id = v.job_id;
+      UPDATE reeve.reminder m SET state = CASE WHEN EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job_id) THEN 'failed' ELSE 'cancelled' END,
+        ended_at = v_now, reason = left(v_error, 500) WHERE m.id = v.id AND m.state = 'queued';
+    END IF;
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_reminders(p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_restores() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4537,6 +5694,17 @@ END $$;
 
 ALTER FUNCTION reeve.tier_follow() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tier_reminders() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.plan_reminders(t.id) FROM reeve.tenant t WHERE t.tier = NEW.name AND t.status = 'trial';
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tier_reminders() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.touch_counters(pattern text) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -4552,6 +5720,16 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.touch_counters(pattern text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT count(*)::int, max(c.at) FROM reeve.tenant_status_change c
+  WHERE c.tenant_id = p_tenant AND c.became = 'trial' AND (c.was IS NULL OR c.was NOT IN ('suspended', 'trial'))
+$$;
+
+ALTER FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4585,6 +5763,20 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.unpin_backup(backup text, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.unsubscribe(p_token uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_hash text;
+BEGIN
+  SELECT m.address_hash INTO v_hash FROM reeve.reminder m WHERE m.unsubscribe = p_token;
+  IF v_hash IS NULL THEN RETURN false; END IF;
+  INSERT INTO reeve.mail_suppression (address_hash, reason) VALUES (v_hash, 'unsubscribed') ON CONFLICT DO NOTHING;
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.unsubscribe(p_token uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.wake(pools text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4666,6 +5858,32 @@ CREATE TRIGGER audit_entry_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH ST
 
 ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_kept;
 
+CREATE TRIGGER certificate_fixed BEFORE DELETE OR UPDATE ON reeve.certificate FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.certificate ENABLE ALWAYS TRIGGER certificate_fixed;
+
+CREATE TRIGGER certificate_kept BEFORE TRUNCATE ON reeve.certificate FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.certificate ENABLE ALWAYS TRIGGER certificate_kept;
+
+CREATE TRIGGER data_map_fixed BEFORE DELETE OR UPDATE ON reeve.data_map FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.data_map ENABLE ALWAYS TRIGGER data_map_fixed;
+
+CREATE TRIGGER data_map_kept BEFORE TRUNCATE ON reeve.data_map FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.data_map ENABLE ALWAYS TRIGGER data_map_kept;
+
+CREATE TRIGGER dead_letter_notice AFTER INSERT ON reeve.dead_letter FOR EACH ROW EXECUTE FUNCTION reeve.dead_letter_notice();
+
+CREATE TRIGGER erasure_ledger_fixed BEFORE DELETE OR UPDATE ON reeve.erasure_ledger FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_fixed;
+
+CREATE TRIGGER erasure_ledger_kept BEFORE TRUNCATE ON reeve.erasure_ledger FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_kept;
+
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXECUTE FUNCTION reeve.kind_guard();
@@ -4674,9 +5892,23 @@ CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place 
 
 ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
 
+CREATE TRIGGER signing_key_fixed BEFORE UPDATE ON reeve.signing_key FOR EACH ROW EXECUTE FUNCTION reeve.signing_key_guard();
+
+ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_fixed;
+
+CREATE TRIGGER signing_key_kept BEFORE DELETE ON reeve.signing_key FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_kept;
+
+CREATE TRIGGER signing_key_stays BEFORE TRUNCATE ON reeve.signing_key FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_stays;
+
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
+
+CREATE TRIGGER tenant_reminders AFTER INSERT OR UPDATE OF status, trial_ends_at, timezone, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_reminders();
 
 CREATE TRIGGER tenant_hold_kept BEFORE DELETE ON reeve.tenant_hold FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -4692,6 +5924,8 @@ CREATE TRIGGER tenant_server_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.ten
 
 CREATE TRIGGER tier_follow AFTER UPDATE ON reeve.tier FOR EACH ROW EXECUTE FUNCTION reeve.tier_follow();
 
+CREATE TRIGGER tier_reminders AFTER UPDATE OF trial_milestones ON reeve.tier FOR EACH ROW WHEN ((new.trial_milestones <> old.trial_milestones)) EXECUTE FUNCTION reeve.tier_reminders();
+
 COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never personal data (ISO-A-001, ISO-A-002).';
 
 COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
@@ -4699,6 +5933,68 @@ COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and 
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
+
+GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(approved_by) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(approved_by) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(began_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(began_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(due_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(due_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(ended_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(ended_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(extended_by) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(extended_by) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(extension_reason) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(extension_reason) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(id) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(id) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(identity_by) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(identity_by) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(identity_reference) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(identity_reference) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(job_id) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(job_id) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(map_digest) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(map_digest) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(purpose) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(purpose) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(reason) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(reason) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(received_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(received_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(report) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(report) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(requested_at) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(requested_at) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(requested_by) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(requested_by) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(state) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(state) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_viewer;
+GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT(code) ON TABLE reeve.tenant TO reeve_approver;
 
 GRANT UPDATE(contacts) ON TABLE reeve.tenant TO reeve_operator;
 
@@ -4711,6 +6007,8 @@ GRANT UPDATE(first_weekday) ON TABLE reeve.tenant TO reeve_operator;
 GRANT UPDATE(fiscal_year_start) ON TABLE reeve.tenant TO reeve_operator;
 
 GRANT UPDATE(flags) ON TABLE reeve.tenant TO reeve_operator;
+
+GRANT SELECT(id) ON TABLE reeve.tenant TO reeve_approver;
 
 GRANT UPDATE(locale) ON TABLE reeve.tenant TO reeve_operator;
 
@@ -4762,8 +6060,13 @@ GRANT ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region te
 REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.address_hash(p_address text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) TO reeve_approver;
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
@@ -4807,6 +6110,9 @@ GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text
 REVOKE ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
 
@@ -4814,6 +6120,13 @@ REVOKE ALL ON FUNCTION reeve.cancel(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) TO reeve_approver;
+
+REVOKE ALL ON FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.cancellations(p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancellations(p_id uuid) TO reeve_worker;
@@ -4823,13 +6136,23 @@ REVOKE ALL ON FUNCTION reeve.check_pattern(pattern text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.close_access(p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.close_access(p_id uuid) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.contact_of(p_contacts jsonb, p_names text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.count_down(p_tenants uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.dead_letter_notice() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_worker;
@@ -4856,6 +6179,9 @@ REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBL
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) FROM PUBLIC;
@@ -4873,6 +6199,19 @@ GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.erasure_artifacts(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.erasure_artifacts(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.erasure_backups(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.erasure_backups(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.erasure_row(p_id uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
@@ -4885,14 +6224,29 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.extend_erasure(p_id uuid, p_months integer, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.extend_erasure(p_id uuid, p_months integer, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
@@ -4905,11 +6259,16 @@ GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.has_column(p_table text, p_column text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
@@ -4945,6 +6304,9 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.ledger_replay(p_job bigint, p_lease uuid, p_snapshot timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.ledger_replay(p_job bigint, p_lease uuid, p_snapshot timestamp with time zone) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
@@ -4955,6 +6317,9 @@ REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.mark_erased_artifact(p_job bigint, p_lease uuid, p_artifact uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.mark_erased_artifact(p_job bigint, p_lease uuid, p_artifact uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_operator;
@@ -4962,10 +6327,19 @@ GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_vie
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.mention_jobs(p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
 
@@ -4986,6 +6360,8 @@ REVOKE ALL ON FUNCTION reeve.placement(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.plan_reminders(p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
@@ -4994,8 +6370,14 @@ GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for inter
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
@@ -5011,6 +6393,9 @@ GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_b
 
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
@@ -5031,6 +6416,14 @@ GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_
 
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.reminder_verdict(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.reminder_verdict(p_id bigint) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) TO reeve_operator;
@@ -5060,6 +6453,9 @@ REVOKE ALL ON FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest
 REVOKE ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
 
@@ -5071,6 +6467,9 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve_worker;
@@ -5085,6 +6484,9 @@ GRANT ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) TO reeve_
 
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.retry_notice(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.retry_notice(p_id bigint) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) TO reeve_worker;
@@ -5106,6 +6508,9 @@ GRANT ALL ON FUNCTION reeve.scratch_makers(p_server text, p_names text[]) TO ree
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) TO reeve_operator;
 
@@ -5118,8 +6523,19 @@ GRANT ALL ON FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) T
 REVOKE ALL ON FUNCTION reeve.settle(p_items jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
@@ -5147,6 +6563,8 @@ REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.tenant_reminders() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
@@ -5171,6 +6589,9 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_reminders(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_reminders(p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_restores() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
@@ -5185,13 +6606,21 @@ GRANT ALL ON FUNCTION reeve.tier_change_preview(code text, tier text) TO reeve_o
 
 REVOKE ALL ON FUNCTION reeve.tier_follow() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.tier_reminders() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.unsubscribe(p_token uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.unsubscribe(p_token uuid) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.unsubscribe(p_token uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.wake(pools text[]) FROM PUBLIC;
 
@@ -5249,6 +6678,13 @@ GRANT SELECT ON TABLE reeve.backup_set TO reeve_operator;
 GRANT SELECT ON TABLE reeve.backup_status TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.backup_status TO reeve_operator;
 
+REVOKE ALL ON TABLE reeve.certificate FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.certificate TO reeve_owner;
+GRANT SELECT ON TABLE reeve.certificate TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.certificate TO reeve_operator;
+GRANT SELECT ON TABLE reeve.certificate TO reeve_worker;
+GRANT SELECT ON TABLE reeve.certificate TO reeve_approver;
+
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
@@ -5256,6 +6692,10 @@ GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.data_map TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.data_map TO reeve_operator;
+GRANT SELECT ON TABLE reeve.data_map TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.destination TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.destination TO reeve_operator;
@@ -5265,6 +6705,12 @@ GRANT SELECT ON TABLE reeve.destination_rule TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.dump_slot TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.dump_slot TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.erasure_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.erasure_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.erasure_list TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.erasure_request TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
@@ -5282,6 +6728,10 @@ GRANT SELECT ON TABLE reeve.kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.kind TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.notice TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.notice TO reeve_operator;
+GRANT SELECT ON TABLE reeve.notice TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
@@ -5289,6 +6739,14 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.reminder_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.reminder_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.reminder_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.reminder_rule TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.reminder_rule TO reeve_operator;
+GRANT SELECT ON TABLE reeve.reminder_rule TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.report_cost TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.report_cost TO reeve_operator;
@@ -5307,6 +6765,11 @@ GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_operator;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_approver;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_viewer;
+
+GRANT SELECT ON TABLE reeve.signing_key TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.signing_key TO reeve_operator;
+GRANT SELECT ON TABLE reeve.signing_key TO reeve_worker;
+GRANT SELECT ON TABLE reeve.signing_key TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.tenant TO reeve_viewer;
 GRANT SELECT,INSERT ON TABLE reeve.tenant TO reeve_operator;

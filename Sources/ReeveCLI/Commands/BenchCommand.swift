@@ -122,7 +122,7 @@ extension Command {
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
-            benchBackup, benchRestore, benchExport, benchSchedules,
+            benchBackup, benchRestore, benchExport, benchErasure, benchSchedules,
             Command(
                 "report", "a report written as CSV, against its bare query",
                 options: [

@@ -18,8 +18,9 @@ struct DatabaseChecks: Sendable {
             DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
             DatabaseChecks(name: "programs", run: programs), DatabaseChecks(name: "holds", run: holds),
             DatabaseChecks(name: "backups", run: backups), DatabaseChecks(name: "proofs", run: proofs),
-            DatabaseChecks(name: "schedules", run: schedules), DatabaseChecks(name: "functions", run: functions),
-        ] + keyChecks
+            DatabaseChecks(name: "schedules", run: schedules), DatabaseChecks(name: "erasures", run: erasures),
+            DatabaseChecks(name: "functions", run: functions),
+        ] + keyChecks + mailChecks
 
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {
         doctor.serverVersion = connection.serverVersion

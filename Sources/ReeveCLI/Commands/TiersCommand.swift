@@ -18,6 +18,7 @@ extension Command {
                     Column("EXPORT DAYS", "export_retention_days", .number),
                     Column("AUDIT YEARS", "audit_retention_years", .number),
                     Column("REPORTS", "scheduled_reports", .number), Column("TRIAL DAYS", "trial_days", .number),
+                    Column("REMINDERS", "trial_milestones"),
                     Column("FEATURES", "features"),
                 ]
                 invocation.output.list(tiers, columns, empty: "no tiers")
@@ -49,6 +50,7 @@ extension Command {
         CommandOption("export-days", "N", "how long exports are kept", .integer(1...36500)),
         CommandOption("audit-years", "N", "how long the audit is kept", .integer(1...100)),
         CommandOption("trial-days", "N", "how long a trial lasts", .integer(0...3650)),
+        CommandOption("trial-milestones", "DAYS", "how many days before its end a trial's reminders go: 7,3,1,0"),
         CommandOption("reports", "N", "scheduled reports per tenant", .integer(0...1_000_000)),
         CommandOption("report-rows", "N", "rows of a report", .integer(1...1_000_000_000)),
         CommandOption("report-bytes", "SIZE", "size of each of a report's files", .bytes),
@@ -92,6 +94,16 @@ extension Command {
                     invocation.int("report-daytime"), invocation.int("export-days"),
                     invocation.string("off-peak-from"), invocation.string("off-peak-until"),
                 ])
+            if let text = invocation.string("trial-milestones") {
+                let days = text.split(separator: ",").map { Int($0) ?? -1 }
+                guard days.allSatisfy({ (0...365).contains($0) }), days.count <= 20 else {
+                    throw CommandError(
+                        .usage, "'\(text)' is not a list of days from 0 to 365", hint: "for example 7,3,1,0")
+                }
+                try connection.execute(
+                    "UPDATE reeve.tier SET trial_milestones = $2::int[] WHERE name = $1::text",
+                    [name, days.map { "\($0)" }])
+            }
             try connection.execute(
                 "SELECT reeve.audit(NULL, $2::text, 'tier ' || $1::text)", [name, mustExist ? "tier.set" : "tier.add"])
         }

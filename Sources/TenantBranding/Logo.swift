@@ -1,17 +1,21 @@
 import FoundationEssentials
 
 /// An image that stands at the top of a report. Taken for what its bytes are, never for what its name says.
-struct Logo: Sendable {
-    let mediaType: String
-    let bytes: [UInt8]
+package struct Logo: Sendable {
+    package let mediaType: String
+    package let bytes: [UInt8]
+    /// In pixels.
+    package let width: Int
+    /// In pixels.
+    package let height: Int
 
     /// The largest file.
-    static let sizeLimit = 2 << 20
+    package static let sizeLimit = 2 << 20
     static let widths = 200...2000
     static let heights = 50...500
 
     /// Checks an image. Throws a `LogoError` for what is no PNG, JPEG or plain SVG, or has another size than a logo may have.
-    init(_ bytes: [UInt8]) throws {
+    package init(_ bytes: [UInt8]) throws {
         guard bytes.count <= Self.sizeLimit else { throw LogoError("it is larger than 2 MB") }
         let size: (width: Int, height: Int)
         if bytes.starts(with: [0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A]) {
@@ -28,10 +32,11 @@ struct Logo: Sendable {
             throw LogoError("it has \(size.width)×\(size.height) pixels; a logo has 200×50 to 2000×500")
         }
         self.bytes = bytes
+        (width, height) = size
     }
 
     /// The image as part of a page.
-    var dataURL: String { "data:\(mediaType);base64,\(Data(bytes).base64EncodedString())" }
+    package var dataURL: String { "data:\(mediaType);base64,\(Data(bytes).base64EncodedString())" }
 
     /// Walks over the chunks to the last one, so that a file that only begins like a PNG is none.
     private static func sizeOfPNG(_ bytes: [UInt8]) throws -> (Int, Int) {
@@ -75,7 +80,7 @@ struct Logo: Sendable {
 }
 
 /// Why an image is no logo.
-struct LogoError: Error, CustomStringConvertible {
-    let description: String
+package struct LogoError: Error, CustomStringConvertible {
+    package let description: String
     init(_ problem: String) { description = problem }
 }

@@ -1,12 +1,12 @@
 /// Escapes texts for HTML and for attributes in double quotes; nothing else writes text into a page. Control characters become
 /// U+FFFD, and so do those that have text read against its direction (U+202D, U+202E), which make one name look like another.
-enum HTMLText {
-    static func append(_ text: some StringProtocol, to out: inout [UInt8]) {
+package enum HTMLText {
+    package static func append(_ text: some StringProtocol, to out: inout [UInt8]) {
         var text = String(text)
         text.withUTF8 { append(UnsafeRawBufferPointer($0), to: &out) }
     }
 
-    static func append(_ bytes: UnsafeRawBufferPointer, to out: inout [UInt8]) {
+    package static func append(_ bytes: UnsafeRawBufferPointer, to out: inout [UInt8]) {
         for (position, byte) in bytes.enumerated() {
             switch byte {
             case UInt8(ascii: "&"): out += Array("&amp;".utf8)
@@ -28,7 +28,7 @@ enum HTMLText {
         }
     }
 
-    static func escaped(_ text: some StringProtocol) -> String {
+    package static func escaped(_ text: some StringProtocol) -> String {
         var out: [UInt8] = []
         append(text, to: &out)
         return String(decoding: out, as: UTF8.self)

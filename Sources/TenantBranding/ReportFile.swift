@@ -3,11 +3,14 @@ import Glibc
 import JobKit
 
 /// Reads files of the report folder: plain ones below it, of bounded size, through no symbolic link.
-struct ReportFile {
+package struct ReportFile {
     let root: String
 
+    /// Files below an absolute path.
+    package init(root: String) { self.root = root }
+
     /// The bytes of `<root>/<folders>/<name>`; nil when there is none. Throws a `JobFailure` for what is no plain file or too large.
-    func bytes(_ path: [String], limit: Int) throws -> [UInt8]? {
+    package func bytes(_ path: [String], limit: Int) throws -> [UInt8]? {
         var folder = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard folder >= 0 else {
             if errno == ENOENT { return nil }
@@ -29,7 +32,7 @@ struct ReportFile {
     }
 
     /// The names in a folder, sorted; none when it is not there.
-    func names(in path: [String]) -> [String] {
+    package func names(in path: [String]) -> [String] {
         let folder = ([root] + path).joined(separator: "/")
         // A folder that is not there or cannot be read holds no definitions.
         return ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []).sorted()

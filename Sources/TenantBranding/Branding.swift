@@ -1,33 +1,33 @@
 import Crypto
 import FoundationEssentials
-import JobKit
+package import JobKit
 
 /// How a tenant's reports look (ISO-S-002). `branding/brand.json` of the report folder is the platform's, `tenants/<code>/branding/`
 /// the tenant's: what is missing there, wrong, or more than its tier allows is the platform's.
 ///
 /// Every tier has a logo, a name and a primary colour of its own; `brand_palette` adds the chart colours, the footer, the
 /// introduction and the layout; `brand_only` leaves the platform's own name out.
-struct Branding: Sendable {
+package struct Branding: Sendable {
     /// How a page is laid out; raw values are the words of `brand.json`.
-    enum Layout: String, Sendable { case standard, compact }
+    package enum Layout: String, Sendable { case standard, compact }
 
-    static let paletteFeature = "brand_palette"
-    static let onlyFeature = "brand_only"
+    package static let paletteFeature = "brand_palette"
+    package static let onlyFeature = "brand_only"
 
     /// What stands at the top beside the logo; the tenant's name when nil.
-    var name: String?
-    var logo: Logo?
-    var primary: RGBColor
-    var palette: [RGBColor]
-    var intro: String?
-    var footer: String?
-    var layout: Layout
+    package var name: String?
+    package var logo: Logo?
+    package var primary: RGBColor
+    package var palette: [RGBColor]
+    package var intro: String?
+    package var footer: String?
+    package var layout: Layout
     /// The platform's name at the bottom; nil where it is left out.
-    var platform: String?
+    package var platform: String?
     /// What of the tenant's own could not be used, and why.
-    private(set) var problems: [String] = []
+    package private(set) var problems: [String] = []
     /// Equal for equal branding.
-    private(set) var digest: String
+    package private(set) var digest: String
 
     /// Colours that people with any colour vision tell apart (after Okabe and Ito), each with a contrast of 3 to white.
     private static let standardPalette = [
@@ -35,7 +35,8 @@ struct Branding: Sendable {
     ]
     .compactMap { RGBColor($0) }
 
-    init(library: DefinitionLibrary, tenant: Tenant) throws {
+    /// The brand of a tenant in a folder.
+    package init(files: ReportFile, tenant: Tenant) throws {
         primary = RGBColor("#1f4e79") ?? .ink
         palette = Self.standardPalette
         layout = .standard
@@ -43,9 +44,9 @@ struct Branding: Sendable {
         digest = ""
         let hasher = SHA256Hasher()
         let isOwnPalette = tenant.features.contains(Self.paletteFeature)
-        apply(try Source(library.files, ["branding"], hasher), isPlatform: true, full: true)
+        apply(try Source(files, ["branding"], hasher), isPlatform: true, full: true)
         apply(
-            try Source(library.files, ["tenants", tenant.code, "branding"], hasher), isPlatform: false,
+            try Source(files, ["tenants", tenant.code, "branding"], hasher), isPlatform: false,
             full: isOwnPalette)
         if tenant.features.contains(Self.onlyFeature) { platform = nil }
         hasher.update(Array("\(isOwnPalette) \(platform ?? "")".utf8))
@@ -53,10 +54,10 @@ struct Branding: Sendable {
     }
 
     /// The primary colour as it may be used for lines and headings on white.
-    var accent: RGBColor { primary.darkened(toContrast: 4.5) }
+    package var accent: RGBColor { primary.darkened(toContrast: 4.5) }
 
     /// The colour of a chart's series.
-    func color(_ series: Int) -> RGBColor { palette[series % palette.count].darkened(toContrast: 3) }
+    package func color(_ series: Int) -> RGBColor { palette[series % palette.count].darkened(toContrast: 3) }
 
     /// The files of one brand.
     private struct Source {
