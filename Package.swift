@@ -44,6 +44,7 @@ let package = Package(
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
+        library("Audit", "Sources/Audit", ["Postgres", "Storage", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -75,7 +76,7 @@ let package = Package(
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
-                "Restore", "Dumps",
+                "Restore", "Dumps", "Audit",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -128,6 +129,8 @@ let package = Package(
                 "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
                 "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
+        // Every kind of tampering, done as the database's owner, against both verifiers.
+        tests("AuditTests", ["Audit", "Storage", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
         tests("CLITests", ["ReeveCLI", "Postgres"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
