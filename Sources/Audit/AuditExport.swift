@@ -8,9 +8,11 @@ public struct AuditExport {
     private let reader: AuditReader
     private let anchors: (any AnchorSource)?
     private let since: Date?
+    private let now: Date
 
-    /// Exports what `reader` reads, with the anchors written at or after `since` (nil: all of them).
-    public init(_ reader: AuditReader, anchors: (any AnchorSource)?, since: Date? = nil) {
+    /// Exports what `reader` reads, with the anchors written at or after `since` (nil: all of them). `now` is this machine's time.
+    public init(_ reader: AuditReader, anchors: (any AnchorSource)?, since: Date? = nil, now: Date = Date()) {
+        self.now = now
         self.reader = reader
         self.anchors = anchors
         self.since = since
@@ -21,7 +23,7 @@ public struct AuditExport {
     public func write(_ only: AuditChain? = nil, _ line: (String) throws -> Void) throws -> Int64 {
         try line(
             JSON.object([
-                "type": "audit", "format": .string(AuditFormat.entry), "at": .string(try reader.now()),
+                "type": "audit", "format": .string(AuditFormat.entry), "at": .string(now.formatted(.iso8601)),
                 "chain": only.map { .string($0.description) } ?? .null,
             ]).text)
         try anchors?.anchors(since: since) { found in

@@ -15,9 +15,6 @@ public struct AuditReader {
         try connection.execute("SELECT id FROM reeve.tenant WHERE code = $1::text", [code]).first?.uuid(0)
     }
 
-    /// The time of the database: `2026-11-21T14:00:00.123456Z`.
-    func now() throws -> String { try connection.execute("SELECT \(Self.time("reeve.clock()"))")[0].text(0) }
-
     /// Every chain of which there is anything, smallest id first.
     public func chains() throws -> [AuditChain] {
         try connection.execute(

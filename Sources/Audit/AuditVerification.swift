@@ -23,11 +23,14 @@ public struct AuditVerification {
     private let reader: AuditReader
     private let anchors: (any AnchorSource)?
     private let since: Date?
+    private let today: Int
     /// How many places are read at once.
     private let page = 2000
 
-    /// Verifies what `reader` reads against the anchors written at or after `since` (nil: all of them).
-    public init(_ reader: AuditReader, anchors: (any AnchorSource)?, since: Date? = nil) {
+    /// Verifies what `reader` reads against the anchors written at or after `since` (nil: all of them). `now` is this machine's
+    /// time: the database's is its owner's to say.
+    public init(_ reader: AuditReader, anchors: (any AnchorSource)?, since: Date? = nil, now: Date = Date()) {
+        today = AuditDay.of(now.formatted(.iso8601)) ?? 0
         self.reader = reader
         self.anchors = anchors
         self.since = since
@@ -66,7 +69,7 @@ public struct AuditVerification {
     private func verify(_ chain: AuditChain, _ anchored: [AnchoredHead]) throws -> (
         verifier: ChainVerifier, checkpoints: Int64
     ) {
-        var verifier = ChainVerifier(chain, anchored: anchored)
+        var verifier = ChainVerifier(chain, anchored: anchored, today: today)
         var checkpoints = try reader.checkpoints(of: chain)[...]
         let count = Int64(checkpoints.count)
         var place: Int64 = 0

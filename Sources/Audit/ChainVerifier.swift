@@ -13,6 +13,7 @@ struct AnchoredHead: Sendable {
 struct ChainVerifier {
     private let chain: AuditChain
     private let anchored: [AnchoredHead]
+    private let today: Int
     private var nextAnchored = 0
     /// The hash of the place before the next; nil after a gap, when nobody knows.
     private var previous: [UInt8]? = [UInt8](repeating: 0, count: 32)
@@ -22,8 +23,9 @@ struct ChainVerifier {
     private(set) var entries: Int64 = 0
 
     /// `anchored` is what anchors outside of the database say of the chain.
-    init(_ chain: AuditChain, anchored: [AnchoredHead]) {
+    init(_ chain: AuditChain, anchored: [AnchoredHead], today: Int) {
         self.chain = chain
+        self.today = today
         self.anchored = anchored.sorted { $0.place < $1.place }
     }
 
@@ -32,9 +34,12 @@ struct ChainVerifier {
         guard reach(seal.place, entry: seal.entry) else { return }
         entries += 1
         if let entry {
-            if let previous, entry.hash(after: previous, at: seal.place) != seal.hash {
-                let owner = entry.chain == chain ? "" : "; it says that it belongs to \(entry.chain)"
-                fault(.changed, seal.place, seal.entry, "entry \(seal.entry) is not what was sealed\(owner)")
+            if entry.chain != chain {
+                fault(
+                    .changed, seal.place, seal.entry,
+                    "entry \(seal.entry) says that it belongs to the chain \(entry.chain)")
+            } else if let previous, entry.hash(after: previous, at: seal.place) != seal.hash {
+                fault(.changed, seal.place, seal.entry, "entry \(seal.entry) is not what was sealed")
             }
         } else {
             fault(.removed, seal.place, seal.entry, "entry \(seal.entry) is gone")
@@ -46,7 +51,7 @@ struct ChainVerifier {
     /// a checkpoint that is younger than that to be a lie.
     mutating func take(_ checkpoint: AuditCheckpoint) {
         guard reach(checkpoint.first, entry: nil) else { return }
-        let day = AuditDay.of(checkpoint.at) ?? 0
+        let day = min(today, AuditDay.of(checkpoint.at) ?? 0)
         if let anchor = anchored.first(where: { $0.place < checkpoint.last && $0.day + 364 > day }) {
             fault(
                 .expired, checkpoint.first, nil,

@@ -14,7 +14,7 @@ struct GrantTests {
         tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
         backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
-        placement destination_for destinations_in
+        placement destination_for destinations_in seal_audit tend_audit begin_anchor finish_anchor
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -22,6 +22,7 @@ struct GrantTests {
         placement destination_for destinations_in add_destination remove_destination assign_destination unassign_destination allow_copies
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
+        seal_audit begin_anchor finish_anchor
         """,
         "reeve_approver": "actor is_operator tenant_is_held",
         "reeve_viewer": "actor is_operator tenant_is_held backup_retention",
@@ -32,12 +33,15 @@ struct GrantTests {
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list"
 
+    private static let audit =
+        "audit_entry audit_seal audit_checkpoint audit_anchor audit_pending audit_head audit_window"
+
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
         "reeve_approver": ["schema_migration": "r"],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule",
+            "\(views) tier tenant kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule",
             "r"
         )
         .merging(["tenant_store": "c"]) { $1 },
@@ -45,7 +49,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule",
+            "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

@@ -234,6 +234,8 @@ public final class PostgresJobSource: JobSource {
             task("pools", .seconds(5), "SELECT reeve.move_pools(1000)", repeatFrom: 1000),
             task("leftovers", .seconds(60), "SELECT reeve.tend_leftovers(5000)", repeatFrom: 5000),
             guardTask,
+            task("audit seal", .seconds(1), "SELECT reeve.seal_audit(5000)", repeatFrom: 2500),
+            task("audit months", .seconds(3600), "SELECT reeve.tend_audit()"),
             task("history", .seconds(3600), "SELECT reeve.tend_history(\(kept) * interval '1 ms')"),
         ]
     }

@@ -8,7 +8,7 @@ import Processes
 
 extension Command {
     static let bench: Command = Command(
-        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore",
+        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, audit",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.
@@ -120,7 +120,7 @@ extension Command {
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
-            benchBackup, benchRestore,
+            benchBackup, benchRestore, benchAudit,
             Command(
                 "footprint", "memory and CPU of an idle worker",
                 options: [CommandOption("seconds", "N", "how long to watch (default 60)", .integer(5...3600))],

@@ -18,7 +18,7 @@ struct DatabaseChecks: Sendable {
             DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
             DatabaseChecks(name: "programs", run: programs), DatabaseChecks(name: "holds", run: holds),
             DatabaseChecks(name: "backups", run: backups), DatabaseChecks(name: "proofs", run: proofs),
-            DatabaseChecks(name: "functions", run: functions),
+            DatabaseChecks(name: "audit", run: audit), DatabaseChecks(name: "functions", run: functions),
         ] + keyChecks
 
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {

@@ -11,7 +11,7 @@ import WorkerEngine
 enum WorkerRun {
     static let options: [CommandOption] = [
         .setting(.role), .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS),
-        .setting(.storage),
+        .setting(.storage), .setting(.anchorStorage),
         .setting(.keyFile),
         .setting(.programs), .setting(.log), .setting(.logLevel),
         CommandOption(
@@ -57,7 +57,8 @@ enum WorkerRun {
         let source = PostgresJobSource(settings, registry: assembly.registry, version: reeveVersion)
         defer { source.close() }
         let worker = Worker(
-            source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log)
+            source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log,
+            upkeep: [try invocation.configuration.anchorTask(control: assembly.control, log)].compactMap { $0 })
         signals.onHurry { worker.hurryUp() }
         assembly.sweepStorage(log)
         return try worker.run(until: signals.stop)

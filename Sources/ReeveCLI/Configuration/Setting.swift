@@ -85,12 +85,24 @@ public struct Setting: Sendable, Equatable {
     /// How long a proven backup counts.
     public static let proofLimit = Setting(
         "proof_limit", "TIME", "how long a backup that was proven by a restore counts: 35d", standard: "35d")
+    /// Where the heads of the audit's chains are anchored.
+    public static let anchorStorage = Setting(
+        "anchor_storage", "PLACE",
+        "where the heads of the audit's chains are anchored: best where nothing can be overwritten (REEVE_STORAGE)",
+        flag: "anchor-storage")
+    /// How often.
+    public static let anchorEvery = Setting(
+        "anchor_every", "TIME", "how often workers anchor the audit, when it moved: 5m", standard: "5m")
+    /// Under which ticket somebody acts.
+    public static let ticket = Setting(
+        "ticket", "TICKET", "the ticket or case that this is done for; the audit keeps it", flag: "ticket")
     /// The mail server.
     public static let smtpURL = Setting("smtp_url", "URL", "the mail server", isSecret: true)
 
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
-        queues, tiers, maxRSS, programs, backupSplit, template, log, logLevel, proofLimit, smtpURL,
+        queues, tiers, maxRSS, programs, backupSplit, template, log, logLevel, proofLimit,
+        anchorStorage, anchorEvery, ticket, smtpURL,
     ]
 }
