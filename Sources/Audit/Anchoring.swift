@@ -36,7 +36,7 @@ public struct Anchoring: Sendable {
                 """
                 SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), previous, heads
                 FROM reeve.begin_anchor($1::bigint * interval '1 ms', $2::boolean)
-                """, [interval / .milliseconds(1), now]
+                """, [Int64(interval / .milliseconds(1)), now]
             ).first.map { (at: try $0.text(0), previous: try $0.optionalText(1), heads: try $0.json(2)) }
         }
         guard let turn else { return nil }

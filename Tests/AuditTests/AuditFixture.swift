@@ -99,14 +99,14 @@ final class AuditFixture {
     }
 
     /// What the verifier in Python finds in an export.
-    func verifyExport(anchored: Bool = true, now: Date = Date()) throws -> (exit: ExitStatus, text: String) {
+    func verifyExport(anchored: Bool = true, now: Date = Date()) throws -> (exit: Processes.ExitStatus, text: String) {
         var text = ""
         try AuditExport(AuditReader(owner), anchors: anchored ? anchors : nil, now: now).write { text += $0 + "\n" }
         return try AuditFixture.python(text)
     }
 
     /// Runs the verifier in Python over the text of an export.
-    static func python(_ text: String) throws -> (exit: ExitStatus, text: String) {
+    static func python(_ text: String) throws -> (exit: Processes.ExitStatus, text: String) {
         let file = "/tmp/reeve-audit-\(getpid())-\(UUID().uuidString).jsonl"
         try text.write(toFile: file, atomically: false, encoding: .utf8)
         defer { unlink(file) }

@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Postgres
+import Processes
 import ReeveTesting
 import Testing
 

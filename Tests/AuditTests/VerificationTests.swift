@@ -1,6 +1,7 @@
 import FoundationEssentials
 import JobKit
 import Postgres
+import Processes
 import ReeveTesting
 import Storage
 import Testing
