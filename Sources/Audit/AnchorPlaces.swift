@@ -65,7 +65,8 @@ public struct StoredAnchors: AnchorSink, AnchorSource {
             let anchor = document.flatMap { Anchor($0) }
             try body(
                 FoundAnchor(
-                    id: object.key.id, digest: Anchor.digest(bytes), anchor: anchor?.id == object.key.id ? anchor : nil))
+                    id: object.key.id, digest: Anchor.digest(bytes), anchor: anchor?.id == object.key.id ? anchor : nil)
+            )
         }
     }
 }

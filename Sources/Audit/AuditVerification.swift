@@ -100,7 +100,8 @@ public struct AuditVerification {
     private func findStrays(_ chain: AuditChain?, _ report: inout AuditReport) throws {
         for lost in try reader.lost(of: chain) {
             report.faults.append(
-                AuditFault(.removed, lost.chain, entry: lost.id, "entry \(lost.id), which waited for the sealer, is gone"))
+                AuditFault(
+                    .removed, lost.chain, entry: lost.id, "entry \(lost.id), which waited for the sealer, is gone"))
         }
         guard let bounds = try reader.bounds() else { return }
         var first = bounds.lowerBound
@@ -110,7 +111,8 @@ public struct AuditVerification {
                 report.faults.append(
                     AuditFault(
                         .stray, stray.chain, entry: stray.id,
-                        "entry \(stray.id) has no place in a chain and waits for none: it was not written by reeve.audit"))
+                        "entry \(stray.id) has no place in a chain and waits for none: it was not written by reeve.audit"
+                    ))
             }
             first = last + 1
         }

@@ -67,7 +67,8 @@ struct ChainVerifier {
             if head.place > last {
                 fault(.cut, last + 1, nil, "the chain ends at place \(last), and was sealed up to \(head.place)")
             } else if head.place < last || head.hash != previous {
-                fault(.rewritten, head.place, nil, "the head of the chain, at place \(head.place), is not its last place")
+                fault(
+                    .rewritten, head.place, nil, "the head of the chain, at place \(head.place), is not its last place")
             }
         } else if last > 0 {
             fault(.cut, nil, nil, "the chain's head is gone")
@@ -98,7 +99,8 @@ struct ChainVerifier {
             let anchor = anchored[nextAnchored]
             if anchor.place == place, anchor.hash != hash {
                 fault(
-                    .rewritten, place, nil, "place \(place) has another hash than an anchor of \(AuditDay.text(anchor.day))")
+                    .rewritten, place, nil,
+                    "place \(place) has another hash than an anchor of \(AuditDay.text(anchor.day))")
             }
             nextAnchored += 1
         }

@@ -29,7 +29,9 @@ public struct AuditBenchmark {
             for way in ["plain", "naive_chain", "without_sealer", "with_sealer"] {
                 let function = ["plain": "bench_plain", "naive_chain": "bench_chained"][way] ?? "audit"
                 rates[way, default: []].append(
-                    try rate("SELECT reeve.\(function)($1::uuid, 'bench.entry', 'object', 'reason', '{\"n\": 1}')", tenant) {
+                    try rate(
+                        "SELECT reeve.\(function)($1::uuid, 'bench.entry', 'object', 'reason', '{\"n\": 1}')", tenant
+                    ) {
                         way == "with_sealer"
                     })
                 if way == "without_sealer" { _ = try sealAll(control) }
@@ -102,7 +104,8 @@ public struct AuditBenchmark {
     private func sealingRate(_ control: Connection, _ tenant: String) throws -> Double {
         let count = 20_000
         _ = try control.execute(
-            "SELECT count(reeve.audit($1::uuid, 'bench.entry', 'object')) FROM generate_series(1, $2::int)", [tenant, count])
+            "SELECT count(reeve.audit($1::uuid, 'bench.entry', 'object')) FROM generate_series(1, $2::int)",
+            [tenant, count])
         return Double(count) / seconds(try sealAll(control))
     }
 

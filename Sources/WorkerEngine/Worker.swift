@@ -117,10 +117,11 @@ public final class Worker: Sendable {
             EngineThread("reeve-lease") { [lease] in lease.run() },
             EngineThread("reeve-watch") { [lease] in lease.watch() },
         ]
-        let threads = [
-            EngineThread("reeve-settle") { [settler] in settler.run() },
-            EngineThread("reeve-listen") { [self] in listen() },
-        ] + housekeepers.map { housekeeper in EngineThread("reeve-house") { housekeeper.run() } }
+        let threads =
+            [
+                EngineThread("reeve-settle") { [settler] in settler.run() },
+                EngineThread("reeve-listen") { [self] in listen() },
+            ] + housekeepers.map { housekeeper in EngineThread("reeve-house") { housekeeper.run() } }
         claimers.startAll()
         let end = waitForEnd(stop)
         finishJobs()

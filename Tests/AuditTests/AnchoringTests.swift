@@ -77,7 +77,9 @@ struct AnchoringTests {
         #expect(try fixture.verify(anchored: false).window?.unanchored == 0)
     }
 
-    @Test("an anchor that the database does not know of, since its worker died, does no harm and is held against the chain")
+    @Test(
+        "an anchor that the database does not know of, since its worker died, does no harm and is held against the chain"
+    )
     func unknown() throws {
         let fixture = try AuditFixture()
         let head = try #require(try AuditReader(fixture.owner).head(of: fixture.acme))

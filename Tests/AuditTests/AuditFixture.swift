@@ -73,7 +73,8 @@ final class AuditFixture {
 
     /// Texts that a hash made carelessly would mix up or a verifier read in another way.
     private static let odd = [
-        "plain", "a \"quoted\" \\ text", "line\nend\ttab", "ü is not u\u{308}", "3:abc,-,", "", "🦊 \u{7f}", "{\"a\": 1}",
+        "plain", "a \"quoted\" \\ text", "line\nend\ttab", "ü is not u\u{308}", "3:abc,-,", "", "🦊 \u{7f}",
+        "{\"a\": 1}",
     ]
 
     /// Writes an entry with odd contents.

@@ -17,7 +17,9 @@ struct ExpiryTests {
         // acme is on a tier that keeps a year, birch on one that keeps seven.
         try AuditFixture.write(fixture.owner, "acme")
         #expect(try (fixture.value("SELECT reeve.tend_audit()").flatMap { Int($0) } ?? 0) > 0)
-        #expect(try fixture.value("SELECT string_agg(first_seq || '-' || last_seq, ',') FROM reeve.audit_checkpoint") == "1-12")
+        #expect(
+            try fixture.value("SELECT string_agg(first_seq || '-' || last_seq, ',') FROM reeve.audit_checkpoint")
+                == "1-12")
         #expect(try fixture.value("SELECT count(*) FROM reeve.audit_entry WHERE action = 'test.entry'") == "25")
         #expect(
             try fixture.value(
@@ -62,7 +64,9 @@ struct ExpiryTests {
         try fixture.advanceClock(by: "14 months")
         try fixture.value("SELECT reeve.tend_audit()")
         #expect(try fixture.value("SELECT count(*) FROM reeve.audit_checkpoint") == "0")
-        #expect(try fixture.value("SELECT count(*) FROM reeve.audit_seal WHERE chain = $1::uuid", [fixture.acme.id]) == "13")
+        #expect(
+            try fixture.value("SELECT count(*) FROM reeve.audit_seal WHERE chain = $1::uuid", [fixture.acme.id]) == "13"
+        )
         #expect(try fixture.verify(now: later).faults == [])
         try fixture.value("SELECT reeve.release_tenant('acme', 'closed')")
         try fixture.value("SELECT reeve.set_tenant_tier('acme', 'professional', 'grew')")
@@ -73,7 +77,8 @@ struct ExpiryTests {
         #expect(try fixture.verify(now: later).faults == [])
         try fixture.advanceClock(by: "40 months")
         try fixture.value("SELECT reeve.tend_audit()")
-        #expect(try fixture.value("SELECT min(first_seq) || '-' || max(last_seq) FROM reeve.audit_checkpoint") == "1-13")
+        #expect(
+            try fixture.value("SELECT min(first_seq) || '-' || max(last_seq) FROM reeve.audit_checkpoint") == "1-13")
     }
 
     @Test("nothing goes before it is sealed, and a reader in the way costs a try and no wait")
@@ -97,7 +102,9 @@ struct ExpiryTests {
         #expect(try fixture.value("SELECT count(*) FROM reeve.audit_checkpoint") == "1")
     }
 
-    @Test("entries that come before their month has a partition get one later, and every partition is as protected as its table")
+    @Test(
+        "entries that come before their month has a partition get one later, and every partition is as protected as its table"
+    )
     func partitions() throws {
         let fixture = try AuditFixture()
         try fixture.advanceClock(by: "5 years")
@@ -113,13 +120,18 @@ struct ExpiryTests {
             "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent IN ('reeve.audit_entry'::regclass, 'reeve.audit_seal'::regclass)"
         ).map { try $0.text(0) }
         #expect(tables.count >= 20)
-        for table in tables + ["reeve.audit_entry", "reeve.audit_seal", "reeve.audit_checkpoint", "reeve.audit_anchor"] {
+        for table in tables + ["reeve.audit_entry", "reeve.audit_seal", "reeve.audit_checkpoint", "reeve.audit_anchor"]
+        {
             for mode in ["SET ROLE reeve_owner", "RESET ROLE", "SET session_replication_role = replica"] {
                 try fixture.owner.executeScript(mode)
-                #expect(throws: PostgresError.self, "\(table) \(mode)") { try fixture.owner.execute("TRUNCATE \(table)") }
+                #expect(throws: PostgresError.self, "\(table) \(mode)") {
+                    try fixture.owner.execute("TRUNCATE \(table)")
+                }
                 let isEmpty = try fixture.owner.execute("SELECT NOT EXISTS (SELECT FROM \(table))")[0].bool(0)
                 if isEmpty && mode != "SET ROLE reeve_owner" { continue }
-                #expect(throws: PostgresError.self, "\(table) \(mode)") { try fixture.owner.execute("DELETE FROM \(table)") }
+                #expect(throws: PostgresError.self, "\(table) \(mode)") {
+                    try fixture.owner.execute("DELETE FROM \(table)")
+                }
             }
             try fixture.owner.executeScript("RESET session_replication_role")
         }

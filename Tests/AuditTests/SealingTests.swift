@@ -102,7 +102,9 @@ struct SealingTests {
     func window() throws {
         let fixture = try AuditFixture()
         let before = try #require(try fixture.verify().window)
-        #expect(before.unsealed == 0 && before.oldestUnsealed == nil && before.unanchored == 0 && before.anchorAge ?? -1 >= 0)
+        #expect(
+            before.unsealed == 0 && before.oldestUnsealed == nil && before.unanchored == 0
+                && before.anchorAge ?? -1 >= 0)
         for _ in 0..<3 { try AuditFixture.write(fixture.owner, "acme") }
         try fixture.advanceClock(by: "90 seconds")
         let during = try #require(try fixture.verify().window)
@@ -115,11 +117,14 @@ struct SealingTests {
     @Test("a ticket that a session names is kept with what it did; something else than a ticket is not")
     func ticket() throws {
         let fixture = try AuditFixture()
-        for (ticket, kept) in [("OPS-1042", "OPS-1042"), ("a b", nil), ("x'; DROP", nil), ("", nil)] as [(String, String?)] {
+        for (ticket, kept) in [("OPS-1042", "OPS-1042"), ("a b", nil), ("x'; DROP", nil), ("", nil)]
+            as [(String, String?)]
+        {
             _ = try fixture.owner.execute("SELECT set_config('reeve.ticket', $1::text, false)", [ticket])
             let id = try fixture.value("SELECT reeve.audit(NULL, 'test.ticket', 'x')")
             #expect(
-                try fixture.value("SELECT detail ->> 'ticket' FROM reeve.audit_entry WHERE id = $1::bigint", [id]) == kept)
+                try fixture.value("SELECT detail ->> 'ticket' FROM reeve.audit_entry WHERE id = $1::bigint", [id])
+                    == kept)
         }
     }
 

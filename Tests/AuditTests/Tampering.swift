@@ -5,7 +5,8 @@ import Postgres
 
 /// What the owner of the database can do to the audit: its triggers hold nobody who may take them away.
 enum Tampering: String, CaseIterable {
-    case edited, editedAndRehashed, entryRemoved, cutMiddle, cutMiddleAndRehashed, cutTail, reordered, reorderedAndRehashed,
+    case edited, editedAndRehashed, entryRemoved, cutMiddle, cutMiddleAndRehashed, cutTail, reordered,
+        reorderedAndRehashed,
         moved, movedAndRehashed, chainRemoved, expiryForged, expiryForgedAhead, detailEdited, timeEdited
 
     /// What Reeve's verifier must call it.
@@ -94,7 +95,8 @@ private struct Owner {
 
     func entry(at place: Int64, of chain: AuditChain) throws -> Int64 {
         try fixture.owner.execute(
-            "SELECT entry_id FROM reeve.audit_seal WHERE chain = $1::uuid AND seq = $2::bigint", [chain.id, place])[0].int(0)
+            "SELECT entry_id FROM reeve.audit_seal WHERE chain = $1::uuid AND seq = $2::bigint", [chain.id, place])[0]
+            .int(0)
     }
 
     func edit(_ entry: Int64, _ change: String) throws {

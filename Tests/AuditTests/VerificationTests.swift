@@ -29,7 +29,8 @@ struct VerificationTests {
         try tampering.apply(fixture)
         let faults = try fixture.verify().faults
         #expect(faults.contains { $0.kind == tampering.kind && $0.chain == fixture.acme }, "\(faults)")
-        #expect(faults.allSatisfy { $0.chain == fixture.acme || tampering == .moved }, "nobody else is accused: \(faults)")
+        #expect(
+            faults.allSatisfy { $0.chain == fixture.acme || tampering == .moved }, "nobody else is accused: \(faults)")
         let export = try fixture.verifyExport()
         #expect(export.exit == .exited(1) && export.text.contains(fixture.acme.description), "\(export.text)")
         #expect(try fixture.verify(anchored: false).faults.isEmpty != tampering.showsWithoutAnchors)
@@ -82,7 +83,9 @@ struct VerificationTests {
         #expect(changed.contains { $0.kind == .anchor }, "\(changed)")
     }
 
-    @Test("the export is what a program in any language can read: one object to a line, details as the text that is hashed")
+    @Test(
+        "the export is what a program in any language can read: one object to a line, details as the text that is hashed"
+    )
     func lines() throws {
         let fixture = try AuditFixture()
         try AuditFixture.write(fixture.owner, "acme", action: "test.last")
@@ -91,9 +94,15 @@ struct VerificationTests {
             lines.append(try JSON(parsing: $0))
         }
         let types = lines.compactMap { $0["type"]?.string }
-        #expect(types == ["audit", "anchor", "anchor", "anchor"] + Array(repeating: "entry", count: 12) + ["head", "unsealed"])
+        #expect(
+            types == ["audit", "anchor", "anchor", "anchor"] + Array(repeating: "entry", count: 12) + [
+                "head", "unsealed",
+            ])
         #expect(lines.last?["action"]?.string == "test.last")
-        #expect(lines.dropFirst().allSatisfy { ($0["tenant"]?.string ?? fixture.acme.description) == fixture.acme.description })
+        #expect(
+            lines.dropFirst().allSatisfy {
+                ($0["tenant"]?.string ?? fixture.acme.description) == fixture.acme.description
+            })
         let known: [UInt8] = [UInt8](repeating: 0, count: 32)
         let entry = AuditEntry(
             id: 7, tenant: nil, at: "2026-11-21T14:00:00.123456Z", actor: "ann@ops", login: "ann", action: "test.entry",

@@ -24,7 +24,8 @@ import Testing
 
     private func run(_ words: String...) throws -> ReeveRun {
         try ReeveRun(
-            words, ["REEVE_DATABASE_URL": control.conninfo, "REEVE_ANCHOR_STORAGE": "\(folder)/anchors", "REEVE_REGION": "eu"])
+            words,
+            ["REEVE_DATABASE_URL": control.conninfo, "REEVE_ANCHOR_STORAGE": "\(folder)/anchors", "REEVE_REGION": "eu"])
     }
 
     private func value(_ sql: String) throws -> String? { try connection.execute(sql).first?.optionalText(0) }
@@ -38,14 +39,20 @@ import Testing
     @Test("anchor, verify and export: well until the database's owner cuts the end off, which both verifiers say")
     func tampered() throws {
         defer { clean() }
-        for n in 0..<5 { _ = try connection.execute("SELECT reeve.audit((SELECT id FROM reeve.tenant WHERE code = 'acme'), 'test.entry', $1::text)", ["\(n)"]) }
+        for n in 0..<5 {
+            _ = try connection.execute(
+                "SELECT reeve.audit((SELECT id FROM reeve.tenant WHERE code = 'acme'), 'test.entry', $1::text)",
+                ["\(n)"])
+        }
         let anchored = try run("audit", "anchor", "--json")
         #expect(try anchored.json["sealed"]?.int == 5 && anchored.json["chains"]?.int == 1)
         let well = try run("audit", "verify", "--json")
         #expect(well.code == 0)
         #expect(try well.json["ok"] == true && well.json["entries"]?.int == 5 && well.json["anchors"]?.int == 1)
         #expect(try well.json["unsealed"]?.int == 0 && well.json["unanchored"]?.int == 0)
-        let export = try run("audit", "export", "--tenant", "acme", "--output", "\(folder)/a.jsonl", "--reason", "review", "--ticket", "OPS-7")
+        let export = try run(
+            "audit", "export", "--tenant", "acme", "--output", "\(folder)/a.jsonl", "--reason", "review", "--ticket",
+            "OPS-7")
         #expect(export.code == 0 && export.out.isEmpty && export.err.contains("entries"))
         #expect(try run("audit", "export", "--output", "\(folder)/a.jsonl").code == 5, "never replaced")
         let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
@@ -67,7 +74,9 @@ import Testing
         #expect(try ReeveRun(program: "\(root)/deploy/audit/verify.py", ["\(folder)/b.jsonl"]).code == 1)
     }
 
-    @Test("who looks at one tenant's record or job, or exports its audit, is in that tenant's audit: reason, ticket, from when to when")
+    @Test(
+        "who looks at one tenant's record or job, or exports its audit, is in that tenant's audit: reason, ticket, from when to when"
+    )
     func access() throws {
         defer { clean() }
         let job = try value("SELECT reeve.enqueue('acme.reports', 'stocktake')") ?? ""
@@ -75,12 +84,17 @@ import Testing
         #expect(try run("jobs", "show", job, "--json").code == 0)
         #expect(try run("audit", "export", "--tenant", "acme", "--no-anchors").code == 0)
         let listed = try run("audit", "list", "--tenant", "acme", "--action", "access.", "--json").json.array ?? []
-        #expect(listed.compactMap { $0["action"]?.string } == ["access.audit", "access.audit", "access.job", "access.tenant"])
+        #expect(
+            listed.compactMap { $0["action"]?.string } == [
+                "access.audit", "access.audit", "access.job", "access.tenant",
+            ])
         let first = try #require(listed.last)
         #expect(first["reason"]?.string == "complaint" && first["detail"]?["ticket"]?.string == "OPS-1042")
         #expect(first["object"]?.string == "tenant acme" && first["actor"]?.string?.contains("@") == true)
         #expect(listed.allSatisfy { $0["started_at"]?.string != nil && $0["ended_at"]?.string != nil })
-        #expect(try value("SELECT bool_and(ended_at >= started_at) FROM reeve.audit_entry WHERE action LIKE 'access.%'") == "t")
+        #expect(
+            try value("SELECT bool_and(ended_at >= started_at) FROM reeve.audit_entry WHERE action LIKE 'access.%'")
+                == "t")
         let refused = try run("tenant", "show", "acme", "--ticket", "not a ticket")
         #expect(refused.code == 2 && refused.err.contains("--ticket OPS-1042"))
         #expect(try run("audit", "verify", "--tenant", "nobody").code == 3)
@@ -103,12 +117,15 @@ import Testing
         #expect(try verdict().0 == "ok")
         _ = try connection.execute("SELECT reeve.audit(NULL, 'test.entry', 'x')")
         try connection.executeScript(
-            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() + interval '1 hour' $$")
+            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT clock_timestamp() + interval '1 hour' $$"
+        )
         let late = try verdict()
         #expect(late.0 == "warn" && late.1?.contains("1 entries are not sealed") == true, "\(late)")
     }
 
-    @Test("workers seal and anchor by themselves; killed at any moment, each leaves a chain that verifies and the next one goes on")
+    @Test(
+        "workers seal and anchor by themselves; killed at any moment, each leaves a chain that verifies and the next one goes on"
+    )
     func killed() throws {
         defer { clean() }
         let writer = try Connection(control.settings)
@@ -124,11 +141,14 @@ import Testing
             let before = try value("SELECT coalesce(max(seq), 0) FROM reeve.audit_seal").flatMap { Int64($0) } ?? 0
             let limit = ContinuousClock.now + .seconds(20)
             // Until it has sealed something that was written after it started, it goes on being given work.
-            while try (value("SELECT coalesce(max(seq), 0) FROM reeve.audit_seal").flatMap { Int64($0) } ?? 0) <= before {
+            while try (value("SELECT coalesce(max(seq), 0) FROM reeve.audit_seal").flatMap { Int64($0) } ?? 0) <= before
+            {
                 for code in ["acme", "birch"] { _ = try writer.execute(audit, [code]) }
                 try #require(ContinuousClock.now < limit, "round \(round)")
             }
-            let pid = try #require(try value("SELECT pid FROM reeve.worker WHERE state = 'alive' ORDER BY started_at DESC LIMIT 1").flatMap { pid_t($0) })
+            let pid = try #require(
+                try value("SELECT pid FROM reeve.worker WHERE state = 'alive' ORDER BY started_at DESC LIMIT 1").flatMap
+                { pid_t($0) })
             #expect(kill(pid, SIGKILL) == 0)
             worker.stop()
             let report = try run("audit", "verify", "--json")

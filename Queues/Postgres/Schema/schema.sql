@@ -109,6 +109,34 @@ CREATE TABLE reeve.artifact_pin (
 
 ALTER TABLE reeve.artifact_pin OWNER TO reeve_owner;
 
+CREATE TABLE reeve.audit_anchor (
+    id uuid NOT NULL,
+    at timestamp with time zone NOT NULL,
+    place text NOT NULL,
+    digest text NOT NULL,
+    previous text,
+    heads integer NOT NULL,
+    CONSTRAINT audit_anchor_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT audit_anchor_previous_check CHECK ((previous ~ '^[0-9a-f]{64}$'::text))
+);
+
+ALTER TABLE reeve.audit_anchor OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_checkpoint (
+    id bigint NOT NULL,
+    chain uuid NOT NULL,
+    first_seq bigint NOT NULL,
+    last_seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    at timestamp with time zone NOT NULL,
+    entry_id bigint NOT NULL,
+    CONSTRAINT audit_checkpoint_check CHECK ((last_seq >= first_seq)),
+    CONSTRAINT audit_checkpoint_first_seq_check CHECK ((first_seq > 0)),
+    CONSTRAINT audit_checkpoint_hash_check CHECK ((length(hash) = 32))
+);
+
+ALTER TABLE reeve.audit_checkpoint OWNER TO reeve_owner;
+
 CREATE TABLE reeve.audit_entry (
     id bigint NOT NULL,
     tenant_id uuid,
@@ -121,13 +149,92 @@ CREATE TABLE reeve.audit_entry (
     started_at timestamp with time zone,
     ended_at timestamp with time zone,
     detail jsonb DEFAULT '{}'::jsonb NOT NULL,
-    CONSTRAINT audit_entry_action_check CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
-    CONSTRAINT audit_entry_detail_check CHECK ((jsonb_typeof(detail) = 'object'::text)),
-    CONSTRAINT audit_entry_object_check CHECK ((length(object) <= 400)),
-    CONSTRAINT audit_entry_reason_check CHECK ((length(reason) <= 2000))
-);
+    expires_on date NOT NULL,
+    CONSTRAINT audit_entry_action_check1 CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
+    CONSTRAINT audit_entry_detail_check1 CHECK ((jsonb_typeof(detail) = 'object'::text)),
+    CONSTRAINT audit_entry_expires_on_check CHECK ((EXTRACT(day FROM expires_on) = (1)::numeric)),
+    CONSTRAINT audit_entry_object_check1 CHECK ((length(object) <= 400)),
+    CONSTRAINT audit_entry_reason_check1 CHECK ((length(reason) <= 2000))
+)
+PARTITION BY RANGE (expires_on);
 
 ALTER TABLE reeve.audit_entry OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_entry_default (
+    id bigint NOT NULL,
+    tenant_id uuid,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    actor text NOT NULL,
+    login text NOT NULL,
+    action text NOT NULL,
+    object text NOT NULL,
+    reason text,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    expires_on date NOT NULL,
+    CONSTRAINT audit_entry_action_check1 CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
+    CONSTRAINT audit_entry_detail_check1 CHECK ((jsonb_typeof(detail) = 'object'::text)),
+    CONSTRAINT audit_entry_expires_on_check CHECK ((EXTRACT(day FROM expires_on) = (1)::numeric)),
+    CONSTRAINT audit_entry_object_check1 CHECK ((length(object) <= 400)),
+    CONSTRAINT audit_entry_reason_check1 CHECK ((length(reason) <= 2000))
+);
+
+ALTER TABLE reeve.audit_entry_default OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_head (
+    chain uuid NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    hash bytea DEFAULT decode(repeat('00'::text, 32), 'hex'::text) NOT NULL,
+    sealed_at timestamp with time zone,
+    anchored_seq bigint DEFAULT 0 NOT NULL,
+    anchored_at timestamp with time zone
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.audit_head OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_pending (
+    entry_id bigint NOT NULL,
+    chain uuid NOT NULL,
+    expires_on date NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000');
+
+ALTER TABLE reeve.audit_pending OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_seal (
+    chain uuid NOT NULL,
+    seq bigint NOT NULL,
+    entry_id bigint NOT NULL,
+    hash bytea NOT NULL,
+    expires_on date NOT NULL,
+    CONSTRAINT audit_seal_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT audit_seal_seq_check CHECK ((seq > 0))
+)
+PARTITION BY RANGE (expires_on);
+
+ALTER TABLE reeve.audit_seal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_seal_default (
+    chain uuid NOT NULL,
+    seq bigint NOT NULL,
+    entry_id bigint NOT NULL,
+    hash bytea NOT NULL,
+    expires_on date NOT NULL,
+    CONSTRAINT audit_seal_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT audit_seal_seq_check CHECK ((seq > 0))
+);
+
+ALTER TABLE reeve.audit_seal_default OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_turn (
+    one boolean DEFAULT true NOT NULL,
+    anchor_at timestamp with time zone NOT NULL,
+    CONSTRAINT audit_turn_one_check CHECK (one)
+);
+
+ALTER TABLE reeve.audit_turn OWNER TO reeve_owner;
 
 CREATE TABLE reeve.backup_proof (
     id bigint NOT NULL,
@@ -708,6 +815,15 @@ WITH (fillfactor='50');
 
 ALTER TABLE reeve.worker OWNER TO reeve_owner;
 
+ALTER TABLE reeve.audit_checkpoint ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.audit_checkpoint_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.audit_entry_id_seq
     START WITH 1
@@ -789,6 +905,10 @@ ALTER TABLE reeve.tier_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE ONLY reeve.audit_entry ATTACH PARTITION reeve.audit_entry_default DEFAULT;
+
+ALTER TABLE ONLY reeve.audit_seal ATTACH PARTITION reeve.audit_seal_default DEFAULT;
+
 ALTER TABLE ONLY reeve.job_history ATTACH PARTITION reeve.job_history_default DEFAULT;
 
 ALTER TABLE ONLY reeve.artifact
@@ -809,8 +929,32 @@ ALTER TABLE ONLY reeve.artifact_fault
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_pkey PRIMARY KEY (artifact_id);
 
+ALTER TABLE ONLY reeve.audit_anchor
+    ADD CONSTRAINT audit_anchor_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.audit_checkpoint
+    ADD CONSTRAINT audit_checkpoint_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.audit_entry
-    ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
+    ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id, expires_on);
+
+ALTER TABLE ONLY reeve.audit_entry_default
+    ADD CONSTRAINT audit_entry_default_pkey PRIMARY KEY (id, expires_on);
+
+ALTER TABLE ONLY reeve.audit_head
+    ADD CONSTRAINT audit_head_pkey PRIMARY KEY (chain);
+
+ALTER TABLE ONLY reeve.audit_pending
+    ADD CONSTRAINT audit_pending_pkey PRIMARY KEY (entry_id);
+
+ALTER TABLE ONLY reeve.audit_seal
+    ADD CONSTRAINT audit_seal_pkey PRIMARY KEY (chain, seq, expires_on);
+
+ALTER TABLE ONLY reeve.audit_seal_default
+    ADD CONSTRAINT audit_seal_default_pkey PRIMARY KEY (chain, seq, expires_on);
+
+ALTER TABLE ONLY reeve.audit_turn
+    ADD CONSTRAINT audit_turn_pkey PRIMARY KEY (one);
 
 ALTER TABLE ONLY reeve.backup_proof
     ADD CONSTRAINT backup_proof_pkey PRIMARY KEY (id);
@@ -944,7 +1088,17 @@ CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
 
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
 
-CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
+CREATE INDEX audit_anchor_at ON reeve.audit_anchor USING btree (at);
+
+CREATE INDEX audit_checkpoint_chain ON reeve.audit_checkpoint USING btree (chain, first_seq);
+
+CREATE INDEX audit_entry_default_tenant_id_id_idx ON reeve.audit_entry_default USING btree (tenant_id, id);
+
+CREATE INDEX audit_entry_tenant ON ONLY reeve.audit_entry USING btree (tenant_id, id);
+
+CREATE INDEX audit_seal_default_entry_id_idx ON reeve.audit_seal_default USING btree (entry_id);
+
+CREATE INDEX audit_seal_entry ON ONLY reeve.audit_seal USING btree (entry_id);
 
 CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_id, kind, at);
 
@@ -991,6 +1145,14 @@ CREATE INDEX tenant_tier ON reeve.tenant USING btree (tier);
 CREATE INDEX tier_change_due ON reeve.tier_change USING btree (due_at) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
 
 CREATE UNIQUE INDEX tier_change_pending ON reeve.tier_change USING btree (tenant_id) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
+
+ALTER INDEX reeve.audit_entry_pkey ATTACH PARTITION reeve.audit_entry_default_pkey;
+
+ALTER INDEX reeve.audit_entry_tenant ATTACH PARTITION reeve.audit_entry_default_tenant_id_id_idx;
+
+ALTER INDEX reeve.audit_seal_entry ATTACH PARTITION reeve.audit_seal_default_entry_id_idx;
+
+ALTER INDEX reeve.audit_seal_pkey ATTACH PARTITION reeve.audit_seal_default_pkey;
 
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
 
@@ -1050,6 +1212,31 @@ ALTER TABLE ONLY reeve.tier_change
 
 ALTER TABLE ONLY reeve.tier_change
     ADD CONSTRAINT tier_change_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE;
+
+CREATE VIEW reeve.audit_window WITH (security_barrier='true', security_invoker='true') AS
+ SELECT ( SELECT count(*) AS count
+           FROM reeve.audit_pending) AS unsealed,
+    w.at AS oldest_unsealed_at,
+    (COALESCE(EXTRACT(epoch FROM (reeve.clock() - w.at)), (0)::numeric))::double precision AS unsealed_seconds,
+    ( SELECT max(h.sealed_at) AS max
+           FROM reeve.audit_head h) AS sealed_at,
+    ( SELECT (COALESCE(sum((h.seq - h.anchored_seq)), (0)::numeric))::bigint AS "coalesce"
+           FROM reeve.audit_head h
+          WHERE (h.seq > h.anchored_seq)) AS unanchored,
+    ( SELECT max(a.at) AS max
+           FROM reeve.audit_anchor a) AS anchored_at,
+    ( SELECT count(*) AS count
+           FROM reeve.audit_head h) AS chains
+   FROM (( SELECT) one
+     LEFT JOIN LATERAL ( SELECT e.at
+           FROM (( SELECT p_1.entry_id,
+                    p_1.expires_on
+                   FROM reeve.audit_pending p_1
+                  ORDER BY p_1.entry_id
+                 LIMIT 1) p
+             LEFT JOIN reeve.audit_entry e ON (((e.id = p.entry_id) AND (e.expires_on = p.expires_on))))) w ON (true));
+
+ALTER TABLE reeve.audit_window OWNER TO reeve_owner;
 
 CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
  SELECT r.name AS tier,
@@ -1633,16 +1820,37 @@ END $$;
 ALTER FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  INSERT INTO reeve.audit_entry (tenant_id, actor, login, action, object, reason, detail, started_at, ended_at)
-  VALUES (tenant, reeve.actor(), session_user, action, left(object, 400), left(reason, 2000), detail, started,
-          CASE WHEN started IS NULL THEN NULL ELSE reeve.clock() END)
-  RETURNING id
-$$;
+    AS $_$
+#variable_conflict use_variable
+DECLARE v_now timestamptz := reeve.clock(); v_ticket text := current_setting('reeve.ticket', true); v_expires date := reeve.audit_expiry(v_now, reeve.audit_years(tenant)); v_id bigint;
+BEGIN
+  IF v_ticket ~ '^[A-Za-z0-9][A-Za-z0-9#/_.:-]{0,99}$' THEN detail := detail || jsonb_build_object('ticket', v_ticket); END IF;
+  INSERT INTO reeve.audit_entry (tenant_id, at, actor, login, action, object, reason, detail, started_at, ended_at, expires_on)
+    VALUES (tenant, v_now, reeve.actor(), session_user, action, left(object, 400), left(reason, 2000), detail, started,
+            CASE WHEN started IS NOT NULL THEN v_now END, v_expires) RETURNING id INTO v_id;
+  INSERT INTO reeve.audit_pending (entry_id, chain, expires_on) VALUES (v_id, coalesce(tenant, '00000000-0000-0000-0000-000000000000'), v_expires);
+  RETURN v_id;
+END $_$;
 
 ALTER FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) RETURNS date
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  SELECT (date_trunc('month', p_at AT TIME ZONE 'UTC') + (p_years * 12 + 1) * interval '1 month')::date
+$$;
+
+ALTER FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_field(p_text text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT coalesce(octet_length(convert_to(p_text, 'UTF8')) || ':' || p_text || ',', '-,')
+$$;
+
+ALTER FUNCTION reeve.audit_field(p_text text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.audit_registry() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1657,6 +1865,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_time(p_at timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+ALTER FUNCTION reeve.audit_time(p_at timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_years(p_tenant uuid) RETURNS integer
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_years int;
+BEGIN
+  SELECT coalesce((t.overrides ->> 'audit_retention_years')::int, r.audit_retention_years) INTO v_years
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant;
+  IF v_years IS NULL THEN SELECT coalesce(max(r.audit_retention_years), 7) INTO v_years FROM reeve.tier r; END IF;
+  RETURN v_years;
+END $$;
+
+ALTER FUNCTION reeve.audit_years(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -1737,6 +1967,25 @@ CREATE FUNCTION reeve.backup_retention(p_tenant uuid) RETURNS TABLE(backup bigin
 $_$;
 
 ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_anchor(p_every interval, p_now boolean DEFAULT false) RETURNS TABLE(at timestamp with time zone, previous text, heads jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_now timestamptz := reeve.clock(); v_last record; v_all boolean;
+BEGIN
+  UPDATE reeve.audit_turn t SET anchor_at = v_now + p_every WHERE t.anchor_at <= v_now OR p_now;
+  IF NOT FOUND THEN RETURN; END IF;
+  SELECT a.at, a.digest INTO v_last FROM reeve.audit_anchor a ORDER BY a.at DESC LIMIT 1;
+  v_all := v_last.at IS NULL OR (v_last.at AT TIME ZONE 'UTC')::date < (v_now AT TIME ZONE 'UTC')::date;
+  RETURN QUERY SELECT v_now, v_last.digest, m.heads FROM (
+    SELECT jsonb_agg(jsonb_build_object('chain', h.chain, 'seq', h.seq, 'hash', encode(h.hash, 'hex')) ORDER BY h.chain) AS heads
+    FROM reeve.audit_head h WHERE h.seq > 0 AND (v_all OR p_now OR h.seq > h.anchored_seq)) m
+  WHERE m.heads IS NOT NULL AND (p_now OR EXISTS (SELECT FROM reeve.audit_head h WHERE h.seq > h.anchored_seq));
+END $$;
+
+ALTER FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2213,6 +2462,20 @@ CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
 
 ALTER FUNCTION reeve.effective_cap(tier text, overrides jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.empty_audit_default(p_table text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_default text := p_table || '_default'; v_full text := p_table || '_moving';
+BEGIN
+  EXECUTE format('ALTER TABLE reeve.%I DETACH PARTITION reeve.%I', p_table, v_default);
+  EXECUTE format('ALTER TABLE reeve.%I RENAME TO %I', v_default, v_full);
+  EXECUTE format('CREATE TABLE reeve.%I PARTITION OF reeve.%I DEFAULT', v_default, p_table);
+  PERFORM reeve.protect_audit_partition(v_default);
+END $$;
+
+ALTER FUNCTION reeve.empty_audit_default(p_table text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -2440,6 +2703,42 @@ $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.expire_audit(p_expires date) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_runs jsonb; v_now timestamptz := reeve.clock(); v_today date := (v_now AT TIME ZONE 'UTC')::date; v_entry bigint;
+  v_entries text := to_char(p_expires, '"audit_entry_"YYYYMM'); v_seals text := to_char(p_expires, '"audit_seal_"YYYYMM');
+BEGIN
+  IF p_expires > v_today OR EXISTS (SELECT FROM reeve.audit_pending p WHERE p.expires_on = p_expires) THEN RETURN false; END IF;
+  INSERT INTO reeve.audit_entry OVERRIDING SYSTEM VALUE
+    SELECT e.id, e.tenant_id, e.at, e.actor, e.login, e.action, e.object, e.reason, e.started_at, e.ended_at, e.detail, k.until
+    FROM (SELECT d.tenant_id, reeve.audit_years(d.tenant_id) AS years, reeve.tenant_is_held(d.tenant_id) AS held
+          FROM (SELECT DISTINCT x.tenant_id FROM reeve.audit_entry x WHERE x.expires_on = p_expires) d) y
+    JOIN reeve.audit_entry e ON e.expires_on = p_expires AND e.tenant_id IS NOT DISTINCT FROM y.tenant_id
+    CROSS JOIN LATERAL (SELECT greatest(reeve.audit_expiry(e.at, y.years), CASE WHEN y.held THEN reeve.audit_expiry(v_now, 0) END) AS until) k
+    WHERE k.until > v_today;
+  INSERT INTO reeve.audit_seal (chain, seq, entry_id, hash, expires_on)
+    SELECT s.chain, s.seq, s.entry_id, s.hash, e.expires_on FROM reeve.audit_seal s
+    JOIN reeve.audit_entry e ON e.id = s.entry_id AND e.expires_on > v_today WHERE s.expires_on = p_expires;
+  -- Gathered before any is written: a table that a query still reads cannot be dropped.
+  SELECT coalesce(jsonb_agg(r), '[]') INTO v_runs FROM (
+    SELECT g.chain, min(g.seq) AS first, max(g.seq) AS last, count(*) AS entries
+    FROM (SELECT s.chain, s.seq, s.seq - row_number() OVER (PARTITION BY s.chain ORDER BY s.seq) AS run FROM reeve.audit_seal s
+          WHERE s.expires_on = p_expires AND NOT EXISTS (SELECT FROM reeve.audit_seal k WHERE k.chain = s.chain AND k.seq = s.seq AND k.expires_on > v_today)) g
+    GROUP BY g.chain, g.run ORDER BY g.chain, min(g.seq)) r;
+  FOR v IN SELECT * FROM jsonb_to_recordset(v_runs) r (chain uuid, first bigint, last bigint, entries bigint) LOOP
+    v_entry := reeve.audit(nullif(v.chain, '00000000-0000-0000-0000-000000000000'), 'audit.expire', format('entries %s to %s', v.first, v.last),
+      'the time that they are kept is over', jsonb_build_object('first', v.first, 'last', v.last));
+    INSERT INTO reeve.audit_checkpoint (chain, first_seq, last_seq, hash, at, entry_id)
+      SELECT s.chain, v.first, v.last, s.hash, v_now, v_entry FROM reeve.audit_seal s WHERE s.chain = v.chain AND s.seq = v.last AND s.expires_on = p_expires;
+  END LOOP;
+  EXECUTE format('DROP TABLE reeve.%I, reeve.%I', v_entries, v_seals);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.expire_audit(p_expires date) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.explain(id bigint) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2515,6 +2814,20 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.audit_anchor (id, at, place, digest, previous, heads)
+    VALUES (p_id, p_at, left(p_place, 1000), p_digest, p_previous, jsonb_array_length(p_heads));
+  PERFORM FROM reeve.audit_head h WHERE h.chain IN (SELECT (x ->> 'chain')::uuid FROM jsonb_array_elements(p_heads) x) ORDER BY h.chain FOR UPDATE;
+  UPDATE reeve.audit_head h SET anchored_seq = greatest(h.anchored_seq, x.seq), anchored_at = p_at
+  FROM jsonb_to_recordset(p_heads) x (chain uuid, seq bigint) WHERE h.chain = x.chain;
+END $$;
+
+ALTER FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2774,6 +3087,46 @@ END $$;
 
 ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.make_audit_partitions(p_expires date) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_table text; v_name text; v_count int := 0;
+BEGIN
+  FOREACH v_table IN ARRAY ARRAY['audit_entry', 'audit_seal'] LOOP
+    v_name := v_table || to_char(p_expires, '_YYYYMM');
+    CONTINUE WHEN to_regclass('reeve.' || v_name) IS NOT NULL;
+    EXECUTE format('CREATE TABLE reeve.%I (LIKE reeve.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name, v_table);
+    EXECUTE format('ALTER TABLE reeve.%I ATTACH PARTITION reeve.%I FOR VALUES FROM (%L) TO (%L)', v_table, v_name, p_expires, p_expires + interval '1 month');
+    PERFORM reeve.protect_audit_partition(v_name);
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.make_audit_partitions(p_expires date) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.make_coming_audit_partitions(p_months integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_expires date; v_count int := 0;
+BEGIN
+  FOR v_expires IN
+    SELECT DISTINCT reeve.audit_expiry(reeve.clock() + m * interval '1 month', y.years)
+    FROM generate_series(0, p_months) m,
+      (SELECT r.audit_retention_years AS years FROM reeve.tier r
+       UNION SELECT (t.overrides ->> 'audit_retention_years')::int FROM reeve.tenant t WHERE t.overrides ? 'audit_retention_years'
+       UNION SELECT 7) y
+    WHERE y.years IS NOT NULL ORDER BY 1
+  LOOP
+    v_count := v_count + reeve.make_audit_partitions(v_expires);
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.make_coming_audit_partitions(p_months integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2909,6 +3262,18 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.promote(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.protect_audit_partition(p_name text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  EXECUTE format('CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.%I FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change()', p_name);
+  EXECUTE format('ALTER TABLE reeve.%I ENABLE ALWAYS TRIGGER audit_fixed, ENABLE ALWAYS TRIGGER audit_kept', p_name);
+  EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON reeve.%I FROM reeve_owner', p_name);
+END $$;
+
+ALTER FUNCTION reeve.protect_audit_partition(p_name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3431,6 +3796,57 @@ END $_$;
 
 ALTER FUNCTION reeve.schema_problem(schema jsonb, path text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.seal_audit(p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+DECLARE
+  v record; v_ids bigint[]; v_chains uuid[]; v_chain uuid; v_seq bigint; v_hash bytea;
+  s_chain uuid[] := '{}'; s_seq bigint[] := '{}'; s_entry bigint[] := '{}'; s_hash bytea[] := '{}'; s_expires date[] := '{}';
+BEGIN
+  SELECT array_agg(p.entry_id), array_agg(DISTINCT p.chain) INTO v_ids, v_chains
+  FROM (SELECT a.entry_id, a.chain FROM reeve.audit_pending a ORDER BY a.entry_id LIMIT p_limit) p;
+  IF v_ids IS NULL THEN RETURN 0; END IF;
+  INSERT INTO reeve.audit_head (chain)
+    SELECT c FROM unnest(v_chains) c WHERE NOT EXISTS (SELECT FROM reeve.audit_head h WHERE h.chain = c) ORDER BY c ON CONFLICT DO NOTHING;
+  SELECT array_agg(l.chain) INTO v_chains
+  FROM (SELECT h.chain FROM reeve.audit_head h WHERE h.chain = ANY (v_chains) ORDER BY h.chain FOR UPDATE SKIP LOCKED) l;
+  IF v_chains IS NULL THEN RETURN 0; END IF;
+  -- Looked at again now that the heads are held: another sealer may have sealed some meanwhile. One whose entry is gone stays and shows.
+  FOR v IN
+    WITH taken AS (
+      DELETE FROM reeve.audit_pending p USING reeve.audit_entry e
+      WHERE p.entry_id = ANY (v_ids) AND p.chain = ANY (v_chains) AND e.id = p.entry_id AND e.expires_on = p.expires_on
+      RETURNING p.chain, p.entry_id, p.expires_on,
+        reeve.audit_field(e.id::text) || reeve.audit_field(reeve.audit_time(e.at)) || reeve.audit_field(e.actor) || reeve.audit_field(e.login)
+        || reeve.audit_field(e.action) || reeve.audit_field(e.object) || reeve.audit_field(e.reason) || reeve.audit_field(reeve.audit_time(e.started_at))
+        || reeve.audit_field(reeve.audit_time(e.ended_at)) || reeve.audit_field(e.detail::text) AS fields)
+    SELECT t.* FROM taken t ORDER BY t.chain, t.entry_id
+  LOOP
+    IF v_chain IS DISTINCT FROM v.chain THEN
+      IF v_chain IS NOT NULL THEN
+        UPDATE reeve.audit_head h SET seq = v_seq, hash = v_hash, sealed_at = reeve.clock() WHERE h.chain = v_chain;
+      END IF;
+      v_chain := v.chain;
+      SELECT h.seq, h.hash INTO v_seq, v_hash FROM reeve.audit_head h WHERE h.chain = v_chain;
+    END IF;
+    v_seq := v_seq + 1;
+    v_hash := sha256(v_hash || convert_to('13:reeve-audit-1,36:' || v_chain || ',' || length(v_seq::text) || ':' || v_seq || ',' || v.fields, 'UTF8'));
+    s_chain := s_chain || v_chain; s_seq := s_seq || v_seq; s_entry := s_entry || v.entry_id;
+    s_hash := s_hash || v_hash; s_expires := s_expires || v.expires_on;
+  END LOOP;
+  IF v_chain IS NULL THEN RETURN 0; END IF;
+  UPDATE reeve.audit_head h SET seq = v_seq, hash = v_hash, sealed_at = reeve.clock() WHERE h.chain = v_chain;
+  INSERT INTO reeve.audit_seal (chain, seq, entry_id, hash, expires_on) SELECT * FROM unnest(s_chain, s_seq, s_entry, s_hash, s_expires);
+  RETURN cardinality(s_seq);
+END $$;
+
+ALTER FUNCTION reeve.seal_audit(p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3686,6 +4102,42 @@ CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_lim
 $$;
 
 ALTER FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_audit(p_months integer DEFAULT 2) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET lock_timeout TO '200ms'
+    AS $_$
+DECLARE v_count int := 0; v_expires date; v_table text; v_all date[];
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(7364502) THEN RETURN 0; END IF;
+  BEGIN
+    IF EXISTS (SELECT FROM reeve.audit_entry_default) OR EXISTS (SELECT FROM reeve.audit_seal_default) THEN
+      SELECT array_agg(DISTINCT d.expires_on) INTO v_all
+      FROM (SELECT e.expires_on FROM reeve.audit_entry_default e UNION ALL SELECT s.expires_on FROM reeve.audit_seal_default s) d;
+      PERFORM reeve.empty_audit_default('audit_entry'), reeve.empty_audit_default('audit_seal');
+      FOREACH v_expires IN ARRAY v_all LOOP v_count := v_count + reeve.make_audit_partitions(v_expires); END LOOP;
+      INSERT INTO reeve.audit_entry OVERRIDING SYSTEM VALUE SELECT * FROM reeve.audit_entry_moving;
+      INSERT INTO reeve.audit_seal SELECT * FROM reeve.audit_seal_moving;
+      DROP TABLE reeve.audit_entry_moving, reeve.audit_seal_moving;
+    END IF;
+    v_count := v_count + reeve.make_coming_audit_partitions(p_months);
+  EXCEPTION WHEN lock_not_available THEN NULL;
+  END;
+  FOR v_expires IN
+    SELECT to_date(right(c.relname, 6), 'YYYYMM') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'reeve.audit_entry'::regclass AND c.relname ~ '^audit_entry_\d{6}$'
+      AND to_date(right(c.relname, 6), 'YYYYMM') <= (reeve.clock() AT TIME ZONE 'UTC')::date ORDER BY 1
+  LOOP
+    BEGIN
+      IF reeve.expire_audit(v_expires) THEN v_count := v_count + 1; END IF;
+    EXCEPTION WHEN lock_not_available THEN NULL;
+    END;
+  END LOOP;
+  RETURN v_count;
+END $_$;
+
+ALTER FUNCTION reeve.tend_audit(p_months integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_backlog(p_budget interval DEFAULT '00:00:00.02'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4083,13 +4535,45 @@ CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted F
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
-CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_anchor FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
-ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_fixed;
+ALTER TABLE reeve.audit_anchor ENABLE ALWAYS TRIGGER audit_fixed;
 
-CREATE TRIGGER audit_entry_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_anchor FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
 
-ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_kept;
+ALTER TABLE reeve.audit_anchor ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_checkpoint FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_checkpoint ENABLE ALWAYS TRIGGER audit_fixed;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_checkpoint FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_checkpoint ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_fixed;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_entry_default FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry_default ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_seal FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_seal ENABLE ALWAYS TRIGGER audit_fixed;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_seal FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_seal ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_seal_default FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_seal_default ENABLE ALWAYS TRIGGER audit_kept;
 
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -4120,6 +4604,8 @@ COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and 
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
+
+COMMENT ON VIEW reeve.audit_window IS 'How far the audit''s chains and anchors lag behind its entries.';
 
 GRANT UPDATE(contacts) ON TABLE reeve.tenant TO reeve_operator;
 
@@ -4199,7 +4685,15 @@ REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.audit_field(p_text text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.audit_time(p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.audit_years(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) TO reeve_worker;
@@ -4210,6 +4704,10 @@ REVOKE ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
@@ -4265,6 +4763,8 @@ REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.empty_audit_default(p_table text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
@@ -4290,6 +4790,8 @@ REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.expire_audit(p_expires date) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
@@ -4297,6 +4799,10 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
@@ -4355,6 +4861,10 @@ GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.make_audit_partitions(p_expires date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.make_coming_audit_partitions(p_months integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
@@ -4377,6 +4887,8 @@ REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.protect_audit_partition(p_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
@@ -4454,6 +4966,10 @@ GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at ti
 
 REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.seal_audit(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
 
@@ -4493,6 +5009,9 @@ GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tend_audit(p_months integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_audit(p_months integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
@@ -4567,10 +5086,40 @@ GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_operator;
 
+REVOKE ALL ON TABLE reeve.audit_anchor FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_anchor TO reeve_owner;
+GRANT SELECT ON TABLE reeve.audit_anchor TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_anchor TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_checkpoint FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_checkpoint TO reeve_owner;
+GRANT SELECT ON TABLE reeve.audit_checkpoint TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_checkpoint TO reeve_operator;
+
 REVOKE ALL ON TABLE reeve.audit_entry FROM reeve_owner;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry TO reeve_owner;
 GRANT SELECT ON TABLE reeve.audit_entry TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.audit_entry TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_entry_default FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry_default TO reeve_owner;
+
+GRANT SELECT ON TABLE reeve.audit_head TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_head TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.audit_pending TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_pending TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_seal FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_seal TO reeve_owner;
+GRANT SELECT ON TABLE reeve.audit_seal TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_seal TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_seal_default FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_seal_default TO reeve_owner;
+
+GRANT SELECT ON TABLE reeve.audit_window TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_window TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_operator;

@@ -11,7 +11,7 @@ extension Command {
                 options: [
                     CommandOption("tenant", "CODE", "of this tenant"),
                     CommandOption("since", "TIME", "not older than this: 7d, 2h", .duration),
-                    CommandOption("action", "ACTION", "of this action, or of all that begin so: access. or backup."),
+                    CommandOption("action", "ACTION", "of this action, or of all that begin like it"),
                     CommandOption("actor", "NAME", "by this actor or login"),
                     CommandOption("limit", "N", "at most this many, the newest (100)", .integer(1...1_000_000)),
                 ], examples: ["reeve audit list --tenant acme --since 7d", "reeve audit list --action access. --json"]

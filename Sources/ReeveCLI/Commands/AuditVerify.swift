@@ -24,7 +24,8 @@ enum AuditScope {
         if invocation.flag("no-anchors") { return (nil, nil) }
         guard let anchors = try invocation.configuration.anchors() else {
             throw CommandError(
-                .usage, "there are no anchors to hold the audit against: neither REEVE_ANCHOR_STORAGE nor REEVE_STORAGE is set",
+                .usage,
+                "there are no anchors to hold the audit against: neither REEVE_ANCHOR_STORAGE nor REEVE_STORAGE is set",
                 hint: "set one, or say --no-anchors")
         }
         let text = invocation.string("anchors-since") ?? "7d"
@@ -101,7 +102,8 @@ extension Command {
 
     static let auditAnchor = Command(
         "anchor", "seal what waits, and tell the heads of all chains to the storage now",
-        details: "Workers do this by themselves (REEVE_ANCHOR_EVERY); this is for the moment before something delicate.",
+        details:
+            "Workers do this by themselves (REEVE_ANCHOR_EVERY); this is for the moment before something delicate.",
         options: [.setting(.anchorStorage)], examples: ["reeve audit anchor", "reeve audit anchor --json"]
     ) { invocation in
         guard let anchors = try invocation.configuration.anchors() else {

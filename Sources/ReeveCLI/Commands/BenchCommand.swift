@@ -8,7 +8,8 @@ import Processes
 
 extension Command {
     static let bench: Command = Command(
-        "bench", "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, audit",
+        "bench",
+        "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, audit",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.

@@ -39,7 +39,8 @@ extension Command {
                 return .done
             },
             Command(
-                "show", "show one tenant", details: "Who looked, and why, goes into the tenant's audit.", arguments: [code],
+                "show", "show one tenant", details: "Who looked, and why, goes into the tenant's audit.",
+                arguments: [code],
                 options: [accessReason], examples: ["reeve tenant show acme --ticket OPS-1042"]
             ) { invocation in
                 try showTenant(invocation)

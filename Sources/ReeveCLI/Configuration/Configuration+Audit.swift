@@ -10,7 +10,8 @@ extension Configuration {
         guard let entry = entry(.anchorStorage) ?? entry(.storage) else { return nil }
         do { return StoredAnchors(try StorageLocation(parsing: entry.text).store()) } catch {
             throw CommandError(
-                .usage, "\(entry.source): \(error.message)", hint: "for example REEVE_ANCHOR_STORAGE=s3:locked-bucket/reeve")
+                .usage, "\(entry.source): \(error.message)",
+                hint: "for example REEVE_ANCHOR_STORAGE=s3:locked-bucket/reeve")
         }
     }
 

@@ -154,7 +154,7 @@ CREATE TABLE reeve.audit_seal_default PARTITION OF reeve.audit_seal DEFAULT;
 SELECT reeve.protect_audit_partition('audit_entry_default'), reeve.protect_audit_partition('audit_seal_default');
 
 -- Entries that are there already are sealed like new ones.
-SELECT reeve.make_coming_audit_partitions(2);
+SELECT reeve.make_coming_audit_partitions(0);
 SELECT reeve.make_audit_partitions(v.expires) FROM (SELECT DISTINCT reeve.audit_expiry(e.at, reeve.audit_years(e.tenant_id)) AS expires FROM reeve.audit_entry_unchained e) v;
 INSERT INTO reeve.audit_entry OVERRIDING SYSTEM VALUE
   SELECT e.id, e.tenant_id, e.at, e.actor, e.login, e.action, e.object, e.reason, e.started_at, e.ended_at, e.detail,
@@ -238,6 +238,7 @@ END $$;
 -- are kept longer by now (a higher tier, a legal hold) move to a later month first. False while one of them is not sealed.
 CREATE FUNCTION reeve.expire_audit(p_expires date) RETURNS boolean LANGUAGE plpgsql SET search_path = reeve, pg_temp AS $$
 DECLARE v record; v_runs jsonb; v_now timestamptz := reeve.clock(); v_today date := (v_now AT TIME ZONE 'UTC')::date; v_entry bigint;
+  v_entries text := to_char(p_expires, '"audit_entry_"YYYYMM'); v_seals text := to_char(p_expires, '"audit_seal_"YYYYMM');
 BEGIN
   IF p_expires > v_today OR EXISTS (SELECT FROM reeve.audit_pending p WHERE p.expires_on = p_expires) THEN RETURN false; END IF;
   INSERT INTO reeve.audit_entry OVERRIDING SYSTEM VALUE
@@ -262,7 +263,7 @@ BEGIN
     INSERT INTO reeve.audit_checkpoint (chain, first_seq, last_seq, hash, at, entry_id)
       SELECT s.chain, v.first, v.last, s.hash, v_now, v_entry FROM reeve.audit_seal s WHERE s.chain = v.chain AND s.seq = v.last AND s.expires_on = p_expires;
   END LOOP;
-  EXECUTE format('DROP TABLE reeve.%I, reeve.%I', 'audit_entry' || to_char(p_expires, '_YYYYMM'), 'audit_seal' || to_char(p_expires, '_YYYYMM'));
+  EXECUTE format('DROP TABLE reeve.%I, reeve.%I', v_entries, v_seals);
   RETURN true;
 END $$;
 
