@@ -106,6 +106,7 @@ extension Command {
             "Workers do this by themselves (REEVE_ANCHOR_EVERY); this is for the moment before something delicate.",
         options: [.setting(.anchorStorage)], examples: ["reeve audit anchor", "reeve audit anchor --json"]
     ) { invocation in
+        let connection = try invocation.connect()
         guard let anchors = try invocation.configuration.anchors() else {
             throw CommandError(
                 .usage, "there is nowhere to anchor: neither REEVE_ANCHOR_STORAGE nor REEVE_STORAGE is set",
@@ -113,7 +114,7 @@ extension Command {
         }
         let pool = Pool(try invocation.databaseSettings(), bound: 1, name: "anchor")
         defer { pool.close() }
-        let sealed = try pool.withConnection { try Anchoring.seal($0) }
+        let sealed = try Anchoring.seal(connection)
         let interval = try invocation.configuration.anchorInterval()
         guard let told = try Anchoring(control: pool, sinks: [anchors], every: interval).run(now: true) else {
             invocation.output.result(["sealed": .int(sealed), "anchor": .null], "there is nothing in the audit yet")
