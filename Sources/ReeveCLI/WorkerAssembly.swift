@@ -16,7 +16,7 @@ struct WorkerAssembly {
     let registry: JobRegistry
     let resources: JobResources
     let programs: ProgramFolders
-    let control: Pool
+    private let control: Pool
     private let stores: DestinationCatalog
     private let standard: any ObjectStore
     private let region: String?
@@ -76,6 +76,11 @@ struct WorkerAssembly {
             log.warning(
                 "storage could not be swept", ["error": .string("\(error)"), "destination": .string(named.name)])
         }
+    }
+
+    /// What a worker does from time to time besides the queue's own housekeeping.
+    func housekeeping(_ configuration: Configuration, _ log: Log) throws -> [HousekeepingTask] {
+        [try configuration.anchorTask(control: control, log)].compactMap { $0 }
     }
 
     /// Closes the connections; after the worker has ended.

@@ -63,7 +63,7 @@ public enum WorkerEnd: Sendable {
 /// A worker: claims jobs and runs them until it is stopped.
 ///
 /// Threads: a claimer for each pool, one that settles, one that keeps the lease, one that watches the clock, one that
-/// keeps house and one for each further task of upkeep, one that listens; each slot is a serial queue. Stop: no more claims, running jobs may finish within the grace period, then they are told to stop,
+/// keeps house and one for each further task, one that listens; each slot is a serial queue. Stop: no more claims, running jobs may finish within the grace period, then they are told to stop,
 /// what has not started goes back to its queue, and the worker's row ends.
 public final class Worker: Sendable {
     private let source: any JobSource
@@ -80,11 +80,11 @@ public final class Worker: Sendable {
     private let hurry = Gate()
     private let listenBell = Gate()
 
-    /// Creates a worker; nothing starts yet. `upkeep` is housekeeping that reaches beyond the source and may take its time:
+    /// Creates a worker; nothing starts yet. `housekeeping` is what reaches beyond the source and may take its time:
     /// each of those tasks has a thread of its own, so that the source's never wait for it.
     public init(
         source: any JobSource, registry: JobRegistry, options: WorkerOptions, resources: JobResources, log: Log,
-        upkeep: [HousekeepingTask] = []
+        housekeeping: [HousekeepingTask] = []
     ) {
         self.source = source
         self.options = options
@@ -100,7 +100,7 @@ public final class Worker: Sendable {
         executor = Executor(
             registry: registry, check: TenantCheck(region: options.region), running: running, resources: resources,
             store: source, log: log)
-        housekeepers = ([source.housekeeping] + upkeep.map { [$0] }).map { Housekeeper(tasks: $0, log: log) }
+        housekeepers = ([source.housekeeping] + housekeeping.map { [$0] }).map { Housekeeper(tasks: $0, log: log) }
     }
 
     /// How many jobs run now.

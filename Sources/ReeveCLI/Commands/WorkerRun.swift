@@ -58,7 +58,7 @@ enum WorkerRun {
         defer { source.close() }
         let worker = Worker(
             source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log,
-            upkeep: [try invocation.configuration.anchorTask(control: assembly.control, log)].compactMap { $0 })
+            housekeeping: try assembly.housekeeping(invocation.configuration, log))
         signals.onHurry { worker.hurryUp() }
         assembly.sweepStorage(log)
         return try worker.run(until: signals.stop)
