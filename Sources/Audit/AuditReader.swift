@@ -104,7 +104,8 @@ public struct AuditReader {
             SELECT e.id, coalesce(e.tenant_id, '00000000-0000-0000-0000-000000000000') FROM reeve.audit_entry e
             WHERE e.id BETWEEN $1::bigint AND $2::bigint
               AND ($3::uuid IS NULL OR coalesce(e.tenant_id, '00000000-0000-0000-0000-000000000000') = $3::uuid)
-              AND NOT EXISTS (SELECT FROM reeve.audit_seal s WHERE s.entry_id = e.id)
+              AND NOT EXISTS (SELECT FROM reeve.audit_seal s WHERE s.entry_id = e.id AND s.expires_on = e.expires_on
+                              AND s.entry_id BETWEEN $1::bigint AND $2::bigint)
               AND NOT EXISTS (SELECT FROM reeve.audit_pending p WHERE p.entry_id = e.id)
             ORDER BY e.id LIMIT 1000
             """, [ids.lowerBound, ids.upperBound, chain?.id], name: "audit strays"
