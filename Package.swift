@@ -49,6 +49,7 @@ let package = Package(
         library("Mail", "Sources/Mail", ["Processes", "Crypto", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
         library("Notices", "Sources/Notices", ["Mail", "Postgres", "Crypto", "Processes", "WorkerEngine", "JobKit"]),
+        library("Audit", "Sources/Audit", ["Postgres", "Storage", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -88,7 +89,7 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
                 "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
-                "Reminder", "TenantBranding",
+                "Reminder", "TenantBranding", "Audit",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -169,6 +170,8 @@ let package = Package(
                 "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
                 "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
+        // Every kind of tampering, done as the database's owner, against both verifiers.
+        tests("AuditTests", ["Audit", "Storage", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
         tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]

@@ -100,7 +100,22 @@ public final class Invocation: Sendable {
         let escaped = actor.replacing("\\", with: "\\\\").replacing(" ", with: "\\ ")
         return settings.with([
             "options": (settings["options"].map { $0 + " " } ?? "") + "-c reeve.actor=\(escaped)"
+                + (try ticket.map { " -c reeve.ticket=\($0)" } ?? "")
         ])
+    }
+
+    /// The ticket or case that this is done for. Throws a usage error for one that the audit would not keep.
+    public var ticket: String? {
+        get throws {
+            guard let ticket = configuration[.ticket] else { return nil }
+            let isName = ticket.wholeMatch(of: /[A-Za-z0-9][A-Za-z0-9#\/_.:\-]{0,99}/) != nil
+            guard isName else {
+                throw CommandError(
+                    .usage, "'\(ticket)' is not a ticket's name: letters, digits and #/_.:- up to 100, no spaces",
+                    hint: "for example --ticket OPS-1042")
+            }
+            return ticket
+        }
     }
 
     /// A connection to the control database. Blocks for 5 seconds at most for each address.
@@ -113,12 +128,38 @@ public final class Invocation: Sendable {
         return try Connection(named, timeout: .seconds(5))
     }
 
+    /// When an access begins, by the clock that ends it; nil for a login that may not write to the audit.
+    func accessStart(_ connection: Connection) throws -> String? {
+        let row = try connection.execute(
+            """
+            SELECT reeve.clock()::text,
+              has_function_privilege('reeve.audit(uuid, text, text, text, jsonb, timestamptz)', 'EXECUTE')
+            """)[0]
+        return try row.bool(1) ? row.text(0) : nil
+    }
+
+    /// Records who looked at what of a tenant's, why and for how long (ISO-A-002), in a transaction of its own: to be called before
+    /// anything is shown, since what cannot be recorded is not shown. Nothing happens without a `start`: that login is no operator's
+    /// and sees only what is its own.
+    func recordAccess(
+        to tenant: String?, _ action: String, _ object: String, since start: String?, detail: JSON = [:]
+    ) throws {
+        guard let start else { return }
+        try change { connection in
+            _ = try connection.execute(
+                "SELECT reeve.audit($1::uuid, $2::text, $3::text, $4::text, $5::jsonb, $6::timestamptz)",
+                [tenant, action, object, string("reason"), detail, start])
+        }
+    }
+
     /// Runs statements in one transaction of the control database in which the audit names this user as the actor.
     /// `SET LOCAL`, so that it holds behind a pooler in transaction mode, too. Shows the server's notices.
     public func change<T>(_ body: (Connection) throws -> T) throws -> T {
         let connection = try connect()
         let value = try connection.transaction {
-            _ = try connection.execute("SELECT set_config('reeve.actor', $1::text, true)", [actor])
+            _ = try connection.execute(
+                "SELECT set_config('reeve.actor', $1::text, true), set_config('reeve.ticket', $2::text, true)",
+                [actor, ticket ?? ""])
             return try body(connection)
         }
         for notice in connection.takeNotices() { output.message("note: \(notice)") }

@@ -106,7 +106,10 @@ struct WorkerAssembly {
 
     /// What a worker does from time to time besides the queue's own housekeeping.
     func housekeeping(_ configuration: Configuration, _ log: Log) throws -> [HousekeepingTask] {
-        [NoticeDelivery(try configuration.noticeSettings(), control: control, log: log).task]
+        [
+            NoticeDelivery(try configuration.noticeSettings(), control: control, log: log).task,
+            try configuration.anchorTask(control: control, log),
+        ].compactMap { $0 }
     }
 
     /// Closes the connections; after the worker has ended.

@@ -24,6 +24,8 @@ public struct ObjectEntity: RawRepresentable, Hashable, Sendable, CustomStringCo
     public static let exports = ObjectEntity(known: "exports")
     /// Rendered reports.
     public static let reports = ObjectEntity(known: "reports")
+    /// Heads of the audit's chains, told to the outside.
+    public static let anchors = ObjectEntity(known: "audit-anchors")
 
     /// What is written to try a store out.
     public static let doctor = ObjectEntity(known: "doctor")

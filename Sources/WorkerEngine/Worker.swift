@@ -63,7 +63,7 @@ public enum WorkerEnd: Sendable {
 /// A worker: claims jobs and runs them until it is stopped.
 ///
 /// Threads: a claimer for each pool, one that settles, one that keeps the lease, one that watches the clock, one that
-/// keeps house, one that listens; each slot is a serial queue. Stop: no more claims, running jobs may finish within the grace period, then they are told to stop,
+/// keeps house and one for each further task, one that listens; each slot is a serial queue. Stop: no more claims, running jobs may finish within the grace period, then they are told to stop,
 /// what has not started goes back to its queue, and the worker's row ends.
 public final class Worker: Sendable {
     private let source: any JobSource
@@ -74,13 +74,14 @@ public final class Worker: Sendable {
     private let settler: Settler
     private let lease: LeaseKeeper
     private let executor: Executor
-    private let housekeeper: Housekeeper
+    private let housekeepers: [Housekeeper]
     private let claimers: SharedClaimers
     private let listening = StopSignal()
     private let hurry = Gate()
     private let listenBell = Gate()
 
-    /// Creates a worker; nothing starts yet. `housekeeping` is done besides what the source asks for.
+    /// Creates a worker; nothing starts yet. `housekeeping` is what reaches beyond the source and may take its time:
+    /// each of those tasks has a thread of its own, so that the source's never wait for it.
     public init(
         source: any JobSource, registry: JobRegistry, options: WorkerOptions, resources: JobResources, log: Log,
         housekeeping: [HousekeepingTask] = []
@@ -99,7 +100,7 @@ public final class Worker: Sendable {
         executor = Executor(
             registry: registry, check: TenantCheck(region: options.region), running: running, resources: resources,
             store: source, log: log)
-        housekeeper = Housekeeper(tasks: source.housekeeping + housekeeping, log: log)
+        housekeepers = ([source.housekeeping] + housekeeping.map { [$0] }).map { Housekeeper(tasks: $0, log: log) }
     }
 
     /// How many jobs run now.
@@ -116,11 +117,11 @@ public final class Worker: Sendable {
             EngineThread("reeve-lease") { [lease] in lease.run() },
             EngineThread("reeve-watch") { [lease] in lease.watch() },
         ]
-        let threads = [
-            EngineThread("reeve-settle") { [settler] in settler.run() },
-            EngineThread("reeve-house") { [housekeeper] in housekeeper.run() },
-            EngineThread("reeve-listen") { [self] in listen() },
-        ]
+        let threads =
+            [
+                EngineThread("reeve-settle") { [settler] in settler.run() },
+                EngineThread("reeve-listen") { [self] in listen() },
+            ] + housekeepers.map { housekeeper in EngineThread("reeve-house") { housekeeper.run() } }
         claimers.startAll()
         let end = waitForEnd(stop)
         finishJobs()
@@ -183,7 +184,7 @@ public final class Worker: Sendable {
             }
         }
         if !settler.drain(within: patience) { log.error("some results could not be recorded; those jobs run again") }
-        housekeeper.stop()
+        for housekeeper in housekeepers { housekeeper.stop() }
         listening.stop(.shutdown)
         listenBell.open()
         settler.stop()

@@ -12,7 +12,7 @@ struct AuditAttackTests {
             "UPDATE reeve.audit_entry SET actor = 'x'", "UPDATE reeve.audit_entry SET id = DEFAULT",
             "DELETE FROM reeve.audit_entry", "TRUNCATE reeve.audit_entry",
             "MERGE INTO reeve.audit_entry a USING (SELECT 1) s ON true WHEN MATCHED THEN DELETE",
-            "INSERT INTO reeve.audit_entry (id, actor, login, action, object) OVERRIDING SYSTEM VALUE SELECT id, 'x', 'x', 'a.b', 'x' FROM reeve.audit_entry ON CONFLICT (id) DO UPDATE SET actor = 'x'",
+            "INSERT INTO reeve.audit_entry (id, actor, login, action, object, expires_on) OVERRIDING SYSTEM VALUE SELECT id, 'x', 'x', 'a.b', 'x', expires_on FROM reeve.audit_entry ON CONFLICT (id, expires_on) DO UPDATE SET actor = 'x'",
         ]
         for attacker in Attacker.insiders {
             let session = try target.session(attacker)

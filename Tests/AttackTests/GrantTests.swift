@@ -14,7 +14,7 @@ struct GrantTests {
         tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
         backup_artifacts record_proof record_reading scratch_makers live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
-        placement destination_for destinations_in
+        placement destination_for destinations_in seal_audit tend_audit begin_anchor finish_anchor
         report_admit report_done tend_batches tend_old_batches fire_schedules tend_schedules
         record_certificate claim_notices settle_notice notify_people
         tend_reminders begin_reminder end_reminder fail_reminder
@@ -36,6 +36,7 @@ struct GrantTests {
         create_schedule pause_schedule resume_schedule delete_schedule fire_schedules tend_schedules
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
+        seal_audit begin_anchor finish_anchor
         """,
         "reeve_approver": "actor is_operator tenant_is_held approve_erasure cancel_erasure",
         "reeve_viewer":
@@ -51,6 +52,9 @@ struct GrantTests {
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"
         + " schedule schedule_due schedule_tick schedule_list unprotected_tenant"
 
+    private static let audit =
+        "audit_entry audit_seal audit_checkpoint audit_anchor audit_pending audit_head audit_window"
+
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
@@ -59,7 +63,7 @@ struct GrantTests {
             "erasure_request": "c", "tenant": "c",
         ],
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures)",
+            "\(views) tier tenant kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures)",
             "r"
         )
         .merging(["tenant_store": "c", "erasure_request": "c"]) { $1 },
@@ -67,7 +71,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof)",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request",
+            "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

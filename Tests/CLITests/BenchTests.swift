@@ -117,6 +117,15 @@ import Testing
                 .bool(0) == false)
     }
 
+    @Test("audit tells the rates of all four ways, and that every entry was sealed")
+    func audit() throws {
+        let result = try BenchTests.run("audit", "--clients", "2", "--seconds", "1")
+        for name in ["plain", "naive_chain", "without_sealer", "with_sealer"] {
+            #expect(try BenchTests.number(result, "\(name)_per_second") > 0)
+        }
+        #expect(try BenchTests.number(result, "with_sealer_to_without") > 0)
+    }
+
     @Test("a database that holds jobs is refused")
     func notEmpty() throws {
         let control = try ControlFixture()

@@ -68,7 +68,7 @@ struct SchemaDump {
         }
 
         /// Housekeeping makes and drops these as time goes by.
-        var isOfOneDay: Bool { name.contains(/job_history_[0-9]{8}/) }
+        var isOfOneDay: Bool { name.contains(/job_history_[0-9]{8}|audit_(entry|seal)_[0-9]{6}/) }
 
         /// Unknown sorts come last, so that a new one is seen.
         var rank: Int {

@@ -100,6 +100,9 @@ MIGRATION(V0031) = {
 MIGRATION(V0032) = {
 #embed "sql/V0032__exports.sql"
     , 0};
+MIGRATION(V0033) = {
+#embed "sql/V0033__audit.sql"
+    , 0};
 MIGRATION(V0035) = {
 #embed "sql/V0035__erasure.sql"
     , 0};
@@ -158,6 +161,7 @@ static const reeve_migration migrations[] = {
     {30, "dumps", V0030},
     {31, "reports", V0031},
     {32, "exports", V0032},
+    {33, "audit", V0033},
     {35, "erasure", V0035},
     {36, "certificates", V0036},
     {37, "reminders", V0037},

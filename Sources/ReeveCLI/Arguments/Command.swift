@@ -125,6 +125,7 @@ public struct CommandOption: Sendable {
 
     /// Known to every command.
     static let global: [CommandOption] = [
+        .setting(.ticket),
         .flag("json", "print one JSON document (or one per line for streams)"),
         .flag("no-input", "never ask; refuse what would need an answer"),
         .flag("help", "show this help (also -h)"),

@@ -25,8 +25,9 @@ extension Command {
                 return .done
             },
             Command(
-                "show", "show one job: why it waits, what it did, its files", arguments: [id],
-                examples: ["reeve jobs show 42"]
+                "show", "show one job: why it waits, what it did, its files",
+                details: "Who looked, and why, goes into the tenant's audit.", arguments: [id], options: [accessReason],
+                examples: ["reeve jobs show 42", "reeve jobs show 42 --ticket OPS-1042"]
             ) {
                 invocation in
                 try showJob(invocation)
@@ -92,10 +93,17 @@ extension Command {
     private static func showJob(_ invocation: Invocation) throws -> ExitCode {
         let id = try invocation.jobID("ID")
         let connection = try invocation.connect()
+        let started = try invocation.accessStart(connection)
         guard let job = try connection.execute("SELECT reeve.job($1::bigint)", [id])[0].optionalJSON(0) else {
             throw CommandError(.notFound, "there is no job \(id)", hint: "see: reeve jobs list")
         }
         let explanation = try connection.execute("SELECT reeve.explain($1::bigint)", [id])[0].text(0)
+        if started != nil {
+            let tenant = try connection.execute(
+                "SELECT id::text FROM reeve.tenant WHERE code = $1::text", [job["tenant"]?.string]
+            ).first?.text(0)
+            try invocation.recordAccess(to: tenant, "access.job", "job \(id)", since: started)
+        }
         var document = job.object ?? [:]
         document["explanation"] = .string(explanation)
         if invocation.output.isJSON {

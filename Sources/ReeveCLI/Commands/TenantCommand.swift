@@ -38,7 +38,11 @@ extension Command {
                     tenants, columns, empty: "no tenants match; create one with: reeve tenant create")
                 return .done
             },
-            Command("show", "show one tenant", arguments: [code], examples: ["reeve tenant show acme"]) { invocation in
+            Command(
+                "show", "show one tenant", details: "Who looked, and why, goes into the tenant's audit.",
+                arguments: [code],
+                options: [accessReason], examples: ["reeve tenant show acme --ticket OPS-1042"]
+            ) { invocation in
                 try showTenant(invocation)
             },
             statusCommand("suspend", .suspended, "suspend a tenant: its jobs are held until it is active again"),
@@ -72,6 +76,7 @@ extension Command {
     private static func showTenant(_ invocation: Invocation) throws -> ExitCode {
         let code = invocation.argument("CODE")
         let connection = try invocation.connect()
+        let started = try invocation.accessStart(connection)
         let rows = try connection.execute(
             """
             SELECT to_jsonb(t) || jsonb_build_object('cap', c.cap, 'running', c.running)
@@ -102,6 +107,8 @@ extension Command {
             FROM reeve.tenant_hold h WHERE h.tenant_id = $1::uuid ORDER BY h.id
             """, [id]
         ).map { try $0.json(0) }
+        try invocation.recordAccess(
+            to: id, "access.tenant", "tenant \(tenant["code"]?.string ?? code)", since: started)
         var members = tenant.object ?? [:]
         members["held"] = .bool(holds.contains { $0["in_force"] == true })
         if invocation.output.isJSON {

@@ -11,7 +11,7 @@ import WorkerEngine
 enum WorkerRun {
     static let options: [CommandOption] = [
         .setting(.role), .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS),
-        .setting(.storage),
+        .setting(.storage), .setting(.anchorStorage),
         .setting(.keyFile),
         .setting(.programs), .setting(.log), .setting(.logLevel),
         CommandOption(

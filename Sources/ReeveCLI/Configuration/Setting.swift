@@ -103,6 +103,17 @@ public struct Setting: Sendable, Equatable {
     /// A program that keeps the fleet's signing keys.
     public static let signingCommand = Setting(
         "signing_command", "PROGRAM", "a program that keeps the fleet's signing keys instead: an absolute path")
+    /// Where the heads of the audit's chains are anchored.
+    public static let anchorStorage = Setting(
+        "anchor_storage", "PLACE",
+        "where the heads of the audit's chains are anchored: best where nothing can be overwritten (REEVE_STORAGE)",
+        flag: "anchor-storage")
+    /// How often.
+    public static let anchorEvery = Setting(
+        "anchor_every", "TIME", "how often workers anchor the audit, when it moved: 5m", standard: "5m")
+    /// Under which ticket somebody acts.
+    public static let ticket = Setting(
+        "ticket", "TICKET", "the ticket or case that this is done for; the audit keeps it", flag: "ticket")
     /// The mail server.
     public static let smtpURL = Setting(
         "smtp_url", "URL", "the mail server: smtp://user:password@mail.example.com:587", isSecret: true)
@@ -131,7 +142,7 @@ public struct Setting: Sendable, Equatable {
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
-        proofLimit, signingKeys, signingCommand, smtpURL, sendmail, mailFrom, mailTemplates, planURL,
-        unsubscribeURL, compliance, webhookSecret,
+        proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, smtpURL, sendmail, mailFrom,
+        mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret,
     ]
 }
