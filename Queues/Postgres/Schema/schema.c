@@ -94,6 +94,9 @@ MIGRATION(V0029) = {
 MIGRATION(V0030) = {
 #embed "sql/V0030__dumps.sql"
     , 0};
+MIGRATION(V0034) = {
+#embed "sql/V0034__purge.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -126,6 +129,7 @@ static const reeve_migration migrations[] = {
     {28, "retention", V0028},
     {29, "restore", V0029},
     {30, "dumps", V0030},
+    {34, "purge", V0034},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
