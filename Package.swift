@@ -43,6 +43,7 @@ let package = Package(
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("Certificates", "Sources/Certificates", ["Postgres", "Crypto", "Processes", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
@@ -98,6 +99,9 @@ let package = Package(
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
+        tests(
+            "CertificateTests",
+            ["Certificates", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
         tests("StorageTests", ["Storage", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("DestinationTests", ["Destinations", "Storage", "Postgres", "Processes", "JobKit"]),

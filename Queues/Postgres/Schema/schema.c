@@ -96,6 +96,8 @@ MIGRATION(V0030) = {
     , 0};
 MIGRATION(V0034) = {
 #embed "sql/V0034__purge.sql"
+MIGRATION(V0036) = {
+#embed "sql/V0036__certificates.sql"
     , 0};
 
 static const reeve_migration migrations[] = {
@@ -130,6 +132,7 @@ static const reeve_migration migrations[] = {
     {29, "restore", V0029},
     {30, "dumps", V0030},
     {34, "purge", V0034},
+    {36, "certificates", V0036},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -590,7 +590,7 @@ BEGIN
 END $$;
 
 -- Keeps a certificate and ends what it certifies, with the notice to compliance in the same transaction: of the purge, or of the final backup's end.
-CREATE FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_body jsonb, p_canonical text, p_signature text, p_key text)
+CREATE FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text)
 RETURNS uuid LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_code text := (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id); v_id uuid;
 BEGIN
@@ -599,10 +599,10 @@ BEGIN
     PERFORM reeve.end_purge_step(v.tenant_id, p_job, p_request, 'certify', jsonb_build_object('certificate', p_certificate));
     UPDATE reeve.purge_request r SET state = 'certified', ended_at = reeve.clock(), ended_by = reeve.actor(), waits_for = NULL WHERE r.id = p_request;
     UPDATE reeve.retained_backup b SET kept_until = reeve.clock() + v.backup_days * interval '1 day' WHERE b.request_id = p_request;
-  ELSIF p_part <> 'purge-backup' OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.deleted_at IS NOT NULL AND b.key_destroyed_at IS NOT NULL) THEN
+  ELSIF p_part <> 'purge_backup' OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.deleted_at IS NOT NULL AND b.key_destroyed_at IS NOT NULL) THEN
     RAISE EXCEPTION 'there is nothing of this purge to certify' USING ERRCODE = 'RV012';
   END IF;
-  v_id := reeve.record_certificate(p_job, p_lease, p_certificate, p_part, p_request, p_body, p_canonical, p_signature, p_key);
+  v_id := reeve.record_certificate(p_job, p_lease, p_certificate, p_part, p_request, p_canonical, p_signature, p_key);
   PERFORM reeve.notify_people(v.tenant_id, 'purge.' || CASE p_part WHEN 'purge' THEN 'certified' ELSE 'backup_ended' END,
     CASE p_part WHEN 'purge' THEN format('Tenant %s was purged', v_code) ELSE format('The final backup of tenant %s was deleted', v_code) END,
     jsonb_build_object('tenant', v_code, 'request', p_request, 'certificate', p_certificate));
@@ -820,5 +820,5 @@ GRANT EXECUTE ON FUNCTION reeve.tend_purges(), reeve.purge_work(bigint, uuid, uu
   reeve.finish_purge_step(bigint, uuid, uuid, text, jsonb), reeve.repeat_purge_steps(bigint, uuid, uuid, text, jsonb), reeve.freeze_for_purge(bigint, uuid, uuid),
   reeve.record_retained(bigint, uuid, uuid, jsonb), reeve.tenant_records(uuid, bigint), reeve.purge_records(bigint, uuid, uuid, int), reeve.begin_purge_keys(bigint, uuid, uuid),
   reeve.finish_purge_key(bigint, uuid, uuid, uuid, jsonb), reeve.bury_tenant(bigint, uuid, uuid),
-  reeve.certify_purge(bigint, uuid, uuid, text, uuid, jsonb, text, text, text) TO reeve_worker;
+  reeve.certify_purge(bigint, uuid, uuid, text, uuid, text, text, text) TO reeve_worker;
 GRANT SELECT ON reeve.purge_request, reeve.purge_approval, reeve.purge_step, reeve.retained_backup, reeve.purge_policy TO reeve_viewer, reeve_operator, reeve_approver;
