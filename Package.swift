@@ -67,6 +67,13 @@ let package = Package(
         library(
             "Restore", "Jobs/Restore",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
+        // Its final backup is made and proven as every other one is.
+        library(
+            "Purge", "Jobs/Purge",
+            [
+                "JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Certificates", "Backup", "Restore", "Processes",
+                "Crypto",
+            ]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
@@ -76,7 +83,7 @@ let package = Package(
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
-                "Restore", "Dumps",
+                "Restore", "Dumps", "Purge", "Certificates",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),

@@ -137,7 +137,7 @@ public struct FolderStore: ObjectStore {
         return removed
     }
 
-    private func names(in folder: Descriptor) throws(StorageError) -> [String] {
+    func names(in folder: Descriptor) throws(StorageError) -> [String] {
         // closedir closes the descriptor it was given.
         let copy = openat(folder.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard copy >= 0 else { throw .system(errno, "list a folder", description) }
@@ -157,7 +157,7 @@ public struct FolderStore: ObjectStore {
     }
 
     /// Opens the folder at the end of a path below the root.
-    private func open(_ folders: [String], creating: Bool) throws(StorageError) -> Descriptor {
+    func open(_ folders: [String], creating: Bool) throws(StorageError) -> Descriptor {
         let action = creating ? "make the folder of a file" : "open a folder"
         if creating {
             if mkdir(root, 0o700) == 0 {

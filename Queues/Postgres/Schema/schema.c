@@ -96,6 +96,7 @@ MIGRATION(V0030) = {
     , 0};
 MIGRATION(V0034) = {
 #embed "sql/V0034__purge.sql"
+    , 0};
 MIGRATION(V0036) = {
 #embed "sql/V0036__certificates.sql"
     , 0};

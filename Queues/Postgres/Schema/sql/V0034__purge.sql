@@ -94,8 +94,8 @@ CREATE FUNCTION reeve.is_approver() RETURNS boolean LANGUAGE sql STABLE SET sear
 CREATE FUNCTION reeve.purge_steps() RETURNS TABLE (n int, name text, state text) LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
   SELECT * FROM (VALUES (1, 'freeze', 'frozen'), (2, 'drain', 'frozen'), (3, 'count', 'frozen'),
     (4, 'backup_key', 'final_backup'), (5, 'backup', 'final_backup'), (6, 'proof', 'final_backup'),
-    (7, 'logins', 'purging'), (8, 'data', 'purging'), (9, 'objects', 'purging'), (10, 'hooks', 'purging'), (11, 'roles', 'purging'),
-    (12, 'records', 'purging'), (13, 'keys', 'purging'), (14, 'verify', 'purging'), (15, 'tombstone', 'verified'), (16, 'certify', 'certified')) s
+    (7, 'logins', 'purging'), (8, 'data', 'purging'), (9, 'objects', 'purging'), (10, 'hooks', 'purging'), (11, 'records', 'purging'),
+    (12, 'roles', 'purging'), (13, 'keys', 'purging'), (14, 'verify', 'purging'), (15, 'tombstone', 'verified'), (16, 'certify', 'certified')) s
 $$;
 
 -- Which request a job may work on: NULL, or why not. Nothing that names none in the right state is enqueued, whoever asks.
