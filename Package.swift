@@ -44,6 +44,7 @@ let package = Package(
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
         library("Certificates", "Sources/Certificates", ["Postgres", "Crypto", "Processes", "JobKit"]),
+        library("Mail", "Sources/Mail", ["Processes", "Crypto", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
@@ -106,6 +107,7 @@ let package = Package(
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
+        tests("MailTests", ["Mail", "Processes", "JobKit", "supervise-fixture"]),
         tests(
             "CertificateTests",
             ["Certificates", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
