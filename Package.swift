@@ -104,6 +104,20 @@ let package = Package(
         .executableTarget(
             name: "fault-worker", dependencies: ["JobKit", "Postgres", "Processes", "PostgresQueue", "WorkerEngine"],
             path: "Tests/FaultWorker", swiftSettings: swiftSettings),
+        // Runs purges and kills itself where it is told to.
+        .executableTarget(
+            name: "purge-worker",
+            dependencies: [
+                "Purge", "Backup", "Dumps", "Certificates", "Encryption", "Tenancy", "Storage", "Postgres", "Crypto", "Processes",
+                "JobKit", "WorkerEngine", "ReeveTesting",
+            ],
+            path: "Tests/PurgeWorker", swiftSettings: swiftSettings),
+        tests(
+            "PurgeTests",
+            [
+                "Purge", "Backup", "Dumps", "Certificates", "Encryption", "Tenancy", "Storage", "Postgres", "Crypto", "Processes",
+                "EmbeddedPostgres", "PostgresQueue", "WorkerEngine", "JobKit", "purge-worker", "supervise-fixture",
+            ]),
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),

@@ -1,3 +1,4 @@
+import FoundationEssentials
 import JobKit
 
 /// What a certificate of a purge says: what was deleted when, on whose word, and what was looked at afterwards. No personal data of the

@@ -1,5 +1,6 @@
 public import Backup
 public import Certificates
+public import Dumps
 public import Encryption
 import FoundationEssentials
 public import JobKit

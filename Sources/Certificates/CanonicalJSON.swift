@@ -82,15 +82,15 @@ public enum CanonicalJSON {
         while digits.hasSuffix("0") { digits.removeLast() }
         let count = digits.count
         let zeros = { String(repeating: "0", count: $0) }
-        let shown =
-            switch point {
-            case count...21 where point >= count: digits + zeros(point - count)
-            case 1...21: digits.prefix(point) + "." + digits.dropFirst(point)
-            case -5...0: "0." + zeros(-point) + digits
-            default:
-                digits.prefix(1) + (count > 1 ? "." + digits.dropFirst() : "") + "e" + (point > 0 ? "+" : "-")
-                    + "\((point - 1).magnitude)"
-            }
+        let shown: String
+        switch point {
+        case count...21: shown = digits + zeros(point - count)
+        case 1..<count: shown = String(digits.prefix(point)) + "." + String(digits.suffix(count - point))
+        case -5...0: shown = "0." + zeros(-point) + digits
+        default:
+            let rest = count > 1 ? "." + String(digits.suffix(count - 1)) : ""
+            shown = String(digits.prefix(1)) + rest + "e" + (point > 0 ? "+" : "-") + "\((point - 1).magnitude)"
+        }
         return (value < 0 ? "-" : "") + shown
     }
 }

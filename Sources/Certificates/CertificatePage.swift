@@ -1,4 +1,5 @@
-public import JobKit
+import FoundationEssentials
+import JobKit
 
 /// A certificate as a page for people: what it says, and how to verify it. Holds no script and loads nothing.
 public struct CertificatePage: Sendable {

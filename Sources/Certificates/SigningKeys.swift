@@ -1,6 +1,6 @@
 public import Crypto
-public import FoundationEssentials
-public import JobKit
+import FoundationEssentials
+import JobKit
 public import Postgres
 
 /// The fleet's signing keys: private halves in a store, public ones published in the control database (`reeve.signing_key`), where they
