@@ -46,6 +46,7 @@ let package = Package(
         library("Certificates", "Sources/Certificates", ["Postgres", "Crypto", "Processes", "JobKit"]),
         library("Mail", "Sources/Mail", ["Processes", "Crypto", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
+        library("Notices", "Sources/Notices", ["Mail", "Postgres", "Crypto", "Processes", "WorkerEngine", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
@@ -84,7 +85,7 @@ let package = Package(
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
-                "Restore", "Dumps", "Purge", "Certificates",
+                "Restore", "Dumps", "Certificates", "Mail", "Notices", "Purge",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -122,6 +123,8 @@ let package = Package(
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),
         tests("MailTests", ["Mail", "Processes", "JobKit", "supervise-fixture"]),
+        tests(
+            "NoticeTests", ["Notices", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests(
             "CertificateTests",
             ["Certificates", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),

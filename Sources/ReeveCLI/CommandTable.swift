@@ -1,7 +1,9 @@
 extension Command {
     /// Every command, in the order of the overview.
     static let table: [Command] = [
-        migrate, enqueue, jobs, queue, tenant, keys, backup, destination, server, tiers, kind, worker, audit, key,
+        migrate, enqueue, jobs, queue, tenant, keys, backup, destination, server, tiers, kind, worker, audit,
+        certificate, notice,
+        key,
         doctor, config,
         bench,
         dev,

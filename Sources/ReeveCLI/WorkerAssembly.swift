@@ -4,6 +4,7 @@ import Dispatch
 import Encryption
 import FoundationEssentials
 import JobKit
+import Notices
 import Postgres
 import Program
 import Retention
@@ -76,6 +77,11 @@ struct WorkerAssembly {
             log.warning(
                 "storage could not be swept", ["error": .string("\(error)"), "destination": .string(named.name)])
         }
+    }
+
+    /// What a worker does from time to time besides the queue's own housekeeping.
+    func housekeeping(_ configuration: Configuration, _ log: Log) throws -> [HousekeepingTask] {
+        [NoticeDelivery(try configuration.noticeSettings(), control: control, log: log).task]
     }
 
     /// Closes the connections; after the worker has ended.

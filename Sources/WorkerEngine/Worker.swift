@@ -80,9 +80,11 @@ public final class Worker: Sendable {
     private let hurry = Gate()
     private let listenBell = Gate()
 
-    /// Creates a worker; nothing starts yet.
-    public init(source: any JobSource, registry: JobRegistry, options: WorkerOptions, resources: JobResources, log: Log)
-    {
+    /// Creates a worker; nothing starts yet. `housekeeping` is done besides what the source asks for.
+    public init(
+        source: any JobSource, registry: JobRegistry, options: WorkerOptions, resources: JobResources, log: Log,
+        housekeeping: [HousekeepingTask] = []
+    ) {
         self.source = source
         self.options = options
         self.log = log
@@ -97,7 +99,7 @@ public final class Worker: Sendable {
         executor = Executor(
             registry: registry, check: TenantCheck(region: options.region), running: running, resources: resources,
             store: source, log: log)
-        housekeeper = Housekeeper(tasks: source.housekeeping, log: log)
+        housekeeper = Housekeeper(tasks: source.housekeeping + housekeeping, log: log)
     }
 
     /// How many jobs run now.

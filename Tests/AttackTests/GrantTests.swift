@@ -15,6 +15,7 @@ struct GrantTests {
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
         backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in
+        record_certificate claim_notices settle_notice notify_people
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -22,6 +23,7 @@ struct GrantTests {
         placement destination_for destinations_in add_destination remove_destination assign_destination unassign_destination allow_copies
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
+        publish_signing_key retry_notice notify_people
         """,
         "reeve_approver": "actor is_operator tenant_is_held",
         "reeve_viewer": "actor is_operator tenant_is_held backup_retention",

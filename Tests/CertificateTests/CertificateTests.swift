@@ -4,6 +4,7 @@ import Foundation
 import Glibc
 import JobKit
 import Postgres
+import Processes
 import ReeveTesting
 import Testing
 

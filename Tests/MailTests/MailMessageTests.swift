@@ -1,4 +1,5 @@
 import Foundation
+import JobKit
 import Mail
 import ReeveTesting
 import Testing

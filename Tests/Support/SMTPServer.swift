@@ -158,7 +158,7 @@ public final class SMTPServer: Sendable {
                 name = local(address)
                 def accept():
                     say(to=address, **{"from": envelope.mail_from}, data=envelope.content.decode("utf-8", "replace"),
-                        user=getattr(session, "login_data", None) or "")
+                        user=getattr(session, "auth_data", None) or "")
                 if name.startswith("datadefer"):
                     return "452 4.3.1 no room now"
                 if name.startswith("datareject"):
@@ -181,8 +181,7 @@ public final class SMTPServer: Sendable {
 
         def authenticate(server, session, envelope, mechanism, data):
             if (data.login, data.password) == (b"reeve", b"open-sesame"):
-                session.login_data = "reeve"
-                return AuthResult(success=True)
+                return AuthResult(success=True, auth_data="reeve")
             return AuthResult(success=False, handled=False)
 
         async def main():

@@ -33,7 +33,7 @@ extension Command {
                 "rotate", "encrypt to a new key from now on; the old one stays, to read what it encrypted",
                 arguments: [code], options: making, examples: ["reeve keys rotate acme --reason 'yearly'"]
             ) { try make($0, rotates: true) },
-            keysDestroy,
+            keysDestroy, keysSigning,
             Command(
                 "list", "list the keys", arguments: [CommandArgument("CODE", "of this tenant only", optional: true)],
                 options: [.flag("all", "destroyed ones too")],

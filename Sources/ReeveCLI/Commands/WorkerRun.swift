@@ -57,7 +57,8 @@ enum WorkerRun {
         let source = PostgresJobSource(settings, registry: assembly.registry, version: reeveVersion)
         defer { source.close() }
         let worker = Worker(
-            source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log)
+            source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log,
+            housekeeping: try assembly.housekeeping(invocation.configuration, log))
         signals.onHurry { worker.hurryUp() }
         assembly.sweepStorage(log)
         return try worker.run(until: signals.stop)

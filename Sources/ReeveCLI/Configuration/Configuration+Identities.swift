@@ -47,15 +47,17 @@ extension Invocation {
     /// worker's stays as it is. To be called before threads and children are started.
     func withoutIdentities() -> Invocation {
         guard configuration[.role] != WorkerRole.restore.rawValue else { return self }
-        let settings: [Setting] = [.identities, .identityCommand]
+        let settings: [Setting] = [.identities, .identityCommand, .signingKeys, .signingCommand]
         let given = settings.compactMap { configuration.entry($0)?.source }
         if !given.isEmpty, path == ["worker"] {
             configuration.makeLog().warning(
-                "a plain worker holds no identities: what says where they are was dropped; leave it out of its configuration",
+                "a plain worker holds no identities and no signing keys: what says where they are was dropped; leave it out of its configuration",
                 ["settings": .array(given.map(JSON.string))])
         }
         let folder = configuration[.identities].map(Configuration.absolute)
-        Environment.erase { $0.hasPrefix("REEVE_IDENTITIES=") || $0.hasPrefix("REEVE_IDENTITY_") }
+        Environment.erase { variable in
+            ["REEVE_IDENTITIES=", "REEVE_IDENTITY_", "REEVE_SIGNING_"].contains { variable.hasPrefix($0) }
+        }
         return with(configuration.dropping(settings, hiding: folder))
     }
 }

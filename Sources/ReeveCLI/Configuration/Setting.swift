@@ -85,12 +85,32 @@ public struct Setting: Sendable, Equatable {
     /// How long a proven backup counts.
     public static let proofLimit = Setting(
         "proof_limit", "TIME", "how long a backup that was proven by a restore counts: 35d", standard: "35d")
+    /// The folder of the fleet's signing keys.
+    public static let signingKeys = Setting(
+        "signing_keys", "FOLDER", "the folder of the fleet's signing keys; for restore workers and reeve keys signing")
+    /// A program that keeps the fleet's signing keys.
+    public static let signingCommand = Setting(
+        "signing_command", "PROGRAM", "a program that keeps the fleet's signing keys instead: an absolute path")
     /// The mail server.
-    public static let smtpURL = Setting("smtp_url", "URL", "the mail server", isSecret: true)
+    public static let smtpURL = Setting(
+        "smtp_url", "URL", "the mail server: smtp://user:password@mail.example.com:587", isSecret: true)
+    /// A program that sends mail instead.
+    public static let sendmail = Setting(
+        "sendmail", "PROGRAM", "a program with sendmail's interface that sends mail instead: an absolute path")
+    /// Who mails come from.
+    public static let mailFrom = Setting(
+        "mail_from", "ADDRESS", "who mails come from: Platform <noreply@platform.example>")
+    /// Who of the fleet is told what compliance has to know.
+    public static let compliance = Setting(
+        "compliance", "TARGETS", "who is told what compliance has to know: dpo@platform.example,https://…")
+    /// What webhooks are signed with.
+    public static let webhookSecret = Setting(
+        "webhook_secret", "SECRET", "what webhooks are signed with; 16 characters or more", isSecret: true)
 
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
-        queues, tiers, maxRSS, programs, backupSplit, template, log, logLevel, proofLimit, smtpURL,
+        queues, tiers, maxRSS, programs, backupSplit, template, log, logLevel, proofLimit, signingKeys,
+        signingCommand, smtpURL, sendmail, mailFrom, compliance, webhookSecret,
     ]
 }
