@@ -154,13 +154,15 @@ struct PurgeRun {
         return ["databases": .array(parts)]
     }
 
+    private var limits: TransferLimits { TransferLimits(stop: context.stop, deadline: context.deadline) }
+
     private func clearHooks() throws -> JSON {
         var cleared: [String: JSON] = [:]
         for hook in job.hooks where hook.occasions.contains(.purge) {
             try ledger.throwIfPaused()
-            let before = try hook.count(context)
-            try hook.clear(context)
-            let after = try hook.count(context)
+            let before = try hook.count(context.tenant, limits)
+            try hook.clear(context.tenant, limits)
+            let after = try hook.count(context.tenant, limits)
             guard after == 0 else {
                 throw JobFailure("hook_left", "hook \(hook.name) still finds \(after) of the tenant after it was cleared")
             }
@@ -171,7 +173,7 @@ struct PurgeRun {
 
     private func countHooks() throws -> [String: JSON] {
         var found: [String: JSON] = [:]
-        for hook in job.hooks where hook.occasions.contains(.purge) { found[hook.name] = .int(try hook.count(context)) }
+        for hook in job.hooks where hook.occasions.contains(.purge) { found[hook.name] = .int(try hook.count(context.tenant, limits)) }
         return found
     }
 

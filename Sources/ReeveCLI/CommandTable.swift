@@ -2,7 +2,7 @@ extension Command {
     /// Every command, in the order of the overview.
     static let table: [Command] = [
         migrate, enqueue, jobs, queue, tenant, keys, backup, destination, server, tiers, kind, worker, audit,
-        certificate, notice,
+        purge, certificate, notice,
         key,
         doctor, config,
         bench,

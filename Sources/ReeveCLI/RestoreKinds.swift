@@ -1,7 +1,9 @@
+import Certificates
 import Dumps
 import Encryption
 import JobKit
 import Postgres
+import Purge
 import Restore
 import Storage
 import Tenancy
@@ -10,14 +12,26 @@ import Tenancy
 enum RestoreKinds {
     /// With their collaborators; without identities they can open nothing that is encrypted.
     static func jobs(
-        stores: any StoreCatalog, identities: (any IdentitySource)?, registry: TenantRegistry, control: Pool
+        stores: any StoreCatalog, identities: (any IdentitySource)?, registry: TenantRegistry, control: Pool,
+        deletion: Deletion? = nil
     ) -> [AnyJob] {
         let reader = BackupReader(tools: PostgresTools(), stores: stores, identities: identities)
         return [
             AnyJob(BackupVerifyJob(reader: reader, control: control)),
             AnyJob(BackupDrillJob(reader: reader, registry: registry, control: control)),
             AnyJob(RestoreJob(reader: reader, registry: registry, control: control)),
+            AnyJob(
+                PurgeJob(
+                    registry: registry, control: control, stores: stores, identities: deletion?.identities,
+                    signing: SigningKeys(store: deletion?.signing, control: control), hooks: deletion?.hooks ?? [])),
         ]
+    }
+
+    /// What deleting for good needs besides: where identities are, what signs certificates, and other systems that hold something.
+    struct Deletion {
+        let identities: any IdentityStore
+        let signing: (any SigningKeyStore)?
+        let hooks: [any PurgeHook]
     }
 
     /// For commands that only need to know names, rules and schemas; their pool is never used.

@@ -47,7 +47,13 @@ struct WorkerAssembly {
                 splitAbove: try invocation.configuration.backupSplit())
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
-                    control: control)
+                    control: control,
+                    deletion: role == .restore
+                        ? RestoreKinds.Deletion(
+                            identities: try invocation.configuration.requireIdentityStore(),
+                            signing: try invocation.configuration.signingKeyStore(),
+                            hooks: try invocation.configuration.purgeHooks())
+                        : nil)
         ).finding { try catalog.job($0) }
     }
 

@@ -1,4 +1,6 @@
+import EmbeddedPostgres
 import FoundationEssentials
+import Glibc
 import JobKit
 import Postgres
 import Processes
@@ -56,7 +58,7 @@ struct PurgeKillTests {
     }
 
     /// Runs a worker process to its end, and gives its jobs back as the fleet does with a dead worker's.
-    private func run(_ fixture: PurgeFixture, killedAt point: String) throws -> ExitStatus {
+    private func run(_ fixture: PurgeFixture, killedAt point: String) throws -> Processes.ExitStatus {
         var printed: [UInt8] = []
         let ended = try ChildProcess.run(
             program: BuiltProducts.path("purge-worker"),

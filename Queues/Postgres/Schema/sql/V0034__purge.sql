@@ -255,6 +255,9 @@ BEGIN
     PERFORM reeve.touch_counters(p_code || '.*');
     PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
   END IF;
+  UPDATE reeve.job j SET run_at = reeve.clock(), hold_reason = NULL FROM (
+    SELECT o.id FROM reeve.job o WHERE o.tenant_id = v.tenant_id AND o.state = 'scheduled' AND o.hold_reason = 'purge' ORDER BY o.id FOR UPDATE SKIP LOCKED) l
+  WHERE j.id = l.id;
   IF v.job_id IS NOT NULL AND EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN
     INSERT INTO reeve.cancel_request (job_id) VALUES (v.job_id) ON CONFLICT DO NOTHING;
     PERFORM pg_notify('reeve_cancel', '');
@@ -316,7 +319,7 @@ END $$;
 
 -- MARK: The job's side. Every call is fenced by the job's lease.
 
-CREATE FUNCTION reeve.purge_request_json(p_request uuid) RETURNS jsonb LANGUAGE sql STABLE SET search_path = reeve, pg_temp AS $$
+CREATE FUNCTION reeve.purge_request_json(p_request uuid) RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
   SELECT to_jsonb(r) || jsonb_build_object('tenant', t.code, 'status', t.status, 'held', reeve.tenant_is_held(r.tenant_id),
     'irreversible_from', (SELECT s.name FROM reeve.purge_steps() s WHERE s.state = 'purging' ORDER BY s.n LIMIT 1),
     'approvals', (SELECT coalesce(jsonb_agg(jsonb_build_object('approver', a.approver, 'login', a.login, 'at', a.at) ORDER BY a.at), '[]') FROM reeve.purge_approval a WHERE a.request_id = r.id),
@@ -448,7 +451,7 @@ BEGIN
   -- What waits on this job's own queue is held by id, as is all that another block is lifted from.
   UPDATE reeve.job j SET state = 'scheduled', run_at = 'infinity', hold_reason = 'purge' FROM (
     SELECT o.id FROM reeve.job o WHERE o.tenant_id = v.tenant_id AND o.id <> p_job AND o.state IN ('available', 'scheduled') AND o.queue = v_code || '.purges'
-    ORDER BY o.id FOR UPDATE) l WHERE j.id = l.id;
+    ORDER BY o.id FOR UPDATE SKIP LOCKED) l WHERE j.id = l.id;
   RETURN (SELECT count(*) FROM reeve.job j WHERE j.tenant_id = v.tenant_id AND j.state = 'running' AND j.id <> p_job);
 END $$;
 
@@ -586,6 +589,7 @@ BEGIN
   UPDATE reeve.purge_request r SET state = 'verified' WHERE r.id = p_request;
   PERFORM reeve.audit(v.tenant_id, 'tenant.status', 'tenant ' || v_code, 'purge ' || p_request, '{"was": "churned", "became": "archived"}');
   PERFORM reeve.audit(v.tenant_id, 'purge.state', 'purge ' || p_request, v.reason, '{"was": "purging", "became": "verified"}');
+  PERFORM reeve.emit_lifecycle(v.tenant_id, 'tenant.purged', jsonb_build_object('request', p_request));
   PERFORM reeve.end_purge_step(v.tenant_id, p_job, p_request, 'tombstone', jsonb_build_object('code', v_code));
 END $$;
 
@@ -812,13 +816,178 @@ BEGIN
   PERFORM reeve.audit(v.id, 'tenant.status', 'tenant ' || code, reason, jsonb_build_object('was', v.status, 'became', status));
 END $$;
 
+-- MARK: Churn and return (LIFE-2)
+
+-- Caches and other systems beside databases and stores, as restore workers have them configured: a purge is not done by one that lacks any.
+CREATE TABLE reeve.hook (
+  name text PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 60),
+  occasions text[] NOT NULL CHECK (occasions <@ ARRAY['suspend', 'churn', 'purge']),
+  registered_at timestamptz NOT NULL DEFAULT reeve.clock()
+);
+
+CREATE FUNCTION reeve.register_hooks(p_hooks jsonb) RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+  INSERT INTO reeve.hook (name, occasions)
+  SELECT h ->> 'name', ARRAY(SELECT jsonb_array_elements_text(h -> 'occasions')) FROM jsonb_array_elements(p_hooks) h ORDER BY 1
+  ON CONFLICT (name) DO UPDATE SET occasions = excluded.occasions, registered_at = excluded.registered_at
+$$;
+
+CREATE FUNCTION reeve.forget_hook(p_name text, p_reason text) RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may forget a hook' USING ERRCODE = '42501'; END IF;
+  DELETE FROM reeve.hook h WHERE h.name = p_name;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no hook "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve purge hooks'; END IF;
+  PERFORM reeve.audit(NULL, 'hook.forget', 'hook ' || p_name, p_reason);
+END $$;
+
+-- What happened to a tenant, in order: for whoever wants to follow (a notification on reeve_lifecycle tells of each).
+CREATE TABLE reeve.lifecycle_event (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  tenant_id uuid NOT NULL,
+  tenant_code text NOT NULL,
+  type text NOT NULL CHECK (type IN ('tenant.suspended', 'tenant.churned', 'tenant.returned', 'tenant.purged')),
+  at timestamptz NOT NULL DEFAULT reeve.clock(),
+  detail jsonb NOT NULL DEFAULT '{}'
+);
+CREATE INDEX lifecycle_event_tenant ON reeve.lifecycle_event (tenant_id, id);
+
+CREATE FUNCTION reeve.emit_lifecycle(p_tenant uuid, p_type text, p_detail jsonb DEFAULT '{}') RETURNS void LANGUAGE plpgsql VOLATILE SET search_path = reeve, pg_temp AS $$
+BEGIN
+  INSERT INTO reeve.lifecycle_event (tenant_id, tenant_code, type, detail) SELECT t.id, t.code, p_type, p_detail FROM reeve.tenant t WHERE t.id = p_tenant;
+  PERFORM pg_notify('reeve_lifecycle', p_type);
+END $$;
+
+-- A tenant's way out, or a suspension: what a job does of it, step by step.
+CREATE TABLE reeve.offboarding (
+  id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+  tenant_id uuid NOT NULL,
+  occasion text NOT NULL CHECK (occasion IN ('suspend', 'churn')),
+  reason text CHECK (length(reason) <= 2000),
+  requested_by text NOT NULL DEFAULT reeve.actor(),
+  requested_at timestamptz NOT NULL DEFAULT reeve.clock(),
+  job_id bigint,
+  archive_job bigint,                                        -- the backup that is kept until the purge
+  finished_at timestamptz,
+  ended_by text                                              -- the tenant came back, or was purged, before it was finished
+);
+CREATE INDEX offboarding_tenant ON reeve.offboarding (tenant_id, requested_at);
+
+-- Begins it, with the job that does the rest. What only the database has is done here: the tenant's queues stop, but for those that backups, exports and
+-- deletion need.
+CREATE FUNCTION reeve.begin_offboarding(p_tenant uuid, p_occasion text, p_reason text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = reeve, pg_temp AS $$
+DECLARE v_id uuid; v_job bigint; v_code text := (SELECT t.code FROM reeve.tenant t WHERE t.id = p_tenant);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.kind k WHERE k.name = 'offboarding') THEN RETURN NULL; END IF;
+  UPDATE reeve.offboarding o SET finished_at = reeve.clock(), ended_by = p_occasion WHERE o.tenant_id = p_tenant AND o.finished_at IS NULL;
+  INSERT INTO reeve.offboarding (tenant_id, occasion, reason) VALUES (p_tenant, p_occasion, left(p_reason, 2000)) RETURNING id INTO v_id;
+  IF p_occasion = 'churn' THEN
+    INSERT INTO reeve.queue_block (pattern, mode, reason)
+    SELECT q.queue, 'pause', format('%s has churned (churn %s)', v_code, v_id) FROM (
+      SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = p_tenant) q
+    WHERE split_part(q.queue, '.', 2) NOT IN ('backups', 'exports', 'restores', 'purges', 'erasures') ORDER BY 1 ON CONFLICT DO NOTHING;
+    PERFORM reeve.touch_counters(v_code || '.*');
+  END IF;
+  v_job := reeve.enqueue(v_code || '.purges', 'offboarding', jsonb_build_object('offboarding', v_id), tenant => p_tenant);
+  UPDATE reeve.offboarding o SET job_id = v_job WHERE o.id = v_id;
+  RETURN v_job;
+END $$;
+
+-- What this job is to do; NULL when it is over.
+CREATE FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+  SELECT to_jsonb(o) FROM reeve.offboarding o JOIN reeve.tenant t ON t.id = o.tenant_id
+  WHERE o.id = p_id AND o.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND o.job_id = p_job AND o.finished_at IS NULL
+    AND t.status = CASE o.occasion WHEN 'churn' THEN 'churned' ELSE 'suspended' END::reeve.tenant_status
+$$;
+
+-- Keeps the archive of a churn until the purge: pins what the backup made.
+CREATE FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) RETURNS int
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_count int;
+BEGIN
+  UPDATE reeve.offboarding o SET archive_job = p_backup WHERE o.id = p_id AND o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  INSERT INTO reeve.artifact_pin (artifact_id, reason)
+  SELECT a.id, format('the archive of a tenant that has churned, kept until its purge (churn %s)', p_id) FROM reeve.artifact a
+  WHERE a.job_id = p_backup AND a.tenant_id = v_tenant AND a.entity = 'backup' ORDER BY a.id ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+-- The new password of a tenant's login, sealed: whoever knew the old one is locked out.
+CREATE FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.offboarding o WHERE o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL) THEN
+    RAISE EXCEPTION 'job % locks no logins', p_job USING ERRCODE = '42501';
+  END IF;
+  UPDATE reeve.tenant_store o SET secret = p_secret WHERE o.tenant_id = v_tenant AND o.server = p_server AND o.database = p_database;
+  RETURN FOUND;
+END $$;
+
+CREATE FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record;
+BEGIN
+  UPDATE reeve.offboarding o SET finished_at = reeve.clock() WHERE o.id = p_id AND o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL RETURNING o.* INTO v;
+  IF NOT FOUND THEN RETURN; END IF;
+  PERFORM reeve.emit_lifecycle(v_tenant, CASE v.occasion WHEN 'churn' THEN 'tenant.churned' ELSE 'tenant.suspended' END, p_detail);
+  PERFORM reeve.audit(v_tenant, 'tenant.' || v.occasion, (SELECT 'tenant ' || t.code FROM reeve.tenant t WHERE t.id = v_tenant), v.reason, p_detail || '{"outcome": "done"}', v.requested_at);
+END $$;
+
+-- Brings a tenant back within the grace period: active, its queues run, its logins may enqueue, its archive is a backup like others.
+CREATE FUNCTION reeve.return_tenant(p_code text, p_reason text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+DECLARE v record; v_grace interval := (SELECT p.grace FROM reeve.purge_policy p); v_request reeve.purge_request;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may bring a tenant back' USING ERRCODE = '42501'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'a return needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  SELECT r.* INTO v_request FROM reeve.purge_request r JOIN reeve.tenant t ON t.id = r.tenant_id
+  WHERE t.code = p_code COLLATE "C" AND r.state NOT IN ('cancelled', 'certified') FOR UPDATE OF r;
+  IF FOUND THEN
+    RAISE EXCEPTION 'a purge of tenant "%" is %', p_code, v_request.state USING ERRCODE = 'RV012', HINT = 'Cancel it first: reeve purge cancel ' || p_code;
+  END IF;
+  SELECT t.id, t.status, t.status_changed_at INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF v.status <> 'churned' THEN RAISE EXCEPTION 'tenant "%" is %, it has not churned', p_code, v.status USING ERRCODE = 'RV012'; END IF;
+  IF v.status_changed_at + v_grace < reeve.clock() THEN
+    RAISE EXCEPTION 'the grace period of tenant "%" ended at %', p_code, to_char(v.status_changed_at + v_grace, 'YYYY-MM-DD HH24:MI TZ') USING ERRCODE = 'RV012',
+      HINT = 'A longer one: reeve purge policy --grace-days';
+  END IF;
+  PERFORM reeve.set_tenant_status(p_code, 'active', p_reason);
+END $$;
+
+-- What a change of status brings with it, whoever changes it by whatever function.
+CREATE FUNCTION reeve.tenant_departs() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+DECLARE v_reason text := nullif(current_setting('reeve.reason', true), ''); v_ids uuid[];
+BEGIN
+  IF NEW.status = 'churned' THEN
+    PERFORM reeve.begin_offboarding(NEW.id, 'churn', v_reason);
+  ELSIF NEW.status = 'suspended' AND EXISTS (SELECT FROM reeve.hook h WHERE 'suspend' = ANY (h.occasions)) THEN
+    PERFORM reeve.begin_offboarding(NEW.id, 'suspend', v_reason);
+  ELSIF OLD.status = 'churned' AND NEW.status <> 'archived' THEN
+    UPDATE reeve.offboarding o SET finished_at = coalesce(o.finished_at, reeve.clock()), ended_by = 'return' WHERE o.tenant_id = NEW.id AND o.ended_by IS NULL;
+    DELETE FROM reeve.queue_block b WHERE b.pattern LIKE NEW.code || '.%' AND b.mode = 'pause' AND b.reason LIKE '%(churn %)';
+    DELETE FROM reeve.artifact_pin p USING reeve.artifact a WHERE a.id = p.artifact_id AND a.tenant_id = NEW.id AND p.reason LIKE 'the archive of a tenant that has churned%';
+    PERFORM reeve.touch_counters(NEW.code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+    PERFORM reeve.emit_lifecycle(NEW.id, 'tenant.returned');
+  END IF;
+  RETURN NULL;
+END $$;
+CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION reeve.tenant_departs();
+
 GRANT EXECUTE ON FUNCTION reeve.request_purge(text, text, text, text, text, int), reeve.resume_purge(text, text, boolean), reeve.set_purge_policy(int, boolean, int),
-  reeve.cancel_purge(text, text), reeve.tenant_records(uuid, bigint) TO reeve_operator;
+  reeve.cancel_purge(text, text), reeve.tenant_records(uuid, bigint), reeve.return_tenant(text, text), reeve.forget_hook(text, text) TO reeve_operator;
 GRANT EXECUTE ON FUNCTION reeve.approve_purge(text, text), reeve.cancel_purge(text, text) TO reeve_approver;
 GRANT EXECUTE ON FUNCTION reeve.is_approver() TO reeve_operator, reeve_approver;
+GRANT EXECUTE ON FUNCTION reeve.purge_request_json(uuid) TO reeve_viewer, reeve_operator, reeve_approver;
 GRANT EXECUTE ON FUNCTION reeve.tend_purges(), reeve.purge_work(bigint, uuid, uuid), reeve.begin_purge_step(bigint, uuid, uuid, text), reeve.purge_must_stop(bigint, uuid, uuid),
   reeve.finish_purge_step(bigint, uuid, uuid, text, jsonb), reeve.repeat_purge_steps(bigint, uuid, uuid, text, jsonb), reeve.freeze_for_purge(bigint, uuid, uuid),
   reeve.record_retained(bigint, uuid, uuid, jsonb), reeve.tenant_records(uuid, bigint), reeve.purge_records(bigint, uuid, uuid, int), reeve.begin_purge_keys(bigint, uuid, uuid),
   reeve.finish_purge_key(bigint, uuid, uuid, uuid, jsonb), reeve.bury_tenant(bigint, uuid, uuid),
-  reeve.certify_purge(bigint, uuid, uuid, text, uuid, text, text, text) TO reeve_worker;
+  reeve.certify_purge(bigint, uuid, uuid, text, uuid, text, text, text), reeve.register_hooks(jsonb), reeve.offboarding_work(bigint, uuid, uuid),
+  reeve.keep_archive(bigint, uuid, uuid, bigint), reeve.replace_login_secret(bigint, uuid, text, text, bytea), reeve.finish_offboarding(bigint, uuid, uuid, jsonb) TO reeve_worker;
 GRANT SELECT ON reeve.purge_request, reeve.purge_approval, reeve.purge_step, reeve.retained_backup, reeve.purge_policy TO reeve_viewer, reeve_operator, reeve_approver;
+GRANT SELECT ON reeve.hook, reeve.lifecycle_event, reeve.offboarding TO reeve_viewer, reeve_operator, reeve_worker;
