@@ -119,11 +119,12 @@ struct PurgeRun {
         guard blockers.isEmpty else {
             throw JobFailure("purge_blocked", blockers.joined(separator: "; "), .retryAfter(.seconds(600)))
         }
+        try hooks.requireRegistered(.purge)
         let ready = try job.registry.readyStores(of: context.tenant.id)
         let objects = try PurgeObjects(run: self, counted: [:]).count()
         return [
             "databases": .array(databases), "ready": .int(Int64(ready)), "objects": objects,
-            "records": .object(try ledger.records()), "hooks": .object(try countHooks()),
+            "records": .object(try ledger.records()), "hooks": .object(try hooks.count(.purge, context.tenant, context.limits)),
         ]
     }
 
@@ -154,27 +155,11 @@ struct PurgeRun {
         return ["databases": .array(parts)]
     }
 
-    private var limits: TransferLimits { TransferLimits(stop: context.stop, deadline: context.deadline) }
+    private var hooks: PurgeHooks { PurgeHooks(hooks: job.hooks, control: job.control) }
 
     private func clearHooks() throws -> JSON {
-        var cleared: [String: JSON] = [:]
-        for hook in job.hooks where hook.occasions.contains(.purge) {
-            try ledger.throwIfPaused()
-            let before = try hook.count(context.tenant, limits)
-            try hook.clear(context.tenant, limits)
-            let after = try hook.count(context.tenant, limits)
-            guard after == 0 else {
-                throw JobFailure("hook_left", "hook \(hook.name) still finds \(after) of the tenant after it was cleared")
-            }
-            cleared[hook.name] = ["before": .int(before), "after": .int(after)]
-        }
-        return .object(cleared)
-    }
-
-    private func countHooks() throws -> [String: JSON] {
-        var found: [String: JSON] = [:]
-        for hook in job.hooks where hook.occasions.contains(.purge) { found[hook.name] = .int(try hook.count(context.tenant, limits)) }
-        return found
+        try hooks.requireRegistered(.purge)
+        return .object(try hooks.clear(.purge, context.tenant, context.limits) { try ledger.throwIfPaused() })
     }
 
     private func deleteRecords() throws -> JSON {
@@ -224,7 +209,7 @@ struct PurgeRun {
         }
         let objects = PurgeObjects(run: self, counted: results[.count] ?? [:])
         left += try objects.left()
-        for (name, count) in try countHooks() where count.int != 0 { left.append("\(count.text) in hook \(name)") }
+        for (name, count) in try hooks.count(.purge, context.tenant, context.limits) where count.int != 0 { left.append("\(count.text) in hook \(name)") }
         for (table, count) in try ledger.records() { left.append("\(count.text) rows of \(table) in the control database") }
         guard left.isEmpty else {
             try ledger.repeatFrom(.logins, left: left)

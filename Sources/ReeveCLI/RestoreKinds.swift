@@ -24,6 +24,7 @@ enum RestoreKinds {
                 PurgeJob(
                     registry: registry, control: control, stores: stores, identities: deletion?.identities,
                     signing: SigningKeys(store: deletion?.signing, control: control), hooks: deletion?.hooks ?? [])),
+            AnyJob(OffboardingJob(registry: registry, control: control, hooks: deletion?.hooks ?? [])),
         ]
     }
 

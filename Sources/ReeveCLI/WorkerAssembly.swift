@@ -17,7 +17,7 @@ struct WorkerAssembly {
     let registry: JobRegistry
     let resources: JobResources
     let programs: ProgramFolders
-    private let control: Pool
+    let control: Pool
     private let stores: DestinationCatalog
     private let standard: any ObjectStore
     private let region: String?

@@ -1,3 +1,4 @@
+import Crypto
 import JobKit
 import Postgres
 
@@ -272,6 +273,21 @@ extension AdminSession {
                     }
                 }
             }
+        }
+    }
+
+    /// A new password of the login, kept sealed; then its sessions end.
+    func replacePassword(_ keep: ([UInt8]) throws -> Void) throws {
+        try operation("admin.lock_login", "role \(store.login)") {
+            let connection = try maintenance()
+            guard try exists(.role, store.login, connection) else { return }
+            let password = generatePassword()
+            let verifier = try connection.encryptedPassword(password, for: store.login)
+            try connection.execute("ALTER ROLE \(quoteIdentifier(store.login)) PASSWORD \(quoteLiteral(verifier))")
+            try keep(registry.directory.seal(password, tenant: tenantID, purpose: SealedPurpose.login))
+            try join(store.login, connection)
+            try connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name", [store.login])
         }
     }
 }

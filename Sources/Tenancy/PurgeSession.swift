@@ -22,6 +22,10 @@ public final class PurgeSession {
     /// The tenant's rows by table; empty when the database is gone. Changes nothing.
     public func counts() throws -> [String: Int64] { try admin.purgeCounts() }
 
+    /// Gives the tenant's login a new password that nobody knows, hands it sealed to `keep`, and ends the login's sessions: who knew the
+    /// old one is locked out, and Reeve's own jobs go on. Killed in between, the next call makes another.
+    public func replacePassword(_ keep: ([UInt8]) throws -> Void) throws { try admin.replacePassword(keep) }
+
     /// Keeps the tenant's login out from now on and ends its sessions.
     public func endLogin() throws { try admin.endSessions() }
 

@@ -81,7 +81,10 @@ final class PurgeFixture {
         var resources = JobResources()
         resources.add(sessions)
         return try ManualWorker(
-            settings, [AnyJob(job), AnyJob(backup)], resources: resources, pools: ["restore", "starter"])
+            settings,
+            [
+                AnyJob(job), AnyJob(backup), AnyJob(OffboardingJob(registry: registry, control: control, hooks: hooks)),
+            ], resources: resources, pools: ["restore", "starter"])
     }
 
     var job: PurgeJob {

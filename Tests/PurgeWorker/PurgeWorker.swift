@@ -35,13 +35,14 @@ private func run() {
         var resources = JobResources()
         resources.add(sessions)
         let point = words[3]
+        let registry = TenantRegistry(directory: directory, actor: "tester")
         let job = PurgeJob(
-            registry: TenantRegistry(directory: directory, actor: "tester"), control: control,
+            registry: registry, control: control,
             stores: SingleStore(FolderStore(root: folder + "/objects")),
             identities: IdentityFolder(folder + "/identities"),
             signing: SigningKeys(store: SigningKeyFolder(folder + "/signing"), control: control)
         ).calling { if $0 == point { kill(getpid(), SIGKILL) } }
-        let worker = try ManualWorker(settings, [AnyJob(job)], resources: resources, pools: ["restore"])
+        let worker = try ManualWorker(settings, [AnyJob(job), AnyJob(OffboardingJob(registry: registry, control: control, hooks: []))], resources: resources, pools: ["restore"])
         say(worker.identity.id.uuidString.lowercased(), to: 1)
         let connection = try Connection(settings)
         var idle = 0

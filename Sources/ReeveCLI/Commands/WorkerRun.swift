@@ -3,6 +3,7 @@ import Glibc
 import JobKit
 import Postgres
 import PostgresQueue
+import Purge
 import Processes
 import Program
 import WorkerEngine
@@ -43,6 +44,7 @@ enum WorkerRun {
         let assembly = try WorkerAssembly(invocation, settings: settings, role: options.role)
         if options.role == .restore {
             log.info("restore worker: it runs the jobs of the queues *.restores, *.purges and *.erasures and no others")
+            try PurgeHooks(hooks: invocation.configuration.purgeHooks(), control: assembly.control).register()
             do { try invocation.configuration.requireIdentityStore().check() } catch let failure as JobFailure {
                 log.error("identities cannot be used now; jobs that need one wait", ["error": .string(failure.message)])
             }

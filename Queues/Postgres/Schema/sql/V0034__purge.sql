@@ -376,7 +376,7 @@ BEGIN
   END IF;
   IF v.state = 'grace' AND v.not_before > reeve.clock() THEN RETURN '{"verdict": "early"}'; END IF;
   SELECT t.status INTO v_status FROM reeve.tenant t WHERE t.id = v.tenant_id;
-  IF v_status <> CASE WHEN p_step = 'certify' THEN 'archived' ELSE 'churned' END::reeve.tenant_status THEN
+  IF v_status <> (CASE WHEN p_step = 'certify' THEN 'archived' ELSE 'churned' END)::reeve.tenant_status THEN
     UPDATE reeve.purge_request r SET waits_for = format('the tenant is %s', v_status) WHERE r.id = p_request;
     RETURN '{"verdict": "held"}';
   END IF;
