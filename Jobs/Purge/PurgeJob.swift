@@ -30,7 +30,7 @@ public struct PurgeJob: Job {
     /// On `purges`, which restore workers serve: they have identities and the signing key.
     public static let policy = JobPolicy(
         queue: "purges", timeLimit: .seconds(24 * 3600), attemptLimit: 50,
-        backoff: .exponentialJitter(base: .seconds(5), cap: .seconds(600)), statuses: [.churned, .archived])
+        backoff: .exponentialJitter(base: .seconds(5), cap: .seconds(600)), statuses: Set(TenantStatus.allCases))
     /// The request.
     public static let schema = JSONSchema.object(["request": .string(maxLength: 36)], required: ["request"])
 
@@ -84,7 +84,7 @@ public struct PurgeJob: Job {
         do {
             return work["ended_at"]?.string == nil ? try run.purge() : try run.endBackup()
         } catch let pause as PurgePaused {
-            return pause.why == "held" ? .snoozed(.seconds(300)) : .discarded("the request ended")
+            return pause.why == "held" ? .snoozed(.seconds(300)) : .obsolete("the request ended")
         }
     }
 

@@ -34,7 +34,7 @@ struct PurgeRun {
             case .wait(let time, let why):
                 context.log.info("the purge waits", ["step": .string(step.rawValue), "for": .string(why)])
                 return .snoozed(time)
-            case .ended: return .discarded("the request is cancelled or certified")
+            case .ended: return .obsolete("the request is cancelled or certified")
             case .go: break
             }
             try context.progress(

@@ -32,11 +32,6 @@ extension FolderStore {
         }
     }
 
-    /// The store in a folder below this one.
-    public func within(_ folders: [String]) throws -> any ObjectStore {
-        FolderStore(root: ([root] + (try ObjectFolders.check(folders))).joined(separator: "/"))
-    }
-
     private func empty(_ folder: Descriptor) throws {
         for name in try names(in: folder) {
             var status = stat()

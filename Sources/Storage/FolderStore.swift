@@ -11,16 +11,26 @@ public import JobKit
 public struct FolderStore: ObjectStore {
     /// The folder.
     public let root: String
+    /// Folders between it and the tenants'.
+    private let base: [String]
 
     /// Names a folder, which need not exist before the first write. From then on the process ignores SIGXFSZ, if nobody
     /// handles it, so that a file size limit is an error of one write and not the end of the worker.
-    public init(root: String) {
+    public init(root: String) { self.init(root: root, base: []) }
+
+    init(root: String, base: [String]) {
         self.root = root
+        self.base = base
         _ = Self.ignoreFileSizeSignal
     }
 
     /// `folder <root>`.
-    public var description: String { "folder \(root)" }
+    public var description: String { "folder " + ([root] + base).joined(separator: "/") }
+
+    /// The store in folders below this one's.
+    public func within(_ folders: [String]) throws -> any ObjectStore {
+        FolderStore(root: root, base: base + (try ObjectFolders.check(folders)))
+    }
 
     /// Begins an object; makes the folders that are missing.
     public func writer(for key: ObjectKey, attempt: UUID) throws -> any ObjectWriter {
@@ -170,7 +180,7 @@ public struct FolderStore: ObjectStore {
         }
         // The root itself may be a link: that is the operator's choice.
         var folder = try Descriptor(Glibc.open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), action, description)
-        for name in folders {
+        for name in base + folders {
             if creating {
                 if mkdirat(folder.descriptor, name, 0o700) != 0, errno != EEXIST {
                     throw .system(errno, action, description)

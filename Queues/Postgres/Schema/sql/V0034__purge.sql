@@ -387,9 +387,11 @@ BEGIN
       RETURN '{"verdict": "busy"}';
     END IF;
   END IF;
-  INSERT INTO reeve.purge_step AS p (request_id, name, intent)
-  VALUES (p_request, p_step, reeve.audit(v.tenant_id, 'purge.step', 'purge ' || p_request, v.reason, jsonb_build_object('step', p_step, 'outcome', 'intent', 'job', p_job)))
-  ON CONFLICT (request_id, name) DO UPDATE SET attempts = p.attempts + 1;
+  UPDATE reeve.purge_step p SET attempts = p.attempts + 1 WHERE p.request_id = p_request AND p.name = p_step;
+  IF NOT FOUND THEN
+    INSERT INTO reeve.purge_step (request_id, name, intent)
+    VALUES (p_request, p_step, reeve.audit(v.tenant_id, 'purge.step', 'purge ' || p_request, v.reason, jsonb_build_object('step', p_step, 'outcome', 'intent', 'job', p_job)));
+  END IF;
   IF v_step.state NOT IN ('verified', 'certified') AND v.state <> v_step.state THEN
     PERFORM reeve.audit(v.tenant_id, 'purge.state', 'purge ' || p_request, v.reason, jsonb_build_object('was', v.state, 'became', v_step.state));
   END IF;
