@@ -17,7 +17,7 @@ struct PurgeJobTests {
     /// What a purge leaves of a tenant in the control database: evidence, and the tombstone's own.
     static let evidence = [
         "reeve.audit_entry", "reeve.certificate", "reeve.job_history", "reeve.lifecycle_event", "reeve.notice", "reeve.purge_request",
-        "reeve.retained_backup", "reeve.tenant_backlog", "reeve.tenant_counter", "reeve.tenant_key",
+        "reeve.retained_backup", "reeve.tenant_counter", "reeve.tenant_key",
         "reeve.tenant_status_change",
     ]
 

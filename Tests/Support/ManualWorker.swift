@@ -23,8 +23,8 @@ public final class ManualWorker {
 
     deinit { source.close() }
 
-    /// Makes due what waits for its time, and claims all that can run.
-    public func claim(_ control: Connection) throws -> [ClaimedJob] {
+    /// Makes due what waits for its time, and claims what can run, at most so many of each pool.
+    public func claim(_ control: Connection, atMost limit: Int = 10) throws -> [ClaimedJob] {
         _ = try control.execute(
             "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
         _ = try control.execute("SELECT reeve.promote(100)")
@@ -32,9 +32,9 @@ public final class ManualWorker {
         for pool in pools {
             var cursor: TenantID?
             while true {
-                let claim = try source.claim(identity, pool: pool, general: 10, reserved: 10, after: cursor)
+                let claim = try source.claim(identity, pool: pool, general: limit, reserved: 0, after: cursor)
                 claimed += claim.jobs
-                guard claim.stoppedEarly else { break }
+                guard claim.stoppedEarly && claim.jobs.isEmpty else { break }
                 cursor = claim.cursor
             }
         }
