@@ -47,7 +47,7 @@ private func run() {
         let connection = try Connection(settings)
         var idle = 0
         while idle < 2 {
-            let claimed = try worker.claim(connection, atMost: 1)
+            let claimed = try worker.claim(connection, atMost: 1, promoting: idle > 0)
             idle = claimed.isEmpty ? idle + 1 : 0
             for one in claimed { try worker.run(one) }
         }

@@ -23,11 +23,13 @@ public final class ManualWorker {
 
     deinit { source.close() }
 
-    /// Makes due what waits for its time, and claims what can run, at most so many of each pool.
-    public func claim(_ control: Connection, atMost limit: Int = 10) throws -> [ClaimedJob] {
-        _ = try control.execute(
-            "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
-        _ = try control.execute("SELECT reeve.promote(100)")
+    /// Claims what can run, at most so many of each pool; what waits for its time is made due before, unless told otherwise.
+    public func claim(_ control: Connection, atMost limit: Int = 10, promoting: Bool = true) throws -> [ClaimedJob] {
+        if promoting {
+            _ = try control.execute(
+                "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
+            _ = try control.execute("SELECT reeve.promote(100)")
+        }
         var claimed: [ClaimedJob] = []
         for pool in pools {
             var cursor: TenantID?
