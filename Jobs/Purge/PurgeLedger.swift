@@ -66,8 +66,7 @@ struct PurgeLedger {
     /// The tenant's rows in the control database, by table.
     func records() throws -> [String: JSON] {
         let rows = try control.withConnection {
-            try $0.execute(
-                "SELECT reeve.tenant_records($1::uuid, $2::bigint)", [context.tenant.id, context.attempt.jobID])
+            try $0.execute("SELECT reeve.tenant_records($1::uuid)", [context.tenant.id])
         }
         // Housekeeping counts a backlog for every tenant; the tombstone goes without.
         return (try rows[0].json(0).object ?? [:]).filter { $0.key != "tenant_backlog" }

@@ -16,6 +16,8 @@ struct GrantTests {
         backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in
         record_certificate claim_notices settle_notice notify_people
+        tend_purges purge_work begin_purge_step purge_must_stop finish_purge_step repeat_purge_steps freeze_for_purge record_retained tenant_records purge_records
+        begin_purge_keys finish_purge_key bury_tenant certify_purge register_hooks offboarding_work keep_archive replace_login_secret finish_offboarding
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -24,30 +26,33 @@ struct GrantTests {
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
         publish_signing_key retry_notice notify_people
+        is_approver request_purge resume_purge set_purge_policy cancel_purge tenant_records return_tenant forget_hook purge_request_json
         """,
-        "reeve_approver": "actor is_operator tenant_is_held",
-        "reeve_viewer": "actor is_operator tenant_is_held backup_retention",
+        "reeve_approver": "actor is_operator tenant_is_held is_approver approve_purge cancel_purge purge_request_json",
+        "reeve_viewer": "actor is_operator tenant_is_held backup_retention purge_request_json",
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
+    private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
+    private static let departures = "hook lifecycle_event offboarding"
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list"
 
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
-        "reeve_approver": ["schema_migration": "r"],
+        "reeve_approver": granted("schema_migration \(purges)", "r"),
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(purges) \(departures)",
             "r"
         )
         .merging(["tenant_store": "c"]) { $1 },
         "reeve_worker": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind",
+            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(departures)",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(purges) \(departures)",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

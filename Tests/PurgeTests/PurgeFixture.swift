@@ -30,6 +30,7 @@ final class PurgeFixture {
     let directory: TenantDirectory
     let sessions: TenantSessions
     let suffix: Int
+    let sealer: Sealer
     private var manual: ManualWorker?
 
     private static let counter = Mutex(0)
@@ -47,8 +48,8 @@ final class PurgeFixture {
         settings = try TestServer.freshControl(server)
         control = Pool(settings, bound: 8, name: "control")
         connection = try Connection(settings)
-        directory = TenantDirectory(
-            control: control, sealer: Sealer(key: try SecretKey(contents: [UInt8](repeating: 5, count: 32))))
+        sealer = Sealer(key: try SecretKey(contents: [UInt8](repeating: 5, count: 32)))
+        directory = TenantDirectory(control: control, sealer: sealer)
         registry = TenantRegistry(directory: directory, actor: "tester")
         sessions = TenantSessions(directory: directory)
         self.hooks = hooks

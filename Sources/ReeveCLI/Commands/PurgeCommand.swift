@@ -20,7 +20,8 @@ extension Command {
             "reeve purge approve acme --confirm acme", "reeve purge status acme",
         ],
         subcommands: [
-            purgePlan, purgeRequest, purgeApprove, purgeCancel, purgeResume, purgeStatus, purgeCertificate, purgePolicy,
+            purgePlan, purgeRequest, purgeApprove, purgeCancel, purgeResume, purgeStatus, purgeCertificate, purgeHooks,
+            purgePolicy,
         ])
 
     private static let purgeRequest = Command(
@@ -105,6 +106,28 @@ extension Command {
                 [code, invocation.string("reason"), invocation.flag("accept-unseen")])[0].int(0)
         }
         invocation.output.result(["tenant": .string(code), "job": .int(job)], "job \(job) goes on with the purge of \(code)")
+        return .done
+    }
+
+    private static let purgeHooks = Command(
+        "hooks", "list the caches and search indices that a purge clears, or forget one that is gone",
+        details: "They come from the file REEVE_PURGE_HOOKS of restore workers; one that lacks a hook of the fleet purges nobody.",
+        options: [CommandOption("forget", "NAME", "this one does not exist any more"), reason],
+        examples: ["reeve purge hooks", "reeve purge hooks --forget old-search --reason 'replaced'"]
+    ) { invocation in
+        if let name = invocation.string("forget") {
+            try invocation.change {
+                _ = try $0.execute(
+                    "SELECT reeve.forget_hook($1::text, $2::text)", [name, invocation.string("reason")])
+            }
+            invocation.output.result(["forgotten": .string(name)], "hook \(name) is forgotten")
+            return .done
+        }
+        let hooks = try invocation.objects("SELECT to_jsonb(h) FROM reeve.hook h ORDER BY h.name")
+        let columns = [
+            Column("HOOK", "name"), Column("ON", "occasions"), Column("REGISTERED", "registered_at", .time),
+        ]
+        invocation.output.list(hooks, columns, empty: "no hooks")
         return .done
     }
 

@@ -496,14 +496,19 @@ CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text LANGUAGE sql STABLE SET
   WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT reeve.purge_keeps(c.relname::text) ORDER BY 1
 $$;
 
--- How many rows the control database has of a tenant in what a purge deletes, by table; without those of one job.
-CREATE FUNCTION reeve.tenant_records(p_tenant uuid, p_job bigint DEFAULT NULL) RETURNS jsonb
+-- Which of a table's rows of a tenant stay: the jobs of purges themselves, which say nothing of the tenant but the request's id.
+CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
+  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
+$$;
+
+-- How many rows the control database has of a tenant in what a purge deletes, by table.
+CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
     EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
-      || CASE WHEN v_table = 'job' THEN ' AND x.id IS DISTINCT FROM $2' ELSE '' END INTO v_n USING p_tenant, p_job;
+      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
   RETURN v;
@@ -535,8 +540,8 @@ BEGIN
         GET DIAGNOSTICS v_n = ROW_COUNT;
         IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $3)',
-        v_table, CASE WHEN v_table = 'job' THEN ' AND y.id <> $2' ELSE '' END) USING v.tenant_id, p_job, p_limit;
+      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
+        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -579,7 +584,7 @@ BEGIN
     RAISE EXCEPTION 'nothing is buried before it was verified' USING ERRCODE = 'RV012';
   END IF;
   IF reeve.tenant_is_held(v.tenant_id) THEN RAISE EXCEPTION 'the tenant is under a legal hold' USING ERRCODE = 'RV020'; END IF;
-  v_left := reeve.tenant_records(v.tenant_id, p_job);
+  v_left := reeve.tenant_records(v.tenant_id);
   -- Housekeeping counts a backlog for every tenant.
   IF v_left - 'tenant_backlog' <> '{}' THEN RAISE EXCEPTION 'the control database still has rows of the tenant: %', v_left USING ERRCODE = 'RV012'; END IF;
   DELETE FROM reeve.tenant_store o WHERE o.tenant_id = v.tenant_id;
@@ -981,13 +986,13 @@ END $$;
 CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION reeve.tenant_departs();
 
 GRANT EXECUTE ON FUNCTION reeve.request_purge(text, text, text, text, text, int), reeve.resume_purge(text, text, boolean), reeve.set_purge_policy(int, boolean, int),
-  reeve.cancel_purge(text, text), reeve.tenant_records(uuid, bigint), reeve.return_tenant(text, text), reeve.forget_hook(text, text) TO reeve_operator;
+  reeve.cancel_purge(text, text), reeve.tenant_records(uuid), reeve.return_tenant(text, text), reeve.forget_hook(text, text) TO reeve_operator;
 GRANT EXECUTE ON FUNCTION reeve.approve_purge(text, text), reeve.cancel_purge(text, text) TO reeve_approver;
 GRANT EXECUTE ON FUNCTION reeve.is_approver() TO reeve_operator, reeve_approver;
 GRANT EXECUTE ON FUNCTION reeve.purge_request_json(uuid) TO reeve_viewer, reeve_operator, reeve_approver;
 GRANT EXECUTE ON FUNCTION reeve.tend_purges(), reeve.purge_work(bigint, uuid, uuid), reeve.begin_purge_step(bigint, uuid, uuid, text), reeve.purge_must_stop(bigint, uuid, uuid),
   reeve.finish_purge_step(bigint, uuid, uuid, text, jsonb), reeve.repeat_purge_steps(bigint, uuid, uuid, text, jsonb), reeve.freeze_for_purge(bigint, uuid, uuid),
-  reeve.record_retained(bigint, uuid, uuid, jsonb), reeve.tenant_records(uuid, bigint), reeve.purge_records(bigint, uuid, uuid, int), reeve.begin_purge_keys(bigint, uuid, uuid),
+  reeve.record_retained(bigint, uuid, uuid, jsonb), reeve.tenant_records(uuid), reeve.purge_records(bigint, uuid, uuid, int), reeve.begin_purge_keys(bigint, uuid, uuid),
   reeve.finish_purge_key(bigint, uuid, uuid, uuid, jsonb), reeve.bury_tenant(bigint, uuid, uuid),
   reeve.certify_purge(bigint, uuid, uuid, text, uuid, text, text, text), reeve.register_hooks(jsonb), reeve.offboarding_work(bigint, uuid, uuid),
   reeve.keep_archive(bigint, uuid, uuid, bigint), reeve.replace_login_secret(bigint, uuid, text, text, bytea), reeve.finish_offboarding(bigint, uuid, uuid, jsonb) TO reeve_worker;
