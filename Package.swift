@@ -25,7 +25,7 @@ let package = Package(
         .executable(name: "reeve", targets: ["reeve"]),
         // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
         .library(
-            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "ReeveCLI"]),
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "Export", "Artifacts", "ReeveCLI"]),
     ],
     targets: [
         // C libraries: one Swift target each may import them.
@@ -41,8 +41,10 @@ let package = Package(
         library("Processes", "Sources/Processes", ["JobKit"]),
         library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
+        library("Artifacts", "Sources/Artifacts", ["Storage", "Postgres", "Crypto", "JobKit"]),
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
+        library("TenantBranding", "Sources/TenantBranding", ["Crypto", "JobKit"]),
         library("Certificates", "Sources/Certificates", ["Postgres", "Crypto", "Processes", "JobKit"]),
         library("Mail", "Sources/Mail", ["Processes", "Crypto", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
@@ -59,7 +61,7 @@ let package = Package(
             "Benchmarks", "Sources/Benchmarks",
             [
                 "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
-                "Restore", "Dumps", "Tenancy", "Crypto",
+                "Restore", "Export", "Dumps", "Tenancy", "Crypto",
             ]),
 
         // One target for each kind of job.
@@ -77,6 +79,12 @@ let package = Package(
                 "Crypto",
             ]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
+        library(
+            "Report", "Jobs/Report", ["JobKit", "TenantBranding", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
+        library(
+            "Export", "Jobs/Export",
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
+        library("Reminder", "Jobs/Reminder", ["JobKit", "Postgres", "Mail", "TenantBranding"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -85,7 +93,8 @@ let package = Package(
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
-                "Restore", "Dumps", "Certificates", "Mail", "Notices", "Purge",
+                "Restore", "Report", "Export", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
+                "Reminder", "TenantBranding", "Purge",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -126,6 +135,12 @@ let package = Package(
         tests(
             "NoticeTests", ["Notices", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests(
+            "ReminderTests",
+            [
+                "Reminder", "TenantBranding", "Mail", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit",
+                "supervise-fixture",
+            ]),
+        tests(
             "CertificateTests",
             ["Certificates", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit", "supervise-fixture"]),
         tests("ProcessesTests", ["Processes", "JobKit", "supervise-fixture"]),
@@ -145,7 +160,17 @@ let package = Package(
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Dumps", "Tenancy", "Postgres", "Storage", "Encryption"]),
+        tests("ArtifactTests", ["Artifacts", "Storage", "Postgres", "PostgresQueue", "Crypto", "JobKit"]),
+        tests(
+            "ExportTests",
+            ["Export", "Tenancy", "Encryption", "Storage", "Postgres", "PostgresQueue", "Processes", "Crypto", "JobKit", "EmbeddedPostgres", "supervise-fixture"]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
+        tests(
+            "ReportTests",
+            [
+                "Report", "TenantBranding", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Processes", "Crypto", "JobKit", "EmbeddedPostgres",
+                "supervise-fixture",
+            ]),
         tests(
             "ProgramTests",
             [
@@ -158,7 +183,7 @@ let package = Package(
                 "Restore", "Backup", "Dumps", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Encryption", "Crypto",
                 "EmbeddedPostgres", "Processes", "JobKit", "supervise-fixture",
             ]),
-        tests("CLITests", ["ReeveCLI", "Postgres"]),
+        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
 )

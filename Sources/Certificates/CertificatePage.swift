@@ -47,7 +47,7 @@ public struct CertificatePage: Sendable {
         let members = certificate.body.object ?? [:]
         let parts = members.filter { Self.isPart($0.value) }
         out += table(members.filter { !Self.isPart($0.value) && !Self.hidden.contains($0.key) })
-        for name in parts.keys.sorted() {
+        for name in Self.order(parts.keys) {
             out += "<h2>\(escape(Self.words(name)))</h2>\n\(cell(parts[name] ?? .null))\n"
         }
         out += """
@@ -73,7 +73,7 @@ public struct CertificatePage: Sendable {
     private func table(_ members: [String: JSON]) -> String {
         guard !members.isEmpty else { return "" }
         return "<table>\n"
-            + members.keys.sorted().map { name in
+            + Self.order(members.keys).map { name in
                 let value = members[name] ?? .null
                 let isNumber = value.int != nil
                 return "<tr><th scope=\"row\">\(escape(Self.words(name)))</th>"
@@ -87,11 +87,40 @@ public struct CertificatePage: Sendable {
         case .bool(let value): value ? "yes" : "no"
         case .string(let text): escape(text)
         case .int, .double: escape(value.text)
-        case .object(let members): table(members)
+        case .object(let members): matrix(Self.order(members.keys).map { ($0, members[$0] ?? .null) }) ?? table(members)
         case .array(let values):
             values.isEmpty
                 ? "none"
-                : "<table>\n" + values.map { "<tr><td>\(cell($0))</td></tr>\n" }.joined() + "</table>"
+                : matrix(values.map { (nil, $0) }) ?? "<table>\n"
+                    + values.map { "<tr><td>\(cell($0))</td></tr>\n" }.joined() + "</table>"
+        }
+    }
+
+    /// Objects of the same plain members as rows below one head; nil for anything else.
+    private func matrix(_ rows: [(name: String?, value: JSON)]) -> String? {
+        guard let first = rows.first?.value.object, !first.isEmpty, first.count <= 6 else { return nil }
+        let columns = Self.order(first.keys)
+        let isMatrix = rows.allSatisfy { row in
+            row.value.object.map {
+                $0.count == columns.count && columns.allSatisfy($0.keys.contains)
+                    && !$0.values.contains(where: Self.isPart)
+            } ?? false
+        }
+        guard isMatrix else { return nil }
+        let isNamed = rows.contains { $0.name != nil }
+        var out = "<table>\n<tr>\(isNamed ? "<td></td>" : "")"
+        out += columns.map { "<th scope=\"col\">\(escape(Self.words($0)))</th>" }.joined() + "</tr>\n"
+        for row in rows {
+            out += "<tr>" + (row.name.map { "<th scope=\"row\">\(escape(Self.words($0)))</th>" } ?? "")
+            out += columns.map { "<td class=\"number\">\(cell(row.value[$0] ?? .null))</td>" }.joined() + "</tr>\n"
+        }
+        return out + "</table>"
+    }
+
+    /// By name, but what was before stands before what was after.
+    private static func order(_ names: some Sequence<String>) -> [String] {
+        names.map { ($0 == "before" ? "after " : $0 == "after" ? "after!" : $0, $0) }.sorted { $0.0 < $1.0 }.map {
+            $0.1
         }
     }
 

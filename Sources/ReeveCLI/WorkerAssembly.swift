@@ -2,11 +2,14 @@ import Backup
 import Destinations
 import Dispatch
 import Encryption
+import Export
 import FoundationEssentials
 import JobKit
 import Notices
 import Postgres
 import Program
+import Reminder
+import Report
 import Retention
 import Storage
 import Tenancy
@@ -44,7 +47,8 @@ struct WorkerAssembly {
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: stores, recipients: TenantKeys(control: control), control: control,
-                splitAbove: try invocation.configuration.backupSplit())
+                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration,
+                reminders: try invocation.configuration.reminderSettings())
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
                     control: control,
@@ -139,7 +143,8 @@ enum BuiltInKinds {
     /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
         stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
-        splitAbove: Int64 = BackupPolicy.standardSplit
+        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil,
+        reminders: ReminderSettings? = nil
     ) -> [AnyJob] {
         [
             AnyJob(
@@ -151,7 +156,31 @@ enum BuiltInKinds {
                         }
                         return try retention(of: tenant, control)
                     })), retentionJob(stores: stores, control: control),
+            reportJob(stores: stores, control: control, configuration: configuration),
+            exportJob(stores: stores, recipients: recipients, control: control),
+            reminderJob(settings: reminders, control: control),
         ]
+    }
+
+    private static func reminderJob(settings: ReminderSettings?, control: Pool?) -> AnyJob {
+        if let settings, let control { return AnyJob(ReminderJob(settings: settings, control: control)) }
+        return AnyJob(kind: ReminderJob.kind, policy: ReminderJob.policy, schema: ReminderJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
+    }
+
+    private static func reportJob(
+        stores: any StoreCatalog, control: Pool?, configuration: Configuration?
+    ) -> AnyJob {
+        if let control {
+            return AnyJob(
+                ReportJob(
+                    library: DefinitionLibrary(folder: configuration?[.reports]), stores: stores, control: control,
+                    printer: configuration?[.pdfProgram].map { PagePrinter(program: $0) }))
+        }
+        return AnyJob(kind: ReportJob.kind, policy: ReportJob.policy, schema: ReportJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     private static func retentionJob(stores: any StoreCatalog, control: Pool?) -> AnyJob {

@@ -21,6 +21,9 @@ public protocol ObjectStore: Sendable, CustomStringConvertible {
     func sweep(olderThan age: Duration) throws -> Int
     /// The same store with every call ended when the limits say so.
     func limited(by limits: TransferLimits) -> any ObjectStore
+    /// A link with which anybody can read this one object, and do nothing else, until it expires: the store signs it and
+    /// nobody can revoke it. At most 15 minutes. nil when the store has no such links.
+    func presignedLink(for key: ObjectKey, expires: Duration) throws -> String?
     /// How much is stored under the tenant's prefix, whatever it is: objects, older versions of them, uploads that nobody finished.
     func contents(of tenant: TenantID) throws -> TenantContents
     /// Removes all that `contents` counts; nothing outside the tenant's prefix is touched. Throws `locked` when the store kept some of it.
@@ -77,6 +80,9 @@ public protocol ObjectWriter: AnyObject {
 extension ObjectStore {
     /// Cannot tell.
     public func freeBytes() throws -> Int64? { nil }
+
+    /// Has no links.
+    public func presignedLink(for key: ObjectKey, expires: Duration) throws -> String? { nil }
 
     /// Cannot tell.
     public func contents(of tenant: TenantID) throws -> TenantContents { throw cannotPurge }

@@ -5,7 +5,7 @@ import Testing
 @Suite("Grants")
 struct GrantTests {
     static let functions: [String: String] = [
-        "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain cancel",
+        "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain cancel unsubscribe",
         "reeve_worker": """
         actor is_operator enqueue enqueue_many job explain cancel register_kinds claim complete settle record_progress record_step step_result
         register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
@@ -18,6 +18,9 @@ struct GrantTests {
         record_certificate claim_notices settle_notice notify_people
         tend_purges purge_work begin_purge_step purge_must_stop finish_purge_step repeat_purge_steps freeze_for_purge record_retained tenant_records purge_records
         begin_purge_keys finish_purge_key bury_tenant certify_purge register_hooks offboarding_work keep_archive replace_login_secret finish_offboarding
+        tend_reminders begin_reminder end_reminder fail_reminder
+        report_admit report_done report_hold report_unchanged
+        artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -27,32 +30,37 @@ struct GrantTests {
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
         publish_signing_key retry_notice notify_people
         is_approver request_purge resume_purge set_purge_policy cancel_purge tenant_records return_tenant forget_hook purge_request_json
+        resolve_reminder set_reminders suppress_address reminder_verdict unsubscribe
+        take_report_place release_report_place set_report_window report_reader
+        artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
         "reeve_approver": "actor is_operator tenant_is_held is_approver approve_purge cancel_purge purge_request_json",
-        "reeve_viewer": "actor is_operator tenant_is_held backup_retention purge_request_json",
+        "reeve_viewer": "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch purge_request_json",
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
     private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
     private static let departures = "hook lifecycle_event offboarding"
+    private static let proof = "signing_key certificate notice reminder_list reminder_rule"
     private static let retention =
-        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list"
+        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
+        + " report_place artifact_link artifact_list"
 
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
-        "reeve_approver": granted("schema_migration \(purges)", "r"),
+        "reeve_approver": granted("schema_migration signing_key certificate \(purges)", "r"),
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(purges) \(departures)",
+            "\(views) tier tenant kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(purges) \(departures)",
             "r"
         )
         .merging(["tenant_store": "c"]) { $1 },
         "reeve_worker": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(departures)",
+            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof) \(departures)",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(purges) \(departures)",
+            "\(views) kind queue_block tenant_status_change audit_entry artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(purges) \(departures)",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

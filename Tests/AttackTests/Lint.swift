@@ -59,6 +59,8 @@ struct Lint: CustomTestStringConvertible {
                 "reeve.autoscale": "counts jobs that its readers may not read",
                 "reeve.counter_fault": "compares counters that its readers may not read",
                 "reeve.circuit_list": "counts jobs that its readers may not read",
+                "reeve.reminder_list":
+                    "shows reminders without the tokens of their links, which its readers may not see",
                 "reeve.key_list": "shows keys without where their identities are, which its readers may not see",
             ],
             plant: "CREATE VIEW reeve.planted AS SELECT * FROM reeve.job"),

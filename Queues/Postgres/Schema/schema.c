@@ -94,11 +94,23 @@ MIGRATION(V0029) = {
 MIGRATION(V0030) = {
 #embed "sql/V0030__dumps.sql"
     , 0};
+MIGRATION(V0031) = {
+#embed "sql/V0031__reports.sql"
+    , 0};
+MIGRATION(V0032) = {
+#embed "sql/V0032__exports.sql"
+    , 0};
 MIGRATION(V0034) = {
 #embed "sql/V0034__purge.sql"
     , 0};
 MIGRATION(V0036) = {
 #embed "sql/V0036__certificates.sql"
+    , 0};
+MIGRATION(V0037) = {
+#embed "sql/V0037__reminders.sql"
+    , 0};
+MIGRATION(V0038) = {
+#embed "sql/V0038__report_sharing.sql"
     , 0};
 
 static const reeve_migration migrations[] = {
@@ -132,8 +144,12 @@ static const reeve_migration migrations[] = {
     {28, "retention", V0028},
     {29, "restore", V0029},
     {30, "dumps", V0030},
+    {31, "reports", V0031},
+    {32, "exports", V0032},
     {34, "purge", V0034},
     {36, "certificates", V0036},
+    {37, "reminders", V0037},
+    {38, "report_sharing", V0038},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -99,6 +99,26 @@ CREATE TABLE reeve.artifact_fault (
 
 ALTER TABLE reeve.artifact_fault OWNER TO reeve_owner;
 
+CREATE TABLE reeve.artifact_link (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    artifact_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    purpose text NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    downloads bigint DEFAULT 0 NOT NULL,
+    last_download_at timestamp with time zone,
+    revoked_by text,
+    revoked_at timestamp with time zone,
+    revoke_reason text,
+    CONSTRAINT artifact_link_check CHECK ((((revoked_at IS NULL) = (revoked_by IS NULL)) AND ((revoked_at IS NULL) = (revoke_reason IS NULL)))),
+    CONSTRAINT artifact_link_purpose_check CHECK ((purpose ~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$'::text)),
+    CONSTRAINT artifact_link_revoke_reason_check CHECK (((length(revoke_reason) <= 2000) AND (btrim(revoke_reason) <> ''::text)))
+);
+
+ALTER TABLE reeve.artifact_link OWNER TO reeve_owner;
+
 CREATE TABLE reeve.artifact_pin (
     artifact_id uuid NOT NULL,
     reason text NOT NULL,
@@ -151,6 +171,25 @@ CREATE TABLE reeve.cancel_request (
 );
 
 ALTER TABLE reeve.cancel_request OWNER TO reeve_owner;
+
+CREATE TABLE reeve.certificate (
+    id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    request_id uuid NOT NULL,
+    job_id bigint NOT NULL,
+    body jsonb NOT NULL,
+    canonical text NOT NULL,
+    signature text NOT NULL,
+    key_id text NOT NULL,
+    issued_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT certificate_body_check CHECK ((jsonb_typeof(body) = 'object'::text)),
+    CONSTRAINT certificate_canonical_check CHECK ((octet_length(canonical) <= 16777216)),
+    CONSTRAINT certificate_kind_check CHECK ((kind = ANY (ARRAY['purge'::text, 'purge_backup'::text, 'erasure'::text]))),
+    CONSTRAINT certificate_signature_check CHECK ((signature ~ '^[A-Za-z0-9+/]{86}==$'::text))
+);
+
+ALTER TABLE reeve.certificate OWNER TO reeve_owner;
 
 CREATE TABLE reeve.circuit (
     server text NOT NULL,
@@ -399,6 +438,43 @@ CREATE TABLE reeve.kind (
 
 ALTER TABLE reeve.kind OWNER TO reeve_owner;
 
+CREATE TABLE reeve.mail_suppression (
+    address_hash text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    by text DEFAULT reeve.actor() NOT NULL,
+    CONSTRAINT mail_suppression_address_hash_check CHECK ((address_hash ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT mail_suppression_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 500)))
+);
+
+ALTER TABLE reeve.mail_suppression OWNER TO reeve_owner;
+
+CREATE TABLE reeve.notice (
+    id bigint NOT NULL,
+    tenant_id uuid,
+    topic text NOT NULL,
+    subject text NOT NULL,
+    body jsonb DEFAULT '{}'::jsonb NOT NULL,
+    recipients text NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    next_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    error text,
+    delivered text[] DEFAULT '{}'::text[] NOT NULL,
+    claim uuid,
+    ended_at timestamp with time zone,
+    CONSTRAINT notice_body_check CHECK (((jsonb_typeof(body) = 'object'::text) AND (octet_length((body)::text) <= 262144))),
+    CONSTRAINT notice_check CHECK (((state = 'waiting'::text) = (ended_at IS NULL))),
+    CONSTRAINT notice_error_check CHECK ((length(error) <= 2000)),
+    CONSTRAINT notice_recipients_check CHECK ((recipients = ANY (ARRAY['compliance'::text, 'technical'::text]))),
+    CONSTRAINT notice_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'sent'::text, 'dropped'::text]))),
+    CONSTRAINT notice_subject_check CHECK ((((length(subject) >= 1) AND (length(subject) <= 200)) AND (subject !~ '[[:cntrl:]]'::text))),
+    CONSTRAINT notice_topic_check CHECK ((topic ~ '^[a-z][a-z0-9_.-]{1,79}$'::text))
+);
+
+ALTER TABLE reeve.notice OWNER TO reeve_owner;
+
 CREATE TABLE reeve.queue_block (
     pattern text NOT NULL,
     like_pattern text GENERATED ALWAYS AS (replace(pattern, '*'::text, '%'::text)) STORED NOT NULL,
@@ -429,6 +505,86 @@ CREATE TABLE reeve.refusal (
 );
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.reminder (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    period integer NOT NULL,
+    milestone integer NOT NULL,
+    trial_ends_at timestamp with time zone NOT NULL,
+    due_at timestamp with time zone NOT NULL,
+    state text DEFAULT 'planned'::text NOT NULL,
+    reason text,
+    job_id bigint,
+    claim uuid,
+    claimed_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    address_hash text,
+    unsubscribe uuid DEFAULT gen_random_uuid() NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT reminder_check CHECK (((state <> ALL (ARRAY['sending'::text, 'sent'::text, 'unknown'::text])) OR (claim IS NOT NULL))),
+    CONSTRAINT reminder_reason_check CHECK ((length(reason) <= 500)),
+    CONSTRAINT reminder_state_check CHECK ((state = ANY (ARRAY['planned'::text, 'queued'::text, 'sending'::text, 'sent'::text, 'unknown'::text, 'failed'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE reeve.reminder OWNER TO reeve_owner;
+
+CREATE TABLE reeve.reminder_rule (
+    is_one boolean DEFAULT true NOT NULL,
+    send_from time without time zone DEFAULT '09:00:00'::time without time zone NOT NULL,
+    send_until time without time zone DEFAULT '18:00:00'::time without time zone NOT NULL,
+    late_limit interval DEFAULT '36:00:00'::interval NOT NULL,
+    stopped integer[] DEFAULT '{}'::integer[] NOT NULL,
+    CONSTRAINT reminder_rule_check CHECK ((send_from < send_until)),
+    CONSTRAINT reminder_rule_is_one_check CHECK (is_one),
+    CONSTRAINT reminder_rule_late_limit_check CHECK (((late_limit >= '01:00:00'::interval) AND (late_limit <= '30 days'::interval)))
+);
+
+ALTER TABLE reeve.reminder_rule OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_cost (
+    tenant_id uuid NOT NULL,
+    report text NOT NULL,
+    seconds double precision NOT NULL,
+    rows bigint NOT NULL,
+    bytes bigint NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.report_cost OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_place (
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,
+    taken_by text DEFAULT reeve.actor() NOT NULL,
+    taken_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT report_place_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+ALTER TABLE reeve.report_place OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_result (
+    tenant_id uuid NOT NULL,
+    digest text NOT NULL,
+    tenant_version bigint NOT NULL,
+    admitted_at timestamp with time zone NOT NULL,
+    job_id bigint NOT NULL,
+    mark text,
+    CONSTRAINT report_result_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT report_result_mark_check CHECK ((octet_length(mark) <= 4096))
+);
+
+ALTER TABLE reeve.report_result OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_window (
+    tenant_id uuid NOT NULL,
+    opens time without time zone NOT NULL,
+    closes time without time zone NOT NULL,
+    by text DEFAULT reeve.actor() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.report_window OWNER TO reeve_owner;
 
 CREATE TABLE reeve.restore (
     id bigint NOT NULL,
@@ -464,6 +620,22 @@ CREATE TABLE reeve.schema_migration (
 
 ALTER TABLE reeve.schema_migration OWNER TO reeve_owner;
 
+CREATE TABLE reeve.signing_key (
+    id text NOT NULL,
+    public_key text NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_reason text,
+    retired_at timestamp with time zone,
+    retired_by text,
+    CONSTRAINT signing_key_check CHECK (((retired_at IS NULL) = (retired_by IS NULL))),
+    CONSTRAINT signing_key_created_reason_check CHECK ((length(created_reason) <= 2000)),
+    CONSTRAINT signing_key_id_check CHECK ((id ~ '^[0-9a-f]{32}$'::text)),
+    CONSTRAINT signing_key_public_key_check CHECK ((public_key ~ '^-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=]{60}\n-----END PUBLIC KEY-----\n$'::text))
+);
+
+ALTER TABLE reeve.signing_key OWNER TO reeve_owner;
+
 CREATE TABLE reeve.tenant (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     code text NOT NULL COLLATE pg_catalog."C",
@@ -498,7 +670,8 @@ CREATE TABLE reeve.tenant (
     CONSTRAINT tenant_flags_check CHECK ((jsonb_typeof(flags) = 'object'::text)),
     CONSTRAINT tenant_locale_check CHECK ((locale ~ '^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$'::text)),
     CONSTRAINT tenant_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_overrides_are_days CHECK ((reeve.is_count((overrides -> 'report_retention_days'::text)) AND COALESCE(((((overrides ->> 'report_retention_days'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'report_retention_days'::text))::numeric <= (36500)::numeric)), true) AND reeve.is_count((overrides -> 'export_retention_days'::text)) AND COALESCE(((((overrides ->> 'export_retention_days'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'export_retention_days'::text))::numeric <= (36500)::numeric)), true))),
+    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text, 'report_retention_days'::text, 'export_retention_days'::text]) = '{}'::jsonb))),
     CONSTRAINT tenant_overrides_check1 CHECK ((((overrides -> 'concurrency'::text) IS NULL) OR ((jsonb_typeof((overrides -> 'concurrency'::text)) = 'number'::text) AND ((((overrides ->> 'concurrency'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'concurrency'::text))::numeric <= (10000)::numeric))))),
     CONSTRAINT tenant_region_check CHECK ((region ~ '^[a-z0-9][a-z0-9-]{0,39}$'::text))
 );
@@ -598,9 +771,13 @@ CREATE TABLE reeve.tenant_server (
     shared_database text NOT NULL,
     dump_limit integer DEFAULT 2 NOT NULL,
     admin_secret bytea,
+    replica_conninfo text,
+    replica_lag_limit integer DEFAULT 30 NOT NULL,
     CONSTRAINT tenant_server_conninfo_check CHECK ((conninfo !~* 'password'::text)),
     CONSTRAINT tenant_server_dump_limit_check CHECK ((dump_limit >= 1)),
-    CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text))
+    CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tenant_server_replica_conninfo_check CHECK ((replica_conninfo !~* 'password'::text)),
+    CONSTRAINT tenant_server_replica_lag_limit_check CHECK (((replica_lag_limit >= 0) AND (replica_lag_limit <= 86400)))
 );
 
 ALTER TABLE reeve.tenant_server OWNER TO reeve_owner;
@@ -652,15 +829,31 @@ CREATE TABLE reeve.tier (
     features text[] DEFAULT '{}'::text[] NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
     backup_minimum integer DEFAULT 1 NOT NULL,
+    report_rows bigint DEFAULT 100000 NOT NULL,
+    report_bytes bigint DEFAULT 104857600 NOT NULL,
+    report_seconds integer DEFAULT 60 NOT NULL,
+    report_retention_days integer DEFAULT 30 NOT NULL,
+    report_daytime_seconds integer DEFAULT 30,
+    offpeak_from time without time zone DEFAULT '22:00:00'::time without time zone NOT NULL,
+    offpeak_until time without time zone DEFAULT '06:00:00'::time without time zone NOT NULL,
+    export_retention_days integer DEFAULT 7 NOT NULL,
+    trial_milestones integer[] DEFAULT '{7,3,1,0}'::integer[] NOT NULL,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
+    CONSTRAINT tier_export_retention_days_check CHECK (((export_retention_days >= 1) AND (export_retention_days <= 36500))),
     CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tier_report_bytes_check CHECK ((report_bytes >= 1024)),
+    CONSTRAINT tier_report_daytime_seconds_check CHECK ((report_daytime_seconds >= 0)),
+    CONSTRAINT tier_report_retention_days_check CHECK (((report_retention_days >= 1) AND (report_retention_days <= 36500))),
+    CONSTRAINT tier_report_rows_check CHECK ((report_rows >= 1)),
+    CONSTRAINT tier_report_seconds_check CHECK (((report_seconds >= 1) AND (report_seconds <= 6000))),
     CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
-    CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650)))
+    CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650))),
+    CONSTRAINT tier_trial_milestones_check CHECK (((cardinality(trial_milestones) <= 20) AND (0 <= ALL (trial_milestones)) AND (365 >= ALL (trial_milestones)) AND (array_position(trial_milestones, NULL::integer) IS NULL)))
 );
 
 ALTER TABLE reeve.tier OWNER TO reeve_owner;
@@ -744,8 +937,26 @@ CREATE SEQUENCE reeve.job_id
 
 ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
+ALTER TABLE reeve.notice ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.notice_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.reminder ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.reminder_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -806,6 +1017,9 @@ ALTER TABLE ONLY reeve.artifact_deletion
 ALTER TABLE ONLY reeve.artifact_fault
     ADD CONSTRAINT artifact_fault_pkey PRIMARY KEY (artifact_id, destination, key);
 
+ALTER TABLE ONLY reeve.artifact_link
+    ADD CONSTRAINT artifact_link_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_pkey PRIMARY KEY (artifact_id);
 
@@ -817,6 +1031,12 @@ ALTER TABLE ONLY reeve.backup_proof
 
 ALTER TABLE ONLY reeve.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (job_id);
+
+ALTER TABLE ONLY reeve.certificate
+    ADD CONSTRAINT certificate_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.certificate
+    ADD CONSTRAINT certificate_request_id_kind_key UNIQUE (request_id, kind);
 
 ALTER TABLE ONLY reeve.circuit
     ADD CONSTRAINT circuit_pkey PRIMARY KEY (server, database);
@@ -860,6 +1080,12 @@ ALTER TABLE ONLY reeve.job_step
 ALTER TABLE ONLY reeve.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY reeve.mail_suppression
+    ADD CONSTRAINT mail_suppression_pkey PRIMARY KEY (address_hash);
+
+ALTER TABLE ONLY reeve.notice
+    ADD CONSTRAINT notice_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.queue_block
     ADD CONSTRAINT queue_block_id_key UNIQUE (id);
 
@@ -869,6 +1095,27 @@ ALTER TABLE ONLY reeve.queue_block
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
 
+ALTER TABLE ONLY reeve.reminder
+    ADD CONSTRAINT reminder_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.reminder
+    ADD CONSTRAINT reminder_tenant_id_period_milestone_key UNIQUE (tenant_id, period, milestone);
+
+ALTER TABLE ONLY reeve.reminder_rule
+    ADD CONSTRAINT reminder_rule_pkey PRIMARY KEY (is_one);
+
+ALTER TABLE ONLY reeve.report_cost
+    ADD CONSTRAINT report_cost_pkey PRIMARY KEY (tenant_id, report);
+
+ALTER TABLE ONLY reeve.report_place
+    ADD CONSTRAINT report_place_pkey PRIMARY KEY (tenant_id, name);
+
+ALTER TABLE ONLY reeve.report_result
+    ADD CONSTRAINT report_result_pkey PRIMARY KEY (tenant_id, digest);
+
+ALTER TABLE ONLY reeve.report_window
+    ADD CONSTRAINT report_window_pkey PRIMARY KEY (tenant_id);
+
 ALTER TABLE ONLY reeve.restore
     ADD CONSTRAINT restore_job_id_key UNIQUE (job_id);
 
@@ -877,6 +1124,12 @@ ALTER TABLE ONLY reeve.restore
 
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY reeve.signing_key
+    ADD CONSTRAINT signing_key_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.signing_key
+    ADD CONSTRAINT signing_key_public_key_key UNIQUE (public_key);
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_code_key UNIQUE (code);
@@ -942,6 +1195,8 @@ CREATE INDEX artifact_fault_tenant ON reeve.artifact_fault USING btree (tenant_i
 
 CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
 
+CREATE INDEX artifact_link_artifact ON reeve.artifact_link USING btree (artifact_id);
+
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
 
 CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
@@ -949,6 +1204,8 @@ CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id)
 CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_id, kind, at);
 
 CREATE INDEX backup_proof_tenant ON reeve.backup_proof USING btree (tenant_id, at);
+
+CREATE INDEX certificate_tenant ON reeve.certificate USING btree (tenant_id, issued_at);
 
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
@@ -974,7 +1231,21 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE INDEX notice_due ON reeve.notice USING btree (next_at) WHERE (state = 'waiting'::text);
+
+CREATE INDEX notice_tenant ON reeve.notice USING btree (tenant_id, id);
+
+CREATE INDEX reminder_due ON reeve.reminder USING btree (due_at) WHERE (state = 'planned'::text);
+
+CREATE INDEX reminder_job ON reeve.reminder USING btree (job_id);
+
+CREATE INDEX reminder_open ON reeve.reminder USING btree (id) WHERE (state = ANY (ARRAY['queued'::text, 'sending'::text]));
+
+CREATE UNIQUE INDEX reminder_unsubscribe ON reeve.reminder USING btree (unsubscribe);
+
 CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
+
+CREATE UNIQUE INDEX signing_key_current ON reeve.signing_key USING btree ((true)) WHERE (retired_at IS NULL);
 
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
 
@@ -1003,6 +1274,9 @@ ALTER TABLE ONLY reeve.artifact_fault
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
 
+ALTER TABLE ONLY reeve.certificate
+    ADD CONSTRAINT certificate_key_id_fkey FOREIGN KEY (key_id) REFERENCES reeve.signing_key(id);
+
 ALTER TABLE ONLY reeve.destination_rule
     ADD CONSTRAINT destination_rule_destination_fkey FOREIGN KEY (destination) REFERENCES reeve.destination(name);
 
@@ -1017,6 +1291,15 @@ ALTER TABLE ONLY reeve.dump_slot
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
+
+ALTER TABLE ONLY reeve.reminder
+    ADD CONSTRAINT reminder_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.report_place
+    ADD CONSTRAINT report_place_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.report_window
+    ADD CONSTRAINT report_window_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
@@ -1050,6 +1333,42 @@ ALTER TABLE ONLY reeve.tier_change
 
 ALTER TABLE ONLY reeve.tier_change
     ADD CONSTRAINT tier_change_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE;
+
+CREATE VIEW reeve.artifact_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT a.id,
+    a.job_id AS job,
+    t.code AS tenant_code,
+    a.entity,
+    (a.manifest ->> 'name'::text) AS name,
+    (a.manifest ->> 'format'::text) AS format,
+    a.bytes,
+    a.created_at,
+    a.expires_at,
+        CASE
+            WHEN (d.artifact_id IS NOT NULL) THEN 'deleting'::text
+            WHEN (EXISTS ( SELECT
+               FROM reeve.artifact_fault f
+              WHERE (f.artifact_id = a.id))) THEN 'damaged'::text
+            WHEN (a.expires_at <= reeve.clock()) THEN 'expired'::text
+            ELSE 'kept'::text
+        END AS state,
+    (COALESCE((a.manifest -> 'encryption'::text), 'null'::jsonb) <> 'null'::jsonb) AS encrypted,
+    l.links,
+    l.downloads,
+    a.key,
+    COALESCE((a.manifest ->> 'destination'::text), 'default'::text) AS destination,
+    a.sha256,
+    d.error AS deletion_error
+   FROM (((reeve.artifact a
+     JOIN reeve.tenant t ON ((t.id = a.tenant_id)))
+     LEFT JOIN reeve.artifact_deletion d ON ((d.artifact_id = a.id)))
+     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE ((x.revoked_at IS NULL) AND (x.expires_at > reeve.clock()))) AS links,
+            (COALESCE(sum(x.downloads), (0)::numeric))::bigint AS downloads
+           FROM reeve.artifact_link x
+          WHERE (x.artifact_id = a.id)) l)
+  WHERE (a.entity <> 'backup'::text);
+
+ALTER TABLE reeve.artifact_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
  SELECT r.name AS tier,
@@ -1351,6 +1670,23 @@ CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
 
 ALTER TABLE reeve.queue_stats OWNER TO reeve_owner;
 
+CREATE VIEW reeve.reminder_list WITH (security_barrier='true') AS
+ SELECT m.id,
+    t.code AS tenant_code,
+    m.period,
+    m.milestone,
+    m.trial_ends_at,
+    m.due_at,
+    m.state,
+    m.reason,
+    m.job_id,
+    m.claimed_at,
+    m.ended_at
+   FROM (reeve.reminder m
+     JOIN reeve.tenant t ON ((t.id = m.tenant_id)));
+
+ALTER TABLE reeve.reminder_list OWNER TO reeve_owner;
+
 CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
  SELECT t.code AS tenant_code,
     t.tier,
@@ -1492,6 +1828,13 @@ END $_$;
 
 ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.address_hash(p_address text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT encode(sha256(convert_to(lower(btrim(p_address)), 'UTF8')), 'hex') $$;
+
+ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1565,6 +1908,17 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE p_entity WHEN 'report' THEN coalesce((t.overrides ->> 'report_retention_days')::int, r.report_retention_days)
+                       WHEN 'export' THEN coalesce((t.overrides ->> 'export_retention_days')::int, r.export_retention_days) END
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.artifact_destinations(p_manifest jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE
@@ -1738,6 +2092,30 @@ $_$;
 
 ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v_reason text;
+BEGIN
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN; END IF;
+  SELECT 'expired ' || to_char(a.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') INTO v_reason
+  FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup' AND a.expires_at <= reeve.clock()
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id);
+  IF FOUND THEN
+    INSERT INTO reeve.artifact_deletion (artifact_id, tenant_id, reason, intent)
+    SELECT a.id, v_tenant, v_reason, reeve.audit(v_tenant, 'artifact.delete', 'artifact ' || a.id, v_reason, jsonb_build_object('outcome', 'intent', 'entity', a.entity,
+      'job', p_job, 'bytes', a.bytes, 'created_at', a.created_at, 'destinations', to_jsonb(reeve.artifact_destinations(a.manifest))))
+    FROM reeve.artifact a WHERE a.id = p_artifact;
+  END IF;
+  RETURN QUERY SELECT a.id, reeve.artifact_destinations(a.manifest), ARRAY(SELECT reeve.artifact_keys(a.key, a.manifest) ORDER BY 1)
+  FROM reeve.artifact a JOIN reeve.artifact_deletion d ON d.artifact_id = a.id WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup';
+END $$;
+
+ALTER FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1830,6 +2208,42 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); m reeve.reminder; t record; v jsonb; v_now timestamptz := reeve.clock();
+BEGIN
+  SELECT x.code, x.name, x.timezone, x.locale INTO t FROM reeve.tenant x WHERE x.id = v_tenant FOR SHARE;
+  SELECT * INTO m FROM reeve.reminder x WHERE x.id = p_id AND x.tenant_id = v_tenant FOR UPDATE;
+  IF NOT FOUND THEN RETURN '{"action": "none", "reason": "no reminder of this tenant"}'; END IF;
+  IF m.state = 'failed' AND m.claim IS DISTINCT FROM p_lease THEN
+    UPDATE reeve.reminder x SET state = 'queued', job_id = p_job, ended_at = NULL WHERE x.id = p_id;
+  ELSIF m.state = 'sending' THEN
+    UPDATE reeve.reminder x SET state = 'unknown', ended_at = v_now, reason = 'the attempt that sent it did not say how it ended' WHERE x.id = p_id;
+    RETURN '{"action": "none", "reason": "unknown"}';
+  END IF;
+  v := reeve.reminder_verdict(p_id);
+  IF v ->> 'action' = 'cancel' THEN
+    UPDATE reeve.reminder x SET state = 'cancelled', ended_at = v_now, reason = v ->> 'reason' WHERE x.id = p_id;
+  ELSIF v ->> 'action' = 'wait' AND m.due_at > v_now THEN
+    UPDATE reeve.reminder x SET state = 'planned', job_id = NULL WHERE x.id = p_id;         -- its day has moved: a job of that day sends it
+    RETURN '{"action": "none", "reason": "planned_again"}';
+  ELSIF v ->> 'action' = 'send' THEN
+    IF p_address IS NOT NULL AND p_address = v #>> '{contact,email}' THEN
+      UPDATE reeve.reminder x SET state = 'sending', claim = p_lease, claimed_at = v_now, job_id = p_job, reason = NULL, address_hash = reeve.address_hash(p_address) WHERE x.id = p_id;
+    ELSIF p_address IS NOT NULL THEN
+      RETURN '{"action": "again"}';
+    END IF;
+    v := v || jsonb_build_object('milestone', m.milestone, 'period', m.period, 'tenant_name', t.name, 'locale', t.locale, 'unsubscribe', m.unsubscribe,
+      'trial_ends_on', ((m.trial_ends_at - interval '1 s') AT TIME ZONE t.timezone)::date, 'now', extract(epoch FROM v_now)::bigint,
+      'days_left', ((m.trial_ends_at - interval '1 s') AT TIME ZONE t.timezone)::date - (v_now AT TIME ZONE t.timezone)::date);
+  END IF;
+  RETURN v || jsonb_build_object('wait_seconds', greatest(1, ceil(extract(epoch FROM (v ->> 'at')::timestamptz - v_now)))::bigint);
+END $$;
+
+ALTER FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2038,6 +2452,28 @@ END $$;
 
 ALTER FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer DEFAULT 20, p_hold interval DEFAULT '00:10:00'::interval) RETURNS TABLE(id bigint, claim uuid, tenant_id uuid, tenant_code text, topic text, subject text, body jsonb, recipients text, created_at timestamp with time zone, contact jsonb, delivered text[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_claim uuid := gen_random_uuid(); v_now timestamptz := reeve.clock();
+BEGIN
+  -- A tenant that is purged has no contact any more.
+  UPDATE reeve.notice n SET state = 'dropped', ended_at = v_now, error = 'the tenant is archived'
+  FROM reeve.tenant t WHERE n.state = 'waiting' AND n.next_at <= v_now AND n.recipients = 'technical' AND t.id = n.tenant_id AND t.status = 'archived';
+  RETURN QUERY
+  WITH due AS MATERIALIZED (
+    SELECT n.id FROM reeve.notice n WHERE n.state = 'waiting' AND n.next_at <= v_now AND n.recipients = ANY (p_recipients)
+    ORDER BY n.next_at, n.id LIMIT p_limit FOR UPDATE SKIP LOCKED),
+  taken AS (
+    UPDATE reeve.notice n SET claim = v_claim, tries = n.tries + 1, next_at = v_now + p_hold FROM due d WHERE n.id = d.id RETURNING n.*)
+  SELECT x.id, x.claim, x.tenant_id, t.code, x.topic, x.subject, x.body, x.recipients, x.created_at, reeve.contact_of(t.contacts, '{technical,primary,owner}'), x.delivered
+  FROM taken x LEFT JOIN reeve.tenant t ON t.id = x.tenant_id ORDER BY x.id;
+END $$;
+
+ALTER FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.clock() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
     AS $$SELECT clock_timestamp()$$;
@@ -2099,6 +2535,19 @@ END $$;
 
 ALTER FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.contact_of(p_contacts jsonb, p_names text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE jsonb_typeof(p_contacts -> n) WHEN 'string' THEN jsonb_build_object('email', p_contacts ->> n)
+           ELSE jsonb_build_object('email', p_contacts -> n ->> 'email', 'name', p_contacts -> n ->> 'name') END
+  FROM unnest(p_names) WITH ORDINALITY u (n, o)
+  WHERE coalesce(CASE jsonb_typeof(p_contacts -> n) WHEN 'string' THEN p_contacts ->> n WHEN 'object' THEN p_contacts -> n ->> 'email' END, '') <> ''
+  ORDER BY o LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.contact_of(p_contacts jsonb, p_names text[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.count_down(p_tenants uuid[]) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -2113,6 +2562,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.count_down(p_tenants uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.dead_letter_notice() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = NEW.tenant_id AND t.flags -> 'failure_notices' = 'true' AND t.status <> 'archived')
+     AND NOT EXISTS (SELECT FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind
+                     AND n.created_at > reeve.clock() - interval '1 h') THEN
+    PERFORM reeve.notify_people(NEW.tenant_id, 'job.failed', format('A job of the kind %s failed', NEW.kind),
+      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt), 'technical');
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.dead_letter_notice() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.destination_for(p_name text, p_tenant uuid) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text, problem text)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2244,6 +2709,19 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text DEFAULT NULL::text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF p_state NOT IN ('sent', 'unknown', 'failed', 'queued') THEN RAISE EXCEPTION 'a reminder does not end as "%"', left(p_state, 40) USING ERRCODE = 'RV010'; END IF;
+  UPDATE reeve.reminder m SET state = p_state, reason = left(p_reason, 500), ended_at = CASE WHEN p_state <> 'queued' THEN reeve.clock() END
+  WHERE m.id = p_id AND m.claim = p_claim AND m.state IN ('sending', 'unknown');
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) RETURNS void
     LANGUAGE plpgsql
@@ -2440,6 +2918,19 @@ $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) RETURNS SETOF uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
+BEGIN
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN; END IF;
+  RETURN QUERY SELECT a.id FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup'
+    AND (a.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)) ORDER BY a.created_at, a.id;
+END $$;
+
+ALTER FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.explain(id bigint) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2506,29 +2997,45 @@ CREATE FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artif
     AS $$
 DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
 BEGIN
-  SELECT d.* INTO v FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE;
+  SELECT d.*, a.entity INTO v FROM reeve.artifact_deletion d JOIN reeve.artifact a ON a.id = d.artifact_id
+  WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE OF d;
   IF NOT FOUND THEN RETURN; END IF;
   UPDATE reeve.artifact_deletion d SET tries = d.tries + 1, error = left(p_error, 2000) WHERE d.artifact_id = p_artifact;
   IF v.error IS DISTINCT FROM left(p_error, 2000) THEN
-    PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
+    PERFORM reeve.audit(v_tenant, CASE v.entity WHEN 'backup' THEN 'backup.delete' ELSE 'artifact.delete' END, 'artifact ' || p_artifact, v.reason,
+      jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
   END IF;
 END $$;
 
 ALTER FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
+BEGIN
+  UPDATE reeve.reminder m SET state = 'failed', claim = p_lease, reason = left(p_reason, 500), ended_at = reeve.clock()
+  WHERE m.id = p_id AND m.tenant_id = v_tenant AND m.state = 'queued';
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_entity text;
 BEGIN
   DELETE FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant RETURNING d.* INTO v;
   IF NOT FOUND THEN RETURN false; END IF;
   WITH gone AS (DELETE FROM reeve.artifact a WHERE a.id = p_artifact RETURNING a.*)
-  INSERT INTO reeve.artifact_deleted (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
+  INSERT INTO reeve.artifact_deleted AS x (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
   SELECT g.id, g.job_id, g.tenant_id, g.entity, g.key, ARRAY(SELECT reeve.artifact_keys(g.key, g.manifest) ORDER BY 1), reeve.artifact_destinations(g.manifest),
-         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g;
-  PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
+         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g RETURNING x.entity INTO v_entity;
+  PERFORM reeve.audit(v_tenant, CASE v_entity WHEN 'backup' THEN 'backup.delete' ELSE 'artifact.delete' END, 'artifact ' || p_artifact, v.reason,
+    p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
   RETURN true;
 END $$;
 
@@ -2571,6 +3078,15 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT t.status_changed_at + interval '90 days' FROM reeve.tenant t WHERE t.id = p_tenant AND t.status = 'churned'
+$$;
+
+ALTER FUNCTION reeve.grace_ends_at(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2705,7 +3221,8 @@ DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
 BEGIN
   RETURN QUERY
   SELECT a.id, a.job_id, reeve.artifact_destinations(a.manifest), k, CASE WHEN o.n > 0 THEN o.bytes WHEN k = a.key THEN a.bytes END,
-    a.entity = 'backup' AND (k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))), d.artifact_id IS NOT NULL
+    CASE a.entity WHEN 'backup' THEN k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))
+      ELSE (k = a.key OR o.n > 0) AND a.entity IN ('report', 'export') END, d.artifact_id IS NOT NULL
   FROM reeve.artifact a CROSS JOIN LATERAL reeve.artifact_keys(a.key, a.manifest) k
   CROSS JOIN LATERAL (SELECT count(*) AS n, max((x ->> 'bytes')::bigint) AS bytes FROM jsonb_path_query(a.manifest, '$.objects[*]') x WHERE x ->> 'key' = k) o
   LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = a.id
@@ -2753,6 +3270,26 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.linkable(p_artifact text) RETURNS reeve.artifact
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.artifact;
+BEGIN
+  SELECT a.* INTO v FROM reeve.artifact a WHERE a.id = CASE WHEN p_artifact ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN p_artifact::uuid END;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no artifact %', left(p_artifact, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve artifacts list'; END IF;
+  IF v.entity = 'backup' THEN RAISE EXCEPTION 'a backup has no link' USING ERRCODE = 'RV012', HINT = 'Export the tenant''s data instead: reeve export CODE'; END IF;
+  IF v.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = v.id) THEN
+    RAISE EXCEPTION 'artifact % has expired', v.id USING ERRCODE = 'RV012', HINT = 'Make a new one.';
+  END IF;
+  IF NOT reeve.may_fetch(v.tenant_id, v.entity) THEN
+    RAISE EXCEPTION 'the tenant''s status allows no download of its %s', v.entity USING ERRCODE = 'RV012', HINT = 'See: reeve tenant list';
+  END IF;
+  RETURN v;
+END $_$;
+
+ALTER FUNCTION reeve.linkable(p_artifact text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2773,6 +3310,35 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.artifact := reeve.linkable(p_artifact); v_link reeve.artifact_link;
+BEGIN
+  IF p_purpose IS NULL OR p_purpose !~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$' THEN
+    RAISE EXCEPTION 'a purpose is 1 to 100 letters, digits, spaces and ._:@/-' USING ERRCODE = 'RV010', HINT = 'For example: download, or ticket 4711.';
+  END IF;
+  IF p_for IS NULL OR p_for <= interval '0' OR p_for > interval '30 days' THEN RAISE EXCEPTION 'a link lasts up to 30 days' USING ERRCODE = 'RV010', HINT = 'For example 24h.'; END IF;
+  INSERT INTO reeve.artifact_link (artifact_id, tenant_id, purpose, expires_at)
+  VALUES (v.id, v.tenant_id, p_purpose, date_trunc('second', least(reeve.clock() + p_for, v.expires_at))) RETURNING * INTO v_link;
+  PERFORM reeve.audit(v.tenant_id, 'artifact.link', 'artifact ' || v.id, NULL, jsonb_build_object('link', v_link.id, 'purpose', p_purpose, 'expires_at', v_link.expires_at, 'entity', v.entity));
+  RETURN jsonb_build_object('link', v_link.id, 'artifact', v.id, 'tenant', v.tenant_id, 'purpose', p_purpose, 'expires', extract(epoch FROM v_link.expires_at)::bigint);
+END $_$;
+
+ALTER FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE t.status WHEN 'trial' THEN true WHEN 'active' THEN true WHEN 'suspended' THEN p_entity = 'export'
+      WHEN 'churned' THEN p_entity = 'export' AND reeve.clock() < reeve.grace_ends_at(t.id) ELSE false END
+  FROM reeve.tenant t WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
@@ -2811,6 +3377,49 @@ END $$;
 
 ALTER FUNCTION reeve.move_pools(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT m FROM (SELECT CASE WHEN g = 0 THEN p_at ELSE date_trunc('minute', p_at) + g * interval '1 minute' END AS m FROM generate_series(0, 3000) g) x
+  WHERE CASE WHEN p_opens < p_closes THEN (m AT TIME ZONE p_timezone)::time >= p_opens AND (m AT TIME ZONE p_timezone)::time < p_closes
+             WHEN p_opens > p_closes THEN (m AT TIME ZONE p_timezone)::time >= p_opens OR (m AT TIME ZONE p_timezone)::time < p_closes
+             ELSE true END
+  ORDER BY m LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb DEFAULT '{}'::jsonb, p_recipients text DEFAULT 'compliance'::text) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_id bigint;
+BEGIN
+  IF p_recipients NOT IN ('compliance', 'technical') THEN
+    RAISE EXCEPTION 'nobody is called "%"', left(p_recipients, 40) USING ERRCODE = 'RV010', HINT = 'Recipients are compliance or technical.';
+  END IF;
+  IF p_recipients = 'technical' AND NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.id = p_tenant) THEN
+    RAISE EXCEPTION 'a technical contact is a tenant''s, and that tenant is unknown' USING ERRCODE = 'RV001';
+  END IF;
+  INSERT INTO reeve.notice (tenant_id, topic, subject, body, recipients)
+  VALUES (p_tenant, p_topic, left(regexp_replace(p_subject, '[[:cntrl:]]+', ' ', 'g'), 200), coalesce(p_body, '{}'), p_recipients) RETURNING id INTO v_id;
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.off_peak_wait(p_tenant uuid) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT nullif(greatest(ceil(extract(epoch FROM
+    reeve.next_off_peak(t.timezone, coalesce(w.opens, r.offpeak_from), coalesce(w.closes, r.offpeak_until), c.now) - c.now) * 1000), 0), 0)::bigint
+  FROM (SELECT reeve.clock() AS now) c, reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.report_window w ON w.tenant_id = t.id WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.off_peak_wait(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2824,6 +3433,33 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_link reeve.artifact_link; v reeve.artifact; v_verdict text;
+BEGIN
+  SELECT l.* INTO v_link FROM reeve.artifact_link l WHERE l.id = p_link AND l.artifact_id = p_artifact AND l.tenant_id = p_tenant AND l.purpose = p_purpose
+    AND extract(epoch FROM l.expires_at)::bigint = p_expires FOR UPDATE;
+  -- Not audited: whom it belongs to is not known.
+  IF NOT FOUND THEN RETURN '{"verdict": "unknown"}'; END IF;
+  SELECT a.* INTO v FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = p_tenant;
+  v_verdict := CASE
+    WHEN v_link.revoked_at IS NOT NULL THEN 'revoked'
+    WHEN v_link.expires_at <= reeve.clock() THEN 'expired'
+    WHEN v.id IS NULL OR v.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact) THEN 'gone'
+    WHEN NOT coalesce(reeve.may_fetch(p_tenant, v.entity), false) THEN 'status'
+    ELSE 'ok' END;
+  PERFORM reeve.audit(p_tenant, 'artifact.download', 'artifact ' || p_artifact, NULL,
+    jsonb_build_object('link', p_link, 'purpose', p_purpose, 'verdict', v_verdict, 'entity', v.entity, 'bytes', v.bytes));
+  IF v_verdict <> 'ok' THEN RETURN jsonb_build_object('verdict', v_verdict); END IF;
+  UPDATE reeve.artifact_link l SET downloads = l.downloads + 1, last_download_at = reeve.clock() WHERE l.id = p_link;
+  RETURN jsonb_build_object('verdict', 'ok', 'artifact', v.id, 'tenant', v.tenant_id, 'entity', v.entity, 'key', v.key, 'bytes', v.bytes, 'sha256', v.sha256,
+    'destinations', to_jsonb(reeve.artifact_destinations(v.manifest)), 'encrypted', coalesce(v.manifest -> 'encryption', 'null') <> 'null', 'media_type', v.manifest -> 'media_type');
+END $$;
+
+ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2884,11 +3520,57 @@ $$;
 
 ALTER FUNCTION reeve.placement(p_tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.plan_reminders(p_tenant uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE t record; r reeve.reminder_rule; p record; v_now timestamptz := reeve.clock();
+BEGIN
+  SELECT x.status, x.trial_ends_at, x.timezone, e.trial_milestones INTO t FROM reeve.tenant x JOIN reeve.tier e ON e.name = x.tier WHERE x.id = p_tenant;
+  SELECT * INTO r FROM reeve.reminder_rule;
+  SELECT * INTO p FROM reeve.trial_period(p_tenant);
+  UPDATE reeve.reminder m SET state = 'cancelled', ended_at = v_now,
+    reason = CASE WHEN t.status = 'active' THEN 'converted' WHEN t.status <> 'trial' THEN t.status::text WHEN t.trial_ends_at IS NULL THEN 'no_end' ELSE 'not_a_milestone' END
+  WHERE m.tenant_id = p_tenant AND m.state IN ('planned', 'queued')
+    AND (t.status <> 'trial' OR t.trial_ends_at IS NULL OR m.period <> p.number OR m.milestone <> ALL (t.trial_milestones));
+  IF t.status <> 'trial' OR t.trial_ends_at IS NULL THEN RETURN; END IF;
+  INSERT INTO reeve.reminder AS m (tenant_id, period, milestone, trial_ends_at, due_at, state, reason, ended_at)
+  SELECT p_tenant, p.number, d.milestone, t.trial_ends_at, d.due, CASE WHEN d.why IS NULL THEN 'planned' ELSE 'cancelled' END, d.why, CASE WHEN d.why IS NOT NULL THEN v_now END
+  FROM (SELECT x.milestone, x.due, CASE
+          -- Who began yesterday evening needs no word this morning of how long it still lasts; and not on the first day.
+          WHEN (x.due AT TIME ZONE t.timezone)::date <= (p.began_at AT TIME ZONE t.timezone)::date THEN 'trial_too_short'
+          WHEN x.due + r.late_limit < v_now THEN 'too_late' END AS why
+        FROM (SELECT DISTINCT u AS milestone, reeve.reminder_due(t.trial_ends_at, t.timezone, u, r.send_from) AS due FROM unnest(t.trial_milestones) u) x) d
+  ORDER BY d.milestone
+  ON CONFLICT (tenant_id, period, milestone) DO UPDATE SET trial_ends_at = EXCLUDED.trial_ends_at, due_at = EXCLUDED.due_at,
+    -- One that waits in a queue stays there unless its day has moved away: its job looks at this row when it runs.
+    state = CASE WHEN m.state = 'queued' AND EXCLUDED.state = 'planned' AND EXCLUDED.due_at <= v_now THEN 'queued' ELSE EXCLUDED.state END,
+    reason = EXCLUDED.reason, ended_at = EXCLUDED.ended_at
+  WHERE m.state IN ('planned', 'queued', 'cancelled');
+END $$;
+
+ALTER FUNCTION reeve.plan_reminders(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
 
 ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.artifact := reeve.linkable(p_artifact);
+BEGIN
+  IF p_for IS NULL OR p_for <= interval '0' OR p_for > interval '15 minutes' THEN
+    RAISE EXCEPTION 'a link that the store signs lasts up to 15 minutes' USING ERRCODE = 'RV010', HINT = 'It can''t be revoked. Without --presigned a link may last longer.';
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'artifact.presign', 'artifact ' || v.id, NULL, jsonb_build_object('purpose', p_purpose, 'for', p_for, 'entity', v.entity));
+  RETURN jsonb_build_object('tenant', v.tenant_id, 'key', v.key, 'destinations', to_jsonb(reeve.artifact_destinations(v.manifest)));
+END $$;
+
+ALTER FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2909,6 +3591,27 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.promote(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_old text;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may publish signing keys' USING ERRCODE = '42501'; END IF;
+  LOCK TABLE reeve.signing_key IN SHARE ROW EXCLUSIVE MODE;
+  UPDATE reeve.signing_key k SET retired_at = reeve.clock(), retired_by = reeve.actor() WHERE k.retired_at IS NULL RETURNING k.id INTO v_old;
+  IF FOUND AND NOT p_rotate THEN
+    RAISE EXCEPTION 'the fleet has a signing key' USING ERRCODE = 'RV012', HINT = 'A new one takes its place with: reeve keys signing rotate';
+  ELSIF v_old IS NULL AND p_rotate THEN
+    RAISE EXCEPTION 'the fleet has no signing key' USING ERRCODE = 'RV012', HINT = 'Make one with: reeve keys signing create';
+  END IF;
+  INSERT INTO reeve.signing_key (id, public_key, created_reason) VALUES (p_id, p_public_key, p_reason);
+  PERFORM reeve.audit(NULL, CASE WHEN p_rotate THEN 'signing_key.rotate' ELSE 'signing_key.create' END, 'signing key ' || p_id, p_reason,
+    jsonb_build_object('retired', v_old));
+END $$;
+
+ALTER FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2932,6 +3635,33 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v_body jsonb := p_canonical::jsonb; v_id uuid;
+BEGIN
+  IF v_body ->> 'certificate_id' IS DISTINCT FROM p_id::text OR v_body ->> 'key_id' IS DISTINCT FROM p_key_id THEN
+    RAISE EXCEPTION 'the certificate does not name itself and its key' USING ERRCODE = 'RV010';
+  END IF;
+  -- One that was retired while the attempt was signing is taken.
+  IF NOT EXISTS (SELECT FROM reeve.signing_key k WHERE k.id = p_key_id AND (k.retired_at IS NULL OR k.retired_at > reeve.clock() - interval '1 hour')) THEN
+    RAISE EXCEPTION 'signing key % is not current', left(p_key_id, 40) USING ERRCODE = 'RV012', HINT = 'See: reeve keys signing list';
+  END IF;
+  INSERT INTO reeve.certificate (id, tenant_id, kind, request_id, job_id, body, canonical, signature, key_id)
+  VALUES (p_id, v_tenant, p_kind, p_request, p_job, v_body, p_canonical, p_signature, p_key_id)
+  ON CONFLICT (request_id, kind) DO NOTHING RETURNING id INTO v_id;
+  IF NOT FOUND THEN
+    SELECT c.id INTO v_id FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = p_kind AND c.tenant_id = v_tenant;
+    IF NOT FOUND THEN RAISE EXCEPTION 'request % is another tenant''s', p_request USING ERRCODE = '42501'; END IF;
+    RETURN v_id;
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'certificate.issue', 'certificate ' || p_id, NULL, jsonb_build_object('kind', p_kind, 'request', p_request, 'job', p_job, 'key', p_key_id));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3045,6 +3775,22 @@ END $$;
 
 ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.release_report_place(code text, name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  DELETE FROM reeve.report_place p USING reeve.tenant t WHERE t.id = p.tenant_id AND t.code = release_report_place.code COLLATE "C"
+    AND p.name = release_report_place.name RETURNING p.tenant_id INTO v_tenant;
+  IF NOT FOUND THEN RETURN false; END IF;
+  PERFORM reeve.audit(v_tenant, 'report.unschedule', 'report ' || name);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.release_report_place(code text, name text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.release_tenant(code text, reason text, hold bigint DEFAULT NULL::bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3069,6 +3815,43 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT (((p_ends - interval '1 s') AT TIME ZONE p_zone)::date - p_milestone + p_from) AT TIME ZONE p_zone $$;
+
+ALTER FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reminder_verdict(p_id bigint) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE m reeve.reminder; t record; r reeve.reminder_rule; v_contact jsonb; v_now timestamptz := reeve.clock(); v_at timestamptz; v_local timestamp; v_why text;
+BEGIN
+  SELECT * INTO m FROM reeve.reminder x WHERE x.id = p_id;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no reminder %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve reminders list'; END IF;
+  IF m.state NOT IN ('planned', 'queued') THEN RETURN jsonb_build_object('action', 'none', 'reason', coalesce(m.reason, m.state)); END IF;
+  SELECT x.status, x.timezone, x.contacts, x.trial_ends_at, e.trial_milestones INTO t FROM reeve.tenant x JOIN reeve.tier e ON e.name = x.tier WHERE x.id = m.tenant_id;
+  SELECT * INTO r FROM reeve.reminder_rule;
+  v_contact := reeve.contact_of(t.contacts, '{primary,owner,billing}');
+  -- Deferred into the sending hours of the tenant's own time, never dropped for the hour alone.
+  v_at := greatest(v_now, m.due_at);
+  v_local := v_at AT TIME ZONE t.timezone;
+  IF v_local::time < r.send_from THEN v_at := (v_local::date + r.send_from) AT TIME ZONE t.timezone;
+  ELSIF v_local::time >= r.send_until THEN v_at := (v_local::date + 1 + r.send_from) AT TIME ZONE t.timezone; END IF;
+  v_why := CASE WHEN t.status = 'active' THEN 'converted' WHEN t.status <> 'trial' THEN t.status::text
+    WHEN t.trial_ends_at IS NULL THEN 'no_end'
+    WHEN m.milestone <> ALL (t.trial_milestones) THEN 'not_a_milestone'
+    WHEN m.milestone = ANY (r.stopped) THEN 'stopped'
+    WHEN v_contact IS NULL THEN 'no_contact'
+    WHEN EXISTS (SELECT FROM reeve.mail_suppression s WHERE s.address_hash = reeve.address_hash(v_contact ->> 'email')) THEN 'suppressed'
+    WHEN v_at > m.due_at + r.late_limit OR (m.milestone > 0 AND v_at >= t.trial_ends_at) THEN 'too_late' END;
+  RETURN jsonb_build_object('action', CASE WHEN v_why IS NOT NULL THEN 'cancel' WHEN v_at > v_now THEN 'wait' ELSE 'send' END,
+    'reason', v_why, 'at', v_at, 'contact', v_contact);
+END $$;
+
+ALTER FUNCTION reeve.reminder_verdict(p_id bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.remove_destination(p_name text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3138,6 +3921,122 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_now timestamptz := reeve.clock(); v_out jsonb; v_shared jsonb; v_cost double precision;
+BEGIN
+  SELECT r.report_daytime_seconds, j.created_at, j.started_at, j.args, j.kind INTO STRICT v
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier JOIN reeve.job j ON j.id = p_job WHERE t.id = v_tenant;
+  v_out := reeve.report_reader(v_tenant) || jsonb_build_object('admitted_at', v_now);
+  v_shared := reeve.report_shared(v_tenant, p_job, p_digest, v.created_at - coalesce(p_fresh_seconds, 0) * interval '1 second', NULL);
+  IF v_shared IS NOT NULL THEN RETURN v_out || jsonb_build_object('shared', v_shared); END IF;
+  IF EXISTS (SELECT FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind = v.kind AND j.args = v.args
+             AND j.started_at >= v.created_at AND (j.started_at, j.id) < (v.started_at, p_job)) THEN
+    RETURN v_out || jsonb_build_object('wait', true);
+  END IF;
+  v_out := v_out || jsonb_build_object('marked',
+    EXISTS (SELECT FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.digest = p_digest AND s.mark IS NOT NULL));
+  SELECT c.seconds INTO v_cost FROM reeve.report_cost c WHERE c.tenant_id = v_tenant AND c.report = p_report;
+  IF p_is_heavy OR v_cost > v.report_daytime_seconds THEN
+    v_out := v_out || jsonb_build_object('hold_ms', reeve.off_peak_wait(v_tenant));
+  ELSIF v_cost IS NULL THEN
+    v_out := v_out || jsonb_build_object('estimate_above', v.report_daytime_seconds);
+  END IF;
+  RETURN v_out;
+END $$;
+
+ALTER FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
+BEGIN
+  SELECT t.status::text AS status, t.version INTO STRICT v FROM reeve.tenant t WHERE t.id = v_tenant;
+  IF v.status NOT IN ('trial', 'active') THEN RETURN v.status; END IF;
+  INSERT INTO reeve.report_cost AS c (tenant_id, report, seconds, rows, bytes) VALUES (v_tenant, left(p_report, 80), p_seconds, p_rows, p_bytes)
+  ON CONFLICT (tenant_id, report) DO UPDATE SET seconds = excluded.seconds, rows = excluded.rows, bytes = excluded.bytes, at = excluded.at;
+  DELETE FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.admitted_at < reeve.clock() - interval '2 days';
+  IF p_digest IS NOT NULL THEN
+    INSERT INTO reeve.report_result AS s (tenant_id, digest, tenant_version, admitted_at, job_id, mark) VALUES (v_tenant, p_digest, v.version, p_admitted_at, p_job, p_mark)
+    ON CONFLICT (tenant_id, digest) DO UPDATE SET tenant_version = excluded.tenant_version, admitted_at = excluded.admitted_at, job_id = excluded.job_id, mark = excluded.mark
+    WHERE s.admitted_at <= excluded.admitted_at;
+  END IF;
+  RETURN v.status;
+END $$;
+
+ALTER FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT reeve.off_peak_wait(reeve.retention_tenant(p_job, p_lease)) $$;
+
+ALTER FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_place_guard() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_limit int; v_code text; v_taken bigint;
+BEGIN
+  IF TG_OP = 'UPDATE' AND NEW.tenant_id = OLD.tenant_id THEN RETURN NEW; END IF;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a place is taken in a read committed transaction only' USING ERRCODE = 'RV012',
+      HINT = 'One that reads a single snapshot would not see who was faster.';
+  END IF;
+  -- The lock is what keeps two from taking the last place; the count is a statement of its own, so it sees who held the lock before.
+  SELECT coalesce((t.overrides ->> 'scheduled_reports')::int, r.scheduled_reports), t.code INTO v_limit, v_code
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = NEW.tenant_id FOR NO KEY UPDATE OF t;
+  IF v_limit IS NULL THEN RETURN NEW; END IF;
+  SELECT count(*) INTO v_taken FROM reeve.report_place p WHERE p.tenant_id = NEW.tenant_id;
+  IF v_taken >= v_limit THEN
+    RAISE EXCEPTION 'tenant "%" has % of % scheduled reports', v_code, v_taken, v_limit USING ERRCODE = 'RV012',
+      HINT = 'Remove one, or raise the tier or the tenant''s override scheduled_reports.';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.report_place_guard() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_reader(p_tenant uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('name', t.name, 'locale', t.locale, 'currency', t.currency, 'timezone', t.timezone, 'rows', r.report_rows, 'bytes', r.report_bytes,
+    'seconds', r.report_seconds, 'days', reeve.artifact_days(t.id, 'report'), 'admitted_at', reeve.clock())
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.report_reader(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('job', s.job_id, 'artifacts', jsonb_agg(jsonb_build_object('id', a.id, 'format', a.manifest ->> 'format') ORDER BY a.manifest ->> 'format'))
+  FROM reeve.report_result s JOIN reeve.tenant t ON t.id = s.tenant_id AND t.version = s.tenant_version
+  JOIN reeve.artifact a ON a.job_id = s.job_id AND a.tenant_id = p_tenant AND a.entity = 'report'
+  WHERE s.tenant_id = p_tenant AND s.digest = p_digest AND s.job_id <> p_job AND (s.admitted_at >= p_since OR s.mark = p_mark)
+    AND NOT EXISTS (SELECT FROM reeve.artifact b LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = b.id
+                    WHERE b.job_id = s.job_id AND (d.artifact_id IS NOT NULL OR b.expires_at < reeve.clock() + interval '1 hour'))
+  GROUP BY s.job_id
+$$;
+
+ALTER FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.report_shared(reeve.retention_tenant(p_job, p_lease), p_job, p_digest, NULL, p_mark)
+$$;
+
+ALTER FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3246,6 +4145,26 @@ END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE m reeve.reminder;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may resolve reminders' USING ERRCODE = '42501'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'this needs a reason' USING ERRCODE = 'RV010', HINT = 'Say how you know with --reason; the audit keeps it.'; END IF;
+  SELECT * INTO m FROM reeve.reminder x WHERE x.id = p_id FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no reminder %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve reminders list'; END IF;
+  IF m.state <> 'unknown' AND NOT (m.state = 'failed' AND p_send) THEN
+    RAISE EXCEPTION 'reminder % is %', p_id, m.state USING ERRCODE = 'RV012', HINT = 'Only one that is unknown, or that failed and is to be sent, can be resolved.';
+  END IF;
+  UPDATE reeve.reminder x SET state = CASE WHEN p_send THEN 'planned' ELSE 'sent' END, reason = left(p_reason, 500), ended_at = CASE WHEN NOT p_send THEN reeve.clock() END,
+    claim = CASE WHEN NOT p_send THEN x.claim END, job_id = CASE WHEN NOT p_send THEN x.job_id END WHERE x.id = p_id;
+  PERFORM reeve.audit(m.tenant_id, 'reminder.resolve', 'reminder ' || p_id, p_reason, jsonb_build_object('was', m.state, 'send', p_send));
+END $$;
+
+ALTER FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3340,6 +4259,22 @@ END $$;
 
 ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.retry_notice(p_id bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may retry notices' USING ERRCODE = '42501'; END IF;
+  SELECT n.state, n.tenant_id INTO v FROM reeve.notice n WHERE n.id = p_id FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no notice %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve notice list'; END IF;
+  IF v.state <> 'waiting' THEN RAISE EXCEPTION 'notice % is % already', p_id, v.state USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.notice n SET next_at = reeve.clock() WHERE n.id = p_id AND n.claim IS NULL;
+  PERFORM reeve.audit(v.tenant_id, 'notice.retry', 'notice ' || p_id);
+END $$;
+
+ALTER FUNCTION reeve.retry_notice(p_id bigint) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3367,6 +4302,26 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.revoke_links(p_id uuid, p_reason text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.artifact_link; v_count int := 0;
+BEGIN
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'revoking needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.artifact_link l WHERE p_id IN (l.id, l.artifact_id)) THEN
+    RAISE EXCEPTION 'there is no link %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve artifacts links';
+  END IF;
+  FOR v IN UPDATE reeve.artifact_link l SET revoked_at = reeve.clock(), revoked_by = reeve.actor(), revoke_reason = left(p_reason, 2000)
+      WHERE p_id IN (l.id, l.artifact_id) AND l.revoked_at IS NULL RETURNING l.* LOOP
+    PERFORM reeve.audit(v.tenant_id, 'artifact.revoke', 'artifact ' || v.artifact_id, p_reason, jsonb_build_object('link', v.id, 'purpose', v.purpose));
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3444,6 +4399,47 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.set_reminders(p_from time without time zone DEFAULT NULL::time without time zone, p_until time without time zone DEFAULT NULL::time without time zone, p_late interval DEFAULT NULL::interval, p_stop integer[] DEFAULT '{}'::integer[], p_start integer[] DEFAULT '{}'::integer[], p_reason text DEFAULT NULL::text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change reminders' USING ERRCODE = '42501'; END IF;
+  IF coalesce(p_from, (SELECT r.send_from FROM reeve.reminder_rule r)) >= coalesce(p_until, (SELECT r.send_until FROM reeve.reminder_rule r)) THEN
+    RAISE EXCEPTION 'sending must begin before it ends' USING ERRCODE = 'RV010', HINT = 'For example --from 09:00 --until 18:00.';
+  END IF;
+  UPDATE reeve.reminder_rule r SET send_from = coalesce(p_from, r.send_from), send_until = coalesce(p_until, r.send_until), late_limit = coalesce(p_late, r.late_limit),
+    stopped = ARRAY(SELECT DISTINCT s FROM unnest(r.stopped || p_stop) s WHERE s <> ALL (p_start) ORDER BY s)
+  RETURNING r.send_from, r.send_until, r.late_limit, r.stopped INTO v;
+  PERFORM reeve.audit(NULL, 'reminder.rule', 'reminders', p_reason, to_jsonb(v));
+  PERFORM reeve.plan_reminders(t.id) FROM reeve.tenant t WHERE t.status = 'trial' AND t.trial_ends_at IS NOT NULL;
+  RETURN to_jsonb(v);
+END $$;
+
+ALTER FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = set_report_window.code COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF (opens IS NULL) <> (closes IS NULL) THEN RAISE EXCEPTION 'a window has a beginning and an end' USING ERRCODE = 'RV010'; END IF;
+  IF opens IS NULL THEN
+    DELETE FROM reeve.report_window w WHERE w.tenant_id = v_tenant;
+  ELSE
+    INSERT INTO reeve.report_window AS w (tenant_id, opens, closes) VALUES (v_tenant, opens, closes)
+    ON CONFLICT (tenant_id) DO UPDATE SET opens = excluded.opens, closes = excluded.closes, by = reeve.actor(), at = reeve.clock();
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'report.window', 'tenant ' || code, NULL, jsonb_build_object('opens', opens, 'closes', closes));
+END $$;
+
+ALTER FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3551,12 +4547,59 @@ END $$;
 
 ALTER FUNCTION reeve.settle(p_items jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text DEFAULT NULL::text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.notice n SET claim = NULL, delivered = ARRAY(SELECT DISTINCT d FROM unnest(n.delivered || p_delivered) d ORDER BY d), error = left(p_error, 2000),
+    state = CASE WHEN p_error IS NULL THEN 'sent' ELSE 'waiting' END, ended_at = CASE WHEN p_error IS NULL THEN reeve.clock() END,
+    next_at = reeve.clock() + least(interval '6 h', interval '15 s' * power(2, least(n.tries, 20) - 1)) * (0.8 + 0.4 * random())
+  WHERE n.id = p_id AND n.claim = p_claim AND n.state = 'waiting';
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.signing_key_guard() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF OLD.retired_at IS NOT NULL OR to_jsonb(NEW) - ARRAY['retired_at', 'retired_by'] <> to_jsonb(OLD) - ARRAY['retired_at', 'retired_by'] THEN
+    RAISE EXCEPTION 'a published key never changes' USING ERRCODE = '42501';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.signing_key_guard() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$ SELECT s.result FROM reeve.job_step s WHERE s.job_id = p_id AND s.name = p_name $$;
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean DEFAULT false) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_found boolean;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may change the suppression list' USING ERRCODE = '42501'; END IF;
+  IF btrim(p_address) !~ '^[^[:space:][:cntrl:]@]+@[^[:space:][:cntrl:]@]+$' THEN RAISE EXCEPTION 'that is not a mail address' USING ERRCODE = 'RV010'; END IF;
+  IF p_again THEN
+    DELETE FROM reeve.mail_suppression s WHERE s.address_hash = reeve.address_hash(p_address);
+  ELSE
+    INSERT INTO reeve.mail_suppression (address_hash, reason) VALUES (reeve.address_hash(p_address), coalesce(nullif(btrim(p_reason), ''), 'by an operator')) ON CONFLICT DO NOTHING;
+  END IF;
+  v_found := FOUND;
+  PERFORM reeve.audit(NULL, CASE WHEN p_again THEN 'mail.allow' ELSE 'mail.suppress' END, 'an address', p_reason);
+  RETURN v_found;
+END $_$;
+
+ALTER FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3583,6 +4626,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.take_report_place(code text, name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = take_report_place.code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF EXISTS (SELECT FROM reeve.report_place p WHERE p.tenant_id = v_tenant AND p.name = take_report_place.name) THEN RETURN false; END IF;
+  INSERT INTO reeve.report_place (tenant_id, name) VALUES (v_tenant, name);
+  PERFORM reeve.audit(v_tenant, 'report.schedule', 'report ' || name);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.take_report_place(code text, name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3673,6 +4733,22 @@ CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid
 $$;
 
 ALTER FUNCTION reeve.tenant_recipients(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_reminders() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    IF NEW.status = 'trial' AND NEW.trial_ends_at IS NOT NULL THEN PERFORM reeve.plan_reminders(NEW.id); END IF;
+  ELSIF (NEW.status, NEW.trial_ends_at, NEW.timezone, NEW.tier) IS DISTINCT FROM (OLD.status, OLD.trial_ends_at, OLD.timezone, OLD.tier)
+      AND 'trial' IN (NEW.status, OLD.status) THEN
+    PERFORM reeve.plan_reminders(NEW.id);
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tenant_reminders() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
@@ -3848,6 +4924,42 @@ END $$;
 
 ALTER FUNCTION reeve.tend_refusals() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_reminders(p_limit integer DEFAULT 200) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_job bigint; v_error text; v_count int := 0; v_now timestamptz := reeve.clock();
+BEGIN
+  FOR v IN SELECT m.id, m.tenant_id, t.code FROM reeve.reminder m JOIN reeve.tenant t ON t.id = m.tenant_id
+      WHERE m.state = 'planned' AND m.due_at <= v_now ORDER BY m.due_at, m.id LIMIT p_limit FOR UPDATE OF m SKIP LOCKED LOOP
+    BEGIN
+      v_job := reeve.enqueue(v.code || '.reminders', 'trial-reminder', jsonb_build_object('reminder', v.id), tenant => v.tenant_id);
+      UPDATE reeve.reminder m SET state = 'queued', job_id = v_job, reason = NULL WHERE m.id = v.id;
+      v_count := v_count + 1;
+    EXCEPTION WHEN OTHERS THEN
+      -- A backlog that is full, a tenant that may not enqueue: said, and tried again, for as long as it is not too late.
+      GET STACKED DIAGNOSTICS v_error = MESSAGE_TEXT;
+      UPDATE reeve.reminder m SET reason = left(v_error, 500) WHERE m.id = v.id;
+    END;
+  END LOOP;
+  FOR v IN SELECT m.id, m.state, m.job_id FROM reeve.reminder m WHERE m.state IN ('queued', 'sending')
+      AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = m.job_id AND (m.state = 'queued' OR j.lease_id = m.claim))
+      ORDER BY m.id LIMIT p_limit FOR UPDATE SKIP LOCKED LOOP
+    IF v.state = 'sending' THEN
+      UPDATE reeve.reminder m SET state = 'unknown', ended_at = v_now, reason = 'the worker that sent it did not say how it ended' WHERE m.id = v.id AND m.state = 'sending';
+    ELSE
+      SELECT coalesce(d.reason || coalesce(': ' || d.last_error, ''), 'the job was cancelled') INTO v_error
+      FROM (SELECT 1) one LEFT JOIN reeve.dead_letter d ON d.id = v.job_id;
+      UPDATE reeve.reminder m SET state = CASE WHEN EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job_id) THEN 'failed' ELSE 'cancelled' END,
+        ended_at = v_now, reason = left(v_error, 500) WHERE m.id = v.id AND m.state = 'queued';
+    END IF;
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_reminders(p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_restores() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3972,6 +5084,17 @@ END $$;
 
 ALTER FUNCTION reeve.tier_follow() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tier_reminders() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM reeve.plan_reminders(t.id) FROM reeve.tenant t WHERE t.tier = NEW.name AND t.status = 'trial';
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tier_reminders() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.touch_counters(pattern text) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -3987,6 +5110,16 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.touch_counters(pattern text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) RETURNS record
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT count(*)::int, max(c.at) FROM reeve.tenant_status_change c
+  WHERE c.tenant_id = p_tenant AND c.became = 'trial' AND (c.was IS NULL OR c.was NOT IN ('suspended', 'trial'))
+$$;
+
+ALTER FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4020,6 +5153,20 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.unpin_backup(backup text, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.unsubscribe(p_token uuid) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_hash text;
+BEGIN
+  SELECT m.address_hash INTO v_hash FROM reeve.reminder m WHERE m.unsubscribe = p_token;
+  IF v_hash IS NULL THEN RETURN false; END IF;
+  INSERT INTO reeve.mail_suppression (address_hash, reason) VALUES (v_hash, 'unsubscribed') ON CONFLICT DO NOTHING;
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.unsubscribe(p_token uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.wake(pools text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4083,6 +5230,14 @@ CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted F
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
+CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_kept;
+
+CREATE TRIGGER artifact_link_stays BEFORE TRUNCATE ON reeve.artifact_link FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_stays;
+
 CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_fixed;
@@ -4091,13 +5246,41 @@ CREATE TRIGGER audit_entry_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH ST
 
 ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_kept;
 
+CREATE TRIGGER certificate_fixed BEFORE DELETE OR UPDATE ON reeve.certificate FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.certificate ENABLE ALWAYS TRIGGER certificate_fixed;
+
+CREATE TRIGGER certificate_kept BEFORE TRUNCATE ON reeve.certificate FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.certificate ENABLE ALWAYS TRIGGER certificate_kept;
+
+CREATE TRIGGER dead_letter_notice AFTER INSERT ON reeve.dead_letter FOR EACH ROW EXECUTE FUNCTION reeve.dead_letter_notice();
+
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXECUTE FUNCTION reeve.kind_guard();
 
+CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place FOR EACH ROW EXECUTE FUNCTION reeve.report_place_guard();
+
+ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
+
+CREATE TRIGGER signing_key_fixed BEFORE UPDATE ON reeve.signing_key FOR EACH ROW EXECUTE FUNCTION reeve.signing_key_guard();
+
+ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_fixed;
+
+CREATE TRIGGER signing_key_kept BEFORE DELETE ON reeve.signing_key FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_kept;
+
+CREATE TRIGGER signing_key_stays BEFORE TRUNCATE ON reeve.signing_key FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_stays;
+
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
+
+CREATE TRIGGER tenant_reminders AFTER INSERT OR UPDATE OF status, trial_ends_at, timezone, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_reminders();
 
 CREATE TRIGGER tenant_hold_kept BEFORE DELETE ON reeve.tenant_hold FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -4112,6 +5295,8 @@ CREATE TRIGGER tenant_login_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tena
 CREATE TRIGGER tenant_server_audit AFTER INSERT OR DELETE OR UPDATE ON reeve.tenant_server FOR EACH ROW EXECUTE FUNCTION reeve.audit_registry();
 
 CREATE TRIGGER tier_follow AFTER UPDATE ON reeve.tier FOR EACH ROW EXECUTE FUNCTION reeve.tier_follow();
+
+CREATE TRIGGER tier_reminders AFTER UPDATE OF trial_milestones ON reeve.tier FOR EACH ROW WHEN ((new.trial_milestones <> old.trial_milestones)) EXECUTE FUNCTION reeve.tier_reminders();
 
 COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never personal data (ISO-A-001, ISO-A-002).';
 
@@ -4183,10 +5368,17 @@ GRANT ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region te
 REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.address_hash(p_address text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
@@ -4211,6 +5403,9 @@ GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
@@ -4219,6 +5414,9 @@ GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text
 
 REVOKE ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
@@ -4236,13 +5434,20 @@ REVOKE ALL ON FUNCTION reeve.check_pattern(pattern text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.contact_of(p_contacts jsonb, p_names text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.count_down(p_tenants uuid[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.dead_letter_notice() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_worker;
@@ -4269,6 +5474,9 @@ REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBL
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.end_restore(p_id bigint, p_outcome text, p_detail jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.ended_by(p_id bigint, p_lease uuid) FROM PUBLIC;
@@ -4290,6 +5498,9 @@ REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
@@ -4297,6 +5508,9 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
@@ -4309,6 +5523,11 @@ GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome
 
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
@@ -4350,18 +5569,40 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
@@ -4373,13 +5614,24 @@ REVOKE ALL ON FUNCTION reeve.placement(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.plan_reminders(p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress jsonb) TO reeve_worker;
@@ -4405,8 +5657,16 @@ GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid intege
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.release_report_place(code text, name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.reminder_verdict(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.reminder_verdict(p_id bigint) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) TO reeve_operator;
@@ -4416,6 +5676,25 @@ GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO re
 
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.report_reader(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_reader(p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
@@ -4428,6 +5707,9 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve_worker;
@@ -4443,11 +5725,17 @@ GRANT ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) TO reeve_
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.retry_notice(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.retry_notice(p_id bigint) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) TO reeve_operator;
@@ -4456,6 +5744,12 @@ REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC
 
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) TO reeve_operator;
@@ -4466,11 +5760,22 @@ GRANT ALL ON FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) T
 REVOKE ALL ON FUNCTION reeve.settle(p_items jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_again boolean) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
@@ -4491,6 +5796,8 @@ REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM 
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tenant_reminders() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
@@ -4516,6 +5823,9 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_reminders(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_reminders(p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_restores() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
@@ -4530,13 +5840,21 @@ GRANT ALL ON FUNCTION reeve.tier_change_preview(code text, tier text) TO reeve_o
 
 REVOKE ALL ON FUNCTION reeve.tier_follow() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.tier_reminders() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.unsubscribe(p_token uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.unsubscribe(p_token uuid) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.unsubscribe(p_token uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.wake(pools text[]) FROM PUBLIC;
 
@@ -4564,6 +5882,12 @@ GRANT SELECT ON TABLE reeve.artifact_deletion TO reeve_operator;
 GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.artifact_link TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_link TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.artifact_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_list TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_operator;
 
@@ -4587,6 +5911,13 @@ GRANT SELECT ON TABLE reeve.backup_set TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.backup_status TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.backup_status TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.certificate FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.certificate TO reeve_owner;
+GRANT SELECT ON TABLE reeve.certificate TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.certificate TO reeve_operator;
+GRANT SELECT ON TABLE reeve.certificate TO reeve_worker;
+GRANT SELECT ON TABLE reeve.certificate TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
@@ -4621,6 +5952,10 @@ GRANT SELECT ON TABLE reeve.kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.kind TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.notice TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.notice TO reeve_operator;
+GRANT SELECT ON TABLE reeve.notice TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
@@ -4628,6 +5963,23 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.reminder_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.reminder_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.reminder_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.reminder_rule TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.reminder_rule TO reeve_operator;
+GRANT SELECT ON TABLE reeve.reminder_rule TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.report_cost TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_cost TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.report_place TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_place TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.report_window TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_window TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.restore TO reeve_operator;
@@ -4637,6 +5989,11 @@ GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_operator;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_approver;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_viewer;
+
+GRANT SELECT ON TABLE reeve.signing_key TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.signing_key TO reeve_operator;
+GRANT SELECT ON TABLE reeve.signing_key TO reeve_worker;
+GRANT SELECT ON TABLE reeve.signing_key TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.tenant TO reeve_viewer;
 GRANT SELECT,INSERT ON TABLE reeve.tenant TO reeve_operator;

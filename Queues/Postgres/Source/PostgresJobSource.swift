@@ -232,6 +232,7 @@ public final class PostgresJobSource: JobSource {
             task("caps", .seconds(10), "SELECT reeve.tend_caps()"),
             task("orphans", .seconds(10), "SELECT reeve.rescue_orphans()"),
             task("refusals", .seconds(10), "SELECT reeve.tend_refusals()"),
+            task("reminders", .seconds(5), "SELECT reeve.tend_reminders(200)", repeatFrom: 200),
             task("pools", .seconds(5), "SELECT reeve.move_pools(1000)", repeatFrom: 1000),
             task("leftovers", .seconds(60), "SELECT reeve.tend_leftovers(5000)", repeatFrom: 5000),
             guardTask,

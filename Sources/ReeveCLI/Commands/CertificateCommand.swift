@@ -5,6 +5,9 @@ import JobKit
 import Postgres
 
 extension Command {
+    /// A certificate, its kind, and the public key that verifies it.
+    private typealias Recorded = (SignedCertificate, String, String)
+
     private static let certificateID = CommandArgument("ID", "the certificate's id")
 
     static let certificate = Command(
@@ -34,19 +37,22 @@ extension Command {
             },
             Command(
                 "show", "print a certificate: the text that was signed, its signature, or a page for people",
-                details:
-                    "Without an option, and with --json, exactly the bytes that were signed, without a newline at the end.",
+                details: """
+                    Without an option, and with --json, exactly the bytes that were signed, without a newline at the end. To verify it without
+                    reeve: save them as certificate.json and the signature, decoded by base64 -d, as certificate.sig.
+                    """,
                 arguments: [certificateID],
                 options: [
                     .flag("signature", "the signature, base64"), .flag("html", "the page"),
                     .flag("key", "the public key that verifies it, PEM"),
                 ],
                 examples: [
-                    "reeve certificate show ID > certificate.json",
-                    "reeve certificate show ID --signature | base64 -d > certificate.sig",
+                    "reeve certificate show ID",
+                    "reeve certificate show ID --signature",
                 ]
             ) { invocation in
-                let (signed, kind, key) = try certificates(invocation, id: invocation.argument("ID"))[0]
+                let connection = try invocation.connect()
+                let (signed, kind, key) = try certificates(connection, id: invocation.argument("ID"))[0]
                 if invocation.flag("signature") {
                     invocation.output.line(signed.signature)
                 } else if invocation.flag("key") {
@@ -66,10 +72,11 @@ extension Command {
                 examples: ["reeve certificate verify ID", "reeve certificate verify --all"]
             ) { invocation in
                 let id = invocation.optionalArgument("ID")
+                let connection = try invocation.connect()
                 guard (id == nil) == invocation.flag("all") else {
                     throw CommandError(.usage, "say which certificate, or --all")
                 }
-                let found = try certificates(invocation, id: id)
+                let found = try certificates(connection, id: id)
                 let bad = try found.filter { !$0.0.isGenuine(under: try Ed25519.PublicKey(pem: $0.2)) }
                 invocation.output.result(
                     [
@@ -84,13 +91,11 @@ extension Command {
             },
         ])
 
-    private static func certificates(_ invocation: Invocation, id: String?) throws -> [(
-        SignedCertificate, String, String
-    )] {
+    private static func certificates(_ connection: Connection, id: String?) throws -> [Recorded] {
         if let id, UUID(uuidString: id) == nil {
             throw CommandError(.usage, "'\(id)' is not a certificate's id", hint: "see: reeve certificate list")
         }
-        let rows = try invocation.connect().execute(
+        let rows = try connection.execute(
             """
             SELECT c.id, c.body, c.canonical, c.signature, c.key_id, c.kind, k.public_key
             FROM reeve.certificate c JOIN reeve.signing_key k ON k.id = c.key_id

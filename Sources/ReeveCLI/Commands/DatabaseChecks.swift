@@ -19,7 +19,7 @@ struct DatabaseChecks: Sendable {
             DatabaseChecks(name: "programs", run: programs), DatabaseChecks(name: "holds", run: holds),
             DatabaseChecks(name: "backups", run: backups), DatabaseChecks(name: "proofs", run: proofs),
             DatabaseChecks(name: "functions", run: functions),
-        ] + keyChecks
+        ] + keyChecks + mailChecks
 
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {
         doctor.serverVersion = connection.serverVersion

@@ -10,7 +10,7 @@ extension Command {
             REEVE_SIGNING_KEYS or by the program REEVE_SIGNING_COMMAND, for this command and for restore workers; the public ones stay
             published for ever.
             """,
-        examples: ["reeve keys signing create", "reeve keys signing publish > reeve-keys.pem"],
+        examples: ["reeve keys signing create", "reeve keys signing publish"],
         subcommands: [
             Command(
                 "create", "make the fleet's first signing key", options: [keysReason],
@@ -45,7 +45,7 @@ extension Command {
                     web page for example, when they were made.
                     """,
                 arguments: [CommandArgument("KEY", "only this one", optional: true)],
-                examples: ["reeve keys signing publish > reeve-keys.pem"]
+                examples: ["reeve keys signing publish"]
             ) { invocation in
                 let id = invocation.optionalArgument("KEY")
                 let keys = try invocation.objects(

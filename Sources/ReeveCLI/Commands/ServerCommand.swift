@@ -40,6 +40,11 @@ extension Command {
                     CommandOption("password-file", "FILE", "the file that holds the password; - for standard input"),
                     CommandOption("shared-database", "NAME", "where tenants of isolation 'shared' live (reeve_shared)"),
                     CommandOption("dump-limit", "N", "how many dumps may run at once (2)", .integer(1...1000)),
+                    CommandOption(
+                        "replica", "CONNINFO",
+                        "a replica that reports read, without a password: 'host=db1b dbname=postgres'"),
+                    CommandOption(
+                        "replica-lag", "N", "how many seconds it may be behind (30)", .integer(0...86400)),
                     .setting(.region), .setting(.keyFile),
                 ],
                 examples: [
@@ -85,8 +90,27 @@ extension Command {
             name, conninfo: invocation.argument("CONNINFO"), region: region,
             sharedDatabase: invocation.string("shared-database") ?? "reeve_shared",
             dumpLimit: invocation.int("dump-limit") ?? 2, adminPassword: password)
+        if let replica = invocation.string("replica") { try setReplica(replica, of: name, invocation) }
         invocation.output.result(["server": .string(name), "region": .string(region)], "server \(name) is registered")
         return .done
+    }
+
+    private static func setReplica(_ conninfo: String, of name: String, _ invocation: Invocation) throws {
+        do {
+            let settings = try ConnectionSettings(conninfo)
+            guard settings["password"] == nil, settings["sslpassword"] == nil else {
+                throw CommandError(.usage, "--replica holds a password; tenants log in with their own")
+            }
+        } catch let error as PostgresError {
+            throw CommandError(.usage, "--replica: \(error.message)")
+        }
+        try invocation.change { connection in
+            _ = try connection.execute(
+                """
+                UPDATE reeve.tenant_server SET replica_conninfo = $2::text, replica_lag_limit = coalesce($3::int, replica_lag_limit)
+                WHERE name = $1::text
+                """, [name, conninfo, invocation.int("replica-lag")])
+        }
     }
 
     private static func tryServer(_ settings: ConnectionSettings) throws {

@@ -18,6 +18,8 @@ extension Command {
             CommandOption("flags", "JSON", "feature flags; merged into what is there"),
             CommandOption(
                 "overrides", "JSON", "its tier's numbers: concurrency, backlog_limit …; replaces what is there"),
+            CommandOption(
+                "trial-ends", "TIME", "when its trial ends: 2027-01-31 18:00 in its time zone; plans reminders anew"),
             CommandOption("reason", "TEXT", "why, for the audit"),
         ],
         examples: [
@@ -28,7 +30,7 @@ extension Command {
         let code = invocation.argument("CODE")
         let names = [
             "name", "external-code", "timezone", "locale", "currency", "fiscal-year-start", "first-weekday", "parent",
-            "contacts", "flags", "overrides",
+            "contacts", "flags", "overrides", "trial-ends",
         ]
         let changed = names.filter { invocation.string($0) != nil }
         guard !changed.isEmpty else {
@@ -70,7 +72,8 @@ extension Command {
           first_weekday = coalesce($8::smallint, t.first_weekday),
           parent_id = coalesce((SELECT p.id FROM reeve.tenant p WHERE p.code = $9::text), t.parent_id),
           contacts = t.contacts || coalesce($10::jsonb, '{}'), flags = t.flags || coalesce($11::jsonb, '{}'),
-          overrides = coalesce($12::jsonb, t.overrides)
+          overrides = coalesce($12::jsonb, t.overrides),
+          trial_ends_at = coalesce($13::timestamp AT TIME ZONE coalesce($4::text, t.timezone), t.trial_ends_at)
         WHERE t.code = $1::text RETURNING t.id
         """
 }

@@ -76,6 +76,14 @@ public struct Setting: Sendable, Equatable {
         "backup_split", "SIZE", "above how much data a database is dumped in several streams: 20G", standard: "20G")
     /// The SQL that a new tenant's tables are made from.
     public static let template = Setting("template", "FOLDER", "the SQL that tenants are made from", flag: "template")
+    /// The report definitions.
+    public static let reports = Setting(
+        "reports", "FOLDER", "the folder of report definitions and branding", flag: "reports")
+    /// What prints PDF.
+    public static let pdfProgram = Setting(
+        "pdf_program", "PATH",
+        "what prints reports to PDF: a Chromium (/usr/bin/chromium), or a program that is run as PROGRAM PAGE PDF",
+        flag: "pdf-program")
     /// How logs are written.
     public static let log = Setting("log", "FORMAT", "the form of log lines", flag: "log", choices: ["json", "text"])
     /// The least serious log line that is written.
@@ -103,6 +111,14 @@ public struct Setting: Sendable, Equatable {
     /// Who mails come from.
     public static let mailFrom = Setting(
         "mail_from", "ADDRESS", "who mails come from: Platform <noreply@platform.example>")
+    /// The folder of mail templates.
+    public static let mailTemplates = Setting("mail_templates", "FOLDER", "the folder of templates for reminders")
+    /// Where a plan is chosen.
+    public static let planURL = Setting(
+        "plan_url", "URL", "where reminders send people to choose a plan: https://app.example/{tenant_code}/plan")
+    /// Where reminders are ended.
+    public static let unsubscribeURL = Setting(
+        "unsubscribe_url", "URL", "the page that ends reminders: https://app.example/unsubscribe/{token}")
     /// Who of the fleet is told what compliance has to know.
     public static let compliance = Setting(
         "compliance", "TARGETS", "who is told what compliance has to know: dpo@platform.example,https://…")
@@ -113,7 +129,8 @@ public struct Setting: Sendable, Equatable {
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
-        queues, tiers, maxRSS, programs, backupSplit, template, log, logLevel, proofLimit, signingKeys,
-        signingCommand, purgeHooks, smtpURL, sendmail, mailFrom, compliance, webhookSecret,
+        queues, tiers, maxRSS, programs, backupSplit, template, reports, pdfProgram, log, logLevel, proofLimit,
+        signingKeys, signingCommand, purgeHooks, smtpURL, sendmail, mailFrom, mailTemplates, planURL,
+        unsubscribeURL, compliance, webhookSecret,
     ]
 }
