@@ -25,7 +25,8 @@ public struct HTTPHook: PurgeHook {
         for url in [delete, verify] {
             let rest = url.hasPrefix("https://") ? url.dropFirst(8) : url.hasPrefix("http://") ? url.dropFirst(7) : ""
             let host = rest.prefix { $0 != "/" }
-            guard !host.isEmpty, !host.contains("{"), !host.contains("@"), url.utf8.allSatisfy({ $0 > 32 && $0 < 127 }) else {
+            guard !host.isEmpty, !host.contains("{"), !host.contains("@"), url.utf8.allSatisfy({ $0 > 32 && $0 < 127 })
+            else {
                 throw JobFailure(
                     "hook_config",
                     "hook \(name): an HTTP hook needs delete and verify, each http(s)://host/… without a password, the tenant in the path",
@@ -76,7 +77,8 @@ public struct HTTPHook: PurgeHook {
         let settings =
             ["url = \(quoted(pattern.text(for: tenant, escape: Self.escaped)))", "request = \(method)"]
             + headers.map { "header = \(quoted($0))" } + [
-                "silent", "no-progress-meter", "globoff", "proto = \"=http,https\"", "connect-timeout = 10", "max-time = 120",
+                "silent", "no-progress-meter", "globoff", "proto = \"=http,https\"", "connect-timeout = 10",
+                "max-time = 120",
                 "max-filesize = 1048576", "write-out = \"\\n%{http_code}\"",
             ]
         var bytes: [UInt8] = []
@@ -98,7 +100,8 @@ public struct HTTPHook: PurgeHook {
     static func escaped(_ text: String) -> String {
         text.utf8.map { byte in
             let isPlain =
-                byte >= 48 && byte <= 57 || byte >= 65 && byte <= 90 || byte >= 97 && byte <= 122 || [45, 46, 95, 126].contains(byte)
+                byte >= 48 && byte <= 57 || byte >= 65 && byte <= 90 || byte >= 97 && byte <= 122
+                || [45, 46, 95, 126].contains(byte)
             let hex = String(byte, radix: 16, uppercase: true)
             return isPlain ? String(decoding: [byte], as: UTF8.self) : "%" + (hex.count < 2 ? "0" : "") + hex
         }.joined()

@@ -30,7 +30,9 @@ public enum HookFile {
 
     private static func hook(_ json: JSON, _ name: String, _ supervisor: Supervisor) throws -> any PurgeHook {
         let common = ["name", "type", "on"]
-        let known = ["redis": ["url", "patterns", "password_file"], "http": ["delete", "verify", "count", "headers_file"]]
+        let known = [
+            "redis": ["url", "patterns", "password_file"], "http": ["delete", "verify", "count", "headers_file"],
+        ]
         let type = json["type"]?.string ?? ""
         guard let members = known[type] else {
             throw JobFailure("hook_config", "hook \(name): its type is redis or http", .giveUp)
@@ -51,7 +53,8 @@ public enum HookFile {
         }
         return try HTTPHook(
             name: name, occasions: occasions, delete: json["delete"]?.string ?? "", verify: verify,
-            countField: json["count"]?.string, headers: try secret(json["headers_file"], name) ?? [], supervisor: supervisor)
+            countField: json["count"]?.string, headers: try secret(json["headers_file"], name) ?? [],
+            supervisor: supervisor)
     }
 
     /// A cache is cleared whenever the tenant is locked out, anything else when it is purged, unless the file says otherwise.
@@ -61,7 +64,8 @@ public enum HookFile {
         }
         let occasions = words.compactMap(HookOccasion.init(rawValue:))
         guard occasions.count == words.count, occasions.contains(.purge) else {
-            throw JobFailure("hook_config", "hook \(name): on is a list of suspend, churn and purge, which must be one", .giveUp)
+            throw JobFailure(
+                "hook_config", "hook \(name): on is a list of suspend, churn and purge, which must be one", .giveUp)
         }
         return Set(occasions)
     }

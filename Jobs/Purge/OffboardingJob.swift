@@ -18,7 +18,8 @@ public struct OffboardingJob: Job {
     public static let kind: JobKind = "offboarding"
     /// On `purges`, whose workers reach what is cleared.
     public static let policy = JobPolicy(
-        queue: "purges", timeLimit: .seconds(3600), attemptLimit: 30, statuses: [.suspended, .churned], otherwise: .cancel)
+        queue: "purges", timeLimit: .seconds(3600), attemptLimit: 30, statuses: [.suspended, .churned],
+        otherwise: .cancel)
     /// The row.
     public static let schema = JSONSchema.object(["offboarding": .string(maxLength: 36)], required: ["offboarding"])
 
@@ -52,7 +53,8 @@ public struct OffboardingJob: Job {
                 try context.throwIfStopped()
             })
         _ = try call(
-            "SELECT reeve.finish_offboarding($1::bigint, $2::uuid, $3::uuid, $4::jsonb)", [id, JSON.object(detail)], context)
+            "SELECT reeve.finish_offboarding($1::bigint, $2::uuid, $3::uuid, $4::jsonb)", [id, JSON.object(detail)],
+            context)
         return .finished(JobResult(summary: .object(detail)))
     }
 
@@ -72,7 +74,8 @@ public struct OffboardingJob: Job {
             return .int(backup)
         case "dead", "cancelled", nil:
             throw JobFailure(
-                "archive_failed", "the archive backup of \(context.tenant.code) (job \(backup)) did not succeed", .giveUp)
+                "archive_failed", "the archive backup of \(context.tenant.code) (job \(backup)) did not succeed",
+                .giveUp)
         default: return nil
         }
     }

@@ -44,7 +44,9 @@ public struct PurgeHooks: Sendable {
     /// How much each system holds of the tenant.
     public func count(_ occasion: HookOccasion, _ tenant: Tenant, _ limits: TransferLimits) throws -> [String: JSON] {
         var found: [String: JSON] = [:]
-        for hook in hooks where hook.occasions.contains(occasion) { found[hook.name] = .int(try hook.count(tenant, limits)) }
+        for hook in hooks where hook.occasions.contains(occasion) {
+            found[hook.name] = .int(try hook.count(tenant, limits))
+        }
         return found
     }
 
@@ -59,7 +61,8 @@ public struct PurgeHooks: Sendable {
             try hook.clear(tenant, limits)
             let after = try hook.count(tenant, limits)
             guard after == 0 else {
-                throw JobFailure("hook_left", "hook \(hook.name) still finds \(after) of the tenant after it was cleared")
+                throw JobFailure(
+                    "hook_left", "hook \(hook.name) still finds \(after) of the tenant after it was cleared")
             }
             cleared[hook.name] = ["before": .int(before), "after": .int(after)]
         }

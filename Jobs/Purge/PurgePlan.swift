@@ -61,7 +61,8 @@ public struct PurgePlan: Sendable {
             "tenant": .string(tenant.code), "isolation": .string(tenant.isolation.rawValue),
             "databases": .array(databases), "objects": .object(objects), "hooks": .object(hooked),
             "records": state["records"] ?? [:], "keys": state["keys"] ?? 0, "running": state["running"] ?? 0,
-            "blockers": .array((blockers + state.words).map(JSON.string)), "irreversible_from": .string(PurgeStep.logins.rawValue),
+            "blockers": .array((blockers + state.words).map(JSON.string)),
+            "irreversible_from": .string(PurgeStep.logins.rawValue),
         ]
     }
 
@@ -86,9 +87,13 @@ public struct PurgePlan: Sendable {
         var words: [String] = []
         if json["held"] == .bool(true) { words.append("the tenant is under a legal hold") }
         if json["status"]?.string != "churned" {
-            words.append("the tenant is \(json["status"]?.string ?? "unknown"): only its owner's explicit request churns and purges it")
+            words.append(
+                "the tenant is \(json["status"]?.string ?? "unknown"): only its owner's explicit request churns and purges it"
+            )
         } else if json["allowed"] != .bool(true) {
-            words.append("the grace period after churn ends at \(json["allowed_at"]?.string ?? "?"): before, only its owner's explicit request")
+            words.append(
+                "the grace period after churn ends at \(json["allowed_at"]?.string ?? "?"): before, only its owner's explicit request"
+            )
         }
         return State(json: json, words: words)
     }

@@ -124,7 +124,8 @@ struct PurgeRun {
         let objects = try PurgeObjects(run: self, counted: [:]).count()
         return [
             "databases": .array(databases), "ready": .int(Int64(ready)), "objects": objects,
-            "records": .object(try ledger.records()), "hooks": .object(try hooks.count(.purge, context.tenant, context.limits)),
+            "records": .object(try ledger.records()),
+            "hooks": .object(try hooks.count(.purge, context.tenant, context.limits)),
         ]
     }
 
@@ -209,8 +210,12 @@ struct PurgeRun {
         }
         let objects = PurgeObjects(run: self, counted: results[.count] ?? [:])
         left += try objects.left()
-        for (name, count) in try hooks.count(.purge, context.tenant, context.limits) where count.int != 0 { left.append("\(count.text) in hook \(name)") }
-        for (table, count) in try ledger.records() { left.append("\(count.text) rows of \(table) in the control database") }
+        for (name, count) in try hooks.count(.purge, context.tenant, context.limits) where count.int != 0 {
+            left.append("\(count.text) in hook \(name)")
+        }
+        for (table, count) in try ledger.records() {
+            left.append("\(count.text) rows of \(table) in the control database")
+        }
         guard left.isEmpty else {
             try ledger.repeatFrom(.logins, left: left)
             throw JobFailure("purge_left", "found again: " + left.prefix(10).joined(separator: "; "))

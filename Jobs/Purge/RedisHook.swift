@@ -35,13 +35,18 @@ public struct RedisHook: PurgeHook {
     }
 
     /// How many keys match.
-    public func count(_ tenant: Tenant, _ limits: TransferLimits) throws -> Int64 { try scan(Self.counting, tenant, limits) }
+    public func count(_ tenant: Tenant, _ limits: TransferLimits) throws -> Int64 {
+        try scan(Self.counting, tenant, limits)
+    }
 
     /// Removes the keys that match.
-    public func clear(_ tenant: Tenant, _ limits: TransferLimits) throws { _ = try scan(Self.unlinking, tenant, limits) }
+    public func clear(_ tenant: Tenant, _ limits: TransferLimits) throws {
+        _ = try scan(Self.unlinking, tenant, limits)
+    }
 
     // Keys are any bytes, which redis-cli prints so that they cannot be told apart: the server hands them on itself.
-    private static let counting = "local r = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 5000) return {r[1], #r[2]}"
+    private static let counting =
+        "local r = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 5000) return {r[1], #r[2]}"
     private static let unlinking = """
         local r = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 1000) \
         if #r[2] > 0 then redis.call('UNLINK', unpack(r[2])) end return {r[1], #r[2]}
@@ -72,18 +77,21 @@ public struct RedisHook: PurgeHook {
     private func call(_ words: [String], _ limits: TransferLimits) throws -> [String] {
         guard let program = ChildProcess.find("redis-cli") else {
             throw JobFailure(
-                "program_missing", "redis-cli is not installed; run: apt-get install redis-tools", .retryAfter(.seconds(300)))
+                "program_missing", "redis-cli is not installed; run: apt-get install redis-tools",
+                .retryAfter(.seconds(300)))
         }
         var environment = ["PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"]
         environment["REDISCLI_AUTH"] = password
         var bytes: [UInt8] = []
         let ended = try ChildProcess.run(
-            program: program, arguments: ["-u", url, "--no-auth-warning", "-e", "--raw"] + words, environment: environment,
+            program: program, arguments: ["-u", url, "--no-auth-warning", "-e", "--raw"] + words,
+            environment: environment,
             supervisor: supervisor, stop: limits.stop,
             deadline: [limits.deadline, .now + .seconds(30)].compactMap { $0 }.min()
         ) { if bytes.count < 65_536 { bytes += $0 } }
         guard ended.exit == .exited(0) else {
-            let said = ended.standardError.isEmpty ? String(decoding: bytes.prefix(300), as: UTF8.self) : ended.standardError
+            let said =
+                ended.standardError.isEmpty ? String(decoding: bytes.prefix(300), as: UTF8.self) : ended.standardError
             throw JobFailure("hook_failed", "hook \(name): redis-cli ended with \(ended.exit): \(Log.printable(said))")
         }
         return String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isNewline).map(String.init)

@@ -50,8 +50,10 @@ struct RetainedBackup {
         try store(record.destination).removeAll(of: context.tenant.id)
         let backup = BackupJob(
             stores: RetainedCatalog(stores: job.stores, request: ledger.request), recipients: record,
-            access: job.backupAccess, policy: BackupPolicy { _ in .seconds(86_400) }, tools: job.backupTools, slots: job.slots)
-        let outcome = try backup.run(BackupJob.Payload(reason: "purge \(ledger.request.uuidString.lowercased())"), in: context)
+            access: job.backupAccess, policy: BackupPolicy { _ in .seconds(86_400) }, tools: job.backupTools,
+            slots: job.slots)
+        let outcome = try backup.run(
+            BackupJob.Payload(reason: "purge \(ledger.request.uuidString.lowercased())"), in: context)
         guard case .finished(let result) = outcome else { return nil }
         let artifacts = result.artifacts.map { artifact -> JSON in
             [

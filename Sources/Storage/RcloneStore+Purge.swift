@@ -75,7 +75,8 @@ extension RcloneStore {
     /// Until when an object of the tenant is locked, where rclone's metadata says so.
     private func lockDate(of tenant: TenantID) throws -> String? {
         var latest: String?
-        let text = try output(["lsjson", "--recursive", "--metadata", "--files-only", path("\(tenant)")], "look for locks")
+        let text = try output(
+            ["lsjson", "--recursive", "--metadata", "--files-only", path("\(tenant)")], "look for locks")
         for entry in (try JSON(parsing: text)).array ?? [] {
             let date = entry["Metadata"]?["object-lock-retain-until-date"]?.string
             if let date, date > latest ?? "" { latest = date }

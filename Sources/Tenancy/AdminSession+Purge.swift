@@ -105,7 +105,8 @@ extension AdminSession {
         var found = try purgeCounts().filter { $0.value > 0 || isolation != .shared }.map {
             "\($0.value) rows in \(store.database) \($0.key)"
         }
-        let suffix = "reeve (tenant|scratch of tenant|restore of tenant|purge of tenant|before a restore of tenant) \(tenantID)"
+        let suffix =
+            "reeve (tenant|scratch of tenant|restore of tenant|purge of tenant|before a restore of tenant) \(tenantID)"
         let connection = try maintenance()
         for (kind, query) in [
             ("database", "SELECT datname FROM pg_database WHERE shobj_description(oid, 'pg_database') ~ $1::text"),
@@ -227,7 +228,9 @@ extension AdminSession {
                 if tables.isEmpty { break }
                 let start = ContinuousClock.now
                 try patiently(connection) {
-                    for (list, word) in [(tables.filter { !$0.isForeign }, "TABLE"), (tables.filter(\.isForeign), "FOREIGN TABLE")]
+                    for (list, word) in [
+                        (tables.filter { !$0.isForeign }, "TABLE"), (tables.filter(\.isForeign), "FOREIGN TABLE"),
+                    ]
                     where !list.isEmpty {
                         try connection.execute("DROP \(word) \(list.map(\.name).joined(separator: ", ")) CASCADE")
                     }

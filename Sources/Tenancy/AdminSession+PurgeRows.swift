@@ -66,7 +66,8 @@ extension AdminSession {
         for _ in 0..<8 {
             var gone: Int64 = 0
             for group in groups {
-                gone += group.count > 1 || group[0].isCyclic
+                gone +=
+                    group.count > 1 || group[0].isCyclic
                     ? try deleteTogether(group.map(\.table), connection, pace)
                     : try deleteInBatches(group[0].table, connection, pace)
             }
@@ -84,7 +85,8 @@ extension AdminSession {
     {
         var total: Int64 = 0
         // A row's place is known by its ctid in one file alone, so partitions are worked on one by one.
-        let leaves = table.isPartitioned
+        let leaves =
+            table.isPartitioned
             ? try connection.execute(
                 "SELECT relid::int8, relid::regclass::text FROM pg_partition_tree($1::int8::oid::regclass) WHERE isleaf",
                 [table.oid]
@@ -96,8 +98,10 @@ extension AdminSession {
                 SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
                   WHERE i.indrelid = $1::int8::oid AND i.indisvalid AND i.indpred IS NULL AND a.attname = $2::text)
                 """, [oid, store.tenantColumn])[0].bool(0)
-            total += isIndexed
-                ? try deleteByKey(name, actor, connection, pace) : try deleteByBlocks(oid, name, actor, connection, pace)
+            total +=
+                isIndexed
+                ? try deleteByKey(name, actor, connection, pace)
+                : try deleteByBlocks(oid, name, actor, connection, pace)
         }
         return total
     }
@@ -159,7 +163,8 @@ extension AdminSession {
         _ tables: [OwnedTable], _ connection: Connection, _ pace: (PurgeBatch) throws -> Void
     ) throws -> Int64 {
         let actors = try tables.map { try deleter($0.oid, connection) }
-        let actor: Deleter = actors.contains(where: { $0 != .login }) ? (actors.first { $0 != .login } ?? .login) : .login
+        let actor: Deleter =
+            actors.contains(where: { $0 != .login }) ? (actors.first { $0 != .login } ?? .login) : .login
         let parts = tables.enumerated().map { index, table in
             "d\(index) AS (DELETE FROM \(table.name) WHERE \(ownRows) RETURNING 1)"
         }
@@ -226,7 +231,8 @@ extension AdminSession {
             } catch let error as PostgresError where error.sqlState == "23503" {
                 throw TenancyError(
                     .conflict,
-                    "rows of tenant \(code) in \(store.database) are referred to by rows that are not its own: \(error.message)")
+                    "rows of tenant \(code) in \(store.database) are referred to by rows that are not its own: \(error.message)"
+                )
             }
         }
     }

@@ -54,7 +54,8 @@ extension KeyLifecycle {
                 let left = try store.list(id, of: tenant.id)
                 let known = Set(recorded + before + removed)
                 let unseen =
-                    known.filter { !store.isGone($0, removed: removed, left: left) } + left.filter { !known.contains($0) }
+                    known.filter { !store.isGone($0, removed: removed, left: left) }
+                    + left.filter { !known.contains($0) }
                 ended.append(
                     try record(
                         id, gone: known.subtracting(unseen).map(\.description).sorted(),

@@ -35,7 +35,9 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
         "reeve_approver": "actor is_operator tenant_is_held is_approver approve_purge cancel_purge purge_request_json",
-        "reeve_viewer": "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch purge_request_json",
+        "reeve_viewer": """
+        actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch purge_request_json
+        """,
     ]
 
     private static let views =

@@ -50,7 +50,10 @@ struct ChurnTests {
         #expect(locked?.sqlState == "RV009")
         #expect(hook.count(acme, TransferLimits()) == 0)
         #expect(try fixture.value("SELECT count(*) FROM reeve.artifact_pin") == "1")
-        #expect(try fixture.value("SELECT count(*) FROM reeve.offboarding WHERE finished_at IS NOT NULL AND archive_job IS NOT NULL") == "1")
+        #expect(
+            try fixture.value(
+                "SELECT count(*) FROM reeve.offboarding WHERE finished_at IS NOT NULL AND archive_job IS NOT NULL")
+                == "1")
         #expect(try fixture.value("SELECT string_agg(type, ' ') FROM reeve.lifecycle_event") == "tenant.churned")
 
         _ = try fixture.connection.execute("SELECT reeve.return_tenant($1::text, 'stays')", [acme.code])
@@ -72,7 +75,8 @@ struct ChurnTests {
         try fixture.request(acme)
         try fixture.connection.executeScript("REVOKE reeve_enqueuer FROM purge_second")
         try fixture.approve(acme)
-        _ = try fixture.connection.execute("SELECT reeve.register_hooks('[{\"name\": \"search\", \"occasions\": [\"purge\"]}]')")
+        _ = try fixture.connection.execute(
+            "SELECT reeve.register_hooks('[{\"name\": \"search\", \"occasions\": [\"purge\"]}]')")
         let missing = #expect(throws: JobFailure.self) { for _ in 0..<6 { try fixture.runOnce() } }
         #expect(missing?.code == "hook_missing")
         _ = try fixture.connection.execute("SELECT reeve.forget_hook('search', 'gone')")
@@ -84,9 +88,10 @@ struct ChurnTests {
 
     private func password(_ fixture: PurgeFixture, _ tenant: Tenant) throws -> String {
         // As whoever has the fleet's key would read it.
-        let sealed = try fixture.connection.execute("SELECT secret FROM reeve.tenant_store WHERE tenant_id = $1::uuid", [tenant.id])[
-            0
-        ].bytes(0)
+        let sealed = try fixture.connection.execute(
+            "SELECT secret FROM reeve.tenant_store WHERE tenant_id = $1::uuid", [tenant.id])[
+                0
+            ].bytes(0)
         return try fixture.sealer.open(sealed, tenant: tenant.id, purpose: "login")
     }
 }

@@ -65,9 +65,17 @@ struct HookTests {
         try server.wait { _ = try redis(port, ["PING"]) }
         let other = JobHarness.tenant("acme2")
         for index in 0..<30 {
-            _ = try redis(port, ["EVAL", "for i = 1, 100 do redis.call('SET', KEYS[1] .. i, 'x') end", "1", "tenant:\(tenant.id):orders:\(index)-"])
+            _ = try redis(
+                port,
+                [
+                    "EVAL", "for i = 1, 100 do redis.call('SET', KEYS[1] .. i, 'x') end", "1",
+                    "tenant:\(tenant.id):orders:\(index)-",
+                ])
         }
-        for key in ["tenant:\(tenant.id):a\nb c\"d", "tenant:\(tenant.id):*", "tenant:\(other.id):1", "tenant:*", "tenant:\(tenant.id)"] {
+        for key in [
+            "tenant:\(tenant.id):a\nb c\"d", "tenant:\(tenant.id):*", "tenant:\(other.id):1", "tenant:*",
+            "tenant:\(tenant.id)",
+        ] {
             _ = try redis(port, ["SET", key, "x"])
         }
         let file = directory + "/password"
@@ -159,8 +167,13 @@ private enum LocalPort {
         var length = socklen_t(MemoryLayout<sockaddr_in>.size)
         return withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                guard bind(descriptor, generic, length) == 0, getsockname(descriptor, generic, &length) == 0 else { return 0 }
-                return Int(UInt16(bigEndian: generic.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { $0.pointee.sin_port }))
+                guard bind(descriptor, generic, length) == 0, getsockname(descriptor, generic, &length) == 0 else {
+                    return 0
+                }
+                return Int(
+                    UInt16(
+                        bigEndian: generic.withMemoryRebound(to: sockaddr_in.self, capacity: 1) { $0.pointee.sin_port })
+                )
             }
         }
     }

@@ -90,7 +90,8 @@ final class PurgeFixture {
 
     var job: PurgeJob {
         PurgeJob(
-            registry: registry, control: control, stores: SingleStore(storage), identities: identities, signing: signing,
+            registry: registry, control: control, stores: SingleStore(storage), identities: identities,
+            signing: signing,
             hooks: hooks, tools: PostgresTools(supervisor: BuiltProducts.supervisor),
             backupTools: BackupTools(supervisor: BuiltProducts.supervisor))
     }
@@ -105,7 +106,9 @@ final class PurgeFixture {
     // MARK: Tenants
 
     /// A tenant with data, a key, a backup and jobs.
-    func tenant(_ name: String, _ isolation: Isolation, marker: String = "MINE", isBackedUp: Bool = true) throws -> Tenant {
+    func tenant(_ name: String, _ isolation: Isolation, marker: String = "MINE", isBackedUp: Bool = true) throws
+        -> Tenant
+    {
         let code = name.contains("-") ? name : "\(name)-p\(suffix)"
         let id = try TenantProvisioner(registry: registry).create(
             TenantRequest(
@@ -167,7 +170,7 @@ final class PurgeFixture {
             for row in try session.query(
                 """
                 SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                WHERE n.nspname = ANY ($1::text[]) AND c.relkind = 'r'
+                WHERE n.nspname = ANY ($1::text[]) AND c.relkind = 'r' AND has_table_privilege(c.oid, 'SELECT')
                 """, [session.store.schemas])
             {
                 let table = try row.text(0)
@@ -193,7 +196,8 @@ final class PurgeFixture {
     @discardableResult
     func request(_ tenant: Tenant, backupDays: Int = 30) throws -> UUID {
         try ask(
-            "asker", "SELECT reeve.request_purge($1::text, 'contract ended', $1::text, 'Jane Roe', 'TICKET-17', $2::int)",
+            "asker",
+            "SELECT reeve.request_purge($1::text, 'contract ended', $1::text, 'Jane Roe', 'TICKET-17', $2::int)",
             [tenant.code, backupDays])[0].uuid(0)
     }
 
@@ -217,7 +221,9 @@ final class PurgeFixture {
     func runUntil(ended id: Int64) throws {
         for _ in 0..<60 {
             try runOnce()
-            if try connection.execute("SELECT NOT EXISTS (SELECT FROM reeve.job WHERE id = $1::bigint)", [id])[0].bool(0) {
+            if try connection.execute("SELECT NOT EXISTS (SELECT FROM reeve.job WHERE id = $1::bigint)", [id])[0].bool(
+                0)
+            {
                 return
             }
         }

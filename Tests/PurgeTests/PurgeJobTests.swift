@@ -16,7 +16,8 @@ import Testing
 struct PurgeJobTests {
     /// What a purge leaves of a tenant in the control database: evidence, and the tombstone's own.
     static let evidence = [
-        "reeve.audit_entry", "reeve.certificate", "reeve.job_history", "reeve.lifecycle_event", "reeve.notice", "reeve.purge_request",
+        "reeve.audit_entry", "reeve.certificate", "reeve.job_history", "reeve.lifecycle_event", "reeve.notice",
+        "reeve.purge_request",
         "reeve.retained_backup", "reeve.tenant_counter", "reeve.tenant_key",
         "reeve.tenant_status_change",
     ]
@@ -32,7 +33,8 @@ struct PurgeJobTests {
         _ = try fixture.connection.execute(
             "SELECT reeve.pause($1::text, 'test')", ["\(other.code).backups"])
         _ = try fixture.connection.execute("SELECT reeve.enqueue($1::text, 'backup')", ["\(other.code).backups"])
-        _ = try fixture.connection.execute("SELECT reeve.enqueue($1::text, 'backup', run_at => now() + interval '1 day')", ["\(acme.code).backups"])
+        _ = try fixture.connection.execute(
+            "SELECT reeve.enqueue($1::text, 'backup', run_at => now() + interval '1 day')", ["\(acme.code).backups"])
         let request = try fixture.request(acme)
         try fixture.approve(acme)
         try fixture.purge(acme)
@@ -67,13 +69,15 @@ struct PurgeJobTests {
         #expect(try tombstone.text(1) == "archived")
         #expect(try tombstone.text(2) == "purged")
         for statement in [
-            "DELETE FROM reeve.tenant WHERE id = '\(acme.id)'", "UPDATE reeve.tenant SET status = 'active' WHERE id = '\(acme.id)'",
+            "DELETE FROM reeve.tenant WHERE id = '\(acme.id)'",
+            "UPDATE reeve.tenant SET status = 'active' WHERE id = '\(acme.id)'",
         ] {
             #expect(throws: PostgresError.self) { try fixture.connection.execute(statement) }
         }
         #expect(throws: (any Error).self) { try fixture.tenant(acme.code, isolation, isBackedUp: false) }
         let certificate = try fixture.connection.execute(
-            "SELECT body, canonical, signature, key_id, id FROM reeve.certificate WHERE request_id = $1::uuid", [request])[0]
+            "SELECT body, canonical, signature, key_id, id FROM reeve.certificate WHERE request_id = $1::uuid",
+            [request])[0]
         try check(certificate, fixture)
         let notices = try fixture.value("SELECT count(*) FROM reeve.notice WHERE tenant_id = $1::uuid", [acme.id])
         #expect(notices == "1")
@@ -91,7 +95,8 @@ struct PurgeJobTests {
         let pem = try fixture.connection.execute(
             "SELECT public_key FROM reeve.signing_key WHERE id = $1::text", [row.text(3)])[0].text(0)
         let signed = SignedCertificate(
-            id: try row.uuid(4), body: body, canonical: try row.text(1), signature: try row.text(2), keyID: try row.text(3))
+            id: try row.uuid(4), body: body, canonical: try row.text(1), signature: try row.text(2),
+            keyID: try row.text(3))
         #expect(try signed.isGenuine(under: Ed25519.PublicKey(pem: pem)))
         #expect(body["approvals"]?.array?.count == 2)
         #expect(body["after"]?["rows_left"] == .int(0))
@@ -143,7 +148,11 @@ struct PurgeJobTests {
         let isHeld = Mutex(false)
         let settings = fixture.settings
         let job = fixture.job.calling { point in
-            guard point == "in objects", isHeld.withLock({ let was = $0; $0 = true; return !was }) else { return }
+            guard point == "in objects",
+                isHeld.withLock({
+                    let was = $0; $0 = true; return !was
+                })
+            else { return }
             let connection = try Connection(settings)
             defer { connection.close() }
             _ = try connection.execute("SELECT reeve.hold_tenant($1::text, 'case 4711')", [acme.code])
@@ -152,7 +161,8 @@ struct PurgeJobTests {
         #expect(try fixture.state(acme) == "purging")
         // Its objects are all there, and its keys.
         #expect(try fixture.storage.contents(of: acme.id).objects > 0)
-        #expect(try fixture.value("SELECT state FROM reeve.tenant_key WHERE tenant_id = $1::uuid", [acme.id]) == "current")
+        #expect(
+            try fixture.value("SELECT state FROM reeve.tenant_key WHERE tenant_id = $1::uuid", [acme.id]) == "current")
         _ = try fixture.connection.execute("SELECT reeve.release_tenant($1::text, 'closed')", [acme.code])
         try fixture.purge(acme)
         let traces = try fixture.traces(acme)

@@ -12,7 +12,9 @@ import Testing
 
 @Suite("A purge that is killed")
 struct PurgeKillTests {
-    @Test("with kill -9 before, in and after every step goes on where it stopped, and nothing is left", arguments: Isolation.allCases)
+    @Test(
+        "with kill -9 before, in and after every step goes on where it stopped, and nothing is left",
+        arguments: Isolation.allCases)
     func kills(isolation: Isolation) throws {
         let fixture = try PurgeFixture()
         let acme = try fixture.tenant("acme", isolation)
@@ -36,7 +38,8 @@ struct PurgeKillTests {
             #expect(try run(fixture, killedAt: point) == .signalled(SIGKILL), "\(point)")
             // A job that was the only suspect in three crashes is dead; an operator lets the purge go on.
             let isDead = try fixture.value(
-                "SELECT 1 FROM reeve.purge_request r JOIN reeve.dead_letter d ON d.id = r.job_id WHERE r.ended_at IS NULL")
+                "SELECT 1 FROM reeve.purge_request r JOIN reeve.dead_letter d ON d.id = r.job_id WHERE r.ended_at IS NULL"
+            )
             if isDead != nil {
                 _ = try fixture.connection.execute("SELECT reeve.resume_purge($1::text, 'crashed')", [acme.code])
             }
@@ -47,7 +50,8 @@ struct PurgeKillTests {
         let traces = try fixture.traces(acme).filter { $0 != "reeve.dead_letter" }
         #expect(traces == PurgeJobTests.evidence)
         #expect(try fixture.contents(other) == theirs)
-        #expect(try fixture.value("SELECT count(*) FROM reeve.certificate WHERE request_id = $1::uuid", [request]) == "1")
+        #expect(
+            try fixture.value("SELECT count(*) FROM reeve.certificate WHERE request_id = $1::uuid", [request]) == "1")
         #expect(try fixture.value("SELECT count(*) FROM reeve.notice WHERE tenant_id = $1::uuid", [acme.id]) == "1")
         // Every step is finished once, however often it was begun.
         let steps = try fixture.value(
@@ -62,7 +66,8 @@ struct PurgeKillTests {
         #expect(try run(fixture, killedAt: "-") == .exited(0))
         let place = try fixture.storage.within(["retained", request.uuidString.lowercased()])
         #expect(try place.contents(of: acme.id).isEmpty)
-        #expect(try fixture.value("SELECT count(*) FROM reeve.certificate WHERE request_id = $1::uuid", [request]) == "2")
+        #expect(
+            try fixture.value("SELECT count(*) FROM reeve.certificate WHERE request_id = $1::uuid", [request]) == "2")
     }
 
     /// Runs a worker process to its end, and gives its jobs back as the fleet does with a dead worker's.

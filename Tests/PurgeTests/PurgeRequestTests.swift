@@ -28,7 +28,8 @@ struct PurgeRequestTests {
         let (fixture, acme) = try fixture()
         func asks(_ person: String, confirming: String? = nil) throws {
             try fixture.ask(
-                person, "SELECT reeve.request_purge($1::text, 'why', $2::text, 'Jane Roe', 'T-1')", [acme.code, confirming ?? acme.code])
+                person, "SELECT reeve.request_purge($1::text, 'why', $2::text, 'Jane Roe', 'T-1')",
+                [acme.code, confirming ?? acme.code])
         }
         #expect(refusal { try asks("asker", confirming: "acme") } == "RV020")
         #expect(refusal { try asks("second") } == "42501")
@@ -37,7 +38,8 @@ struct PurgeRequestTests {
         #expect(refusal { try fixture.approve(acme, by: ["first"]) } == "42501")
         #expect(refusal { try fixture.approve(acme, by: ["asker"]) } == "42501")
         #expect(
-            refusal { try fixture.ask("second", "SELECT reeve.approve_purge($1::text, 'acme')", [acme.code]) } == "RV020")
+            refusal { try fixture.ask("second", "SELECT reeve.approve_purge($1::text, 'acme')", [acme.code]) }
+                == "RV020")
         try fixture.approve(acme, by: ["second"])
         #expect(try fixture.state(acme) == "requested")
         #expect(refusal { try fixture.approve(acme, by: ["second"]) } == "42501")
@@ -59,7 +61,8 @@ struct PurgeRequestTests {
     func byHand() throws {
         let (fixture, acme) = try fixture()
         let other = try fixture.registry.create(
-            TenantDetails(code: "other-q\(fixture.suffix)", name: "Other", tier: "starter", isolation: .schema, region: "eu"))
+            TenantDetails(
+                code: "other-q\(fixture.suffix)", name: "Other", tier: "starter", isolation: .schema, region: "eu"))
         let request = try fixture.request(acme)
         let args = JSON.object(["request": .string(request.uuidString.lowercased())])
         func enqueue(_ code: String, _ args: JSON, _ kind: String = "purge", _ queue: String = "purges") throws {
@@ -81,14 +84,17 @@ struct PurgeRequestTests {
         #expect(refusal { try enqueue("other-q\(fixture.suffix)", args) } == "RV020")
         #expect(refusal { try enqueue(acme.code, args, "purge", "backups") } == "RV002")
         // Its job, cancelled while the request still stands, is not redriven once the request is cancelled.
-        let job = try #require(try fixture.connection.execute("SELECT job_id FROM reeve.purge_request")[0].optionalInt(0))
+        let job = try #require(
+            try fixture.connection.execute("SELECT job_id FROM reeve.purge_request")[0].optionalInt(0))
         _ = try fixture.connection.execute("SELECT reeve.cancel($1::bigint)", [job])
         _ = try fixture.ask("asker", "SELECT reeve.cancel_purge($1::text, 'no')", [acme.code])
         #expect(refusal { _ = try fixture.connection.execute("SELECT reeve.retry($1::bigint)", [job]) } == "RV020")
         #expect(try fixture.value("SELECT status FROM reeve.tenant WHERE id = $1::uuid", [other]) == "trial")
     }
 
-    @Test("before its time nothing runs, held nothing is approved, and what has begun cannot be cancelled or brought back")
+    @Test(
+        "before its time nothing runs, held nothing is approved, and what has begun cannot be cancelled or brought back"
+    )
     func conditions() throws {
         let (fixture, acme) = try fixture()
         func asks() throws {
@@ -106,13 +112,21 @@ struct PurgeRequestTests {
         #expect(try fixture.state(acme) == "grace")
         #expect(try fixture.value("SELECT reeve.tend_purges()") == "0")
         #expect(try fixture.value("SELECT job_id FROM reeve.purge_request") == nil)
-        #expect(refusal { _ = try fixture.connection.execute("SELECT reeve.return_tenant($1::text, 'stay')", [acme.code]) } == "RV012")
-        _ = try fixture.connection.execute("UPDATE reeve.purge_request SET not_before = reeve.clock(), state = 'purging'")
-        #expect(refusal { try fixture.ask("asker", "SELECT reeve.cancel_purge($1::text, 'no')", [acme.code]) } == "RV012")
         #expect(
-            refusal { _ = try fixture.connection.execute("SELECT reeve.set_tenant_status($1::text, 'active')", [acme.code]) } == "RV012")
+            refusal { _ = try fixture.connection.execute("SELECT reeve.return_tenant($1::text, 'stay')", [acme.code]) }
+                == "RV012")
+        _ = try fixture.connection.execute(
+            "UPDATE reeve.purge_request SET not_before = reeve.clock(), state = 'purging'")
         #expect(
-            refusal { _ = try fixture.connection.execute("SELECT reeve.set_tenant_status($1::text, 'archived')", [acme.code]) } == "RV012")
+            refusal { try fixture.ask("asker", "SELECT reeve.cancel_purge($1::text, 'no')", [acme.code]) } == "RV012")
+        #expect(
+            refusal {
+                _ = try fixture.connection.execute("SELECT reeve.set_tenant_status($1::text, 'active')", [acme.code])
+            } == "RV012")
+        #expect(
+            refusal {
+                _ = try fixture.connection.execute("SELECT reeve.set_tenant_status($1::text, 'archived')", [acme.code])
+            } == "RV012")
     }
 
     @Test("when the grace period is over the request files itself, and waits for approval unless the fleet runs it")
@@ -123,7 +137,8 @@ struct PurgeRequestTests {
             _ = try fixture.connection.execute("SELECT reeve.set_tenant_status($1::text, 'churned')", [acme.code])
             #expect(try fixture.value("SELECT reeve.tend_purges()") == "0")
             _ = try fixture.connection.execute(
-                "UPDATE reeve.tenant SET status_changed_at = status_changed_at - interval '90 days' WHERE id = $1::uuid", [acme.id])
+                "UPDATE reeve.tenant SET status_changed_at = status_changed_at - interval '90 days' WHERE id = $1::uuid",
+                [acme.id])
             #expect(try fixture.value("SELECT reeve.tend_purges()") == (isAutomatic ? "2" : "1"))
             #expect(try fixture.state(acme) == (isAutomatic ? "grace" : "requested"))
             #expect(try fixture.value("SELECT reeve.tend_purges()") == "0")

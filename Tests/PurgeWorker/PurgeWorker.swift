@@ -42,7 +42,9 @@ private func run() {
             identities: IdentityFolder(folder + "/identities"),
             signing: SigningKeys(store: SigningKeyFolder(folder + "/signing"), control: control)
         ).calling { if $0 == point { kill(getpid(), SIGKILL) } }
-        let worker = try ManualWorker(settings, [AnyJob(job), AnyJob(OffboardingJob(registry: registry, control: control, hooks: []))], resources: resources, pools: ["restore"])
+        let worker = try ManualWorker(
+            settings, [AnyJob(job), AnyJob(OffboardingJob(registry: registry, control: control, hooks: []))],
+            resources: resources, pools: ["restore"])
         say(worker.identity.id.uuidString.lowercased(), to: 1)
         let connection = try Connection(settings)
         var idle = 0
@@ -58,4 +60,6 @@ private func run() {
     }
 }
 
-private func say(_ text: String, to descriptor: Int32) { _ = Array(text.utf8).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) } }
+private func say(_ text: String, to descriptor: Int32) {
+    _ = Array(text.utf8).withUnsafeBytes { write(descriptor, $0.baseAddress, $0.count) }
+}

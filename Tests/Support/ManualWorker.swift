@@ -59,7 +59,8 @@ public final class ManualWorker {
 
     /// Runs a claimed job as its kind, or as `job`, and records its end; an error makes it retry at once, and is thrown.
     @discardableResult
-    public func run(_ claimed: ClaimedJob, as job: AnyJob? = nil, stop: StopSignal = StopSignal()) throws -> JobOutcome {
+    public func run(_ claimed: ClaimedJob, as job: AnyJob? = nil, stop: StopSignal = StopSignal()) throws -> JobOutcome
+    {
         guard let job = job ?? registry.jobs[claimed.kind] else {
             throw JobFailure("unknown_kind", "\(claimed.kind)")
         }

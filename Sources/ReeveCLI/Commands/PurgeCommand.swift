@@ -34,7 +34,8 @@ extension Command {
         options: [
             reason, purgeConfirm, CommandOption("owner", "NAME", "who of the tenant asked"),
             CommandOption("identity", "REFERENCE", "how that person's identity was verified: a ticket, no document"),
-            CommandOption("backup-days", "DAYS", "how long the final backup is kept; 0: there is none", .integer(0...3650)),
+            CommandOption(
+                "backup-days", "DAYS", "how long the final backup is kept; 0: there is none", .integer(0...3650)),
         ],
         examples: [
             "reeve purge request acme --reason 'grace period over' --confirm acme",
@@ -60,7 +61,8 @@ extension Command {
 
     private static let purgeApprove = Command(
         "approve", "approve a tenant's purge, as another login than the one that asked",
-        details: "Look at reeve purge plan and reeve purge status before. The login must be a member of reeve_approver.",
+        details:
+            "Look at reeve purge plan and reeve purge status before. The login must be a member of reeve_approver.",
         arguments: [purgeCode], options: [purgeConfirm], examples: ["reeve purge approve acme --confirm acme"]
     ) { invocation in
         let code = invocation.argument("CODE")
@@ -70,7 +72,8 @@ extension Command {
         }
         invocation.output.result(
             ["tenant": .string(code), "state": .string(state)],
-            state == "requested" ? "approved; another approver is needed" : "approved; \(code) is purged once its time has come")
+            state == "requested"
+                ? "approved; another approver is needed" : "approved; \(code) is purged once its time has come")
         return .done
     }
 
@@ -81,10 +84,12 @@ extension Command {
     ) { invocation in
         let code = invocation.argument("CODE")
         let id = try invocation.change {
-            try $0.execute("SELECT reeve.cancel_purge($1::text, $2::text)", [code, invocation.string("reason")])[0].text(0)
+            try $0.execute("SELECT reeve.cancel_purge($1::text, $2::text)", [code, invocation.string("reason")])[0]
+                .text(0)
         }
         invocation.output.result(
-            ["tenant": .string(code), "request": .string(id), "state": "cancelled"], "purge \(id) of \(code) is cancelled")
+            ["tenant": .string(code), "request": .string(id), "state": "cancelled"],
+            "purge \(id) of \(code) is cancelled")
         return .done
     }
 
@@ -105,13 +110,15 @@ extension Command {
                 "SELECT reeve.resume_purge($1::text, $2::text, $3::boolean)",
                 [code, invocation.string("reason"), invocation.flag("accept-unseen")])[0].int(0)
         }
-        invocation.output.result(["tenant": .string(code), "job": .int(job)], "job \(job) goes on with the purge of \(code)")
+        invocation.output.result(
+            ["tenant": .string(code), "job": .int(job)], "job \(job) goes on with the purge of \(code)")
         return .done
     }
 
     private static let purgeHooks = Command(
         "hooks", "list the caches and search indices that a purge clears, or forget one that is gone",
-        details: "They come from the file REEVE_PURGE_HOOKS of restore workers; one that lacks a hook of the fleet purges nobody.",
+        details:
+            "They come from the file REEVE_PURGE_HOOKS of restore workers; one that lacks a hook of the fleet purges nobody.",
         options: [CommandOption("forget", "NAME", "this one does not exist any more"), reason],
         examples: ["reeve purge hooks", "reeve purge hooks --forget old-search --reason 'replaced'"]
     ) { invocation in
@@ -135,8 +142,10 @@ extension Command {
         "policy", "see or set what the fleet allows: the grace period, and whether it needs approval",
         options: [
             CommandOption("grace-days", "DAYS", "how long after churn a purge is allowed (90)", .integer(0...3650)),
-            CommandOption("automatic", "YES", "whether a purge runs by itself when they are over", .choice(["yes", "no"])),
-            CommandOption("backup-days", "DAYS", "how long the final backup is kept (90); 0: there is none", .integer(0...3650)),
+            CommandOption(
+                "automatic", "YES", "whether a purge runs by itself when they are over", .choice(["yes", "no"])),
+            CommandOption(
+                "backup-days", "DAYS", "how long the final backup is kept (90); 0: there is none", .integer(0...3650)),
         ],
         examples: ["reeve purge policy", "reeve purge policy --grace-days 30 --automatic no"]
     ) { invocation in

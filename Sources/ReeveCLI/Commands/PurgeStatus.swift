@@ -9,7 +9,8 @@ import Storage
 extension Command {
     static let purgePlan = Command(
         "plan", "show what a tenant's purge would delete, counted now, and what would block it; changes nothing",
-        details: "Exit code 4 when something blocks it. Hooks are looked at when REEVE_PURGE_HOOKS names their file here.",
+        details:
+            "Exit code 4 when something blocks it. Hooks are looked at when REEVE_PURGE_HOOKS names their file here.",
         arguments: [purgeCode], options: [.setting(.keyFile), .setting(.storage)],
         examples: ["reeve purge plan acme", "reeve purge plan acme --json"]
     ) { invocation in
@@ -35,7 +36,8 @@ extension Command {
             .object((found.object ?? [:]).merging(["destination": .string(name)]) { $1 })
         }
         let columns = [
-            Column("DESTINATION", "destination"), Column("OBJECTS", "objects", .number), Column("SIZE", "bytes", .bytes),
+            Column("DESTINATION", "destination"), Column("OBJECTS", "objects", .number),
+            Column("SIZE", "bytes", .bytes),
             Column("UNFINISHED", "unfinished", .number),
         ]
         if !objects.isEmpty { output.raw("\n" + Table(columns, objects).text(color: output.usesColor)) }
@@ -46,7 +48,9 @@ extension Command {
             }
             if rows.isEmpty { continue }
             output.raw(
-                "\n" + Table([Column(title, "name"), Column("COUNT", "count", .number)], rows).text(color: output.usesColor))
+                "\n"
+                    + Table([Column(title, "name"), Column("COUNT", "count", .number)], rows).text(
+                        color: output.usesColor))
         }
         output.message("\(plan["keys"]?.text ?? "0") keys would be destroyed, last")
         output.message("it can be cancelled until the step '\(plan["irreversible_from"]?.string ?? "")' begins")
@@ -73,13 +77,15 @@ extension Command {
             let columns = [
                 Column("TENANT", "tenant"), Column("STATE", "state", .state), Column("KIND", "kind"),
                 Column("REQUESTED", "requested_at", .time), Column("BY", "requested_by"),
-                Column("NOT BEFORE", "not_before", .time), Column("WAITS FOR", "waits_for"), Column("JOB", "job_id", .number),
+                Column("NOT BEFORE", "not_before", .time), Column("WAITS FOR", "waits_for"),
+                Column("JOB", "job_id", .number),
             ]
             invocation.output.list(requests, columns, empty: "no purge requests are open")
             return .done
         }
         guard let request = requests.first else {
-            throw CommandError(.notFound, "\(code) has no purge request", hint: "ask for one: reeve purge request \(code)")
+            throw CommandError(
+                .notFound, "\(code) has no purge request", hint: "ask for one: reeve purge request \(code)")
         }
         if invocation.output.isJSON {
             invocation.output.line(request.text)
@@ -94,13 +100,15 @@ extension Command {
             ([Column("APPROVED BY", "approver"), Column("LOGIN", "login"), Column("AT", "at", .time)], approvals),
             (
                 [
-                    Column("STEP", "name"), Column("BEGUN", "begun_at", .time), Column("FINISHED", "finished_at", .time),
+                    Column("STEP", "name"), Column("BEGUN", "begun_at", .time),
+                    Column("FINISHED", "finished_at", .time),
                     Column("ATTEMPTS", "attempts", .number),
                 ], steps
             ),
             (
                 [
-                    Column("FINAL BACKUP", "destination"), Column("SIZE", "bytes", .bytes), Column("PROVEN", "proven_at", .time),
+                    Column("FINAL BACKUP", "destination"), Column("SIZE", "bytes", .bytes),
+                    Column("PROVEN", "proven_at", .time),
                     Column("KEPT UNTIL", "kept_until", .time), Column("DELETED", "deleted_at", .time),
                     Column("KEY DESTROYED", "key_destroyed_at", .time),
                 ], [backup].compactMap { $0 == .null ? nil : $0 }

@@ -3,9 +3,9 @@ import Glibc
 import JobKit
 import Postgres
 import PostgresQueue
-import Purge
 import Processes
 import Program
+import Purge
 import WorkerEngine
 
 /// `reeve worker`: claims and runs jobs until a signal ends it.
