@@ -73,7 +73,7 @@ struct ChurnTests {
         // A worker without the hook purges nobody.
         hook.put(acme.id, 5)
         try fixture.request(acme)
-        try fixture.connection.executeScript("REVOKE reeve_enqueuer FROM purge_second")
+        try fixture.connection.executeScript("DELETE FROM reeve.tenant_login; REVOKE reeve_enqueuer FROM purge_second")
         try fixture.approve(acme)
         _ = try fixture.connection.execute(
             "SELECT reeve.register_hooks('[{\"name\": \"search\", \"occasions\": [\"purge\"]}]')")

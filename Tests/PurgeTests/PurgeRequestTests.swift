@@ -71,7 +71,7 @@ struct PurgeRequestTests {
         }
         #expect(refusal { try enqueue(acme.code, args) } == "RV020")
         #expect(refusal { try enqueue(acme.code, ["request": .string(UUID().uuidString)]) } == "RV020")
-        #expect(refusal { try enqueue(acme.code, [:]) } == "RV005")
+        #expect(refusal { try enqueue(acme.code, [:]) } == "RV020")
         let batch = refusal {
             _ = try fixture.connection.execute(
                 "SELECT reeve.enqueue_many(jsonb_build_array(jsonb_build_object('queue', $1::text, 'kind', 'purge', 'args', $2::jsonb)))",

@@ -124,7 +124,7 @@ extension Command {
         "certificate", "print the certificate of a tenant's purge, exactly as it was signed",
         details: "Its signature, as a page, and how to verify it: reeve certificate show|verify.",
         arguments: [purgeCode], options: [.flag("backup", "the second part: the end of the final backup and its key")],
-        examples: ["reeve purge certificate acme > acme.json", "reeve purge certificate acme --backup"]
+        examples: ["reeve purge certificate acme", "reeve purge certificate acme --backup"]
     ) { invocation in
         let code = invocation.argument("CODE")
         let rows = try invocation.connect().execute(
