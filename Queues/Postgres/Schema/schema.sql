@@ -299,6 +299,16 @@ CREATE TABLE reeve.exec_kind (
 
 ALTER TABLE reeve.exec_kind OWNER TO reeve_owner;
 
+CREATE TABLE reeve.hook (
+    name text NOT NULL,
+    occasions text[] NOT NULL,
+    registered_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT hook_name_check CHECK (((length(name) >= 1) AND (length(name) <= 60))),
+    CONSTRAINT hook_occasions_check CHECK ((occasions <@ ARRAY['suspend'::text, 'churn'::text, 'purge'::text]))
+);
+
+ALTER TABLE reeve.hook OWNER TO reeve_owner;
+
 CREATE TABLE reeve.idempotency_key (
     hash bytea NOT NULL,
     job_id bigint NOT NULL,
@@ -438,6 +448,18 @@ CREATE TABLE reeve.kind (
 
 ALTER TABLE reeve.kind OWNER TO reeve_owner;
 
+CREATE TABLE reeve.lifecycle_event (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    tenant_code text NOT NULL,
+    type text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT lifecycle_event_type_check CHECK ((type = ANY (ARRAY['tenant.suspended'::text, 'tenant.churned'::text, 'tenant.returned'::text, 'tenant.purged'::text])))
+);
+
+ALTER TABLE reeve.lifecycle_event OWNER TO reeve_owner;
+
 CREATE TABLE reeve.mail_suppression (
     address_hash text NOT NULL,
     reason text NOT NULL,
@@ -474,6 +496,91 @@ CREATE TABLE reeve.notice (
 );
 
 ALTER TABLE reeve.notice OWNER TO reeve_owner;
+
+CREATE TABLE reeve.offboarding (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    occasion text NOT NULL,
+    reason text,
+    requested_by text DEFAULT reeve.actor() NOT NULL,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    job_id bigint,
+    archive_job bigint,
+    finished_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT offboarding_occasion_check CHECK ((occasion = ANY (ARRAY['suspend'::text, 'churn'::text]))),
+    CONSTRAINT offboarding_reason_check CHECK ((length(reason) <= 2000))
+);
+
+ALTER TABLE reeve.offboarding OWNER TO reeve_owner;
+
+CREATE TABLE reeve.purge_approval (
+    request_id uuid NOT NULL,
+    login text DEFAULT SESSION_USER NOT NULL,
+    approver text DEFAULT reeve.actor() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.purge_approval OWNER TO reeve_owner;
+
+CREATE TABLE reeve.purge_policy (
+    id boolean DEFAULT true NOT NULL,
+    grace interval DEFAULT '90 days'::interval NOT NULL,
+    automatic boolean DEFAULT false NOT NULL,
+    backup_days integer DEFAULT 90,
+    CONSTRAINT purge_policy_backup_days_check CHECK (((backup_days >= 1) AND (backup_days <= 3650))),
+    CONSTRAINT purge_policy_grace_check CHECK (((grace >= '00:00:00'::interval) AND (grace <= '3650 days'::interval))),
+    CONSTRAINT purge_policy_id_check CHECK (id)
+);
+
+ALTER TABLE reeve.purge_policy OWNER TO reeve_owner;
+
+CREATE TABLE reeve.purge_request (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    state text DEFAULT 'requested'::text NOT NULL,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    requested_by text DEFAULT reeve.actor() NOT NULL,
+    requested_login text DEFAULT SESSION_USER NOT NULL,
+    reason text NOT NULL,
+    owner text,
+    identity_reference text,
+    approvals_needed integer NOT NULL,
+    not_before timestamp with time zone NOT NULL,
+    backup_days integer,
+    accept_unseen boolean DEFAULT false NOT NULL,
+    job_id bigint,
+    waits_for text,
+    ended_at timestamp with time zone,
+    ended_by text,
+    end_reason text,
+    CONSTRAINT purge_request_approvals_needed_check CHECK (((approvals_needed >= 0) AND (approvals_needed <= 2))),
+    CONSTRAINT purge_request_backup_days_check CHECK (((backup_days >= 1) AND (backup_days <= 3650))),
+    CONSTRAINT purge_request_check CHECK (((kind = 'elapsed'::text) OR ((owner IS NOT NULL) AND (identity_reference IS NOT NULL) AND (approvals_needed = 2)))),
+    CONSTRAINT purge_request_check1 CHECK (((ended_at IS NOT NULL) = (state = ANY (ARRAY['certified'::text, 'cancelled'::text])))),
+    CONSTRAINT purge_request_end_reason_check CHECK ((length(end_reason) <= 2000)),
+    CONSTRAINT purge_request_identity_reference_check CHECK (((length(identity_reference) <= 200) AND (btrim(identity_reference) <> ''::text))),
+    CONSTRAINT purge_request_kind_check CHECK ((kind = ANY (ARRAY['elapsed'::text, 'explicit'::text]))),
+    CONSTRAINT purge_request_owner_check CHECK (((length(owner) <= 200) AND (btrim(owner) <> ''::text))),
+    CONSTRAINT purge_request_reason_check CHECK (((length(reason) <= 2000) AND (btrim(reason) <> ''::text))),
+    CONSTRAINT purge_request_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'grace'::text, 'frozen'::text, 'final_backup'::text, 'purging'::text, 'verified'::text, 'certified'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE reeve.purge_request OWNER TO reeve_owner;
+
+CREATE TABLE reeve.purge_step (
+    request_id uuid NOT NULL,
+    name text NOT NULL,
+    begun_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    intent bigint NOT NULL,
+    finished_at timestamp with time zone,
+    result jsonb,
+    CONSTRAINT purge_step_check CHECK (((finished_at IS NULL) = (result IS NULL)))
+);
+
+ALTER TABLE reeve.purge_step OWNER TO reeve_owner;
 
 CREATE TABLE reeve.queue_block (
     pattern text NOT NULL,
@@ -611,6 +718,28 @@ CREATE TABLE reeve.restore (
 );
 
 ALTER TABLE reeve.restore OWNER TO reeve_owner;
+
+CREATE TABLE reeve.retained_backup (
+    request_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    recipient text,
+    places jsonb DEFAULT '[]'::jsonb NOT NULL,
+    destination text NOT NULL,
+    artifacts jsonb DEFAULT '[]'::jsonb NOT NULL,
+    bytes bigint DEFAULT 0 NOT NULL,
+    made_at timestamp with time zone,
+    proven_at timestamp with time zone,
+    kept_until timestamp with time zone,
+    deleted_at timestamp with time zone,
+    key_destroyed_at timestamp with time zone,
+    destruction jsonb,
+    CONSTRAINT retained_backup_artifacts_check CHECK ((jsonb_typeof(artifacts) = 'array'::text)),
+    CONSTRAINT retained_backup_places_check CHECK ((jsonb_typeof(places) = 'array'::text)),
+    CONSTRAINT retained_backup_recipient_check CHECK ((recipient ~ '^age1[02-9ac-hj-np-z]{58}$'::text))
+);
+
+ALTER TABLE reeve.retained_backup OWNER TO reeve_owner;
 
 CREATE TABLE reeve.schema_migration (
     number integer NOT NULL,
@@ -937,6 +1066,15 @@ CREATE SEQUENCE reeve.job_id
 
 ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
+ALTER TABLE reeve.lifecycle_event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.lifecycle_event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.notice ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.notice_id_seq
     START WITH 1
@@ -1059,6 +1197,9 @@ ALTER TABLE ONLY reeve.dump_slot
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY reeve.hook
+    ADD CONSTRAINT hook_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY reeve.idempotency_key
     ADD CONSTRAINT idempotency_key_pkey PRIMARY KEY (hash);
 
@@ -1080,11 +1221,29 @@ ALTER TABLE ONLY reeve.job_step
 ALTER TABLE ONLY reeve.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY reeve.lifecycle_event
+    ADD CONSTRAINT lifecycle_event_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.mail_suppression
     ADD CONSTRAINT mail_suppression_pkey PRIMARY KEY (address_hash);
 
 ALTER TABLE ONLY reeve.notice
     ADD CONSTRAINT notice_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.offboarding
+    ADD CONSTRAINT offboarding_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.purge_approval
+    ADD CONSTRAINT purge_approval_pkey PRIMARY KEY (request_id, login);
+
+ALTER TABLE ONLY reeve.purge_policy
+    ADD CONSTRAINT purge_policy_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.purge_request
+    ADD CONSTRAINT purge_request_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.purge_step
+    ADD CONSTRAINT purge_step_pkey PRIMARY KEY (request_id, name);
 
 ALTER TABLE ONLY reeve.queue_block
     ADD CONSTRAINT queue_block_id_key UNIQUE (id);
@@ -1121,6 +1280,9 @@ ALTER TABLE ONLY reeve.restore
 
 ALTER TABLE ONLY reeve.restore
     ADD CONSTRAINT restore_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.retained_backup
+    ADD CONSTRAINT retained_backup_pkey PRIMARY KEY (request_id);
 
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
@@ -1231,9 +1393,17 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE INDEX lifecycle_event_tenant ON reeve.lifecycle_event USING btree (tenant_id, id);
+
 CREATE INDEX notice_due ON reeve.notice USING btree (next_at) WHERE (state = 'waiting'::text);
 
 CREATE INDEX notice_tenant ON reeve.notice USING btree (tenant_id, id);
+
+CREATE INDEX offboarding_tenant ON reeve.offboarding USING btree (tenant_id, requested_at);
+
+CREATE UNIQUE INDEX purge_request_open ON reeve.purge_request USING btree (tenant_id) WHERE (state <> ALL (ARRAY['cancelled'::text, 'certified'::text]));
+
+CREATE INDEX purge_request_tenant ON reeve.purge_request USING btree (tenant_id, requested_at);
 
 CREATE INDEX reminder_due ON reeve.reminder USING btree (due_at) WHERE (state = 'planned'::text);
 
@@ -1244,6 +1414,8 @@ CREATE INDEX reminder_open ON reeve.reminder USING btree (id) WHERE (state = ANY
 CREATE UNIQUE INDEX reminder_unsubscribe ON reeve.reminder USING btree (unsubscribe);
 
 CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
+
+CREATE INDEX retained_backup_due ON reeve.retained_backup USING btree (kept_until) WHERE (key_destroyed_at IS NULL);
 
 CREATE UNIQUE INDEX signing_key_current ON reeve.signing_key USING btree ((true)) WHERE (retired_at IS NULL);
 
@@ -1292,6 +1464,12 @@ ALTER TABLE ONLY reeve.dump_slot
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
 
+ALTER TABLE ONLY reeve.purge_approval
+    ADD CONSTRAINT purge_approval_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
+
+ALTER TABLE ONLY reeve.purge_step
+    ADD CONSTRAINT purge_step_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
+
 ALTER TABLE ONLY reeve.reminder
     ADD CONSTRAINT reminder_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
@@ -1300,6 +1478,9 @@ ALTER TABLE ONLY reeve.report_place
 
 ALTER TABLE ONLY reeve.report_window
     ADD CONSTRAINT report_window_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.retained_backup
+    ADD CONSTRAINT retained_backup_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
@@ -1835,6 +2016,21 @@ CREATE FUNCTION reeve.address_hash(p_address text) RETURNS text
 
 ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_problem text;
+BEGIN
+  IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
+  IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
+  IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
+  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
+  RETURN v_problem;
+END $_$;
+
+ALTER FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -1849,6 +2045,44 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.approve_purge(p_code text, p_confirmation text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request; v_count int; v_status reeve.tenant_status;
+BEGIN
+  IF NOT reeve.is_approver() THEN RAISE EXCEPTION 'only approvers may approve a purge' USING ERRCODE = '42501', HINT = 'They are members of reeve_approver.'; END IF;
+  v := reeve.lock_purge(p_code);
+  IF p_confirmation IS DISTINCT FROM p_code THEN
+    RAISE EXCEPTION 'the confirmation is not the tenant''s code' USING ERRCODE = 'RV020', HINT = 'Type it: --confirm ' || p_code;
+  END IF;
+  IF v.state <> 'requested' THEN RAISE EXCEPTION 'the purge of "%" is % and needs no approval', p_code, v.state USING ERRCODE = 'RV012'; END IF;
+  IF v.requested_login = session_user OR v.requested_by = reeve.actor() THEN
+    RAISE EXCEPTION 'who asks for a purge does not approve it' USING ERRCODE = '42501', HINT = 'Another member of reeve_approver must, by a login of its own.';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.purge_approval a WHERE a.request_id = v.id AND (a.login = session_user OR a.approver = reeve.actor())) THEN
+    RAISE EXCEPTION 'this approver approved the purge already' USING ERRCODE = '42501', HINT = 'The second approval is another person''s, by a login of its own.';
+  END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN
+    RAISE EXCEPTION 'tenant "%" is under a legal hold', p_code USING ERRCODE = 'RV020', HINT = 'See: reeve tenant show ' || p_code;
+  END IF;
+  INSERT INTO reeve.purge_approval (request_id) VALUES (v.id);
+  SELECT count(*) INTO v_count FROM reeve.purge_approval a WHERE a.request_id = v.id;
+  PERFORM reeve.audit(v.tenant_id, 'purge.approve', 'purge ' || v.id, v.reason, jsonb_build_object('approvals', v_count, 'needed', v.approvals_needed));
+  IF v_count < v.approvals_needed THEN RETURN v.state; END IF;
+  UPDATE reeve.purge_request r SET state = 'grace', waits_for = NULL WHERE r.id = v.id;
+  SELECT t.status INTO v_status FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v_status NOT IN ('churned', 'archived') THEN
+    PERFORM set_config('reeve.reason', left(v.reason, 2000), true);
+    UPDATE reeve.tenant t SET status = 'churned' WHERE t.id = v.tenant_id;
+    PERFORM reeve.audit(v.tenant_id, 'tenant.status', 'tenant ' || p_code, v.reason, jsonb_build_object('was', v_status, 'became', 'churned', 'purge', v.id));
+  END IF;
+  PERFORM reeve.tend_purges();
+  RETURN 'grace';
+END $$;
+
+ALTER FUNCTION reeve.approve_purge(p_code text, p_confirmation text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text DEFAULT 'args'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -2209,6 +2443,92 @@ END $_$;
 
 ALTER FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.begin_offboarding(p_tenant uuid, p_occasion text, p_reason text) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_id uuid; v_job bigint; v_code text := (SELECT t.code FROM reeve.tenant t WHERE t.id = p_tenant);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.kind k WHERE k.name = 'offboarding') THEN RETURN NULL; END IF;
+  UPDATE reeve.offboarding o SET finished_at = reeve.clock(), ended_by = p_occasion WHERE o.tenant_id = p_tenant AND o.finished_at IS NULL;
+  INSERT INTO reeve.offboarding (tenant_id, occasion, reason) VALUES (p_tenant, p_occasion, left(p_reason, 2000)) RETURNING id INTO v_id;
+  IF p_occasion = 'churn' THEN
+    INSERT INTO reeve.queue_block (pattern, mode, reason)
+    SELECT q.queue, 'pause', format('%s has churned (churn %s)', v_code, v_id) FROM (
+      SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = p_tenant) q
+    WHERE split_part(q.queue, '.', 2) NOT IN ('backups', 'exports', 'restores', 'purges', 'erasures') ORDER BY 1 ON CONFLICT DO NOTHING;
+    PERFORM reeve.touch_counters(v_code || '.*');
+  END IF;
+  v_job := reeve.enqueue(v_code || '.purges', 'offboarding', jsonb_build_object('offboarding', v_id), tenant => p_tenant);
+  UPDATE reeve.offboarding o SET job_id = v_job WHERE o.id = v_id;
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.begin_offboarding(p_tenant uuid, p_occasion text, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_purge_keys(p_job bigint, p_lease uuid, p_request uuid) RETURNS SETOF reeve.tenant_key
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_now timestamptz := reeve.clock(); v_reason text := 'purge ' || p_request;
+BEGIN
+  IF v.state <> 'purging' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'key.destroy', 'tenant ' || (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id), v_reason,
+    jsonb_build_object('outcome', 'intent', 'keys', (SELECT coalesce(jsonb_agg(k.id), '[]') FROM reeve.tenant_key k WHERE k.tenant_id = v.tenant_id AND k.state <> 'destroyed' AND NOT k.is_own)));
+  UPDATE reeve.tenant_key k SET state = 'retired', retired_at = coalesce(k.retired_at, v_now), retired_by = coalesce(k.retired_by, reeve.actor()),
+    retired_reason = coalesce(k.retired_reason, v_reason), destroying_at = CASE WHEN k.is_own THEN k.destroying_at ELSE coalesce(k.destroying_at, v_now) END,
+    destroyed_reason = v_reason
+  WHERE k.tenant_id = v.tenant_id AND k.state <> 'destroyed';
+  RETURN QUERY SELECT k.* FROM reeve.tenant_key k WHERE k.tenant_id = v.tenant_id ORDER BY k.created_at;
+END $$;
+
+ALTER FUNCTION reeve.begin_purge_keys(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_step record; v_done record; v_missing text; v_status reeve.tenant_status; v_running int;
+BEGIN
+  SELECT s.* INTO v_step FROM reeve.purge_steps() s WHERE s.name = p_step;
+  IF NOT FOUND THEN RAISE EXCEPTION 'a purge has no step "%"', left(p_step, 80) USING ERRCODE = 'RV010'; END IF;
+  SELECT p.* INTO v_done FROM reeve.purge_step p WHERE p.request_id = p_request AND p.name = p_step;
+  IF v_done.finished_at IS NOT NULL THEN RETURN jsonb_build_object('verdict', 'done', 'result', v_done.result); END IF;
+  IF v.ended_at IS NOT NULL THEN RETURN '{"verdict": "ended"}'; END IF;
+  SELECT s.name INTO v_missing FROM reeve.purge_steps() s LEFT JOIN reeve.purge_step p ON p.request_id = p_request AND p.name = s.name
+  WHERE s.n < v_step.n AND p.finished_at IS NULL ORDER BY s.n LIMIT 1;
+  IF FOUND OR v.state = 'requested' THEN RAISE EXCEPTION 'step % of a purge comes after %', p_step, coalesce(v_missing, 'its approval') USING ERRCODE = 'RV012'; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN
+    UPDATE reeve.purge_request r SET waits_for = 'a legal hold' WHERE r.id = p_request;
+    RETURN '{"verdict": "held"}';
+  END IF;
+  IF v.state = 'grace' AND v.not_before > reeve.clock() THEN RETURN '{"verdict": "early"}'; END IF;
+  SELECT t.status INTO v_status FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v_status <> (CASE WHEN p_step = 'certify' THEN 'archived' ELSE 'churned' END)::reeve.tenant_status THEN
+    UPDATE reeve.purge_request r SET waits_for = format('the tenant is %s', v_status) WHERE r.id = p_request;
+    RETURN '{"verdict": "held"}';
+  END IF;
+  IF v_step.n > 2 THEN
+    SELECT count(*) INTO v_running FROM reeve.job j WHERE j.tenant_id = v.tenant_id AND j.state = 'running' AND j.id <> p_job;
+    IF v_running > 0 THEN
+      UPDATE reeve.purge_request r SET waits_for = format('%s running jobs of the tenant', v_running) WHERE r.id = p_request;
+      RETURN '{"verdict": "busy"}';
+    END IF;
+  END IF;
+  UPDATE reeve.purge_step p SET attempts = p.attempts + 1 WHERE p.request_id = p_request AND p.name = p_step;
+  IF NOT FOUND THEN
+    INSERT INTO reeve.purge_step (request_id, name, intent)
+    VALUES (p_request, p_step, reeve.audit(v.tenant_id, 'purge.step', 'purge ' || p_request, v.reason, jsonb_build_object('step', p_step, 'outcome', 'intent', 'job', p_job)));
+  END IF;
+  IF v_step.state NOT IN ('verified', 'certified') AND v.state <> v_step.state THEN
+    PERFORM reeve.audit(v.tenant_id, 'purge.state', 'purge ' || p_request, v.reason, jsonb_build_object('was', v.state, 'became', v_step.state));
+  END IF;
+  UPDATE reeve.purge_request r SET waits_for = NULL, state = CASE WHEN v_step.state IN ('verified', 'certified') THEN r.state ELSE v_step.state END WHERE r.id = p_request;
+  RETURN '{"verdict": "go"}';
+END $$;
+
+ALTER FUNCTION reeve.begin_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2269,6 +2589,34 @@ END $$;
 
 ALTER FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_left jsonb; v_code text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.purge_step p WHERE p.request_id = p_request AND p.name = 'verify' AND p.finished_at IS NOT NULL) THEN
+    RAISE EXCEPTION 'nothing is buried before it was verified' USING ERRCODE = 'RV012';
+  END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RAISE EXCEPTION 'the tenant is under a legal hold' USING ERRCODE = 'RV020'; END IF;
+  v_left := reeve.tenant_records(v.tenant_id);
+  -- Housekeeping counts a backlog for every tenant.
+  IF v_left - 'tenant_backlog' <> '{}' THEN RAISE EXCEPTION 'the control database still has rows of the tenant: %', v_left USING ERRCODE = 'RV012'; END IF;
+  DELETE FROM reeve.tenant_store o WHERE o.tenant_id = v.tenant_id;
+  PERFORM set_config('reeve.reason', 'purge ' || p_request, true);
+  UPDATE reeve.tenant t SET status = 'archived', name = 'purged', external_code = NULL, contacts = '{}', flags = '{}', overrides = '{}', timezone = 'UTC', locale = 'en',
+    currency = 'EUR', fiscal_year_start = 1, first_weekday = 1, parent_id = NULL, trial_ends_at = NULL
+  WHERE t.id = v.tenant_id RETURNING t.code INTO v_code;
+  DELETE FROM reeve.queue_block b WHERE b.pattern LIKE v_code || '.%';
+  UPDATE reeve.purge_request r SET state = 'verified' WHERE r.id = p_request;
+  PERFORM reeve.audit(v.tenant_id, 'tenant.status', 'tenant ' || v_code, 'purge ' || p_request, '{"was": "churned", "became": "archived"}');
+  PERFORM reeve.audit(v.tenant_id, 'purge.state', 'purge ' || p_request, v.reason, '{"was": "purging", "became": "verified"}');
+  PERFORM reeve.emit_lifecycle(v.tenant_id, 'tenant.purged', jsonb_build_object('request', p_request));
+  PERFORM reeve.end_purge_step(v.tenant_id, p_job, p_request, 'tombstone', jsonb_build_object('code', v_code));
+END $$;
+
+ALTER FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2300,6 +2648,38 @@ END $$;
 
 ALTER FUNCTION reeve.cancel(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.cancel_purge(p_code text, p_reason text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request;
+BEGIN
+  IF NOT (reeve.is_operator() OR reeve.is_approver()) THEN RAISE EXCEPTION 'only operators and approvers may cancel a purge' USING ERRCODE = '42501'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'a cancellation needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  v := reeve.lock_purge(p_code);
+  IF v.state NOT IN ('requested', 'grace', 'frozen', 'final_backup') THEN
+    RAISE EXCEPTION 'the purge of "%" is %: its first irreversible step has begun', p_code, v.state USING ERRCODE = 'RV012', HINT = 'See: reeve purge status ' || p_code;
+  END IF;
+  UPDATE reeve.purge_request r SET state = 'cancelled', ended_at = reeve.clock(), ended_by = reeve.actor(), end_reason = p_reason, waits_for = NULL WHERE r.id = v.id;
+  UPDATE reeve.retained_backup b SET kept_until = reeve.clock() WHERE b.request_id = v.id;
+  DELETE FROM reeve.queue_block b WHERE b.pattern LIKE p_code || '.%' AND b.mode = 'pause' AND b.reason LIKE '%(purge ' || v.id || ')';
+  IF FOUND THEN
+    PERFORM reeve.touch_counters(p_code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+  END IF;
+  UPDATE reeve.job j SET run_at = reeve.clock(), hold_reason = NULL FROM (
+    SELECT o.id FROM reeve.job o WHERE o.tenant_id = v.tenant_id AND o.state = 'scheduled' AND o.hold_reason = 'purge' ORDER BY o.id FOR UPDATE SKIP LOCKED) l
+  WHERE j.id = l.id;
+  IF v.job_id IS NOT NULL AND EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN
+    INSERT INTO reeve.cancel_request (job_id) VALUES (v.job_id) ON CONFLICT DO NOTHING;
+    PERFORM pg_notify('reeve_cancel', '');
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.cancel', 'purge ' || v.id, p_reason, jsonb_build_object('was', v.state));
+  RETURN v.id;
+END $$;
+
+ALTER FUNCTION reeve.cancel_purge(p_code text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.cancellations(p_id uuid) RETURNS bigint[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2308,6 +2688,30 @@ CREATE FUNCTION reeve.cancellations(p_id uuid) RETURNS bigint[]
 $$;
 
 ALTER FUNCTION reeve.cancellations(p_id uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_code text := (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id); v_id uuid;
+BEGIN
+  IF p_part = 'purge' THEN
+    IF v.state <> 'verified' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+    PERFORM reeve.end_purge_step(v.tenant_id, p_job, p_request, 'certify', jsonb_build_object('certificate', p_certificate));
+    UPDATE reeve.purge_request r SET state = 'certified', ended_at = reeve.clock(), ended_by = reeve.actor(), waits_for = NULL WHERE r.id = p_request;
+    UPDATE reeve.retained_backup b SET kept_until = reeve.clock() + v.backup_days * interval '1 day' WHERE b.request_id = p_request;
+  ELSIF p_part <> 'purge_backup' OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.deleted_at IS NOT NULL AND b.key_destroyed_at IS NOT NULL) THEN
+    RAISE EXCEPTION 'there is nothing of this purge to certify' USING ERRCODE = 'RV012';
+  END IF;
+  v_id := reeve.record_certificate(p_job, p_lease, p_certificate, p_part, p_request, p_canonical, p_signature, p_key);
+  PERFORM reeve.notify_people(v.tenant_id, 'purge.' || CASE p_part WHEN 'purge' THEN 'certified' ELSE 'backup_ended' END,
+    CASE p_part WHEN 'purge' THEN format('Tenant %s was purged', v_code) ELSE format('The final backup of tenant %s was deleted', v_code) END,
+    jsonb_build_object('tenant', v_code, 'request', p_request, 'certificate', p_certificate));
+  PERFORM reeve.audit(v.tenant_id, 'purge.certify', 'purge ' || p_request, v.reason, jsonb_build_object('certificate', p_certificate, 'part', p_part, 'key', p_key));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.check_pattern(pattern text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -2678,6 +3082,17 @@ CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
 
 ALTER FUNCTION reeve.effective_cap(tier text, overrides jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.emit_lifecycle(p_tenant uuid, p_type text, p_detail jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.lifecycle_event (tenant_id, tenant_code, type, detail) SELECT t.id, t.code, p_type, p_detail FROM reeve.tenant t WHERE t.id = p_tenant;
+  PERFORM pg_notify('reeve_lifecycle', p_type);
+END $$;
+
+ALTER FUNCTION reeve.emit_lifecycle(p_tenant uuid, p_type text, p_detail jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -2709,6 +3124,20 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.end_purge_step(p_tenant uuid, p_job bigint, p_request uuid, p_step text, p_result jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  UPDATE reeve.purge_step p SET finished_at = reeve.clock(), result = p_result WHERE p.request_id = p_request AND p.name = p_step AND p.finished_at IS NULL RETURNING p.* INTO v;
+  IF NOT FOUND THEN RAISE EXCEPTION 'step % of this purge is not under way', p_step USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.audit(p_tenant, 'purge.step', 'purge ' || p_request, NULL,
+    jsonb_build_object('step', p_step, 'outcome', 'done', 'intent', v.intent, 'job', p_job, 'attempts', v.attempts), v.begun_at);
+END $$;
+
+ALTER FUNCTION reeve.end_purge_step(p_tenant uuid, p_job bigint, p_request uuid, p_step text, p_result jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2786,7 +3215,7 @@ CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
 DECLARE
   v_now timestamptz := reeve.clock();
   v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
-  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint; v_size int;
+  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint; v_refusal text; v_size int;
   v_ids bigint[] := '{}'; v_at text; v_last_code text := ''; v_last_queue text := ''; v_last_kind text := '';
   n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
   n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
@@ -2832,10 +3261,13 @@ BEGIN
         CONTINUE;
       END IF;
     END IF;
-    IF v_tenant.status = 'archived' THEN
+    IF v_tenant.status = 'archived' AND v.kind IS DISTINCT FROM 'purge' THEN
       RAISE EXCEPTION 'tenant "%" is archived%', v_code, v_at USING ERRCODE = 'RV009', HINT = 'Its data is purged; nothing can run for it any more.';
     END IF;
-    IF v_tenant.is_full THEN
+    IF v_owner IS NOT NULL AND v_tenant.status = 'churned' THEN
+      RAISE EXCEPTION 'tenant "%" has churned%', v_code, v_at USING ERRCODE = 'RV009', HINT = 'Its logins are locked until it returns.';
+    END IF;
+    IF v_tenant.is_full AND v.kind IS DISTINCT FROM 'purge' THEN
       RAISE EXCEPTION 'the backlog of tenant "%" is full%', v_code, v_at USING ERRCODE = 'RV007', HINT = 'Wait for its jobs to run, or raise backlog_limit of its tier.';
     END IF;
     IF v.queue <> v_last_queue THEN
@@ -2854,9 +3286,17 @@ BEGIN
           HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
       END IF;
     END IF;
-    IF (v_kind.queue = 'restores') <> (reeve.pool_of('', v.queue) = 'restore') THEN
+    IF (reeve.pool_of('', '.' || v_kind.queue) = 'restore' OR reeve.pool_of('', v.queue) = 'restore') AND v.queue <> v_code || '.' || v_kind.queue THEN
       RAISE EXCEPTION 'kind "%" does not run on queue "%"%', v.kind, v.queue, v_at USING ERRCODE = 'RV002',
-        HINT = 'Its queue is ' || v_code || '.' || v_kind.queue || '; what needs the tenants'' identities, and nothing else, runs on <tenant code>.restores.';
+        HINT = 'Its queue is ' || v_code || '.' || v_kind.queue || '; what needs the tenants'' identities, and nothing else, runs on <tenant code>.restores, .purges and .erasures.';
+    END IF;
+    IF v.kind IN ('purge', 'erasure') THEN
+      v_refusal := reeve.admit_request(v.kind, v.args, v_tenant.id);
+      IF v_refusal IS NOT NULL THEN
+        RAISE EXCEPTION 'kind "%" is refused: %', v.kind, v_refusal || v_at USING ERRCODE = 'RV020', HINT = 'Ask for it: reeve ' || v.kind || ' request ' || v_code;
+      END IF;
+    ELSIF v_tenant.status IN ('churned', 'suspended') AND reeve.is_frozen(v_tenant.id) THEN
+      RAISE EXCEPTION 'tenant "%" is being purged%', v_code, v_at USING ERRCODE = 'RV012', HINT = 'See: reeve purge status ' || v_code;
     END IF;
     v_size := octet_length(v.args::text);
     IF v_size > 1048576 THEN
@@ -3056,6 +3496,45 @@ END $$;
 
 ALTER FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record;
+BEGIN
+  UPDATE reeve.offboarding o SET finished_at = reeve.clock() WHERE o.id = p_id AND o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL RETURNING o.* INTO v;
+  IF NOT FOUND THEN RETURN; END IF;
+  PERFORM reeve.emit_lifecycle(v_tenant, CASE v.occasion WHEN 'churn' THEN 'tenant.churned' ELSE 'tenant.suspended' END, p_detail);
+  PERFORM reeve.audit(v_tenant, 'tenant.' || v.occasion, (SELECT 'tenant ' || t.code FROM reeve.tenant t WHERE t.id = v_tenant), v.reason, p_detail || '{"outcome": "done"}', v.requested_at);
+END $$;
+
+ALTER FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_purge_key(p_job bigint, p_lease uuid, p_request uuid, p_key uuid, p_destruction jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  UPDATE reeve.tenant_key k SET state = 'destroyed', destroyed_at = reeve.clock(), destroyed_by = reeve.actor(), destruction = p_destruction
+  WHERE k.id = p_key AND k.tenant_id = v.tenant_id AND k.destroying_at IS NOT NULL AND k.state = 'retired';
+  IF FOUND THEN PERFORM reeve.audit(v.tenant_id, 'key.destroy', 'key ' || p_key, 'purge ' || p_request, p_destruction || '{"outcome": "done"}'); END IF;
+END $$;
+
+ALTER FUNCTION reeve.finish_purge_key(p_job bigint, p_lease uuid, p_request uuid, p_key uuid, p_destruction jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text, p_result jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF p_step IN ('tombstone', 'certify') THEN RAISE EXCEPTION 'step % has a function of its own', p_step USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.end_purge_step(v.tenant_id, p_job, p_request, p_step, p_result);
+END $$;
+
+ALTER FUNCTION reeve.finish_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text, p_result jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3078,6 +3557,40 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.forget_hook(p_name text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may forget a hook' USING ERRCODE = '42501'; END IF;
+  DELETE FROM reeve.hook h WHERE h.name = p_name;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no hook "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve purge hooks'; END IF;
+  PERFORM reeve.audit(NULL, 'hook.forget', 'hook ' || p_name, p_reason);
+END $$;
+
+ALTER FUNCTION reeve.forget_hook(p_name text, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.freeze_for_purge(p_job bigint, p_lease uuid, p_request uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_code text := (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id);
+BEGIN
+  IF v.state <> 'frozen' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+  INSERT INTO reeve.queue_block (pattern, mode, reason)
+  SELECT q.queue, 'pause', format('%s is being purged (purge %s)', v_code, p_request) FROM (
+    SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = v.tenant_id) q
+  WHERE q.queue <> v_code || '.purges' ORDER BY 1 ON CONFLICT DO NOTHING;
+  IF FOUND THEN PERFORM reeve.touch_counters(v_code || '.*'); END IF;
+  -- What waits on this job's own queue is held by id, as is all that another block is lifted from.
+  UPDATE reeve.job j SET state = 'scheduled', run_at = 'infinity', hold_reason = 'purge' FROM (
+    SELECT o.id FROM reeve.job o WHERE o.tenant_id = v.tenant_id AND o.id <> p_job AND o.state IN ('available', 'scheduled') AND o.queue = v_code || '.purges'
+    ORDER BY o.id FOR UPDATE SKIP LOCKED) l WHERE j.id = l.id;
+  RETURN (SELECT count(*) FROM reeve.job j WHERE j.tenant_id = v.tenant_id AND j.state = 'running' AND j.id <> p_job);
+END $$;
+
+ALTER FUNCTION reeve.freeze_for_purge(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time zone
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3133,6 +3646,13 @@ END $$;
 
 ALTER FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.is_approver() RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT pg_has_role(session_user, 'reeve_approver', 'MEMBER') OR pg_has_role(session_user, 'reeve_owner', 'MEMBER') $$;
+
+ALTER FUNCTION reeve.is_approver() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -3141,6 +3661,15 @@ CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
 $$;
 
 ALTER FUNCTION reeve.is_count(value jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.is_frozen(p_tenant uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = p_tenant AND r.state IN ('frozen', 'final_backup', 'purging', 'verified'))
+$$;
+
+ALTER FUNCTION reeve.is_frozen(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_operator() RETURNS boolean
     LANGUAGE sql STABLE
@@ -3177,6 +3706,36 @@ CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
 $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_count int;
+BEGIN
+  UPDATE reeve.offboarding o SET archive_job = p_backup WHERE o.id = p_id AND o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  INSERT INTO reeve.artifact_pin (artifact_id, reason)
+  SELECT a.id, format('the archive of a tenant that has churned, kept until its purge (churn %s)', p_id) FROM reeve.artifact a
+  WHERE a.job_id = p_backup AND a.tenant_id = v_tenant AND a.entity = 'backup' ORDER BY a.id ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keep_tombstone() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF TG_OP = 'DELETE' OR NEW.status <> 'archived' THEN
+    RAISE EXCEPTION 'tenant "%" is archived: its record stays as it is', OLD.code USING ERRCODE = '42501';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3311,6 +3870,21 @@ END $$;
 
 ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.lock_purge(p_code text) RETURNS reeve.purge_request
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request; v_tenant uuid := (SELECT t.id FROM reeve.tenant t WHERE t.code = p_code COLLATE "C");
+BEGIN
+  IF v_tenant IS NULL THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  SELECT r.* INTO v FROM reeve.purge_request r WHERE r.tenant_id = v_tenant AND r.state NOT IN ('cancelled', 'certified') FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" has no open purge request', p_code USING ERRCODE = 'RV011', HINT = 'Ask for one: reeve purge request ' || p_code; END IF;
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.lock_purge(p_code text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3419,6 +3993,17 @@ CREATE FUNCTION reeve.off_peak_wait(p_tenant uuid) RETURNS bigint
 $$;
 
 ALTER FUNCTION reeve.off_peak_wait(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT to_jsonb(o) FROM reeve.offboarding o JOIN reeve.tenant t ON t.id = o.tenant_id
+  WHERE o.id = p_id AND o.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND o.job_id = p_job AND o.finished_at IS NULL
+    AND t.status = CASE o.occasion WHEN 'churn' THEN 'churned' ELSE 'suspended' END::reeve.tenant_status
+$$;
+
+ALTER FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3553,7 +4138,7 @@ ALTER FUNCTION reeve.plan_reminders(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
+    AS $$ SELECT CASE WHEN queue LIKE '%.restores' OR queue LIKE '%.purges' OR queue LIKE '%.erasures' THEN 'restore' ELSE tier END $$;
 
 ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
 
@@ -3612,6 +4197,169 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  SELECT r.id, r.state, r.not_before, r.job_id, r.ended_at, b.kept_until, b.key_destroyed_at INTO v
+  FROM reeve.purge_request r LEFT JOIN reeve.retained_backup b ON b.request_id = r.id
+  WHERE r.id::text = lower(p_args ->> 'request') AND r.tenant_id = p_tenant;
+  IF NOT FOUND THEN RETURN 'it names no purge request of this tenant'; END IF;
+  IF v.state = 'requested' THEN RETURN 'the purge request is not approved'; END IF;
+  IF v.ended_at IS NOT NULL AND (v.kept_until IS NULL OR v.kept_until > reeve.clock() OR v.key_destroyed_at IS NOT NULL) THEN
+    RETURN 'the purge request is ' || v.state;
+  END IF;
+  IF v.state = 'grace' AND v.not_before > reeve.clock() THEN RETURN 'the purge is not allowed before ' || to_char(v.not_before, 'YYYY-MM-DD HH24:MI TZ'); END IF;
+  IF EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN RETURN 'job ' || v.job_id || ' does that purge'; END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
+$$;
+
+ALTER FUNCTION reeve.purge_condition(p_table text, p_alias text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT p_table IN ('tenant_hold', 'tenant_key', 'tenant_status_change', 'tenant_counter', 'tenant_store', 'artifact_deleted', 'purge_request',
+                     'retained_backup', 'certificate', 'notice', 'lifecycle_event')
+    OR p_table LIKE 'audit%' OR p_table LIKE 'erasure%'
+$$;
+
+ALTER FUNCTION reeve.purge_keeps(p_table text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN 'held'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.purge_request r WHERE r.id = p_request AND r.job_id = p_job AND r.ended_at IS NULL) THEN RETURN 'ended'; END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_of_attempt(p_job bigint, p_lease uuid, p_request uuid) RETURNS reeve.purge_request
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v reeve.purge_request;
+BEGIN
+  SELECT r.* INTO v FROM reeve.purge_request r WHERE r.id = p_request AND r.tenant_id = v_tenant AND r.job_id = p_job FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'job % does not do this purge', p_job USING ERRCODE = 'RV012'; END IF;
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  -- Asked again behind the locks: an attempt that waited here may have lost its lease meanwhile.
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.purge_of_attempt(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit integer DEFAULT 5000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_table text; v_child record; v_n bigint; v_gone jsonb := '{}'; v_jobs text;
+BEGIN
+  IF v.state <> 'purging' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+  -- What belongs to jobs and does not say whose it is.
+  FOR v_table IN SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'job_id' AND a.atttypid = 'int8'::regtype AND NOT a.attisdropped
+      WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition
+        AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid AND t.attname = 'tenant_id') ORDER BY 1 LOOP
+    EXECUTE format('DELETE FROM reeve.%I x WHERE x.job_id <> $2 AND EXISTS (SELECT FROM (SELECT j.id, j.tenant_id FROM reeve.job j UNION ALL
+      SELECT h.id, h.tenant_id FROM reeve.job_history h UNION ALL SELECT d.id, d.tenant_id FROM reeve.dead_letter d) o WHERE o.id = x.job_id AND o.tenant_id = $1)', v_table)
+      USING v.tenant_id, p_job;
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
+  END LOOP;
+  FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
+    BEGIN
+      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
+          WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
+            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+        GET DIAGNOSTICS v_n = ROW_COUNT;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+      END LOOP;
+      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
+        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      GET DIAGNOSTICS v_n = ROW_COUNT;
+      IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
+    EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
+    END;
+  END LOOP;
+  RETURN v_gone;
+END $_$;
+
+ALTER FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_request_json(p_request uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT to_jsonb(r) || jsonb_build_object('tenant', t.code, 'status', t.status, 'held', reeve.tenant_is_held(r.tenant_id),
+    'irreversible_from', (SELECT s.name FROM reeve.purge_steps() s WHERE s.state = 'purging' ORDER BY s.n LIMIT 1),
+    'approvals', (SELECT coalesce(jsonb_agg(jsonb_build_object('approver', a.approver, 'login', a.login, 'at', a.at) ORDER BY a.at), '[]') FROM reeve.purge_approval a WHERE a.request_id = r.id),
+    'steps', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', s.name, 'begun_at', p.begun_at, 'attempts', p.attempts, 'finished_at', p.finished_at, 'result', p.result) ORDER BY s.n), '[]')
+              FROM reeve.purge_steps() s JOIN reeve.purge_step p ON p.name = s.name AND p.request_id = r.id),
+    'backup', (SELECT to_jsonb(b) - 'artifacts' FROM reeve.retained_backup b WHERE b.request_id = r.id))
+  FROM reeve.purge_request r JOIN reeve.tenant t ON t.id = r.tenant_id WHERE r.id = p_request
+$$;
+
+ALTER FUNCTION reeve.purge_request_json(p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_steps() RETURNS TABLE(n integer, name text, state text)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT * FROM (VALUES (1, 'freeze', 'frozen'), (2, 'drain', 'frozen'), (3, 'count', 'frozen'),
+    (4, 'backup_key', 'final_backup'), (5, 'backup', 'final_backup'), (6, 'proof', 'final_backup'),
+    (7, 'logins', 'purging'), (8, 'data', 'purging'), (9, 'objects', 'purging'), (10, 'hooks', 'purging'), (11, 'records', 'purging'),
+    (12, 'roles', 'purging'), (13, 'keys', 'purging'), (14, 'verify', 'purging'), (15, 'tombstone', 'verified'), (16, 'certify', 'certified')) s
+$$;
+
+ALTER FUNCTION reeve.purge_steps() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record;
+BEGIN
+  SELECT r.job_id, r.state INTO v FROM reeve.purge_request r WHERE r.id = p_request AND r.tenant_id = v_tenant FOR UPDATE;
+  IF NOT FOUND OR v.state = 'requested' THEN RETURN NULL; END IF;
+  IF v.job_id IS DISTINCT FROM p_job THEN
+    IF EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN RETURN NULL; END IF;
+    UPDATE reeve.purge_request r SET job_id = p_job WHERE r.id = p_request;
+  END IF;
+  RETURN reeve.purge_request_json(p_request);
+END $$;
+
+ALTER FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND a.atttypid = 'uuid'::regtype AND NOT a.attisdropped
+  WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT reeve.purge_keeps(c.relname::text) ORDER BY 1
+$$;
+
+ALTER FUNCTION reeve.purged_tables() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3690,6 +4438,35 @@ END $$;
 
 ALTER FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
+BEGIN
+  IF p_change ? 'key_id' THEN
+    INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
+    ON CONFLICT (request_id) DO NOTHING;
+  END IF;
+  UPDATE reeve.retained_backup b SET
+    recipient = coalesce(p_change ->> 'recipient', b.recipient),
+    places = coalesce(p_change -> 'places', b.places),
+    artifacts = coalesce(p_change -> 'artifacts', b.artifacts),
+    bytes = coalesce((p_change ->> 'bytes')::bigint, b.bytes),
+    made_at = CASE WHEN p_change ? 'artifacts' THEN reeve.clock() ELSE b.made_at END,
+    proven_at = CASE WHEN p_change ? 'proven' THEN reeve.clock() ELSE b.proven_at END,
+    deleted_at = CASE WHEN p_change ? 'deleted' THEN coalesce(b.deleted_at, reeve.clock()) ELSE b.deleted_at END,
+    key_destroyed_at = CASE WHEN p_change ? 'destruction' THEN coalesce(b.key_destroyed_at, reeve.clock()) ELSE b.key_destroyed_at END,
+    destruction = coalesce(p_change -> 'destruction', b.destruction)
+  WHERE b.request_id = p_request RETURNING to_jsonb(b) INTO v_row;
+  IF p_change <> '{}' THEN
+    PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, NULL, jsonb_build_object('changed', (SELECT jsonb_agg(k ORDER BY k) FROM jsonb_object_keys(p_change) k)));
+  END IF;
+  RETURN v_row;
+END $$;
+
+ALTER FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3724,6 +4501,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.refuse_change() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.register_hooks(p_hooks jsonb) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  INSERT INTO reeve.hook (name, occasions)
+  SELECT h ->> 'name', ARRAY(SELECT jsonb_array_elements_text(h -> 'occasions')) FROM jsonb_array_elements(p_hooks) h ORDER BY 1
+  ON CONFLICT (name) DO UPDATE SET occasions = excluded.occasions, registered_at = excluded.registered_at
+$$;
+
+ALTER FUNCTION reeve.register_hooks(p_hooks jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.register_kinds(kinds jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3922,6 +4710,35 @@ END $$;
 
 ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.repeat_purge_steps(p_job bigint, p_lease uuid, p_request uuid, p_from text, p_why jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF v.state <> 'purging' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.purge_step p SET finished_at = NULL, result = NULL FROM reeve.purge_steps() s, reeve.purge_steps() f
+  WHERE p.request_id = p_request AND s.name = p.name AND f.name = p_from AND s.n >= f.n AND s.state = 'purging' AND p.name <> 'keys';
+  PERFORM reeve.audit(v.tenant_id, 'purge.repeat', 'purge ' || p_request, NULL, jsonb_build_object('from', p_from, 'left', p_why));
+END $$;
+
+ALTER FUNCTION reeve.repeat_purge_steps(p_job bigint, p_lease uuid, p_request uuid, p_from text, p_why jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.offboarding o WHERE o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL) THEN
+    RAISE EXCEPTION 'job % locks no logins', p_job USING ERRCODE = '42501';
+  END IF;
+  UPDATE reeve.tenant_store o SET secret = p_secret WHERE o.tenant_id = v_tenant AND o.server = p_server AND o.database = p_database;
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4037,6 +4854,47 @@ CREATE FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text
 $$;
 
 ALTER FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirmation text, p_owner text DEFAULT NULL::text, p_identity text DEFAULT NULL::text, p_backup_days integer DEFAULT NULL::integer) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_policy record; v_id uuid; v_other uuid;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may ask for a purge' USING ERRCODE = '42501'; END IF;
+  SELECT t.id, t.status, t.status_changed_at INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF v.status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived: it was purged', p_code USING ERRCODE = 'RV009'; END IF;
+  IF p_confirmation IS DISTINCT FROM p_code THEN
+    RAISE EXCEPTION 'the confirmation is not the tenant''s code' USING ERRCODE = 'RV020', HINT = 'Type it: --confirm ' || p_code;
+  END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'a purge needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  IF (p_owner IS NULL) <> (p_identity IS NULL) THEN
+    RAISE EXCEPTION 'an explicit request names who of the tenant asked, and how that person''s identity was verified' USING ERRCODE = 'RV010',
+      HINT = 'Give --owner and --identity, a reference such as a ticket''s number, never a document.';
+  END IF;
+  SELECT p.* INTO v_policy FROM reeve.purge_policy p;
+  IF p_owner IS NULL AND v.status <> 'churned' THEN
+    RAISE EXCEPTION 'tenant "%" is %: it is purged % after it churned, or on its owner''s explicit request', p_code, v.status, v_policy.grace USING ERRCODE = 'RV012',
+      HINT = 'Churn it: reeve tenant churn ' || p_code || '; or name who asked: --owner --identity';
+  END IF;
+  SELECT r.id INTO v_other FROM reeve.purge_request r WHERE r.tenant_id = v.id AND r.state NOT IN ('cancelled', 'certified');
+  IF FOUND THEN
+    RAISE EXCEPTION 'tenant "%" has a purge request: %', p_code, v_other USING ERRCODE = 'RV012', HINT = 'See: reeve purge status ' || p_code;
+  END IF;
+  INSERT INTO reeve.purge_request (tenant_id, kind, reason, owner, identity_reference, approvals_needed, not_before, backup_days)
+  VALUES (v.id, CASE WHEN p_owner IS NULL THEN 'elapsed' ELSE 'explicit' END, p_reason, p_owner, p_identity, CASE WHEN p_owner IS NULL THEN 1 ELSE 2 END,
+    CASE WHEN p_owner IS NULL THEN v.status_changed_at + v_policy.grace ELSE reeve.clock() END,
+    CASE WHEN p_backup_days = 0 THEN NULL ELSE coalesce(p_backup_days, v_policy.backup_days) END)
+  RETURNING id INTO v_id;
+  PERFORM reeve.audit(v.id, 'purge.request', 'purge ' || v_id, p_reason,
+    jsonb_build_object('kind', CASE WHEN p_owner IS NULL THEN 'elapsed' ELSE 'explicit' END, 'identity_reference', p_identity));
+  RETURN v_id;
+EXCEPTION WHEN check_violation THEN
+  RAISE EXCEPTION 'this request is not valid' USING ERRCODE = 'RV010', HINT = 'The final backup is kept from 1 to 3650 days, or 0 for none; owner and identity have 1 to 200 characters.';
+END $$;
+
+ALTER FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirmation text, p_owner text, p_identity text, p_backup_days integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4194,6 +5052,24 @@ END $$;
 
 ALTER FUNCTION reeve.resume(pattern text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean DEFAULT false) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request; v_job bigint;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may resume a purge' USING ERRCODE = '42501'; END IF;
+  v := reeve.lock_purge(p_code);
+  IF p_accept_unseen THEN UPDATE reeve.purge_request r SET accept_unseen = true WHERE r.id = v.id; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.resume', 'purge ' || v.id, p_reason, jsonb_build_object('accept_unseen', p_accept_unseen, 'state', v.state));
+  IF EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN RETURN v.job_id; END IF;
+  v_job := reeve.enqueue(p_code || '.purges', 'purge', jsonb_build_object('request', v.id), tenant => v.tenant_id);
+  UPDATE reeve.purge_request r SET job_id = v_job, waits_for = NULL WHERE r.id = v.id;
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -4227,7 +5103,7 @@ CREATE FUNCTION reeve.retry(id bigint) RETURNS bigint
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v record; v_id bigint; v_tenant record;
+DECLARE v record; v_id bigint; v_tenant record; v_refusal text;
 BEGIN
   IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may retry jobs' USING ERRCODE = '42501'; END IF;
   UPDATE reeve.job j SET run_at = reeve.clock() WHERE j.id = retry.id AND j.state = 'scheduled' AND j.hold_reason IS NULL RETURNING j.tenant_id, j.kind INTO v;
@@ -4247,7 +5123,12 @@ BEGIN
     RAISE EXCEPTION 'job % was retried as job %', retry.id, v.redriven_as USING ERRCODE = 'RV012', HINT = 'Retry that one, if it failed too.';
   END IF;
   SELECT t.tier, t.status INTO v_tenant FROM reeve.tenant t WHERE t.id = v.tenant_id;
-  IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
+  v_refusal := CASE WHEN v.kind IN ('purge', 'erasure') THEN reeve.admit_request(v.kind, v.args, v.tenant_id)
+    WHEN reeve.is_frozen(v.tenant_id) THEN 'its tenant is being purged' END;
+  IF v_refusal IS NOT NULL THEN
+    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = 'See: reeve ' || CASE v.kind WHEN 'erasure' THEN 'erasure' ELSE 'purge' END || ' status';
+  END IF;
+  IF v_tenant.status = 'archived' AND v.kind <> 'purge' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
   INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args, retried_from)
   VALUES (v_id, v.tenant_id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
@@ -4302,6 +5183,31 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.return_tenant(p_code text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_grace interval := (SELECT p.grace FROM reeve.purge_policy p); v_request reeve.purge_request;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may bring a tenant back' USING ERRCODE = '42501'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'a return needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  SELECT r.* INTO v_request FROM reeve.purge_request r JOIN reeve.tenant t ON t.id = r.tenant_id
+  WHERE t.code = p_code COLLATE "C" AND r.state NOT IN ('cancelled', 'certified') FOR UPDATE OF r;
+  IF FOUND THEN
+    RAISE EXCEPTION 'a purge of tenant "%" is %', p_code, v_request.state USING ERRCODE = 'RV012', HINT = 'Cancel it first: reeve purge cancel ' || p_code;
+  END IF;
+  SELECT t.id, t.status, t.status_changed_at INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF v.status <> 'churned' THEN RAISE EXCEPTION 'tenant "%" is %, it has not churned', p_code, v.status USING ERRCODE = 'RV012'; END IF;
+  IF v.status_changed_at + v_grace < reeve.clock() THEN
+    RAISE EXCEPTION 'the grace period of tenant "%" ended at %', p_code, to_char(v.status_changed_at + v_grace, 'YYYY-MM-DD HH24:MI TZ') USING ERRCODE = 'RV012',
+      HINT = 'A longer one: reeve purge policy --grace-days';
+  END IF;
+  PERFORM reeve.set_tenant_status(p_code, 'active', p_reason);
+END $$;
+
+ALTER FUNCTION reeve.return_tenant(p_code text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.revoke_links(p_id uuid, p_reason text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4400,6 +5306,25 @@ END $$;
 
 ALTER FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.set_purge_policy(p_grace_days integer, p_automatic boolean, p_backup_days integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v jsonb;
+BEGIN
+  UPDATE reeve.purge_policy p SET grace = coalesce(p_grace_days * interval '1 day', p.grace), automatic = coalesce(p_automatic, p.automatic),
+    backup_days = CASE WHEN p_backup_days = 0 THEN NULL ELSE coalesce(p_backup_days, p.backup_days) END
+  RETURNING to_jsonb(p) - 'id' || jsonb_build_object('grace_days', extract(day FROM justify_hours(p.grace))) INTO v;
+  IF p_grace_days IS NOT NULL OR p_automatic IS NOT NULL OR p_backup_days IS NOT NULL THEN
+    PERFORM reeve.audit(NULL, 'purge.policy', 'purge policy', NULL, v);
+  END IF;
+  RETURN v;
+EXCEPTION WHEN check_violation THEN
+  RAISE EXCEPTION 'this policy is not valid' USING ERRCODE = 'RV010', HINT = 'Days of grace from 0 to 3650, of the final backup from 1 to 3650, or 0 for none.';
+END $$;
+
+ALTER FUNCTION reeve.set_purge_policy(p_grace_days integer, p_automatic boolean, p_backup_days integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.set_reminders(p_from time without time zone DEFAULT NULL::time without time zone, p_until time without time zone DEFAULT NULL::time without time zone, p_late interval DEFAULT NULL::interval, p_stop integer[] DEFAULT '{}'::integer[], p_start integer[] DEFAULT '{}'::integer[], p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4452,8 +5377,11 @@ BEGIN
   IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
   IF v.status = status THEN RETURN; END IF;
   IF NOT (CASE v.status WHEN 'trial' THEN status IN ('active', 'suspended', 'churned') WHEN 'active' THEN status IN ('suspended', 'churned')
-      WHEN 'suspended' THEN status IN ('trial', 'active', 'churned') WHEN 'churned' THEN status IN ('active', 'archived') ELSE false END) THEN
+      WHEN 'suspended' THEN status IN ('trial', 'active', 'churned') WHEN 'churned' THEN status = 'active' ELSE false END) THEN
     RAISE EXCEPTION 'a tenant cannot go from % to %', v.status, status USING ERRCODE = 'RV012';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = v.id AND r.state NOT IN ('requested', 'cancelled', 'certified')) THEN
+    RAISE EXCEPTION 'tenant "%" is being purged', left(code, 80) USING ERRCODE = 'RV012', HINT = 'Cancel that first: reeve purge cancel ' || code;
   END IF;
   PERFORM set_config('reeve.reason', coalesce(reason, ''), true);
   UPDATE reeve.tenant t SET status = set_tenant_status.status WHERE t.id = v.id;
@@ -4644,6 +5572,29 @@ END $$;
 
 ALTER FUNCTION reeve.take_report_place(code text, name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_departs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_reason text := nullif(current_setting('reeve.reason', true), ''); v_ids uuid[];
+BEGIN
+  IF NEW.status = 'churned' THEN
+    PERFORM reeve.begin_offboarding(NEW.id, 'churn', v_reason);
+  ELSIF NEW.status = 'suspended' AND EXISTS (SELECT FROM reeve.hook h WHERE 'suspend' = ANY (h.occasions)) THEN
+    PERFORM reeve.begin_offboarding(NEW.id, 'suspend', v_reason);
+  ELSIF OLD.status = 'churned' AND NEW.status <> 'archived' THEN
+    UPDATE reeve.offboarding o SET finished_at = coalesce(o.finished_at, reeve.clock()), ended_by = 'return' WHERE o.tenant_id = NEW.id AND o.ended_by IS NULL;
+    DELETE FROM reeve.queue_block b WHERE b.pattern LIKE NEW.code || '.%' AND b.mode = 'pause' AND b.reason LIKE '%(churn %)';
+    DELETE FROM reeve.artifact_pin p USING reeve.artifact a WHERE a.id = p.artifact_id AND a.tenant_id = NEW.id AND p.reason LIKE 'the archive of a tenant that has churned%';
+    PERFORM reeve.touch_counters(NEW.code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+    PERFORM reeve.emit_lifecycle(NEW.id, 'tenant.returned');
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tenant_departs() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4733,6 +5684,22 @@ CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid
 $$;
 
 ALTER FUNCTION reeve.tenant_recipients(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_table text; v_n bigint; v jsonb := '{}';
+BEGIN
+  FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
+      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
+  END LOOP;
+  RETURN v;
+END $_$;
+
+ALTER FUNCTION reeve.tenant_records(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_reminders() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4906,6 +5873,45 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_leftovers(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_purges() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0; v_job bigint; v_policy record;
+BEGIN
+  -- A worker is newer than its kinds' records for a moment when it starts.
+  IF NOT EXISTS (SELECT FROM reeve.kind k WHERE k.name = 'purge') THEN RETURN 0; END IF;
+  SELECT p.* INTO v_policy FROM reeve.purge_policy p;
+  FOR v IN SELECT t.id, t.code, t.status_changed_at FROM reeve.tenant t
+      WHERE t.status = 'churned' AND t.status_changed_at + v_policy.grace <= reeve.clock()
+        AND NOT EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = t.id AND (r.state <> 'cancelled' OR r.ended_at > t.status_changed_at + v_policy.grace))
+      ORDER BY t.id LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED LOOP
+    INSERT INTO reeve.purge_request AS r (tenant_id, kind, state, requested_by, requested_login, reason, approvals_needed, not_before, backup_days)
+    VALUES (v.id, 'elapsed', CASE WHEN v_policy.automatic THEN 'grace' ELSE 'requested' END, 'reeve', 'reeve', 'the grace period after churn is over',
+      CASE WHEN v_policy.automatic THEN 0 ELSE 1 END, v.status_changed_at + v_policy.grace, v_policy.backup_days)
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      PERFORM reeve.audit(v.id, 'purge.request', 'tenant ' || v.code, 'the grace period after churn is over', jsonb_build_object('kind', 'elapsed', 'automatic', v_policy.automatic));
+      v_count := v_count + 1;
+    END IF;
+  END LOOP;
+  FOR v IN SELECT r.id, r.tenant_id, t.code FROM reeve.purge_request r JOIN reeve.tenant t ON t.id = r.tenant_id
+      LEFT JOIN reeve.retained_backup b ON b.request_id = r.id
+      WHERE (r.state = 'grace' AND r.not_before <= reeve.clock() AND r.job_id IS NULL)
+         OR (r.ended_at IS NOT NULL AND b.kept_until <= reeve.clock() AND b.key_destroyed_at IS NULL
+             AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = r.job_id)
+             AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = r.job_id AND d.finished_at > reeve.clock() - interval '1 hour'))
+      ORDER BY r.id LIMIT 100 FOR UPDATE OF r SKIP LOCKED LOOP
+    IF reeve.purge_admits(jsonb_build_object('request', v.id), v.tenant_id) IS NOT NULL THEN CONTINUE; END IF;
+    v_job := reeve.enqueue(v.code || '.purges', 'purge', jsonb_build_object('request', v.id), tenant => v.tenant_id);
+    UPDATE reeve.purge_request r SET job_id = v_job WHERE r.id = v.id;
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_purges() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_refusals() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5276,11 +6282,17 @@ CREATE TRIGGER signing_key_stays BEFORE TRUNCATE ON reeve.signing_key FOR EACH S
 
 ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_stays;
 
+CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN ((old.status IS DISTINCT FROM new.status)) EXECUTE FUNCTION reeve.tenant_departs();
+
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
 
 CREATE TRIGGER tenant_reminders AFTER INSERT OR UPDATE OF status, trial_ends_at, timezone, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_reminders();
+
+CREATE TRIGGER tenant_tombstone BEFORE DELETE OR UPDATE ON reeve.tenant FOR EACH ROW WHEN ((old.status = 'archived'::reeve.tenant_status)) EXECUTE FUNCTION reeve.keep_tombstone();
+
+ALTER TABLE reeve.tenant ENABLE ALWAYS TRIGGER tenant_tombstone;
 
 CREATE TRIGGER tenant_hold_kept BEFORE DELETE ON reeve.tenant_hold FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -5370,8 +6382,13 @@ GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256
 
 REVOKE ALL ON FUNCTION reeve.address_hash(p_address text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.approve_purge(p_code text, p_confirmation text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.approve_purge(p_code text, p_confirmation text) TO reeve_approver;
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
@@ -5415,19 +6432,37 @@ GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text
 REVOKE ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.begin_offboarding(p_tenant uuid, p_occasion text, p_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.begin_purge_keys(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_purge_keys(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.cancel(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.cancel_purge(p_code text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancel_purge(p_code text, p_reason text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.cancel_purge(p_code text, p_reason text) TO reeve_approver;
+
 REVOKE ALL ON FUNCTION reeve.cancellations(p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancellations(p_id uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.check_pattern(pattern text) FROM PUBLIC;
 
@@ -5470,9 +6505,13 @@ REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.emit_lifecycle(p_tenant uuid, p_type text, p_detail jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.end_purge_step(p_tenant uuid, p_job bigint, p_request uuid, p_step text, p_result jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) TO reeve_worker;
@@ -5518,11 +6557,26 @@ GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid,
 REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_purge_key(p_job bigint, p_lease uuid, p_request uuid, p_key uuid, p_destruction jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_purge_key(p_job bigint, p_lease uuid, p_request uuid, p_key uuid, p_destruction jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text, p_result jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text, p_result jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.forget_hook(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.forget_hook(p_name text, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.freeze_for_purge(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.freeze_for_purge(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
@@ -5535,8 +6589,14 @@ GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reev
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.is_approver() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_approver;
+
 REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.is_frozen(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.is_operator() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_worker;
@@ -5549,6 +6609,11 @@ REVOKE ALL ON FUNCTION reeve.job(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
@@ -5576,6 +6641,8 @@ GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.lock_purge(p_code text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
 
@@ -5596,6 +6663,9 @@ GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
@@ -5627,6 +6697,32 @@ GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_condition(p_table text, p_alias text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_keeps(p_table text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.purge_of_attempt(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.purge_request_json(p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_approver;
+
+REVOKE ALL ON FUNCTION reeve.purge_steps() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
 
@@ -5639,6 +6735,9 @@ GRANT ALL ON FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progres
 REVOKE ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact uuid, p_kind text, p_ok boolean, p_seconds double precision, p_detail jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
@@ -5646,6 +6745,9 @@ REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text,
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.register_hooks(p_hooks jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.register_hooks(p_hooks jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.register_kinds(kinds jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_worker;
@@ -5677,6 +6779,12 @@ GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO re
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.repeat_purge_steps(p_job bigint, p_lease uuid, p_request uuid, p_from text, p_why jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.repeat_purge_steps(p_job bigint, p_lease uuid, p_request uuid, p_from text, p_why jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) TO reeve_worker;
 
@@ -5695,6 +6803,9 @@ REVOKE ALL ON FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest
 
 REVOKE ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirmation text, p_owner text, p_identity text, p_backup_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirmation text, p_owner text, p_identity text, p_backup_days integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
@@ -5717,6 +6828,9 @@ GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) FROM PUBLIC;
@@ -5734,6 +6848,9 @@ GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server te
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
@@ -5744,6 +6861,9 @@ REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC
 
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.set_purge_policy(p_grace_days integer, p_automatic boolean, p_backup_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_purge_policy(p_grace_days integer, p_automatic boolean, p_backup_days integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) TO reeve_operator;
@@ -5777,6 +6897,8 @@ GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text
 REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.tenant_departs() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_operator;
@@ -5796,6 +6918,10 @@ REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM 
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tenant_records(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_records(p_tenant uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.tenant_records(p_tenant uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tenant_reminders() FROM PUBLIC;
 
@@ -5819,6 +6945,9 @@ GRANT ALL ON FUNCTION reeve.tend_history(p_keep interval) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_purges() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_purges() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
@@ -5940,6 +7069,10 @@ GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.hook TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.hook TO reeve_operator;
+GRANT SELECT ON TABLE reeve.hook TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
@@ -5952,9 +7085,33 @@ GRANT SELECT ON TABLE reeve.kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.kind TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.lifecycle_event TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.lifecycle_event TO reeve_operator;
+GRANT SELECT ON TABLE reeve.lifecycle_event TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.notice TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.notice TO reeve_operator;
 GRANT SELECT ON TABLE reeve.notice TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.offboarding TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.offboarding TO reeve_operator;
+GRANT SELECT ON TABLE reeve.offboarding TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.purge_approval TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.purge_approval TO reeve_operator;
+GRANT SELECT ON TABLE reeve.purge_approval TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.purge_policy TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.purge_policy TO reeve_operator;
+GRANT SELECT ON TABLE reeve.purge_policy TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.purge_request TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.purge_request TO reeve_operator;
+GRANT SELECT ON TABLE reeve.purge_request TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.purge_step TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.purge_step TO reeve_operator;
+GRANT SELECT ON TABLE reeve.purge_step TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_operator;
@@ -5983,6 +7140,10 @@ GRANT SELECT ON TABLE reeve.report_window TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.restore TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.retained_backup TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.retained_backup TO reeve_operator;
+GRANT SELECT ON TABLE reeve.retained_backup TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;
