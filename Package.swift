@@ -72,6 +72,13 @@ let package = Package(
         library(
             "Restore", "Jobs/Restore",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
+        // Its final backup is made and proven as every other one is.
+        library(
+            "Purge", "Jobs/Purge",
+            [
+                "JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Certificates", "Backup", "Restore", "Processes",
+                "Crypto",
+            ]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
         library(
             "Report", "Jobs/Report", ["JobKit", "TenantBranding", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
@@ -89,7 +96,7 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
                 "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
-                "Reminder", "TenantBranding", "Audit",
+                "Reminder", "TenantBranding", "Audit", "Purge",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -109,6 +116,20 @@ let package = Package(
         .executableTarget(
             name: "fault-worker", dependencies: ["JobKit", "Postgres", "Processes", "PostgresQueue", "WorkerEngine"],
             path: "Tests/FaultWorker", swiftSettings: swiftSettings),
+        // Runs purges and kills itself where it is told to.
+        .executableTarget(
+            name: "purge-worker",
+            dependencies: [
+                "Purge", "Backup", "Dumps", "Certificates", "Encryption", "Tenancy", "Storage", "Postgres", "Crypto", "Processes",
+                "JobKit", "WorkerEngine", "ReeveTesting",
+            ],
+            path: "Tests/PurgeWorker", swiftSettings: swiftSettings),
+        tests(
+            "PurgeTests",
+            [
+                "Purge", "Backup", "Dumps", "Certificates", "Encryption", "Tenancy", "Storage", "Postgres", "Crypto", "Processes",
+                "EmbeddedPostgres", "PostgresQueue", "WorkerEngine", "JobKit", "purge-worker", "supervise-fixture",
+            ]),
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
         tests("CryptoTests", ["Crypto"]),

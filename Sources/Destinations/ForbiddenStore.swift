@@ -17,6 +17,9 @@ struct ForbiddenStore: ObjectStore {
         try store.list(tenant, entity, body)
     }
     func sweep(olderThan age: Duration) throws -> Int { try store.sweep(olderThan: age) }
+    func contents(of tenant: TenantID) throws -> TenantContents { try store.contents(of: tenant) }
+    func removeAll(of tenant: TenantID) throws { try store.removeAll(of: tenant) }
+    func within(_ folders: [String]) throws -> any ObjectStore { throw refusal }
     func limited(by limits: TransferLimits) -> any ObjectStore {
         ForbiddenStore(store: store.limited(by: limits), refusal: refusal)
     }

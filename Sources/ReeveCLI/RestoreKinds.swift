@@ -4,6 +4,7 @@ import Encryption
 import Erasure
 import JobKit
 import Postgres
+import Purge
 import Restore
 import Storage
 import Tenancy
@@ -13,7 +14,7 @@ enum RestoreKinds {
     /// With their collaborators; without identities they can open nothing that is encrypted.
     static func jobs(
         stores: any StoreCatalog, identities: (any IdentitySource)?, registry: TenantRegistry, control: Pool,
-        erasures: ErasureSecrets?, signingKeys: (any SigningKeyStore)? = nil
+        erasures: ErasureSecrets?, deletion: Deletion? = nil
     ) -> [AnyJob] {
         let reader = BackupReader(tools: PostgresTools(), stores: stores, identities: identities)
         return [
@@ -23,7 +24,19 @@ enum RestoreKinds {
                 RestoreJob(
                     reader: reader, registry: registry, control: control,
                     hooks: [ErasureKinds.Replay(replay: LedgerReplay(control: control, secrets: erasures))])),
-        ] + ErasureKinds.jobs(stores: stores, secrets: erasures, control: control, signingKeys: signingKeys)
+            AnyJob(
+                PurgeJob(
+                    registry: registry, control: control, stores: stores, identities: deletion?.identities,
+                    signing: SigningKeys(store: deletion?.signing, control: control), hooks: deletion?.hooks ?? [])),
+            AnyJob(OffboardingJob(registry: registry, control: control, hooks: deletion?.hooks ?? [])),
+        ] + ErasureKinds.jobs(stores: stores, secrets: erasures, control: control, signingKeys: deletion?.signing)
+    }
+
+    /// What deleting for good needs besides: where identities are, what signs certificates, and other systems that hold something.
+    struct Deletion {
+        let identities: any IdentityStore
+        let signing: (any SigningKeyStore)?
+        let hooks: [any PurgeHook]
     }
 
     /// For commands that only need to know names, rules and schemas; their pool is never used.

@@ -21,7 +21,7 @@ struct WorkerAssembly {
     let registry: JobRegistry
     let resources: JobResources
     let programs: ProgramFolders
-    private let control: Pool
+    let control: Pool
     private let tenants: TenantRegistry
     private let stores: DestinationCatalog
     private let standard: any ObjectStore
@@ -57,7 +57,12 @@ struct WorkerAssembly {
                 + RestoreKinds.jobs(
                     stores: stores, identities: identities, registry: tenants, control: control,
                     erasures: erasures,
-                    signingKeys: role == .restore ? try invocation.configuration.signingKeyStore() : nil)
+                    deletion: role == .restore
+                        ? RestoreKinds.Deletion(
+                            identities: try invocation.configuration.requireIdentityStore(),
+                            signing: try invocation.configuration.signingKeyStore(),
+                            hooks: try invocation.configuration.purgeHooks())
+                        : nil)
         ).finding { try catalog.job($0) }
     }
 

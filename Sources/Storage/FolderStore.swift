@@ -11,24 +11,34 @@ public import JobKit
 public struct FolderStore: ObjectStore {
     /// The folder.
     public let root: String
+    /// Folders between it and the tenants'.
+    private let base: [String]
     private let limits: TransferLimits
 
     /// Names a folder, which need not exist before the first write. From then on the process ignores SIGXFSZ, if nobody
     /// handles it, so that a file size limit is an error of one write and not the end of the worker.
-    public init(root: String) { self.init(root: root, limits: TransferLimits()) }
+    public init(root: String) { self.init(root: root, base: [], limits: TransferLimits()) }
 
-    private init(root: String, limits: TransferLimits) {
+    private init(root: String, base: [String], limits: TransferLimits) {
         self.root = root
+        self.base = base
         self.limits = limits
         _ = Self.ignoreFileSizeSignal
     }
 
     /// The same folder, whose calls throw `Stopped` when the limits say so, between two pieces; one call of the system cannot be
     /// ended.
-    public func limited(by limits: TransferLimits) -> any ObjectStore { FolderStore(root: root, limits: limits) }
+    public func limited(by limits: TransferLimits) -> any ObjectStore {
+        FolderStore(root: root, base: base, limits: limits)
+    }
 
     /// `folder <root>`.
-    public var description: String { "folder \(root)" }
+    public var description: String { "folder " + ([root] + base).joined(separator: "/") }
+
+    /// The store in folders below this one's.
+    public func within(_ folders: [String]) throws -> any ObjectStore {
+        FolderStore(root: root, base: base + (try ObjectFolders.check(folders)), limits: limits)
+    }
 
     /// Begins an object; makes the folders that are missing. Throws `full`, with the numbers, when about as many bytes as the
     /// limits expect can be known not to fit.
@@ -166,7 +176,7 @@ public struct FolderStore: ObjectStore {
         return removed
     }
 
-    private func names(in folder: Descriptor) throws(StorageError) -> [String] {
+    func names(in folder: Descriptor) throws(StorageError) -> [String] {
         // closedir closes the descriptor it was given.
         let copy = openat(folder.descriptor, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard copy >= 0 else { throw .system(errno, "list a folder", description) }
@@ -186,7 +196,7 @@ public struct FolderStore: ObjectStore {
     }
 
     /// Opens the folder at the end of a path below the root.
-    private func open(_ folders: [String], creating: Bool) throws(StorageError) -> Descriptor {
+    func open(_ folders: [String], creating: Bool) throws(StorageError) -> Descriptor {
         let action = creating ? "make the folder of a file" : "open a folder"
         if creating {
             if mkdir(root, 0o700) == 0 {
@@ -199,7 +209,7 @@ public struct FolderStore: ObjectStore {
         }
         // The root itself may be a link: that is the operator's choice.
         var folder = try Descriptor(Glibc.open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC), action, description)
-        for name in folders {
+        for name in base + folders {
             if creating {
                 if mkdirat(folder.descriptor, name, 0o700) != 0, errno != EEXIST {
                     throw .system(errno, action, description)

@@ -24,6 +24,28 @@ public protocol ObjectStore: Sendable, CustomStringConvertible {
     /// A link with which anybody can read this one object, and do nothing else, until it expires: the store signs it and
     /// nobody can revoke it. At most 15 minutes. nil when the store has no such links.
     func presignedLink(for key: ObjectKey, expires: Duration) throws -> String?
+    /// How much is stored under the tenant's prefix, whatever it is: objects, older versions of them, uploads that nobody finished.
+    func contents(of tenant: TenantID) throws -> TenantContents
+    /// Removes all that `contents` counts; nothing outside the tenant's prefix is touched. Throws `locked` when the store kept some of it.
+    func removeAll(of tenant: TenantID) throws
+    /// The same store with its objects below a folder of its root; the names are a–z, 0–9 and `-`.
+    func within(_ folders: [String]) throws -> any ObjectStore
+}
+
+/// What a store holds of a tenant.
+public struct TenantContents: Sendable, Hashable {
+    /// Objects, each older version counted too.
+    public var objects = 0
+    /// Their bytes, as far as the store tells.
+    public var bytes: Int64 = 0
+    /// Uploads that were begun and not finished.
+    public var unfinished = 0
+
+    /// Nothing.
+    public init() {}
+
+    /// Whether nothing at all is there.
+    public var isEmpty: Bool { objects == 0 && unfinished == 0 }
 }
 
 /// An object as a listing shows it.
@@ -61,6 +83,17 @@ extension ObjectStore {
 
     /// Has no links.
     public func presignedLink(for key: ObjectKey, expires: Duration) throws -> String? { nil }
+
+    /// Cannot tell.
+    public func contents(of tenant: TenantID) throws -> TenantContents { throw cannotPurge }
+    /// Cannot.
+    public func removeAll(of tenant: TenantID) throws { throw cannotPurge }
+    /// Cannot.
+    public func within(_ folders: [String]) throws -> any ObjectStore { throw cannotPurge }
+
+    private var cannotPurge: StorageError {
+        StorageError(.failed, "\(self) cannot tell all that it holds of a tenant", .giveUp)
+    }
 }
 
 extension ObjectWriter {

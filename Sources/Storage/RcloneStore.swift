@@ -20,7 +20,7 @@ public struct RcloneStore: ObjectStore {
     let encryption: ServerSideEncryption?
     let tool: RcloneTool
     let limits: TransferLimits
-    private let known: Known
+    let known: Known
 
     /// What a backend can do, asked once.
     final class Known: Sendable {
@@ -32,7 +32,7 @@ public struct RcloneStore: ObjectStore {
         self.init(root: root, encryption: encryption, tool: tool, limits: TransferLimits(), known: Known())
     }
 
-    private init(
+    init(
         root: String, encryption: ServerSideEncryption?, tool: RcloneTool, limits: TransferLimits, known: Known
     ) {
         self.root = root

@@ -54,7 +54,8 @@ extension KeyLifecycle {
                 let left = try store.list(id, of: tenant.id)
                 let known = Set(recorded + before + removed)
                 let unseen =
-                    known.filter { !isGone($0, removed: removed, left: left) } + left.filter { !known.contains($0) }
+                    known.filter { !store.isGone($0, removed: removed, left: left) }
+                    + left.filter { !known.contains($0) }
                 ended.append(
                     try record(
                         id, gone: known.subtracting(unseen).map(\.description).sorted(),
@@ -96,20 +97,6 @@ extension KeyLifecycle {
         }
     }
 
-    /// Whether a place was seen to hold the identity no more: the store took it away there, or it is on this host and is not there.
-    private func isGone(_ place: IdentityPlace, removed: [IdentityPlace], left: [IdentityPlace]) -> Bool {
-        let isSame = { (other: IdentityPlace) in other.kind == place.kind && other.place == place.place }
-        if left.contains(where: isSame) { return false }
-        if removed.contains(where: isSame) { return true }
-        guard place.host == IdentityPlace.thisHost else { return false }
-        if place.kind == IdentityFolder.kind {
-            var status = stat()
-            return lstat(place.place, &status) != 0 && (errno == ENOENT || errno == ENOTDIR)
-        }
-        // A command's word counts for the command that is configured now.
-        return store is IdentityCommand
-    }
-
     private func record(
         _ id: UUID, gone: [String], unseen: [String], escrow: [String], accepting: Bool, _ tenant: TenantRecord,
         _ reason: String
@@ -127,5 +114,21 @@ extension KeyLifecycle {
             }
         }
         return ended
+    }
+}
+
+extension IdentityStore {
+    /// Whether a place was seen to hold the identity no more: the store took it away there, or it is on this host and is not there.
+    func isGone(_ place: IdentityPlace, removed: [IdentityPlace], left: [IdentityPlace]) -> Bool {
+        let isSame = { (other: IdentityPlace) in other.kind == place.kind && other.place == place.place }
+        if left.contains(where: isSame) { return false }
+        if removed.contains(where: isSame) { return true }
+        guard place.host == IdentityPlace.thisHost else { return false }
+        if place.kind == IdentityFolder.kind {
+            var status = stat()
+            return lstat(place.place, &status) != 0 && (errno == ENOENT || errno == ENOTDIR)
+        }
+        // A command's word counts for the command that is configured now.
+        return self is IdentityCommand
     }
 }

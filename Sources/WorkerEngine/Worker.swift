@@ -5,7 +5,8 @@ import Synchronization
 public enum WorkerRole: String, Sendable, CaseIterable {
     /// The pools of the tiers.
     case plain
-    /// The pool `restore` alone: every tenant's queue `restores`, whose jobs need the tenants' identities.
+    /// The pool `restore` alone: every tenant's queues `restores`, `purges` and `erasures`, whose jobs need the tenants' identities or
+    /// the fleet's signing key.
     case restore
 
     /// The pool of `restore`, which no tier may be called.

@@ -17,6 +17,8 @@ struct GrantTests {
         placement destination_for destinations_in seal_audit tend_audit begin_anchor finish_anchor
         report_admit report_done tend_batches tend_old_batches fire_schedules tend_schedules
         record_certificate claim_notices settle_notice notify_people
+        tend_purges purge_work begin_purge_step purge_must_stop finish_purge_step repeat_purge_steps freeze_for_purge record_retained tenant_records purge_records
+        begin_purge_keys finish_purge_key bury_tenant certify_purge register_hooks offboarding_work keep_archive replace_login_secret finish_offboarding
         tend_reminders begin_reminder end_reminder fail_reminder
         report_admit report_done report_hold report_unchanged
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
@@ -30,6 +32,7 @@ struct GrantTests {
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
         publish_signing_key retry_notice notify_people
+        is_approver request_purge resume_purge set_purge_policy cancel_purge tenant_records return_tenant forget_hook purge_request_json
         resolve_reminder set_reminders suppress_address reminder_verdict unsubscribe
         take_report_place release_report_place set_report_window report_reader
         start_batch pause_batch resume_batch cancel_batch retry_batch tend_batches tend_old_batches preview_cron
@@ -38,13 +41,18 @@ struct GrantTests {
         request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         seal_audit begin_anchor finish_anchor
         """,
-        "reeve_approver": "actor is_operator tenant_is_held approve_erasure cancel_erasure",
-        "reeve_viewer":
-            "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron",
+        "reeve_approver": """
+        actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json
+        """,
+        "reeve_viewer": """
+        actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron purge_request_json
+        """,
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
+    private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
+    private static let departures = "hook lifecycle_event offboarding"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
     private static let erasures = "erasure_list data_map"
     private static let retention =
@@ -58,20 +66,18 @@ struct GrantTests {
     /// Table, then the privileges: r SELECT, a INSERT, w UPDATE, d DELETE; `c` SELECT of some columns, `u` UPDATE of some.
     static let tables: [String: [String: String]] = [
         "reeve_enqueuer": ["schema_migration": "r"],
-        "reeve_approver": [
-            "schema_migration": "r", "signing_key": "r", "certificate": "r", "erasure_list": "r", "data_map": "r",
-            "erasure_request": "c", "tenant": "c",
-        ],
+        "reeve_approver": granted("schema_migration signing_key certificate erasure_list data_map \(purges)", "r")
+            .merging(["erasure_request": "c", "tenant": "c"]) { $1 },
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures)",
+            "\(views) tier tenant kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) \(purges) \(departures)",
             "r"
         )
         .merging(["tenant_store": "c", "erasure_request": "c"]) { $1 },
         "reeve_worker": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof)",
+            "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof) \(departures)",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request",
+            "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request \(purges) \(departures)",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

@@ -103,6 +103,9 @@ MIGRATION(V0032) = {
 MIGRATION(V0033) = {
 #embed "sql/V0033__audit.sql"
     , 0};
+MIGRATION(V0034) = {
+#embed "sql/V0034__purge.sql"
+    , 0};
 MIGRATION(V0035) = {
 #embed "sql/V0035__erasure.sql"
     , 0};
@@ -162,6 +165,7 @@ static const reeve_migration migrations[] = {
     {31, "reports", V0031},
     {32, "exports", V0032},
     {33, "audit", V0033},
+    {34, "purge", V0034},
     {35, "erasure", V0035},
     {36, "certificates", V0036},
     {37, "reminders", V0037},

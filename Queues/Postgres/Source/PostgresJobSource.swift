@@ -230,6 +230,7 @@ public final class PostgresJobSource: JobSource {
             task("cancel", .seconds(2), "SELECT reeve.tend_cancellations()"),
             task("drains", .seconds(1), "SELECT reeve.tend_drains()"),
             task("tier changes", .seconds(5), "SELECT reeve.tend_tier_changes()", repeatFrom: 1),
+            task("purges", .seconds(60), "SELECT reeve.tend_purges()", repeatFrom: 100),
             task("caps", .seconds(10), "SELECT reeve.tend_caps()"),
             task("orphans", .seconds(10), "SELECT reeve.rescue_orphans()"),
             task("refusals", .seconds(10), "SELECT reeve.tend_refusals()"),

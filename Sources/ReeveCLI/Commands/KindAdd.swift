@@ -45,7 +45,7 @@ enum KindAdd {
         guard program.hasPrefix("/") else {
             throw CommandError(.usage, "--program must be an absolute path", hint: "the path on the workers' hosts")
         }
-        guard queue != "restores" else {
+        guard !["restores", "purges", "erasures"].contains(queue) else {
             throw CommandError(
                 .usage, "restore workers, which hold the tenants' identities, run no programs",
                 hint: "choose another queue")

@@ -48,12 +48,27 @@ extension Command {
             statusCommand("suspend", .suspended, "suspend a tenant: its jobs are held until it is active again"),
             statusCommand("activate", .active, "make a tenant active: end its trial, its suspension or its leaving"),
             statusCommand("churn", .churned, "mark a tenant as leaving: the clock of its deletion starts"),
+            tenantReturn,
             tenantHold,
             tenantRelease,
             tenantSetTier,
             tenantUpdate,
             tenantRepair,
         ])
+
+    private static let tenantReturn = Command(
+        "return", "bring a tenant back that has churned, within its grace period",
+        details: "It is active again, its queues run, and the archive that its churn took is a backup like others.",
+        arguments: [code], options: [reason], examples: ["reeve tenant return acme --reason 'ticket 1043'"]
+    ) { invocation in
+        let code = invocation.argument("CODE")
+        try invocation.change {
+            _ = try $0.execute(
+                "SELECT reeve.return_tenant($1::text, $2::text)", [code, invocation.string("reason")])
+        }
+        invocation.output.result(["tenant": .string(code), "status": "active"], "\(code) is active")
+        return .done
+    }
 
     private static func statusCommand(_ name: String, _ status: TenantStatus, _ summary: String) -> Command {
         Command(

@@ -5,6 +5,7 @@ import Postgres
 import PostgresQueue
 import Processes
 import Program
+import Purge
 import WorkerEngine
 
 /// `reeve worker`: claims and runs jobs until a signal ends it.
@@ -42,7 +43,8 @@ enum WorkerRun {
         let log = invocation.configuration.makeLog()
         let assembly = try WorkerAssembly(invocation, settings: settings, role: options.role)
         if options.role == .restore {
-            log.info("restore worker: it runs the jobs of the queues *.restores and no others")
+            log.info("restore worker: it runs the jobs of the queues *.restores, *.purges and *.erasures and no others")
+            try PurgeHooks(hooks: invocation.configuration.purgeHooks(), control: assembly.control).register()
             do { try invocation.configuration.requireIdentityStore().check() } catch let failure as JobFailure {
                 log.error("identities cannot be used now; jobs that need one wait", ["error": .string(failure.message)])
             }

@@ -97,6 +97,9 @@ public struct Setting: Sendable, Equatable {
     /// How long a proven backup counts.
     public static let proofLimit = Setting(
         "proof_limit", "TIME", "how long a backup that was proven by a restore counts: 35d", standard: "35d")
+    /// The systems that a purge clears besides databases and stores.
+    public static let purgeHooks = Setting(
+        "purge_hooks", "FILE", "caches and search indices that are cleared of a tenant: a file of JSON")
     /// The folder of the fleet's signing keys.
     public static let signingKeys = Setting(
         "signing_keys", "FOLDER", "the folder of the fleet's signing keys; for restore workers and reeve keys signing")
@@ -142,7 +145,7 @@ public struct Setting: Sendable, Equatable {
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
-        proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, smtpURL, sendmail, mailFrom,
-        mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret,
+        proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, purgeHooks, smtpURL, sendmail,
+        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret,
     ]
 }
