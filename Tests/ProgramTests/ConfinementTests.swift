@@ -29,10 +29,14 @@ struct ConfinementTests {
         symlink(key, "\(fixture.folder)/link")
         let others = "/tmp/reeve-child-\(getpid())-test"
         mkdir(others, 0o700)
+        // In use, as a worker's own is: what no process holds is removed as a leftover by every worker that starts.
+        let claim = open(others, O_RDONLY | O_DIRECTORY)
+        #expect(flock(claim, LOCK_EX) == 0)
         try Data("password".utf8).write(to: URL(filePath: "\(others)/pass-1"))
         defer {
             unlink("\(others)/pass-1")
             rmdir(others)
+            close(claim)
         }
         fixture.hidden = [key, "\(fixture.folder)/storage", "/nowhere/at/all"]
         try fixture.python(Self.opener + "\nprint(json.dumps({'result': said}))")

@@ -115,7 +115,7 @@ struct ReportPlaceTests {
     @Test("a report that has never run waits for the window when the planner takes it for large")
     func estimates() throws {
         let bench = try ReportBench()
-        let tenant = try bench.fixture.tenant("rpt-base-a")
+        let tenant = try bench.fixture.tenant("rpt-schema-b")
         // About 10^10 rows: some 10^8 units of cost, 500 s and more.
         try bench.define(
             "vast", "SELECT 1 AS a FROM generate_series(1, 100000) x, generate_series(1, 100000) y LIMIT :n",
@@ -123,10 +123,10 @@ struct ReportPlaceTests {
         try bench.define("small", "SELECT 1 AS a FROM inventory")
         try bench.fixture.control(
             """
-            SELECT reeve.set_report_window('rpt-base-a', ((reeve.clock() AT TIME ZONE 'Europe/Berlin')::time + interval '2 hours')::time,
+            SELECT reeve.set_report_window('rpt-schema-b', ((reeve.clock() AT TIME ZONE 'Europe/Berlin')::time + interval '2 hours')::time,
                                            ((reeve.clock() AT TIME ZONE 'Europe/Berlin')::time + interval '3 hours')::time)
             """)
-        defer { _ = try? bench.fixture.control("SELECT reeve.set_report_window('rpt-base-a', NULL, NULL)") }
+        defer { _ = try? bench.fixture.control("SELECT reeve.set_report_window('rpt-schema-b', NULL, NULL)") }
         do {
             _ = try bench.run(.init(report: "vast", formats: [.csv]), tenant)
             Issue.record("it ran")
