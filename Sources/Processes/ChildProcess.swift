@@ -103,7 +103,10 @@ public final class ChildProcess {
         defer { if held >= 0 { close(held) } }
         if isStreamed { descriptors.append((Supervisor.firstDocument + Int32(texts.count), held)) }
         do {
-            pid = try spawn(command, environment: environment, descriptors: descriptors)
+            // The descriptors are numbers: what owns them must live until the child has its own.
+            pid = try withExtendedLifetime((texts, document)) {
+                try spawn(command, environment: environment, descriptors: descriptors)
+            }
         } catch {
             for pipe in pipes { close(pipe.ours) }
             throw error
@@ -168,6 +171,7 @@ public final class ChildProcess {
         child.longGrace = longGrace
         child.isBulk = isBulk
         let wakeup = StopWire(try DescriptorPair())
+        defer { withExtendedLifetime(wakeup) {} }
         return try withoutActuallyEscaping(standardOutput) { sink in
             let run = { () throws -> Output in
                 let ended = child.attend(
