@@ -6,6 +6,8 @@ struct ColumnTotal {
     private let isFloat: Bool
     private var count: Int64 = 0
     private var sum: Decimal128? = Decimal128()
+    /// What is not in `sum` yet: numbers of one scale, as long as 64 bits hold them.
+    private var recent = (sum: Int64(0), scale: 0)
     private var floatSum = 0.0
     private var extreme: Decimal128?
     private var floatExtreme: Double?
@@ -21,6 +23,7 @@ struct ColumnTotal {
         count += 1
         if total == .count { return }
         if isFloat { return addFloat(Double(String(decoding: bytes, as: UTF8.self)) ?? .nan) }
+        if total == .sum || total == .average, addShort(bytes) { return }
         guard let value = Decimal128(bytes) else {
             // NaN, an infinity, or more digits than are kept.
             let text = String(decoding: bytes, as: UTF8.self)
@@ -33,6 +36,20 @@ struct ColumnTotal {
         case .maximum: extreme = extreme.map { $0 < value ? value : $0 } ?? value
         case .count: break
         }
+    }
+
+    /// Adds what most columns hold without wider arithmetic; false for anything else.
+    @inline(__always)
+    private mutating func addShort(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let (value, scale) = Decimal128.short(bytes) else { return false }
+        let (next, isOver) = recent.sum.addingReportingOverflow(value)
+        if scale == recent.scale && !isOver {
+            recent.sum = next
+        } else {
+            sum = sum?.adding(Decimal128(recent.sum, scale: recent.scale))
+            recent = (value, scale)
+        }
+        return true
     }
 
     private mutating func addFloat(_ value: Double) {
@@ -50,6 +67,7 @@ struct ColumnTotal {
             return value.isNaN ? "NaN" : value.isInfinite ? (value < 0 ? "-Infinity" : "Infinity") : "\(value)"
         }
         if let special { return special.isEmpty ? nil : special }
+        let sum = sum?.adding(Decimal128(recent.sum, scale: recent.scale))
         switch total {
         case .sum: return sum?.text
         case .average: return sum?.divided(by: count)?.text
@@ -65,10 +83,15 @@ struct Decimal128: Comparable {
 
     init() {}
 
+    init(_ value: Int64, scale: Int) {
+        mantissa = Int128(value)
+        self.scale = scale
+    }
+
     /// From PostgreSQL's text; nil for NaN, the infinities, exponents and more than 38 digits.
     init?(_ bytes: UnsafeRawBufferPointer) {
-        if let short = Self.short(bytes) {
-            self = short
+        if let (value, scale) = Self.short(bytes) {
+            self = Decimal128(value, scale: scale)
             return
         }
         var isNegative = false
@@ -92,9 +115,9 @@ struct Decimal128: Comparable {
         if isNegative { mantissa = -mantissa }
     }
 
-    /// The same for up to 18 digits, which fit 64 bits whatever they are; nil for all else.
+    /// The digits of a number of at most 18 characters, which fit 64 bits, and how many of them are behind the point; nil for all else.
     @inline(__always)
-    private static func short(_ bytes: UnsafeRawBufferPointer) -> Decimal128? {
+    static func short(_ bytes: UnsafeRawBufferPointer) -> (value: Int64, scale: Int)? {
         guard bytes.count <= 18 else { return nil }
         var (value, digits, point) = (Int64(0), 0, -1)
         var position = bytes.first == UInt8(ascii: "-") ? 1 : 0
@@ -111,10 +134,7 @@ struct Decimal128: Comparable {
             position &+= 1
         }
         guard digits > 0 else { return nil }
-        var result = Decimal128()
-        result.mantissa = Int128(bytes.first == UInt8(ascii: "-") ? -value : value)
-        result.scale = point < 0 ? 0 : digits - point
-        return result
+        return (bytes.first == UInt8(ascii: "-") ? -value : value, point < 0 ? 0 : digits - point)
     }
 
     func adding(_ other: Decimal128) -> Decimal128? {

@@ -10,9 +10,12 @@ public struct ReportBenchmark {
     private let settings: ConnectionSettings
     private let rows: Int
     private let rounds: Int
+    private let folder: String
 
-    /// Reads so many rows from an empty database, in so many rounds of both, each after the other.
-    public init(_ settings: ConnectionSettings, rows: Int, rounds: Int = 3) {
+    /// Reads so many rows from an empty database, in so many rounds of both, each after the other; writes into a folder of its own
+    /// below `folder`.
+    public init(_ settings: ConnectionSettings, rows: Int, rounds: Int = 3, folder: String = "/var/tmp") {
+        self.folder = folder
         self.settings = settings
         self.rows = rows
         self.rounds = rounds
@@ -30,10 +33,10 @@ public struct ReportBenchmark {
             FROM generate_series(1, \(rows)) n
             """)
         try connection.execute("VACUUM (FREEZE, ANALYZE) sale")
-        var folder = Array("/var/tmp/reeve-report-bench.XXXXXX".utf8CString)
-        guard mkdtemp(&folder) != nil else { throw JobFailure("bench", "no folder to write to") }
-        let path = String(decoding: folder.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-        // What stays behind, stays in /var/tmp and says whose it is.
+        var template = Array("\(folder)/reeve-report-bench.XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw JobFailure("bench", "no folder to write to") }
+        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        // What stays behind says whose it is.
         defer { try? FileManager.default.removeItem(atPath: path) }
         let definition = try Self.definition()
         let header = ReportHeader(

@@ -21,6 +21,7 @@ struct WorkerAssembly {
     let resources: JobResources
     let programs: ProgramFolders
     private let control: Pool
+    private let tenants: TenantRegistry
     private let stores: DestinationCatalog
     private let standard: any ObjectStore
     private let region: String?
@@ -32,6 +33,7 @@ struct WorkerAssembly {
             settings.with(["application_name": "reeve tenancy"]), bound: 4, waitTimeout: .seconds(10), name: "tenancy")
         self.control = control
         let directory = TenantDirectory(control: control, sealer: try invocation.configuration.makeSealer())
+        tenants = TenantRegistry(directory: directory)
         var resources = JobResources()
         resources.add(TenantSessions(directory: directory))
         self.resources = resources
@@ -50,8 +52,7 @@ struct WorkerAssembly {
                 splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration,
                 reminders: try invocation.configuration.reminderSettings())
                 + RestoreKinds.jobs(
-                    stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
-                    control: control)
+                    stores: stores, identities: identities, registry: tenants, control: control)
         ).finding { try catalog.job($0) }
     }
 
@@ -65,6 +66,21 @@ struct WorkerAssembly {
                 for store in try stores.stores(in: region) { sweep(store, log) }
             } catch {
                 log.warning("destinations could not be swept", ["error": .string("\(error)")])
+            }
+        }
+    }
+
+    /// Drops what killed attempts left of scratch databases on the region's servers, now and every ten minutes until `stop` is raised.
+    /// In a thread of its own, since a server may be away.
+    func sweepScratches(_ log: Log, until stop: StopSignal) {
+        DispatchQueue(label: "reeve.scratches").async {
+            let bell = DispatchSemaphore(value: 0)
+            stop.whileStopping({ _ in bell.signal() }) {
+                repeat {
+                    do { _ = try tenants.sweepScratches(region: region, log: log) } catch {
+                        log.warning("scratch databases could not be looked for", ["error": .string("\(error)")])
+                    }
+                } while bell.wait(timeout: .now() + .seconds(600)) == .timedOut
             }
         }
     }

@@ -16,9 +16,13 @@ final class FolderWriter: ObjectWriter {
     private let key: ObjectKey
     private let temporaryName: String
     private let place: String
+    private let limits: TransferLimits
     private var state = State.open
 
-    init(folder: Descriptor, key: ObjectKey, attempt: UUID, place: String) throws(StorageError) {
+    init(
+        folder: Descriptor, key: ObjectKey, attempt: UUID, place: String, limits: TransferLimits = TransferLimits()
+    ) throws(StorageError) {
+        self.limits = limits
         self.folder = folder
         self.key = key
         self.place = place
@@ -31,6 +35,10 @@ final class FolderWriter: ObjectWriter {
 
     func write(_ bytes: UnsafeRawBufferPointer) throws {
         guard state == .open else { throw StorageError(.failed, "\(key) is closed already", .giveUp) }
+        do { try limits.check() } catch {
+            abandon()
+            throw error
+        }
         var rest = bytes
         while !rest.isEmpty {
             let count = Glibc.write(file.descriptor, rest.baseAddress, rest.count)

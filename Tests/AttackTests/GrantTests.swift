@@ -13,7 +13,7 @@ struct GrantTests {
         return_lost_claims tend_caps lease_is_current exec_kind_facts tenant_recipients key_facts
         tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
-        backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
+        backup_artifacts record_proof record_reading scratch_makers live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in
         record_certificate claim_notices settle_notice notify_people
         tend_reminders begin_reminder end_reminder fail_reminder

@@ -109,6 +109,9 @@ MIGRATION(V0037) = {
 MIGRATION(V0038) = {
 #embed "sql/V0038__report_sharing.sql"
     , 0};
+MIGRATION(V0039) = {
+#embed "sql/V0039__restore_faults.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -146,6 +149,7 @@ static const reeve_migration migrations[] = {
     {36, "certificates", V0036},
     {37, "reminders", V0037},
     {38, "report_sharing", V0038},
+    {39, "restore_faults", V0039},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

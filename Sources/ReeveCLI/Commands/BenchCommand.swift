@@ -129,12 +129,16 @@ extension Command {
                     CommandOption("rows", "N", "how many rows (default 1000000)", .integer(1000...100_000_000)),
                     CommandOption(
                         "rounds", "N", "how often each is timed; the quickest counts (default 3)", .integer(1...100)),
+                    CommandOption(
+                        "folder", "PATH",
+                        "where the report is written, durably (/var/tmp); /dev/shm leaves the disk out"),
                 ],
                 examples: ["reeve bench report --json", "reeve bench report --rows 5000000 --rounds 1"]
             ) { invocation in
                 try bench(invocation) { settings, _ in
                     try ReportBenchmark(
-                        settings, rows: invocation.int("rows") ?? 1_000_000, rounds: invocation.int("rounds") ?? 3
+                        settings, rows: invocation.int("rows") ?? 1_000_000, rounds: invocation.int("rounds") ?? 3,
+                        folder: invocation.string("folder") ?? "/var/tmp"
                     ).run()
                 }
             },
