@@ -80,7 +80,11 @@ import Testing
         let needed = try value("SELECT reeve.enqueue('acme.restores', 'prove')")
         let other = try value("SELECT reeve.enqueue('acme.reports', 'idle')")
         let worker = try start(
-            [], ["REEVE_IDENTITIES": identities, "REEVE_IDENTITY_VAULT": "\(folder)/vault-CANARY", "REEVE_POOLS": ""])
+            [],
+            [
+                "REEVE_IDENTITIES": identities, "REEVE_IDENTITY_VAULT": "\(folder)/vault-CANARY", "REEVE_POOLS": "",
+                "REEVE_SIGNING_KEYS": "\(folder)/signing-CANARY",
+            ])
         // A kind that the program does not bring ends the job; that it ended shows that it was claimed.
         #expect(try eventually { try value("SELECT reeve.job($1::bigint) ->> 'state'", [other]) != "available" })
         #expect(
@@ -88,7 +92,9 @@ import Testing
         let shown = try environ()
         #expect(
             contains(shown, "CANARY=kept") && !contains(shown, "identities-CANARY") && !contains(shown, "vault-CANARY"))
-        #expect(!contains(shown, "REEVE_IDENTIT"))
+        #expect(
+            !contains(shown, "REEVE_IDENTIT") && !contains(shown, "REEVE_SIGNING") && !contains(shown, "signing-CANARY")
+        )
         // Its memory holds no identity, and no key of age at all.
         let pid = try #require(try value("SELECT pid FROM reeve.worker WHERE state = 'alive'").flatMap { Int($0) })
         #expect(try memory(of: pid, contains: "CANARY=kept"))

@@ -1,3 +1,5 @@
+import Dispatch
+import FoundationEssentials
 import Glibc
 import JobKit
 import Mail
@@ -55,6 +57,36 @@ struct CurlMailerTests {
         let early = try send(to: "holddata.early@example.com", limit: .seconds(2))
         #expect(early?.kind == .temporary, "\(early?.message ?? "")")
         #expect(SMTPServer.shared.accepted("holddata.early@example.com").isEmpty)
+    }
+
+    @Test("while a mail is sent, no list of processes shows the password, the recipient or the words")
+    func processes() throws {
+        let address = "holddata.secret@example.com"
+        let mailer = try mailer(SMTPServer.shared.secureURL())
+        let mail = try MailMessageTests.message(to: address, subject: "canary of a subject")
+        let done = DispatchSemaphore(value: 0)
+        DispatchQueue(label: "sender").async {
+            do { try mailer.send(mail) } catch { Issue.record(error) }
+            done.signal()
+        }
+        SMTPServer.shared.waitUntilHeld(address)
+        var curls = 0
+        for pid in try FileManager.default.contentsOfDirectory(atPath: "/proc") where Int(pid) != nil {
+            // A process may end while it is looked at, or be another user's.
+            let read = { (name: String) in
+                (FileManager.default.contents(atPath: "/proc/\(pid)/\(name)")).map {
+                    String(decoding: $0, as: UTF8.self)
+                } ?? ""
+            }
+            let arguments = read("cmdline")
+            if arguments.hasPrefix("/usr/bin/curl") { curls += 1 }
+            for text in [arguments, read("environ")] where arguments.contains("curl") {
+                for secret in ["open-sesame", address, "canary of a subject"] { #expect(!text.contains(secret)) }
+            }
+        }
+        #expect(curls > 0)
+        SMTPServer.shared.release(address)
+        done.wait()
     }
 
     @Test("nobody there is temporary")

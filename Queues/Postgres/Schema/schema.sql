@@ -1401,7 +1401,7 @@ ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
 
 ALTER TABLE ONLY reeve.reminder
-    ADD CONSTRAINT reminder_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+    ADD CONSTRAINT reminder_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.report_place
     ADD CONSTRAINT report_place_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);

@@ -40,6 +40,7 @@ final class Doctor {
         checkPgDump()
         checkAge()
         checkReports()
+        checkMail()
         checkStorage()
         checkDestinations()
         checkKey()

@@ -1,5 +1,9 @@
+import Glibc
 import JobKit
+import Mail
+import Notices
 import Postgres
+import Processes
 
 /// What the doctor asks about notices, reminders and the keys that sign certificates.
 extension DatabaseChecks {
@@ -71,6 +75,36 @@ extension DatabaseChecks {
                 "signing key", .warn, "none: purges and erasures cannot be certified", "run: reeve keys signing create")
         } else {
             doctor.report("signing key", .ok, "\(try row.int(1)) days old")
+        }
+    }
+}
+
+extension Doctor {
+    /// What mail and webhooks need, where they are configured.
+    func checkMail() {
+        let configuration = invocation.configuration
+        let settings: [Setting] = [.smtpURL, .sendmail, .compliance, .webhookSecret]
+        guard settings.contains(where: { configuration[$0] != nil }) else {
+            return report(
+                "mail", .ok, "not configured: notices wait and no reminder is sent until a worker has REEVE_SMTP_URL")
+        }
+        do {
+            let mail = try configuration.noticeSettings()
+            _ = try configuration.reminderSettings()
+            if ChildProcess.find("curl") == nil {
+                return report("mail", .fail, ChildProcessError.missing("curl").message, "apt-get install curl")
+            }
+            if let program = configuration[.sendmail], access(program, X_OK) != 0 {
+                return report("mail", .fail, "\(program) is not there or no program", "set REEVE_SENDMAIL to one")
+            }
+            guard mail.from != nil else {
+                return report(
+                    "mail", .warn, "REEVE_MAIL_FROM is not set: no mail is sent", "set it to who mails come from")
+            }
+            report("mail", .ok, "\(mail.mailer.summary), \(mail.compliance.count) targets for compliance")
+        } catch {
+            let found = ErrorReport(error, invocation)
+            report("mail", .fail, found.message, found.hint)
         }
     }
 }

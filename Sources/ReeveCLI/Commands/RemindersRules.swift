@@ -63,8 +63,8 @@ extension Command {
             CommandOption("reason", "TEXT", "how you know, for the audit; needed"),
         ],
         examples: [
-            "reeve reminders resolve 7 --sent --reason 'in the relay's log'",
-            "reeve reminders resolve 7 --send --reason 'not in the relay's log'",
+            "reeve reminders resolve 7 --sent --reason 'in the log'",
+            "reeve reminders resolve 7 --send --reason 'not in the log'",
         ]
     ) { invocation in
         let id = try invocation.reminderID()

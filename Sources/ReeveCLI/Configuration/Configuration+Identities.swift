@@ -42,7 +42,7 @@ extension Configuration {
 }
 
 extension Invocation {
-    /// The same invocation for a plain worker, which must hold no identity nor know how to get one: the settings are dropped, and
+    /// The same invocation for a plain worker, which must hold no identity and no signing key, nor know how to get one: the settings are dropped, and
     /// the variables leave this process's environment, what /proc shows of it included. Says so when there were any. A restore
     /// worker's stays as it is. To be called before threads and children are started.
     func withoutIdentities() -> Invocation {
@@ -54,11 +54,12 @@ extension Invocation {
                 "a plain worker holds no identities and no signing keys: what says where they are was dropped; leave it out of its configuration",
                 ["settings": .array(given.map(JSON.string))])
         }
-        let folder = configuration[.identities].map(Configuration.absolute)
+        let folders = [configuration[.identities], configuration[.signingKeys]].compactMap { $0 }.map(
+            Configuration.absolute)
         Environment.erase { variable in
             ["REEVE_IDENTITIES=", "REEVE_IDENTITY_", "REEVE_SIGNING_"].contains { variable.hasPrefix($0) }
         }
-        return with(configuration.dropping(settings, hiding: folder))
+        return with(configuration.dropping(settings, hiding: folders))
     }
 }
 

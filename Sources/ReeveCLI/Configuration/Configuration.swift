@@ -25,11 +25,11 @@ public struct Configuration: Sendable {
         self.hidden = hidden
     }
 
-    /// The same without these settings, whose folder stays hidden from programs that a worker runs.
-    func dropping(_ settings: [Setting], hiding folder: String?) -> Configuration {
+    /// The same without these settings, whose folders stay hidden from programs that a worker runs.
+    func dropping(_ settings: [Setting], hiding folders: [String]) -> Configuration {
         let keys = settings.map(\.key)
         return Configuration(
-            self, entries.filter { !keys.contains($0.key) }, hidden: hidden + (folder.map { [$0] } ?? []))
+            self, entries.filter { !keys.contains($0.key) }, hidden: hidden + folders)
     }
 
     /// Gathers the settings. Throws a `CommandError` (usage) for a file that cannot be read or an unknown key in it.

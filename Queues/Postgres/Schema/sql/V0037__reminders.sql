@@ -17,7 +17,7 @@ INSERT INTO reeve.reminder_rule DEFAULT VALUES;
 
 CREATE TABLE reeve.reminder (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  tenant_id uuid NOT NULL REFERENCES reeve.tenant (id),
+  tenant_id uuid NOT NULL REFERENCES reeve.tenant (id) ON DELETE CASCADE,   -- one that was never ready may be undone
   period int NOT NULL,                                      -- the tenant's first trial is 1
   milestone int NOT NULL,
   trial_ends_at timestamptz NOT NULL,
