@@ -4592,7 +4592,7 @@ CREATE FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifie
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant reeve.tenant; v reeve.erasure_request; v_other uuid; v_before uuid;
+DECLARE v_tenant reeve.tenant; v reeve.erasure_request; v_other uuid; v_before uuid; v_received timestamptz := coalesce(p_received, reeve.clock());
 BEGIN
   IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may file requests' USING ERRCODE = '42501'; END IF;
   -- Requests of one tenant wait for each other, so that of two at once one is the duplicate.
@@ -4618,7 +4618,7 @@ BEGIN
   WHERE i.tenant_id = v_tenant.id AND r.purpose = p_purpose AND r.state = 'completed' ORDER BY r.ended_at DESC LIMIT 1;
   INSERT INTO reeve.erasure_request (tenant_id, purpose, map_digest, sealed, reason, identity_reference, identity_by, received_at, due_at)
   VALUES (v_tenant.id, p_purpose, p_map ->> 'digest', p_sealed, p_reason, nullif(btrim(p_identity), ''), CASE WHEN btrim(coalesce(p_identity, '')) <> '' THEN reeve.actor() END,
-          coalesce(p_received, reeve.clock()), coalesce(p_received, reeve.clock()) + interval '1 month') RETURNING * INTO v;
+          v_received, v_received + interval '1 month') RETURNING * INTO v;
   INSERT INTO reeve.erasure_identifier (request_id, tenant_id, name, hash)
   SELECT DISTINCT v.id, v_tenant.id, e ->> 'name', decode(e ->> 'hash', 'hex') FROM jsonb_array_elements(p_identifiers) e;
   PERFORM reeve.audit(v_tenant.id, 'erasure.request', 'request ' || v.id, p_reason,
