@@ -25,7 +25,7 @@ let package = Package(
         .executable(name: "reeve", targets: ["reeve"]),
         // A platform's own package adds kinds with these and builds its own `reeve` (README, "Add a kind").
         .library(
-            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "ReeveCLI"]),
+            name: "ReeveKit", targets: ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Backup", "Restore", "Export", "Artifacts", "ReeveCLI"]),
     ],
     targets: [
         // C libraries: one Swift target each may import them.
@@ -41,6 +41,7 @@ let package = Package(
         library("Processes", "Sources/Processes", ["JobKit"]),
         library("Storage", "Sources/Storage", ["Processes", "Crypto", "JobKit"]),
         library("Encryption", "Sources/Encryption", ["Processes", "JobKit"]),
+        library("Artifacts", "Sources/Artifacts", ["Storage", "Postgres", "Crypto", "JobKit"]),
         library("Dumps", "Sources/Dumps", ["Postgres", "Storage", "Encryption", "Processes", "Crypto", "JobKit"]),
         library("Tenancy", "Sources/Tenancy", ["Postgres", "Crypto", "Encryption", "Processes", "JobKit"]),
         library("Destinations", "Sources/Destinations", ["Postgres", "Storage", "JobKit"]),
@@ -57,7 +58,7 @@ let package = Package(
             "Benchmarks", "Sources/Benchmarks",
             [
                 "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
-                "Restore", "Dumps", "Tenancy", "Crypto",
+                "Restore", "Export", "Dumps", "Tenancy", "Crypto",
             ]),
 
         // One target for each kind of job.
@@ -68,6 +69,11 @@ let package = Package(
             "Restore", "Jobs/Restore",
             ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Dumps", "Processes", "Crypto"]),
         library("Retention", "Jobs/Retention", ["JobKit", "Postgres", "Storage"]),
+        library(
+            "Report", "Jobs/Report", ["JobKit", "Postgres", "Tenancy", "Storage", "Processes", "Crypto"]),
+        library(
+            "Export", "Jobs/Export",
+            ["JobKit", "Postgres", "Tenancy", "Storage", "Encryption", "Processes", "Crypto"]),
         library("Program", "Jobs/Program", ["JobKit", "Postgres", "Tenancy", "Processes", "Crypto"]),
 
         // The command line, and the program that is nothing but its entry point.
@@ -76,7 +82,7 @@ let package = Package(
             [
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
-                "Restore", "Dumps", "Audit",
+                "Restore", "Report", "Export", "Artifacts", "Dumps", "Audit",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -116,7 +122,17 @@ let package = Package(
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.
         tests("AttackTests", ["PostgresQueue", "Tenancy", "Crypto", "EmbeddedPostgres", "Postgres", "WorkerEngine", "JobKit"]),
         tests("BackupTests", ["Backup", "Dumps", "Tenancy", "Postgres", "Storage", "Encryption"]),
+        tests("ArtifactTests", ["Artifacts", "Storage", "Postgres", "PostgresQueue", "Crypto", "JobKit"]),
+        tests(
+            "ExportTests",
+            ["Export", "Tenancy", "Encryption", "Storage", "Postgres", "PostgresQueue", "Processes", "Crypto", "JobKit", "EmbeddedPostgres", "supervise-fixture"]),
         tests("RetentionTests", ["Retention", "Postgres", "PostgresQueue", "Storage", "Crypto", "JobKit"]),
+        tests(
+            "ReportTests",
+            [
+                "Report", "Tenancy", "Postgres", "PostgresQueue", "Storage", "Processes", "Crypto", "JobKit", "EmbeddedPostgres",
+                "supervise-fixture",
+            ]),
         tests(
             "ProgramTests",
             [

@@ -20,6 +20,8 @@ struct ArchiveRun: Sendable {
     /// How pg_dump connects.
     let environment: [String: String]
     let progress: DumpProgress
+    /// About how many bytes a byte of a table becomes in storage.
+    let density: Double
     let deadline: ContinuousClock.Instant
 
     /// Makes all archives, at most `width` at once; the first error stops the others and is thrown.
@@ -28,7 +30,9 @@ struct ArchiveRun: Sendable {
     }
 
     private func make(_ archive: DumpArchive, stop: StopSignal) throws -> ArchiveResult {
-        let object = try SealedObject(key.with(archive.part), target, stop: stop, deadline: deadline)
+        let object = try SealedObject(
+            key.with(archive.part), target, expecting: archive.size > 0 ? Int64(Double(archive.size) * density) : nil,
+            stop: stop, deadline: deadline)
         let reader = try ArchiveCount(tools, hasData: archive.hasData, stop: stop, deadline: deadline)
         var tables = 0
         let output = try ChildProcess.run(

@@ -83,6 +83,7 @@ struct BackupManifest {
                 return .object(members)
             } ?? .null,
             "fingerprint": .object(fingerprint.mapValues(JSON.string)),
+            "table_bytes": .int(scope.tableBytes),
             "seconds": .double(seconds),
         ]
     }

@@ -21,6 +21,8 @@ struct DumpScope {
     var serverVersion = ""
     /// How large each table is on disk; of one that tenants share, the tenant's part by its rows.
     var sizes: [String: Int64] = [:]
+    /// How many bytes the tables take with their indexes, which is what a restore needs.
+    var tableBytes: Int64 = 0
     /// How many relations pg_dump locks.
     var locked = 0
 
@@ -239,7 +241,8 @@ struct DumpScope {
     private mutating func measure() throws {
         let tables = try session.query(
             """
-            SELECT format('%I.%I', n.nspname, c.relname), coalesce(pg_table_size(c.oid), 0), c.reltuples::float8
+            SELECT format('%I.%I', n.nspname, c.relname), coalesce(pg_table_size(c.oid), 0), c.reltuples::float8,
+              coalesce(pg_total_relation_size(c.oid), 0)
             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind = 'r' AND $1::text IS NOT NULL AND \(inScope)
             """, [value] + scopeParameters)
@@ -248,6 +251,7 @@ struct DumpScope {
             guard let count = rows[name] else { continue }
             let share = tenant.isolation == .shared ? Double(count) / max(try table.double(2), Double(count), 1) : 1
             sizes[name] = Int64(Double(try table.int(1)) * share)
+            tableBytes += Int64(Double(try table.int(3)) * share)
         }
     }
 

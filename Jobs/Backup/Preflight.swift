@@ -27,15 +27,22 @@ struct Preflight {
         }
     }
 
-    /// Throws when a store that knows its free space has less than the last backup took, and a fifth.
-    func requireSpace(in stores: [NamedStore], for estimate: BackupEstimate?) throws {
-        guard let estimate else { return }
+    /// What a byte of a table becomes in storage at least.
+    static let leastDensity = 0.1
+
+    /// Throws when a store that knows its free space has less than the last backup took, and a fifth; before the first one, less
+    /// than a tenth of the tables' bytes.
+    func requireSpace(in stores: [NamedStore], for last: BackupEstimate?, tables: Int64) throws {
+        let needed = last.map { $0.bytes + $0.bytes / 5 } ?? Int64(Double(tables) * Self.leastDensity)
         for named in stores {
-            guard let free = try named.store.freeBytes(), free < estimate.bytes + estimate.bytes / 5 else { continue }
+            guard let free = try named.store.freeBytes(), free < needed else { continue }
+            let reason =
+                last.map { "the last backup of \(store.database) took \($0.bytes)" }
+                ?? "the tables of \(store.database) have \(tables), so that its first backup needs at least \(needed)"
             throw JobFailure(
                 "backup_space_short",
-                "\(named.store) has \(free) bytes free and the last backup of \(store.database) took \(estimate.bytes); free "
-                    + "space there or enlarge it", .retryAfter(.seconds(300)))
+                "\(named.store) has \(free) bytes free and \(reason); free space there or enlarge it",
+                .retryAfter(.seconds(300)))
         }
     }
 }

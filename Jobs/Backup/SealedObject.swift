@@ -25,10 +25,17 @@ final class SealedObject {
     /// How much plaintext was written.
     private(set) var plainBytes: Int64 = 0
 
-    init(_ key: ObjectKey, _ target: BackupTarget, stop: StopSignal, deadline: ContinuousClock.Instant) throws {
+    /// `expecting` is about how many bytes will be stored; nil when nobody knows.
+    init(
+        _ key: ObjectKey, _ target: BackupTarget, expecting bytes: Int64?, stop: StopSignal,
+        deadline: ContinuousClock.Instant
+    ) throws {
         self.key = key
         self.target = target
-        let writers = try target.stores.map { try $0.store.writer(for: key, attempt: target.attempt) }
+        let limits = TransferLimits(stop: stop, deadline: deadline, expectedBytes: bytes)
+        let writers = try target.stores.map {
+            try $0.store.limited(by: limits).writer(for: key, attempt: target.attempt)
+        }
         let cipherHasher = SHA256Hasher()
         self.writers = writers
         self.cipherHasher = cipherHasher

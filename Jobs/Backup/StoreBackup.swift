@@ -25,6 +25,8 @@ struct StoreBackup {
 
     private func dump(_ session: any BackupSession, toolVersion: String) throws -> Artifact {
         let start = ContinuousClock.now
+        // As pg_dump waits: somebody's lock must not hold the snapshot, and what it keeps from being cleaned up, for hours.
+        _ = try session.query("SET LOCAL lock_timeout = '30s'", [])
         let scope = try DumpScope(of: store, tenant: context.tenant, session: session)
         let reference = try ReferenceScope(of: store, tenant: context.tenant, session: session)
         let fingerprint = try SchemaFingerprint.take(
@@ -38,7 +40,8 @@ struct StoreBackup {
         let last = try job.access.lastBackup(store, context)
         let preflight = Preflight(store: store, session: session)
         try preflight.requireLocks(scope.locked * min(plan.archives.count, width) + reference.locked)
-        try preflight.requireSpace(in: target.stores, for: last)
+        let size = scope.sizes.values.reduce(0, +)
+        try preflight.requireSpace(in: target.stores, for: last, tables: size)
         let key = try ObjectKey(
             tenant: context.tenant.id, entity: .backups, at: Date(timeIntervalSince1970: scope.time), id: UUID())
         var results: [ArchiveResult] = []
@@ -48,7 +51,7 @@ struct StoreBackup {
                 tools: job.tools, target: target, key: key, environment: environment,
                 progress: DumpProgress(
                     context, database: store.database, tables: scope.rows.count + reference.rows.count,
-                    estimate: last?.plainBytes), deadline: context.deadline)
+                    estimate: last?.plainBytes), density: Self.density(last, tables: size), deadline: context.deadline)
             results = try run.make(plan.archives, width: width, stop: context.stop)
             if let archive = reference.archive(scope) {
                 referenceResult = try run.make([archive], width: 1, stop: context.stop).first
@@ -64,5 +67,10 @@ struct StoreBackup {
         return Artifact(
             id: key.id, entity: "backup", key: "\(key)", bytes: manifest.bytes, sha256: manifest.sha256, manifest: json,
             keptFor: keptFor)
+    }
+
+    /// About how many bytes a byte of a table becomes in storage: as in the last backup, or a tenth, which few tables compress to.
+    private static func density(_ last: BackupEstimate?, tables: Int64) -> Double {
+        last.map { min(Double($0.bytes) / Double(max(tables, 1)), 1.5) } ?? Preflight.leastDensity
     }
 }

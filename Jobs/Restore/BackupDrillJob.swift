@@ -30,13 +30,13 @@ public struct BackupDrillJob: Job {
     /// Drills every artifact of the backup, also after one was found broken.
     public func run(_ payload: BackupReference, in context: JobContext) throws -> JobOutcome {
         let records = BackupRecords(control: control, attempt: context.attempt)
-        return try proveAll(records.find(payload.backup), as: { _ in "drill" }, records) { record in
+        return try proveAll(records.find(payload.backup), as: { _ in "drill" }, records) { record, copies in
             let session = try RestoreSession(
                 registry, attempt: context.attempt, store: try storeOf(record, context))
             defer { session.close() }
             try session.sweep()
             let filled = try ScratchRestore(
-                reader: reader, session: session, record: record, context: context, hooks: []
+                reader: reader, session: session, record: record, copies: copies, context: context, hooks: []
             ).fill()
             return [
                 "rows": .int(filled.rows.values.reduce(0, +)), "tables": .int(Int64(filled.rows.count)),

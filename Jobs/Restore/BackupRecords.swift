@@ -29,6 +29,17 @@ struct BackupRecords {
             [record.id, kind, ok, seconds, detail])
     }
 
+    /// Records which objects of the backup a store holds damaged, and that those which were read are whole where they were read.
+    func noteReading(of record: BackupRecord, _ copies: BackupCopies) throws {
+        let whole = copies.whole.map { place -> JSON in
+            ["destination": .string(place.destination), "key": .string("\(place.key)")]
+        }
+        if whole.isEmpty && copies.proven.isEmpty { return }
+        _ = try call(
+            "SELECT reeve.record_reading($1::bigint, $2::uuid, $3::uuid, $4::jsonb, $5::jsonb)",
+            [record.id, JSON.array(copies.proven.map(\.json)), JSON.array(whole)])
+    }
+
     /// What an operator asked for; nil when nobody did.
     func request() throws -> RestoreRequest? {
         guard let json = try call("SELECT reeve.restore_request($1::bigint, $2::uuid)", [])[0].optionalJSON(0) else {

@@ -43,31 +43,35 @@ public struct BackupVerifyJob: Job {
         func kind(_ record: BackupRecord) -> String {
             record.content.encryption?.isTenantsOwn == true ? "integrity" : "verify"
         }
-        return try proveAll(records.find(payload.backup), as: kind, records) { try verify($0, context) }
+        return try proveAll(records.find(payload.backup), as: kind, records) { try verify($0, from: $1, context) }
     }
 
-    private func verify(_ record: BackupRecord, _ context: JobContext) throws -> [String: JSON] {
-        try reader.checkManifest(of: record, tenant: context.tenant)
+    private func verify(_ record: BackupRecord, from copies: BackupCopies, _ context: JobContext) throws -> [String:
+        JSON]
+    {
+        try reader.checkManifest(of: record, tenant: context.tenant, from: copies, context)
         let objects = record.content.objects + (record.content.reference.map { [$0] } ?? [])
         if record.content.encryption?.isTenantsOwn == true {
-            for object in objects { try reader.checkBytes(of: object, record, tenant: context.tenant, context) }
+            for object in objects { try reader.checkBytes(of: object, tenant: context.tenant, from: copies, context) }
             return ["integrity_only": true]
         }
         var rows: [String: Int64] = [:]
         for object in objects {
-            let counted = try count(object, record, context)
+            let counted = try copies.reading { try count(object, record, from: copies, context) }
             if object != record.content.reference { rows.merge(counted) { $0 + $1 } }
         }
         try compareRows(record, rows, "in the archive")
         return ["rows": .int(rows.values.reduce(0, +)), "tables": .int(Int64(rows.count))]
     }
 
-    private func count(_ object: DumpObject, _ record: BackupRecord, _ context: JobContext) throws -> [String: Int64] {
+    private func count(
+        _ object: DumpObject, _ record: BackupRecord, from copies: BackupCopies, _ context: JobContext
+    ) throws -> [String: Int64] {
         let box = CounterBox()
         let archive = try ArchiveReader(tools: reader.tools, stop: context.stop, deadline: context.deadline) {
             box.counter.take($0)
         }
-        do { try feed(object, of: record, to: archive, reader, context) } catch let failure as JobFailure
+        do { try feed(object, of: record, to: archive, reader, from: copies, context) } catch let failure as JobFailure
             where failure.code == "pg_restore_failed"
         {
             throw BackupFault("backup_archive", failure.message)
@@ -93,19 +97,28 @@ func compareRows(_ record: BackupRecord, _ found: [String: Int64], _ place: Stri
     }
 }
 
-/// Proves each artifact and records what was found; throws the first fault once all are recorded.
+/// Proves each artifact and records what was found, objects that a store holds damaged included; throws the first fault once all
+/// are recorded. A backup that one of its stores has whole is proven.
 func proveAll(
     _ found: [BackupRecord], as kind: (BackupRecord) -> String, _ records: BackupRecords,
-    _ prove: (BackupRecord) throws -> [String: JSON]
+    _ prove: (BackupRecord, BackupCopies) throws -> [String: JSON]
 ) throws -> JobOutcome {
     var fault: (any DispositionedError)?
     var total = 0.0
     var summary: [JSON] = []
     for record in found {
+        let copies = BackupCopies(of: record)
         let start = ContinuousClock.now
         func seconds() -> Double { (ContinuousClock.now - start) / .seconds(1) }
         do {
-            var detail = try prove(record)
+            let made: [String: JSON]
+            do { made = try prove(record, copies) } catch {
+                // Also when a store that could not be asked leaves the rest open.
+                try records.noteReading(of: record, copies)
+                throw error
+            }
+            try records.noteReading(of: record, copies)
+            var detail = made.merging(copies.summary) { given, _ in given }
             detail["backup"] = .int(record.jobID)
             detail["database"] = .string(record.content.database)
             let took = seconds()
@@ -115,7 +128,7 @@ func proveAll(
             detail["artifact"] = .string(record.id.uuidString.lowercased())
             summary.append(.object(detail))
         } catch let error as any DispositionedError {
-            guard let found = brokenBackup(error) else { throw error }
+            guard let found = BackupCopies.fault(error) else { throw error }
             try records.prove(
                 record, kind(record), ok: false, seconds: seconds(),
                 ["backup": .int(record.jobID), "fault": .string(found.code), "message": .string(found.message)])
@@ -125,14 +138,4 @@ func proveAll(
     if let fault { throw fault }
     return .finished(
         JobResult(summary: ["backup": .int(found[0].jobID), "seconds": .double(total), "artifacts": .array(summary)]))
-}
-
-/// The fault when an error says something about the backup, and not about the day on which it was read.
-func brokenBackup(_ error: any Error) -> BackupFault? {
-    if let fault = error as? BackupFault { return fault }
-    guard let error = error as? EncryptionError else { return nil }
-    switch error.code {
-    case .wrongIdentity, .truncated, .corrupt: return BackupFault(error.code.rawValue, error.message)
-    default: return nil
-    }
 }

@@ -25,6 +25,8 @@ public struct RestoreJob: Job {
     let registry: TenantRegistry
     let control: Pool
     let hooks: [any RestoreHook]
+    /// How long the swap waits for sessions that use the live tables.
+    var patience: Duration = .seconds(60)
     /// Called between parts that follow each other in one attempt; a test throws here, where a kill is worst.
     var between: (@Sendable (String) throws -> Void)?
 
@@ -72,7 +74,7 @@ public struct RestoreJob: Job {
         for record in found {
             // What a killed attempt has put into place stays there.
             let text: String = try context.step("restore \(record.id.uuidString.lowercased())") {
-                try restore(record, request, of: found.count, context).text
+                try restore(record, request, of: found.count, records, context).text
             }
             parts.append(try JSON(parsing: text))
         }
@@ -113,10 +115,12 @@ public struct RestoreJob: Job {
         }
     }
 
-    private func restore(_ record: BackupRecord, _ request: RestoreRequest, of count: Int, _ context: JobContext) throws
-        -> JSON
-    {
-        let session = try RestoreSession(registry, attempt: context.attempt, store: try storeOf(record, context))
+    private func restore(
+        _ record: BackupRecord, _ request: RestoreRequest, of count: Int, _ records: BackupRecords,
+        _ context: JobContext
+    ) throws -> JSON {
+        let session = try RestoreSession(
+            registry, attempt: context.attempt, store: try storeOf(record, context), patience: patience)
         defer { session.close() }
         try session.sweep()
         let isInPlace = request.mode == .inPlace
@@ -124,28 +128,43 @@ public struct RestoreJob: Job {
             try session.proveLogin()
             return detail(record, session, ["resumed": true])
         }
-        let filled = try ScratchRestore(
-            reader: reader, session: session, record: record, context: context, hooks: hooks
-        ).fill()
+        let copies = BackupCopies(of: record)
+        let filled: ScratchRestore.Filled
+        do {
+            filled = try ScratchRestore(
+                reader: reader, session: session, record: record, copies: copies, context: context, hooks: hooks,
+                times: request.mode == .schema || isInPlace && context.tenant.isolation != .database ? 2 : 1
+            ).fill()
+        } catch {
+            try records.noteReading(of: record, copies)
+            throw error
+        }
+        try records.noteReading(of: record, copies)
         try between?("scratch")
         let into = IntoPlace(session: session, record: record, filled: filled, context: context, tools: reader.tools)
         switch request.mode {
         case .database:
             let name = count == 1 ? request.target : "\(request.target)_\(record.content.database)"
             try session.keep(filled.database, as: name)
-            return detail(record, session, ["into": .string(name)])
+            return detail(record, session, copies.summary.merging(["into": .string(name)]) { $1 })
         case .schema:
-            return detail(record, session, try into.schema(request.target))
+            return detail(
+                record, session, try into.schema(request.target).merging(copies.summary) { given, _ in given })
         case .inPlace:
             let made: [String: JSON]
             switch context.tenant.isolation {
-            case .shared: made = try SharedRestore(into: into).run()
+            case .shared:
+                // Another attempt may have replaced them already: then the counts are those of the backup.
+                let isFirst = context.attempt.number == 1
+                let safety =
+                    try isFirst ? records.request()?.safetyBackup.flatMap { try records.find("\($0)").first } : nil
+                made = try SharedRestore(into: into, safety: safety?.content.rows ?? [:]).run()
             case .schema: made = try into.liveSchemas(between)
             case .database: made = try into.liveDatabase()
             }
             try between?("swapped")
             try session.proveLogin()
-            return detail(record, session, made)
+            return detail(record, session, made.merging(copies.summary) { given, _ in given })
         }
     }
 

@@ -10,8 +10,11 @@ struct ScratchRestore {
     let reader: BackupReader
     let session: RestoreSession
     let record: BackupRecord
+    let copies: BackupCopies
     let context: JobContext
     let hooks: [any RestoreHook]
+    /// How often the data will be on the server besides what is live: in the scratch database, and beside the live tables.
+    var times = 1
 
     private var content: BackupContent { record.content }
 
@@ -24,7 +27,8 @@ struct ScratchRestore {
         let hooks: [String]
     }
 
-    /// Makes the database, restores, compares rows and definitions with the manifest, and calls the hooks.
+    /// Makes the database, restores, compares rows and definitions with the manifest, and calls the hooks. When a store holds an
+    /// object damaged, all of it is done again with the next store's.
     func fill() throws -> Filled {
         if content.encryption?.isTenantsOwn == true {
             throw JobFailure(
@@ -32,8 +36,21 @@ struct ScratchRestore {
                 "backup \(record.jobID) is encrypted to a key that the tenant alone has; only its integrity can be checked",
                 .giveUp)
         }
-        try reader.checkManifest(of: record, tenant: context.tenant)
-        let scratch = try session.makeScratch()
+        try reader.checkManifest(of: record, tenant: context.tenant, from: copies, context)
+        // A tenth for what is written besides; the scratch database's own catalogs take 8 MB.
+        let bytes = record.content.restoredBytes / 10 * 11 + 8 << 20
+        try session.requireRoom(for: bytes * Int64(times), "a restore of backup \(record.jobID)")
+        return try copies.reading {
+            let scratch = try session.makeScratch()
+            do { return try fill(scratch) } catch {
+                // Its room is needed by the next one; what cannot be dropped now is swept later.
+                try? session.discard(scratch)
+                throw error
+            }
+        }
+    }
+
+    private func fill(_ scratch: String) throws -> Filled {
         let isOwnDatabase = content.isolation == .database
         if !isOwnDatabase {
             try session.prepare(
@@ -73,7 +90,7 @@ struct ScratchRestore {
             let archive = try ArchiveReader(
                 into: environment, arguments: Self.flags + more, tools: reader.tools, stop: context.stop,
                 deadline: context.deadline)
-            try feed(object, of: record, to: archive, reader, context)
+            try feed(object, of: record, to: archive, reader, from: copies, context)
         }
     }
 
@@ -148,11 +165,11 @@ func dumpArguments(of schemas: [String]) -> [String] {
 /// read to its end all the same.
 func feed(
     _ object: DumpObject, of record: BackupRecord, to archive: ArchiveReader, _ reader: BackupReader,
-    _ context: JobContext
+    from copies: BackupCopies, _ context: JobContext
 ) throws {
     var failure: JobFailure?
     do {
-        try reader.read(object, of: record, tenant: context.tenant, context) { bytes in
+        try reader.read(object, of: record, tenant: context.tenant, from: copies, context) { bytes in
             guard failure == nil else { return }
             do { try archive.write(bytes) } catch let error as JobFailure { failure = error }
         }

@@ -9,6 +9,8 @@ import Tenancy
 /// from, are raised before where a restored number is higher than the next.
 struct SharedRestore {
     let into: IntoPlace
+    /// Rows by table in the safety backup: what the platform has written since is in no backup.
+    let safety: [String: Int64]
 
     private struct Table {
         let name: String
@@ -23,17 +25,24 @@ struct SharedRestore {
             try into.context.withSession(session.store) { tenant in
                 let tables = try inOrder(tenant)
                 try session.raise(sequences(of: tables, tenant))
-                try tenant.transaction { try replace(tables, tenant) }
+                var since: [String: JSON] = [:]
+                try tenant.transaction { since = try replace(tables, tenant) }
+                if !since.isEmpty { summary["rows_changed_since_safety_backup"] = .object(since) }
                 summary["tables_left_alone"] = .array(try others(than: tables, tenant).map(JSON.string))
             }
         }
         return summary
     }
 
-    private func replace(_ tables: [Table], _ tenant: TenantSession) throws {
+    /// Returns by how many rows tables had changed since the safety backup.
+    private func replace(_ tables: [Table], _ tenant: TenantSession) throws -> [String: JSON] {
+        var since: [String: JSON] = [:]
         try tenant.query("SET CONSTRAINTS ALL DEFERRED")
         for table in tables.reversed() {
-            do { try tenant.query("DELETE FROM \(table.name)") } catch let error as PostgresError
+            do {
+                let deleted = Int64(try tenant.query("DELETE FROM \(table.name)").affected)
+                if let then = safety[table.name], then != deleted { since[table.name] = .int(deleted - then) }
+            } catch let error as PostgresError
                 where error.sqlState == "23503"
             {
                 throw JobFailure(
@@ -66,6 +75,7 @@ struct SharedRestore {
                         + "does a trigger of it change rows?", .giveUp)
             }
         }
+        return since
     }
 
     /// The backup's tables, those first that others refer to.

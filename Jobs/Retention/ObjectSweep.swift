@@ -2,7 +2,7 @@ import FoundationEssentials
 import JobKit
 import Storage
 
-/// Compares what the destinations hold of a tenant's backups with what its artifacts name.
+/// Compares what the destinations hold of a tenant's backups, reports and exports with what its artifacts name.
 struct ObjectSweep {
     let context: JobContext
     let ledger: RetentionLedger
@@ -67,9 +67,11 @@ struct ObjectSweep {
 
     private mutating func compare(_ named: NamedStore, _ known: [RetentionLedger.Known]) throws {
         var found: [String: StoredObject] = [:]
-        try named.store.list(context.tenant.id, .backups) { object in
-            try context.throwIfStopped()
-            found["\(object.key)"] = object
+        for entity in [ObjectEntity.backups, .reports, .exports] {
+            try named.store.list(context.tenant.id, entity) { object in
+                try context.throwIfStopped()
+                found["\(object.key)"] = object
+            }
         }
         try report(named, known, found)
         let names = Set(known.compactMap(\.key))
@@ -107,7 +109,7 @@ struct ObjectSweep {
         counts.missing += faults.count
         if new > 0 {
             context.log.error(
-                "objects of backups are missing or have another size",
+                "objects of artifacts are missing or have another size",
                 ["destination": .string(named.name), "new": .int(new), "all": .int(Int64(faults.count))])
         }
     }
@@ -117,7 +119,8 @@ struct ObjectSweep {
         among unnamed: [String: StoredObject], in store: any ObjectStore
     ) throws -> Set<String> {
         var whole: Set<String> = []
-        for object in unnamed.values where object.key.part == .manifest && object.bytes <= 64 << 20 {
+        for object in unnamed.values
+        where object.key.entity == .backups && object.key.part == .manifest && object.bytes <= 64 << 20 {
             try context.throwIfStopped()
             var bytes: [UInt8] = []
             try store.read(object.key) { bytes += $0 }

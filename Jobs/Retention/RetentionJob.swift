@@ -2,8 +2,8 @@ public import JobKit
 public import Postgres
 public import Storage
 
-/// Deletes a tenant's backups that the rule of `reeve.backup_retention` lets go, and removes what storage holds of the tenant's backups
-/// although no artifact names it (ISO-S-003).
+/// Deletes a tenant's backups that the rule of `reeve.backup_retention` lets go and its reports and exports that have expired, and
+/// removes what storage holds of them although no artifact names it (ISO-S-003).
 ///
 /// 1. Looks at every destination: what an artifact names and is missing is recorded, and nothing is deleted while one cannot be looked
 /// at. 2. Goes on with deletions that an earlier attempt began, and deletes what has expired: marked with its intent audited, then the
@@ -44,8 +44,9 @@ public struct RetentionJob: Job {
         guard try ledger.work() != nil else { return .snoozed(.seconds(20)) }
         var sweep = ObjectSweep(context: context, ledger: ledger, catalog: catalog, age: age)
         try sweep.look()
-        var deletion = BackupDeletion(context: context, ledger: ledger, catalog: catalog)
+        var deletion = ArtifactDeletion(context: context, ledger: ledger, catalog: catalog)
         try deletion.run(try ledger.work() ?? [])
+        try deletion.run(expired: try ledger.expired())
         try sweep.sweep()
         return .finished(JobResult(summary: .object(deletion.summary.merging(sweep.summary) { $1 })))
     }

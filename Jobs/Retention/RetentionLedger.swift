@@ -65,6 +65,23 @@ struct RetentionLedger {
         }
     }
 
+    /// Reports, exports and the like that have expired.
+    func expired() throws -> [UUID] {
+        try call("*", from: "expired_artifacts($1::bigint, $2::uuid)", []) { rows in try rows.map { try $0.uuid(0) } }
+    }
+
+    /// Marks one of them, or goes on with one that is marked; nil when it has to stay.
+    func begin(expired artifact: UUID) throws -> Marked? {
+        try call(
+            "artifact_id, destinations, keys", from: "begin_artifact_deletion($1::bigint, $2::uuid, $3::uuid)",
+            [artifact]
+        ) { rows in
+            try rows.first.map {
+                Marked(artifact: try $0.uuid(0), destinations: try texts($0.text(1)), keys: try texts($0.text(2)))
+            }
+        }
+    }
+
     /// Records that every object is gone; false when another attempt did.
     func finish(_ artifact: UUID, _ detail: JSON) throws -> Bool {
         try call("finish_artifact_deletion($1::bigint, $2::uuid, $3::uuid, $4::jsonb)", [artifact, detail]) {

@@ -12,7 +12,20 @@ public final class SHA256Hasher {
         self.context = context
     }
 
+    private init(copying other: SHA256Hasher) {
+        guard let context = EVP_MD_CTX_new(), EVP_MD_CTX_copy_ex(context, other.context) == 1 else {
+            fatalError("libcrypto cannot copy a hash: the process is out of memory or the library is broken")
+        }
+        self.context = context
+    }
+
     deinit { EVP_MD_CTX_free(context) }
+
+    /// Another hash that has seen the same bytes.
+    public func copy() -> SHA256Hasher { SHA256Hasher(copying: self) }
+
+    /// The hash of the bytes so far; more may be added.
+    public func digestSoFar() -> [UInt8] { copy().finish() }
 
     /// Adds bytes.
     public func update(_ bytes: UnsafeRawBufferPointer) {

@@ -91,6 +91,8 @@ public struct BackupContent: Sendable, Hashable {
     public let tenant: TenantID
     /// The store that has the objects.
     public let destination: String
+    /// Stores that hold a copy of each.
+    public let copies: [String]
     /// The database server that it was taken from.
     public let server: String
     /// The database.
@@ -114,6 +116,17 @@ public struct BackupContent: Sendable, Hashable {
     /// Each table's digest (`SchemaFingerprint`); nil where the manifest does not say.
     public let fingerprint: [String: String]?
 
+    /// How many bytes its tables took in the database, of which a dump is a part; nil where the manifest does not say.
+    public let tableBytes: Int64?
+
+    /// All stores that have its objects, the first one first.
+    public var destinations: [String] { [destination] + copies.filter { $0 != destination } }
+
+    /// How many bytes its tables take in a database, at about: a dump is compressed, and has no indexes.
+    public var restoredBytes: Int64 {
+        tableBytes ?? (objects.reduce(0) { $0 + $1.plainBytes }) * 5
+    }
+
     var keys: [ObjectKey] { (objects + (reference.map { [$0] } ?? [])).map(\.key) }
 
     /// Reads a manifest of format 1 or 2. Throws `BackupFault`.
@@ -130,6 +143,8 @@ public struct BackupContent: Sendable, Hashable {
         schemas = (store["schemas"]?.array ?? []).compactMap(\.string)
         snapshotAt = snapshot
         self.rows = rows.compactMapValues(\.int)
+        tableBytes = json["table_bytes"]?.int
+        copies = (json["copies"]?.array ?? []).compactMap(\.string)
         fingerprint = json["fingerprint"]?.object?.compactMapValues(\.string)
         // Others are in the database for somebody else.
         extensions = json["extensions"]?.array?.filter { $0["needed"] != false }.compactMap { item in

@@ -22,6 +22,13 @@ public struct TenantRecipients: Sendable, Hashable {
 public protocol RecipientSource: Sendable {
     /// The recipients of the tenant's current key. Throws a `JobFailure` that names the remedy when it has none.
     func recipients(of tenant: Tenant) throws -> TenantRecipients
+    /// Throws when what was encrypted to these can be read by nobody any more, since their key was destroyed meanwhile.
+    func confirm(_ recipients: TenantRecipients, of tenant: Tenant) throws
+}
+
+extension RecipientSource {
+    /// Knows of no destroyed keys.
+    public func confirm(_ recipients: TenantRecipients, of tenant: Tenant) throws {}
 }
 
 /// Where identities (private keys) come from; only `reeve worker --role restore` and `reeve keys` have one.

@@ -2,10 +2,12 @@ import Backup
 import Destinations
 import Dispatch
 import Encryption
+import Export
 import FoundationEssentials
 import JobKit
 import Postgres
 import Program
+import Report
 import Retention
 import Storage
 import Tenancy
@@ -17,6 +19,7 @@ struct WorkerAssembly {
     let resources: JobResources
     let programs: ProgramFolders
     private let control: Pool
+    private let tenants: TenantRegistry
     private let stores: DestinationCatalog
     private let standard: any ObjectStore
     private let region: String?
@@ -28,6 +31,7 @@ struct WorkerAssembly {
             settings.with(["application_name": "reeve tenancy"]), bound: 4, waitTimeout: .seconds(10), name: "tenancy")
         self.control = control
         let directory = TenantDirectory(control: control, sealer: try invocation.configuration.makeSealer())
+        tenants = TenantRegistry(directory: directory)
         var resources = JobResources()
         resources.add(TenantSessions(directory: directory))
         self.resources = resources
@@ -43,10 +47,9 @@ struct WorkerAssembly {
         registry = invocation.registry.assembling(
             BuiltInKinds.jobs(
                 stores: stores, recipients: TenantKeys(control: control), control: control,
-                splitAbove: try invocation.configuration.backupSplit())
+                splitAbove: try invocation.configuration.backupSplit(), configuration: invocation.configuration)
                 + RestoreKinds.jobs(
-                    stores: stores, identities: identities, registry: TenantRegistry(directory: directory),
-                    control: control)
+                    stores: stores, identities: identities, registry: tenants, control: control)
         ).finding { try catalog.job($0) }
     }
 
@@ -60,6 +63,21 @@ struct WorkerAssembly {
                 for store in try stores.stores(in: region) { sweep(store, log) }
             } catch {
                 log.warning("destinations could not be swept", ["error": .string("\(error)")])
+            }
+        }
+    }
+
+    /// Drops what killed attempts left of scratch databases on the region's servers, now and every ten minutes until `stop` is raised.
+    /// In a thread of its own, since a server may be away.
+    func sweepScratches(_ log: Log, until stop: StopSignal) {
+        DispatchQueue(label: "reeve.scratches").async {
+            let bell = DispatchSemaphore(value: 0)
+            stop.whileStopping({ _ in bell.signal() }) {
+                repeat {
+                    do { _ = try tenants.sweepScratches(region: region, log: log) } catch {
+                        log.warning("scratch databases could not be looked for", ["error": .string("\(error)")])
+                    }
+                } while bell.wait(timeout: .now() + .seconds(600)) == .timedOut
             }
         }
     }
@@ -132,7 +150,7 @@ enum BuiltInKinds {
     /// With their collaborators: to whom a tenant's objects are encrypted among them.
     static func jobs(
         stores: any StoreCatalog, recipients: any RecipientSource, control: Pool?,
-        splitAbove: Int64 = BackupPolicy.standardSplit
+        splitAbove: Int64 = BackupPolicy.standardSplit, configuration: Configuration? = nil
     ) -> [AnyJob] {
         [
             AnyJob(
@@ -144,7 +162,23 @@ enum BuiltInKinds {
                         }
                         return try retention(of: tenant, control)
                     })), retentionJob(stores: stores, control: control),
+            reportJob(stores: stores, control: control, configuration: configuration),
+            exportJob(stores: stores, recipients: recipients, control: control),
         ]
+    }
+
+    private static func reportJob(
+        stores: any StoreCatalog, control: Pool?, configuration: Configuration?
+    ) -> AnyJob {
+        if let control {
+            return AnyJob(
+                ReportJob(
+                    library: DefinitionLibrary(folder: configuration?[.reports]), stores: stores, control: control,
+                    printer: configuration?[.pdfProgram].map { PagePrinter(program: $0) }))
+        }
+        return AnyJob(kind: ReportJob.kind, policy: ReportJob.policy, schema: ReportJob.schema) { _, _ in
+            throw JobFailure("not_assembled", "this program does not run jobs", .giveUp)
+        }
     }
 
     private static func retentionJob(stores: any StoreCatalog, control: Pool?) -> AnyJob {

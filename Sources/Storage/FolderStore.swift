@@ -11,21 +11,49 @@ public import JobKit
 public struct FolderStore: ObjectStore {
     /// The folder.
     public let root: String
+    private let limits: TransferLimits
 
     /// Names a folder, which need not exist before the first write. From then on the process ignores SIGXFSZ, if nobody
     /// handles it, so that a file size limit is an error of one write and not the end of the worker.
-    public init(root: String) {
+    public init(root: String) { self.init(root: root, limits: TransferLimits()) }
+
+    private init(root: String, limits: TransferLimits) {
         self.root = root
+        self.limits = limits
         _ = Self.ignoreFileSizeSignal
     }
+
+    /// The same folder, whose calls throw `Stopped` when the limits say so, between two pieces; one call of the system cannot be
+    /// ended.
+    public func limited(by limits: TransferLimits) -> any ObjectStore { FolderStore(root: root, limits: limits) }
 
     /// `folder <root>`.
     public var description: String { "folder \(root)" }
 
-    /// Begins an object; makes the folders that are missing.
+    /// Begins an object; makes the folders that are missing. Throws `full`, with the numbers, when about as many bytes as the
+    /// limits expect can be known not to fit.
     public func writer(for key: ObjectKey, attempt: UUID) throws -> any ObjectWriter {
+        try limits.check()
         let folder = try open(key.folders, creating: true)
-        return try FolderWriter(folder: folder, key: key, attempt: attempt, place: description)
+        if let expected = limits.expectedBytes { try requireRoom(for: expected, key) }
+        return try FolderWriter(folder: folder, key: key, attempt: attempt, place: description, limits: limits)
+    }
+
+    private func requireRoom(for expected: Int64, _ key: ObjectKey) throws(StorageError) {
+        if let free = try freeBytes(), free < expected {
+            throw StorageError(
+                .full,
+                "could not begin \(key): about \(expected) bytes are expected, and \(description) has \(free) free; free "
+                    + "space there or enlarge it", .retryAfter(.seconds(300)))
+        }
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(1), &limit) == 0,  // RLIMIT_FSIZE
+            UInt64(limit.rlim_cur) < UInt64(clamping: expected)
+        else { return }
+        throw StorageError(
+            .full,
+            "could not begin \(key): about \(expected) bytes are expected, and this process may write files of "
+                + "\(limit.rlim_cur); raise it (ulimit -f, LimitFSIZE=)", .retryAfter(.seconds(300)))
     }
 
     /// The size in bytes; nil when nothing is stored under the key.
@@ -59,12 +87,13 @@ public struct FolderStore: ObjectStore {
             if count < 0 && errno == EINTR { continue }
             guard count >= 0 else { throw StorageError.system(errno, "read \(key)", description) }
             if count == 0 { return }
+            try limits.check()
             try body(UnsafeRawBufferPointer(rebasing: buffer[..<count]))
         }
     }
 
     /// What the file system has free for this user; nil before the folder was made.
-    public func freeBytes() throws -> Int64? {
+    public func freeBytes() throws(StorageError) -> Int64? {
         var status = statvfs()
         guard statvfs(root, &status) == 0 else {
             if errno == ENOENT { return nil }

@@ -6,15 +6,23 @@ import JobKit
 final class FolderWriter: ObjectWriter {
     private enum State { case open, published, abandoned }
 
+    private static let writebackStep: Int64 = 8 << 20
+
     private(set) var bytes: Int64 = 0
+    /// Up to where the disk was told to begin.
+    private var begun: Int64 = 0
     private let folder: Descriptor
     private let file: Descriptor
     private let key: ObjectKey
     private let temporaryName: String
     private let place: String
+    private let limits: TransferLimits
     private var state = State.open
 
-    init(folder: Descriptor, key: ObjectKey, attempt: UUID, place: String) throws(StorageError) {
+    init(
+        folder: Descriptor, key: ObjectKey, attempt: UUID, place: String, limits: TransferLimits = TransferLimits()
+    ) throws(StorageError) {
+        self.limits = limits
         self.folder = folder
         self.key = key
         self.place = place
@@ -27,6 +35,10 @@ final class FolderWriter: ObjectWriter {
 
     func write(_ bytes: UnsafeRawBufferPointer) throws {
         guard state == .open else { throw StorageError(.failed, "\(key) is closed already", .giveUp) }
+        do { try limits.check() } catch {
+            abandon()
+            throw error
+        }
         var rest = bytes
         while !rest.isEmpty {
             let count = Glibc.write(file.descriptor, rest.baseAddress, rest.count)
@@ -39,6 +51,15 @@ final class FolderWriter: ObjectWriter {
             self.bytes += Int64(count)
             rest = UnsafeRawBufferPointer(rebasing: rest[count...])
         }
+        beginWriteback()
+    }
+
+    /// Has the disk begin with what is there, so that `publish` has little left to wait for: Linux does so for what is not needed
+    /// any more. Its result decides nothing: the flush of `publish` does.
+    private func beginWriteback() {
+        guard bytes - begun >= Self.writebackStep else { return }
+        _ = posix_fadvise(file.descriptor, off_t(begun), off_t(bytes - begun), POSIX_FADV_DONTNEED)
+        begun = bytes
     }
 
     func publish() throws {

@@ -21,6 +21,9 @@ public protocol ObjectStore: Sendable, CustomStringConvertible {
     func sweep(olderThan age: Duration) throws -> Int
     /// The same store with every call ended when the limits say so.
     func limited(by limits: TransferLimits) -> any ObjectStore
+    /// A link with which anybody can read this one object, and do nothing else, until it expires: the store signs it and
+    /// nobody can revoke it. At most 15 minutes. nil when the store has no such links.
+    func presignedLink(for key: ObjectKey, expires: Duration) throws -> String?
 }
 
 /// An object as a listing shows it.
@@ -55,6 +58,9 @@ public protocol ObjectWriter: AnyObject {
 extension ObjectStore {
     /// Cannot tell.
     public func freeBytes() throws -> Int64? { nil }
+
+    /// Has no links.
+    public func presignedLink(for key: ObjectKey, expires: Duration) throws -> String? { nil }
 }
 
 extension ObjectWriter {

@@ -106,6 +106,19 @@ public struct RcloneStore: ObjectStore {
         try retrying { try deleteOnce("\(key)", limit: tool.patience.command) }
     }
 
+    /// A link that the bucket's own service signs, for reading; nil where there are no buckets. Never logged: it is the right
+    /// to read itself.
+    public func presignedLink(for key: ObjectKey, expires: Duration) throws -> String? {
+        guard try backend().isBucketBased else { return nil }
+        let seconds = max(1, min(expires, .seconds(900)).components.seconds)
+        let text = try output(["link", "--expire=\(seconds)s", path("\(key)")], "make a link to \(key)")
+        let link = String(text.prefix { !$0.isNewline })
+        guard link.hasPrefix("https://") || link.hasPrefix("http://") else {
+            throw StorageError(.failed, "rclone made no link to \(key) in \(description)")
+        }
+        return link
+    }
+
     /// Tells of every object of a tenant and entity.
     public func list(_ tenant: TenantID, _ entity: ObjectEntity, _ body: (StoredObject) throws -> Void) throws {
         let top = "\(tenant)/\(entity)"

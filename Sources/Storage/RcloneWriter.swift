@@ -112,8 +112,8 @@ final class RcloneWriter: ObjectWriter {
     /// Parts that bound rclone's memory, few enough for an object of this size: S3 takes 10,000.
     static func uploadArguments(expecting bytes: Int64?) -> [String] {
         let mebibyte: Int64 = 1 << 20
-        // An estimate may be a third short. Without one: 16 MiB, for objects up to 156 GiB.
-        let needed = bytes.map { $0 / 3 * 4 / 10_000 / mebibyte + 1 } ?? 16
+        // An estimate may be three times too low. Without one: 16 MiB, for objects up to 156 GiB.
+        let needed = bytes.map { $0 / 10_000 * 3 / mebibyte + 1 } ?? 16
         let part = min(max(needed, 8), 4096)
         return [
             "--streaming-upload-cutoff=\(singlePart)B", "--s3-chunk-size=\(part)M", "--s3-upload-concurrency=2",

@@ -6,7 +6,7 @@ public struct TransferLimits: Sendable {
     public var stop: StopSignal?
     /// Ends a transfer under way when it passes.
     public var deadline: ContinuousClock.Instant?
-    /// About how many bytes an object will have, for stores that upload in parts of a size chosen beforehand.
+    /// About how many bytes an object will have: folders refuse what cannot fit, and S3 stores choose the size of parts by it.
     public var expectedBytes: Int64?
 
     /// Creates the limits; nil sets none.
@@ -16,6 +16,12 @@ public struct TransferLimits: Sendable {
         self.stop = stop
         self.deadline = deadline
         self.expectedBytes = expectedBytes
+    }
+
+    /// Throws `Stopped` once the attempt has to end.
+    func check() throws(Stopped) {
+        if let reason = stop?.reason { throw Stopped(reason: reason) }
+        if let deadline, deadline <= .now { throw Stopped(reason: .deadline) }
     }
 }
 

@@ -80,42 +80,31 @@ extension AdminSession {
 
     /// Drops scratch databases of this server whose attempt has ended, of any tenant in this registry; returns their names.
     func sweepScratches() throws -> [String] {
+        try ScratchSweep(registry: registry, server: store.server).run(on: maintenance()) { disconnect($0) }
+    }
+
+    /// Ends sessions of child programs in the store's database whose attempt has ended: the server notices only between two
+    /// statements that their program is gone. Returns how many.
+    @discardableResult
+    func endStaleSessions() throws -> Int {
+        guard try databaseExists() else { return 0 }
         let connection = try maintenance()
-        let rows = try connection.execute(
+        var stale: [(pid: Int64, lease: String)] = []
+        for row in try connection.execute(
             """
-            SELECT d.datname, substring(shobj_description(d.oid, 'pg_database') FROM '^reeve scratch of tenant ([0-9a-f-]{36})$'),
-              substring(d.datname FROM '^\(Self.scratchPrefix)([0-9a-f]{32})_')::uuid
-            FROM pg_database d WHERE d.datname ~ '^\(Self.scratchPrefix)[0-9a-f]{32}_[0-9]+$' ORDER BY 1
-            """)
-        var left: [(name: String, tenant: String, lease: UUID)] = []
-        for row in rows {
-            // One without a comment is being made at this moment, or its maker died within a moment.
-            if let tenant = try row.optionalText(1) { left.append((try row.text(0), tenant, try row.uuid(2))) }
+            SELECT pid, substr(application_name, 7) FROM pg_stat_activity
+            WHERE datname = $1::text AND application_name ~ '^reeve:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+            """, [store.database])
+        {
+            stale.append((try row.int(0), try row.text(1)))
         }
-        if left.isEmpty { return [] }
-        let live = try registry.directory.control.withConnection {
-            control -> (leases: Set<String>, tenants: Set<String>) in
-            let row = try control.execute(
-                """
-                SELECT to_json(reeve.live_leases($1::uuid[])),
-                  to_json(ARRAY(SELECT t.id FROM reeve.tenant t WHERE t.id = ANY ($2::uuid[])))
-                """, [left.map { $0.lease.uuidString.lowercased() }, left.map(\.tenant)])[0]
-            return (Set(try row.json(0).decode([String].self)), Set(try row.json(1).decode([String].self)))
+        if stale.isEmpty { return 0 }
+        let live = try registry.liveLeases(stale.map(\.lease))
+        stale.removeAll { live.contains($0.lease) }
+        for session in stale {
+            try connection.execute("SELECT pg_terminate_backend($1::int, 5000)", [Int(session.pid)])
         }
-        var dropped: [String] = []
-        for (name, tenant, lease) in left
-        where live.tenants.contains(tenant) && !live.leases.contains(lease.uuidString.lowercased()) {
-            disconnect(name)
-            try connection.execute("DROP DATABASE IF EXISTS \(quoteIdentifier(name)) WITH (FORCE)")
-            try registry.change {
-                try registry.audit(
-                    $0, TenantID(tenant), "admin.drop_scratch", "\(store.server): database \(name)",
-                    "its attempt ended",
-                    ["outcome": "done"])
-            }
-            dropped.append(name)
-        }
-        return dropped
+        return stale.count
     }
 
     /// Makes what a dump of the tenant's schemas does not bring: extensions, which are in no dump of a schema. `extensions` are

@@ -121,22 +121,15 @@ extension AdminSession {
         }
     }
 
-    /// Two renames for each schema, in one transaction that waits for writers in flight and keeps new ones out.
+    /// Two renames for each schema, in one transaction that waits until nobody uses the live tables and keeps everybody out: what
+    /// has read the old tables must not go on to write the new ones. Throws `restore_busy` with nothing changed when somebody
+    /// still does when `patience` is over.
     func swapSchemas(_ names: [(live: String, staged: String, kept: String)]) throws {
         try operation("admin.swap_schemas", names.map { "schema \($0.live)" }.joined(separator: ", ")) {
             let connection = try database()
             if try isKept(names.map(\.kept)) { return }
             try joinOwners(of: names.map(\.live), connection)
-            try patiently(connection) {
-                let tables = try connection.execute(
-                    """
-                    SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = ANY ($1::text[]::regnamespace[])
-                      AND c.relkind IN ('r', 'p') ORDER BY c.oid
-                    """, [names.map { quoteIdentifier($0.live) }]
-                ).map { try $0.text(0) }
-                if !tables.isEmpty {
-                    try connection.execute("LOCK TABLE \(tables.joined(separator: ", ")) IN SHARE ROW EXCLUSIVE MODE")
-                }
+            try whenUnused(names.map(\.live), connection) {
                 for name in names {
                     let row = try connection.execute(ObjectKind.schema.query, [name.live]).first
                     guard let row else { throw TenancyError(.notFound, "schema \(name.live) is gone") }
@@ -155,6 +148,49 @@ extension AdminSession {
                 }
             }
         }
+    }
+
+    /// Runs `body` in a transaction that holds every table of the schemas alone.
+    private func whenUnused(_ schemas: [String], _ connection: Connection, _ body: () throws -> Void) throws {
+        let quoted = schemas.map { quoteIdentifier($0) }
+        do {
+            try patiently(connection) {
+                let tables = try connection.execute(
+                    """
+                    SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = ANY ($1::text[]::regnamespace[])
+                      AND c.relkind IN ('r', 'p') ORDER BY c.oid
+                    """, [quoted]
+                ).map { try $0.text(0) }
+                if !tables.isEmpty {
+                    // The lock timeout is for each table; all together must not keep others waiting for long either.
+                    try connection.execute("SET LOCAL statement_timeout = '5s'")
+                    try connection.execute("LOCK TABLE \(tables.joined(separator: ", ")) IN ACCESS EXCLUSIVE MODE")
+                    try connection.execute("SET LOCAL statement_timeout = DEFAULT")
+                }
+                try body()
+            }
+        } catch let error as PostgresError where Self.isBusy(error) {
+            let users = try tableUsers(quoted, connection)
+            throw JobFailure(
+                "restore_busy",
+                "nothing was replaced: after \(patience) the live tables are still used by "
+                    + (users.isEmpty ? "sessions that come and go" : users.joined(separator: "; "))
+                    + "; stop the platform's work for tenant \(code), or end those sessions: SELECT pg_terminate_backend(pid)",
+                .retryAfter(.seconds(60)))
+        }
+    }
+
+    /// Who holds locks on tables of these schemas, without what they run.
+    private func tableUsers(_ quoted: [String], _ connection: Connection) throws -> [String] {
+        try connection.execute(
+            """
+            SELECT DISTINCT format('pid %s (%s, %s, %s, transaction since %s)', a.pid, coalesce(a.usename, 'unknown'),
+              coalesce(nullif(a.application_name, ''), 'no application name'), coalesce(a.state, 'unknown'), a.xact_start::timestamptz(0))
+            FROM pg_locks l JOIN pg_class c ON c.oid = l.relation JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.granted
+              AND c.relnamespace = ANY ($1::text[]::regnamespace[]) AND l.pid <> pg_backend_pid() ORDER BY 1 LIMIT 10
+            """, [quoted]
+        ).map { try $0.text(0) }
     }
 
     // MARK: Databases

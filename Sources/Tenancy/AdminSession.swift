@@ -12,6 +12,8 @@ final class AdminSession {
     let store: TenantStore
     let registry: TenantRegistry
     let settings: ConnectionSettings
+    /// How long table locks are waited for.
+    var patience: Duration = .seconds(60)
     private var connections: [String: Connection] = [:]
 
     /// Serialises what changes objects that tenants of one database have in common (an arbitrary constant).
@@ -120,20 +122,24 @@ final class AdminSession {
     }
 
     /// Runs `body` in a transaction that waits for table locks in short spells, so that it never stalls those who queue
-    /// behind it, for a minute at most.
+    /// behind it, for as long as `patience` says.
     func patiently(_ connection: Connection, _ body: () throws -> Void) throws {
-        let limit = ContinuousClock.now + .seconds(60)
+        let limit = ContinuousClock.now + patience
         while true {
             do {
                 return try connection.transaction {
-                    try connection.execute("SET LOCAL lock_timeout = '1s'")
+                    // Shorter than the usual deadlock_timeout: of two that wait for each other it is this one that gives way.
+                    try connection.execute("SET LOCAL lock_timeout = '900ms'")
                     try body()
                 }
-            } catch let error as PostgresError where error.sqlState == "55P03" && limit > .now {
+            } catch let error as PostgresError where Self.isBusy(error) && limit > .now {
                 usleep(useconds_t.random(in: 20_000...200_000))
             }
         }
     }
+
+    /// Whether somebody else's lock is what was in the way: lock_timeout, a deadlock, or statement_timeout of a LOCK TABLE.
+    static func isBusy(_ error: PostgresError) -> Bool { ["55P03", "40P01", "57014"].contains(error.sqlState) }
 
     /// Runs `body` as another role, which the administrator joins for it when it is no superuser.
     func asRole(_ role: String, _ connection: Connection, _ body: () throws -> Void) throws {

@@ -21,6 +21,22 @@ extension JobContext {
             chosen, of: attempt, stop: stop, deadline: deadline, body)
     }
 
+    /// Lends a proven session for reading only to `body`, on the store. It leaves no mark of the attempt in the database.
+    @discardableResult
+    public func withReader<T>(of store: TenantStore, _ body: (TenantSession) throws -> T) throws -> T {
+        try throwIfStopped()
+        return try resources.get(TenantSessions.self).withReader(
+            store, of: attempt, stop: stop, deadline: deadline, body)
+    }
+
+    /// Lends a proven session for reading only to `body`, on the store's replica.
+    @discardableResult
+    public func withReplica<T>(of store: TenantStore, _ body: (TenantSession) throws -> T) throws -> T {
+        try throwIfStopped()
+        return try resources.get(TenantSessions.self).withReader(
+            store, onReplica: true, of: attempt, stop: stop, deadline: deadline, body)
+    }
+
     /// Lends the tenant's login to a child program, as files and environment variables. Unless `readOnly`, the program can
     /// write and has to fence its transactions itself, see `TenantSessions.withChildConnection`.
     public func withChildConnection<T>(

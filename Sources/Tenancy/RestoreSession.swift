@@ -13,8 +13,10 @@ public final class RestoreSession {
     private var count = 0
     private var scratches: [String] = []
 
-    /// Opens nothing yet.
-    public init(_ registry: TenantRegistry, attempt: JobAttempt, store: TenantStore) throws {
+    /// Opens nothing yet. `patience` is how long a swap waits for those who use the live tables.
+    public init(
+        _ registry: TenantRegistry, attempt: JobAttempt, store: TenantStore, patience: Duration = .seconds(60)
+    ) throws {
         let record = try registry.show(attempt.tenant.code)
         guard record.id == attempt.tenant.id, store.tenantID == record.id else {
             throw TenancyError(.refused, "the store is not one of tenant \(attempt.tenant.code)")
@@ -22,6 +24,7 @@ public final class RestoreSession {
         self.store = store
         self.attempt = attempt
         admin = try AdminSession(registry, tenant: record, store: store)
+        admin.patience = patience
     }
 
     /// Drops the scratch databases that are still there and closes the connections.
@@ -34,9 +37,22 @@ public final class RestoreSession {
 
     // MARK: Scratch databases
 
-    /// Drops scratch databases on the server whose attempt has ended; returns their names.
+    /// Drops scratch databases on the server whose attempt has ended, and ends what their programs left running in the store's
+    /// database; returns the names of the databases.
     @discardableResult
-    public func sweep() throws -> [String] { try admin.sweepScratches() }
+    public func sweep() throws -> [String] {
+        try admin.endStaleSessions()
+        return try admin.sweepScratches()
+    }
+
+    /// Throws when the server has less room than `bytes`, with the numbers, as far as that can be known from here.
+    public func requireRoom(for bytes: Int64, _ what: String) throws { try admin.requireRoom(for: bytes, what) }
+
+    /// Drops a scratch database before `close` does.
+    public func discard(_ scratch: String) throws {
+        try admin.dropScratch(scratch)
+        scratches.removeAll { $0 == scratch }
+    }
 
     /// Makes an empty scratch database and returns its name; `close` drops it.
     public func makeScratch() throws -> String {

@@ -20,7 +20,8 @@ public final class TenantDirectory: Sendable {
             try connection.execute(
                 """
                 SELECT o.server, o.database, to_json(o.schemas), to_json(o.reference_schemas), o.login, s.dump_limit, s.region,
-                       s.conninfo, o.adopted, o.setting_name, coalesce(o.setting_value, o.tenant_id::text), o.tenant_column
+                       s.conninfo, o.adopted, o.setting_name, coalesce(o.setting_value, o.tenant_id::text), o.tenant_column,
+                       s.replica_conninfo, s.replica_lag_limit
                 FROM reeve.tenant_store o JOIN reeve.tenant_server s ON s.name = o.server
                 WHERE o.tenant_id = $1::uuid AND (o.ready OR $2::boolean) ORDER BY o.server, o.database
                 """, [tenant, includingUnready])
@@ -31,7 +32,9 @@ public final class TenantDirectory: Sendable {
                 schemas: try row.json(2).decode([String].self), referenceSchemas: try row.json(3).decode([String].self),
                 login: try row.text(4), dumpLimit: Int(try row.int(5)), region: try row.text(6),
                 isAdopted: try row.bool(8), settingName: try row.text(9), settingValue: try row.text(10),
-                tenantColumn: try row.text(11), serverSettings: try ConnectionSettings(row.text(7)))
+                tenantColumn: try row.text(11), replicaLagLimit: .seconds(try row.int(13)),
+                serverSettings: try ConnectionSettings(row.text(7)),
+                replica: try row.optionalText(12).map { try ConnectionSettings($0) })
         }
     }
 

@@ -26,6 +26,21 @@ public struct TenantKeys: RecipientSource {
         return TenantRecipients(
             keyID: try row.uuid(0), recipients: try row.json(1).decode([String].self), isTenantsOwn: try row.bool(2))
     }
+
+    /// Throws a `JobFailure` (`key_destroyed`) when somebody began to destroy the key since.
+    public func confirm(_ recipients: TenantRecipients, of tenant: Tenant) throws {
+        let rows = try control.withConnection {
+            try $0.execute(
+                "SELECT state = 'destroyed' OR destroying FROM reeve.key_facts($1::uuid, $2::uuid)",
+                [tenant.id, recipients.keyID])
+        }
+        guard let row = rows.first, try !row.bool(0) else {
+            throw JobFailure(
+                "key_destroyed",
+                "key \(recipients.keyID.uuidString.lowercased()) was destroyed while objects were encrypted to it; they are removed"
+            )
+        }
+    }
 }
 
 /// The identities of a restore worker: from its store, once the control database says that the key is this tenant's and alive.

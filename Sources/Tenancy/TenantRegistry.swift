@@ -173,7 +173,7 @@ public final class TenantRegistry: Sendable {
     /// sealed. Without one libpq finds it where the conninfo says (`passfile=`).
     public func addServer(
         _ name: String, conninfo: String, region: String, sharedDatabase: String, dumpLimit: Int = 2,
-        adminPassword: String? = nil
+        scratchLimit: Int64? = nil, adminPassword: String? = nil
     ) throws {
         let settings = try ConnectionSettings(conninfo)
         guard settings["password"] == nil, settings["sslpassword"] == nil else {
@@ -190,12 +190,12 @@ public final class TenantRegistry: Sendable {
         try change { connection in
             try connection.execute(
                 """
-                INSERT INTO reeve.tenant_server (name, conninfo, region, shared_database, dump_limit, admin_secret)
-                VALUES ($1::text, $2::text, $3::text, $4::text, $5::int, $6::bytea)
+                INSERT INTO reeve.tenant_server (name, conninfo, region, shared_database, dump_limit, admin_secret, scratch_limit)
+                VALUES ($1::text, $2::text, $3::text, $4::text, $5::int, $6::bytea, $7::bigint)
                 ON CONFLICT (name) DO UPDATE SET conninfo = excluded.conninfo, region = excluded.region,
                   shared_database = excluded.shared_database, dump_limit = excluded.dump_limit,
-                  admin_secret = coalesce(excluded.admin_secret, tenant_server.admin_secret)
-                """, [name, conninfo, region, sharedDatabase, dumpLimit, secret])
+                  scratch_limit = excluded.scratch_limit, admin_secret = coalesce(excluded.admin_secret, tenant_server.admin_secret)
+                """, [name, conninfo, region, sharedDatabase, dumpLimit, secret, scratchLimit])
             try self.audit(connection, nil, "server.add", "server \(name)", nil, ["region": .string(region)])
         }
     }

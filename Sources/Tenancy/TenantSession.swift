@@ -17,10 +17,13 @@ public final class TenantSession {
     private let fence: TenantFence
     private let stop: StopSignal
     private let deadline: ContinuousClock.Instant?
+    private let isReader: Bool
 
     init(
-        _ connection: Connection, fence: TenantFence, stop: StopSignal, deadline: ContinuousClock.Instant?
+        _ connection: Connection, fence: TenantFence, stop: StopSignal, deadline: ContinuousClock.Instant?,
+        isReader: Bool = false
     ) {
+        self.isReader = isReader
         self.connection = connection
         self.fence = fence
         tenant = fence.attempt.tenant
@@ -51,6 +54,9 @@ public final class TenantSession {
     public func transaction<T>(isolation: String? = nil, readOnly: Bool = false, _ body: () throws -> T) throws -> T {
         try stop.throwIfStopped()
         let connection = try open()
+        guard readOnly || !isReader else {
+            throw JobFailure("reader_session", "a session for reading only was asked to write", .giveUp)
+        }
         func attempt() throws -> T {
             do {
                 return try connection.transaction(isolation: isolation, readOnly: readOnly) {
@@ -76,6 +82,26 @@ public final class TenantSession {
     /// Runs `COPY … TO STDOUT` and hands each chunk to `body`, in constant memory; the buffer is valid during the call.
     public func copyOut(_ sql: String, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
         try open().copyOut(sql, stop: stop, deadline: deadline, body)
+    }
+
+    /// Runs one statement and hands its rows to `row` as they arrive, in constant memory; `columns` is told what they are first.
+    /// The row is valid during the call.
+    @discardableResult
+    public func stream(
+        _ sql: String, _ parameters: [(any PostgresEncodable)?] = [],
+        columns: ([ResultColumn]) throws -> Void = { _ in },
+        _ row: (borrowing StreamedRow) throws -> Void
+    ) throws -> Int {
+        try open().stream(sql, parameters, stop: stop, deadline: deadline, columns: columns, row)
+    }
+
+    /// The columns that a statement would return, without running it.
+    public func describe(_ sql: String) throws -> [ResultColumn] { try open().describe(sql) }
+
+    /// Runs `body` and ends what it runs in the database at `limit`, from a thread outside of it: a statement that has put its
+    /// `statement_timeout` off ends all the same. Then a `PostgresError` 57014 or a lost connection is thrown.
+    public func watched<T>(until limit: ContinuousClock.Instant, _ body: () throws -> T) throws -> T {
+        try open().watched(until: limit, body)
     }
 
     /// Runs `COPY … FROM STDIN`, in constant memory; inside `transaction` only, where the attempt is fenced.

@@ -47,6 +47,31 @@ public final class TenantSessions: Sendable {
         return try body(session)
     }
 
+    /// Lends a proven session for reading only to `body`, on the store or its replica. It is not fenced, since it refuses
+    /// transactions that write. Throws a `PostgresError` when the server cannot be reached, and refuses a replica that is none.
+    @discardableResult
+    public func withReader<T>(
+        _ store: TenantStore, onReplica: Bool = false, of attempt: JobAttempt, stop: StopSignal,
+        deadline: ContinuousClock.Instant? = nil, _ body: (TenantSession) throws -> T
+    ) throws -> T {
+        try stop.throwIfStopped()
+        try requireOwn(store, attempt)
+        let name = Self.applicationName(attempt)
+        guard
+            let settings = onReplica
+                ? store.replicaSettings(applicationName: name) : store.settings(applicationName: name)
+        else { throw TenancyError(.refused, "\(store.server) has no replica in the registry") }
+        let login = settings.with(["password": try directory.password(of: store, tenant: attempt.tenant.id)])
+        // The circuit is the server's own: a replica that is down stops nothing but what would read it.
+        let connection = onReplica ? try Connection(login) : try circuits.guarding(store) { try Connection(login) }
+        defer { connection.close() }
+        try SessionProof.prove(connection, store, attempt, directory.control, stop: stop)
+        let session = TenantSession(
+            connection, fence: fence(store, attempt, stop), stop: stop, deadline: deadline, isReader: true)
+        defer { session.end() }
+        return try body(session)
+    }
+
     /// Proves a session, then lends `body` the same login for a child program. Unless `readOnly`, the program can write,
     /// and fences itself: each of its writing transactions starts with `SELECT reeve_fence.hold(<job id>, '<lease id>')`
     /// and ends there when that is false.
@@ -81,14 +106,7 @@ public final class TenantSessions: Sendable {
     private func take(_ store: TenantStore, of attempt: JobAttempt, stop: StopSignal?) throws -> (
         Connection, IdleConnections.Key
     ) {
-        // What the registry says now, not what a handler holds.
-        guard store.tenantID == attempt.tenant.id,
-            try directory.stores(of: attempt.tenant.id).contains(store)
-        else {
-            throw TenancyError(
-                .refused,
-                "\(store.server)/\(store.database) is not, or not any more, a store of tenant \(attempt.tenant.code)")
-        }
+        try requireOwn(store, attempt)
         let name = Self.applicationName(attempt)
         let key = IdleConnections.Key(
             server: store.server, database: store.database, login: store.login,
@@ -119,6 +137,17 @@ public final class TenantSessions: Sendable {
             throw error
         }
         return (connection, key)
+    }
+
+    /// What the registry says now, not what a handler holds.
+    private func requireOwn(_ store: TenantStore, _ attempt: JobAttempt) throws {
+        guard store.tenantID == attempt.tenant.id,
+            try directory.stores(of: attempt.tenant.id).contains(store)
+        else {
+            throw TenancyError(
+                .refused,
+                "\(store.server)/\(store.database) is not, or not any more, a store of tenant \(attempt.tenant.code)")
+        }
     }
 
     /// Keeps the connection with nothing of its last user on it: role, settings, locks, temporary objects and prepared

@@ -32,12 +32,29 @@ public struct TenantStore: Sendable, Hashable {
     /// The role that owns the tenant's objects and cannot log in; the tenant's login is no member of it.
     public var owner: String { TenantNames.owner(of: login) }
 
+    /// Whether the registry names a replica of the server, which reports may read.
+    public var hasReplica: Bool { replica != nil }
+    /// How far the replica may be behind.
+    public let replicaLagLimit: Duration
+
     let serverSettings: ConnectionSettings
+    let replica: ConnectionSettings?
 
     /// The login's connection without its password; `search_path` and the platform's setting are set as the session
     /// starts. Unless `readOnly` is false, transactions that do not say otherwise are read-only.
     public func settings(applicationName: String, readOnly: Bool = true) -> ConnectionSettings {
-        var settings = serverSettings
+        settings(on: serverSettings, applicationName: applicationName, readOnly: readOnly)
+    }
+
+    /// The same on the replica; nil without one.
+    func replicaSettings(applicationName: String) -> ConnectionSettings? {
+        replica.map { settings(on: $0, applicationName: applicationName, readOnly: true) }
+    }
+
+    private func settings(
+        on server: ConnectionSettings, applicationName: String, readOnly: Bool
+    ) -> ConnectionSettings {
+        var settings = server
         // What the administrator's connection uses to prove itself is nothing for a tenant.
         for keyword in ["password", "passfile", "user", "sslcert", "sslkey", "sslpassword"] { settings[keyword] = nil }
         let given = settings["options"].map { $0 + " " } ?? ""

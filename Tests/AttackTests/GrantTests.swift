@@ -13,8 +13,11 @@ struct GrantTests {
         return_lost_claims tend_caps lease_is_current exec_kind_facts tenant_recipients key_facts
         tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
-        backup_artifacts record_proof live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
-        placement destination_for destinations_in seal_audit tend_audit begin_anchor finish_anchor
+        backup_artifacts record_proof record_reading scratch_makers live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
+        placement destination_for destinations_in
+        report_admit report_done report_hold report_unchanged
+        artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
+        seal_audit tend_audit begin_anchor finish_anchor
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -23,15 +26,18 @@ struct GrantTests {
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
         tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
         seal_audit begin_anchor finish_anchor
+        take_report_place release_report_place set_report_window report_reader
+        artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         """,
         "reeve_approver": "actor is_operator tenant_is_held",
-        "reeve_viewer": "actor is_operator tenant_is_held backup_retention",
+        "reeve_viewer": "actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch",
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
     private static let retention =
-        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list"
+        "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
+        + " report_place artifact_link artifact_list"
 
     private static let audit =
         "audit_entry audit_seal audit_checkpoint audit_anchor audit_pending audit_head audit_window"

@@ -92,26 +92,26 @@ struct PipelineTests {
         }
     }
 
-    @Test(
-        "a store that fails, early or late, or that holds other than what was written, fails the backup in all stores",
-        arguments: 0..<7)
-    func badStore(number: Int) throws {
+    @Test("a store that fails, early or late, or holds other than what was written, fails the backup in all stores")
+    func badStore() {
         struct Broken: Error {}
-        var bad = TwistedStore(behind: FolderStore(root: fixture.folder.path + "/copy"))
-        var code = "Broken"
-        switch number {
-        case 0: bad.onWrite = { _ in throw Broken() }
-        case 1: bad.onWrite = { if $0 > 0 { throw Broken() } }
-        case 2: bad.onPublish = { if $0.part == .content { throw Broken() } }
-        case 3: bad.onPublish = { if $0.part == .manifest { throw Broken() } }
-        case 4: bad.size = { $0.map { $0 - 1 } }
-        case 5: bad.size = { _ in nil }
-        default: bad.flipped = 2000
-        }
-        if number >= 4 { code = "backup_corrupt" }
         let good = fixture.storage
-        for stores in [[good, bad], [bad, good]] as [[any ObjectStore]] {
-            expectFailure(code, fixture.job(stores: SeveralStores(stores: stores)))
+        for number in 0..<7 {
+            var bad = TwistedStore(behind: FolderStore(root: fixture.folder.path + "/copy"))
+            var code = "Broken"
+            switch number {
+            case 0: bad.onWrite = { _ in throw Broken() }
+            case 1: bad.onWrite = { if $0 > 0 { throw Broken() } }
+            case 2: bad.onPublish = { if $0.part == .content { throw Broken() } }
+            case 3: bad.onPublish = { if $0.part == .manifest { throw Broken() } }
+            case 4: bad.size = { $0.map { $0 - 1 } }
+            case 5: bad.size = { _ in nil }
+            default: bad.flipped = 2000
+            }
+            if number >= 4 { code = "backup_corrupt" }
+            for stores in [[good, bad], [bad, good]] as [[any ObjectStore]] {
+                expectFailure(code, fixture.job(stores: SeveralStores(stores: stores)))
+            }
         }
     }
 
@@ -140,5 +140,33 @@ struct PipelineTests {
             naming: "1199 bytes free")
         _ = try fixture.backUp(tenant, job: fixture.job(storage: TwistedStore(behind: fixture.storage, free: 1200)))
         #expect(try fixture.storage.freeBytes() ?? 0 > 0)
+    }
+
+    @Test("before the first backup a store with less room than a tenth of the tables is refused, with both numbers")
+    func firstSpace() throws {
+        fixture.last.withLock { $0 = nil }
+        expectFailure(
+            "backup_space_short", fixture.job(storage: TwistedStore(behind: fixture.storage, free: 1000)),
+            naming: "so that its first backup needs at least")
+    }
+
+    @Test(
+        "stores are told how large an object will be, by the last backup or by its tables, and S3 parts follow from it")
+    func expectedBytes() throws {
+        let told = Mutex<[Int64?]>([])
+        let telling = TwistedStore(
+            behind: fixture.storage,
+            onLimits: { limits in
+                told.withLock { $0.append(limits.expectedBytes) }
+            })
+        _ = try fixture.backUp(tenant, job: fixture.job(storage: telling))
+        let first = try #require(told.withLock { $0.compactMap { $0 } }.first)
+        told.withLock { $0 = [] }
+        fixture.last.withLock { $0 = BackupEstimate(bytes: 123_456, plainBytes: 1_000_000) }
+        let artifact = try fixture.backUp(tenant, job: fixture.job(storage: telling))
+        let second = try #require(told.withLock { $0.compactMap { $0 } }.first)
+        let tables = try #require(artifact.manifest["table_bytes"]?.int)
+        #expect(first > 0 && first <= tables / 10)
+        #expect(abs(second - 123_456) <= 1)
     }
 }

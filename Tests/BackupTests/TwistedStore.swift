@@ -10,12 +10,17 @@ struct TwistedStore: ObjectStore {
     var onPublish: @Sendable (ObjectKey) throws -> Void = { _ in }
     var size: @Sendable (Int64?) -> Int64? = { $0 }
     var free: Int64?
+    var onLimits: @Sendable (TransferLimits) -> Void = { _ in }
     /// The place of a bit that reading flips.
     var flipped: Int?
 
     var description: String { "twisted \(behind)" }
 
     func freeBytes() -> Int64? { free }
+    func limited(by limits: TransferLimits) -> any ObjectStore {
+        onLimits(limits)
+        return self
+    }
     func size(of key: ObjectKey) throws -> Int64? { size(try behind.size(of: key)) }
     func delete(_ key: ObjectKey) throws { try behind.delete(key) }
     func list(_ tenant: TenantID, _ entity: ObjectEntity, _ body: (StoredObject) throws -> Void) throws {

@@ -49,6 +49,17 @@ import Testing
         #expect(run.code == 2 && run.err.contains("1MB"))
     }
 
+    @Test("report tells a report's time beside its query's, and that memory does not grow with the file")
+    func report() throws {
+        let result = try BenchTests.run("report", "--rows", "150000", "--rounds", "1")
+        #expect(result["rows"]?.int == 150_000)
+        #expect(try BenchTests.number(result, "bytes") > 15_000_000)
+        #expect(try BenchTests.number(result, "added_memory_mb") < 12)
+        for name in ["bare_seconds", "copy_seconds", "report_seconds", "report_cpu_seconds", "ratio"] {
+            #expect(try BenchTests.number(result, name) > 0)
+        }
+    }
+
     @Test("growth tells both rates and their ratio")
     func growth() throws {
         let result = try BenchTests.run("growth", "--tenants", "120", "--backlog", "2000", "--seconds", "1")

@@ -24,9 +24,11 @@ import Testing
         for (path, command) in HelpTests.walk(Command.table) where command.run != nil {
             if ["dev", "bench", "key"].contains(path[0]) || path == ["server", "add"] { continue }
             let words = path + command.arguments.filter { !$0.isOptional }.map { _ in "1" }
-            let run = try ReeveRun(words, ["REEVE_DATABASE_URL": conninfo])
+            let run = try ReeveRun(words, ["REEVE_DATABASE_URL": conninfo, "REEVE_REPORTS": "/"])
             #expect(!run.all.contains("CANARY"), "\(path)")
-            let looksFirst = [["tenant", "update"], ["tenant", "set-tier"], ["kind", "add"]].contains(path)
+            let looksFirst =
+                [["tenant", "update"], ["tenant", "set-tier"], ["kind", "add"], ["report", "list"]].contains(path)
+                || HelpTests.looksFirst.contains(path)
             if !["config", "doctor"].contains(path[0]) && !looksFirst {
                 #expect(run.code == 69, "\(path) \(run)")
             }

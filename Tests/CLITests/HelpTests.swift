@@ -13,6 +13,12 @@ import Testing
         }
     }
 
+    /// Commands that look at their words, or for the key, before they reach the database.
+    static let looksFirst = [
+        ["report", "window"], ["report", "show"], ["artifacts", "link"], ["artifacts", "fetch"],
+        ["artifacts", "revoke"],
+    ]
+
     @Test("the help of every command is the one that was reviewed")
     func snapshot() throws {
         let help = Help(commands: Command.table)

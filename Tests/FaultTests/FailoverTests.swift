@@ -14,7 +14,7 @@ extension Faults {
         func promotion() throws {
             var random = SeededGenerator.fromEnvironment()
             let fleet = try FaultFleet("primary")
-            let standby = try makeStandby(of: fleet.server, "standby")
+            let standby = try TestServer.makeStandby(of: fleet.server, "standby")
             defer { standby.stop(immediately: true) }
             // As operators write it: both servers, whichever can be written to.
             fleet.route =
@@ -26,7 +26,7 @@ extension Faults {
             for _ in 0..<2 { try fleet.startWorker() }
             let long = try fleet.enqueue("ignore", ms: 6000)
             try fleet.enqueue(400, using: &random)
-            try waitForReplay(fleet.server, standby)
+            #expect(try TestServer.isReplayed(fleet.server, by: standby), "the standby does not follow")
             let standbySettings = try ConnectionSettings(standby.conninfo(database: fleet.database))
             let known = try number(standbySettings, "SELECT count(*) FROM claim_log")
             try stopReceiving(standby)
@@ -66,47 +66,6 @@ extension Faults {
             let control = try Connection(settings)
             defer { control.close() }
             return try control.execute(sql)[0].int(0)
-        }
-
-        /// A streaming standby, made with pg_basebackup, that accepts reading sessions.
-        private func makeStandby(of primary: EmbeddedPostgres, _ name: String) throws -> EmbeddedPostgres {
-            let directory = "/tmp/reeve-test-\(getpid())-\(name)"
-            try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-            let passwords = String(
-                decoding: FileManager.default.contents(atPath: primary.passwordFile) ?? Data(), as: UTF8.self)
-            let password = passwords.split(separator: ":").last.map { String($0.prefix { $0 != "\n" }) } ?? ""
-            let copied = try ChildProcess.run(
-                program: "pg_basebackup",
-                arguments: [
-                    "-D", "\(directory)/data", "-h", primary.socketDirectory, "-p", "\(primary.port)", "-U",
-                    EmbeddedPostgres.superuser, "-R", "-c", "fast", "-X", "stream",
-                ],
-                environment: ["PGPASSWORD": password, "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"],
-                supervisor: BuiltProducts.supervisor)
-            guard copied.exit == .exited(0) else { throw JobFailure("basebackup", copied.standardError) }
-            try FileManager.default.copyItem(atPath: primary.passwordFile, toPath: "\(directory)/pgpass")
-            var owner = stat()
-            stat("\(primary.directory)/data", &owner)
-            let owned = try ChildProcess.run(
-                program: "chown", arguments: ["-R", "\(owner.st_uid):\(owner.st_gid)", "\(directory)/data"],
-                environment: [:], supervisor: BuiltProducts.supervisor)
-            guard owned.exit == .exited(0) else { throw JobFailure("chown", owned.standardError) }
-            return try TestServer.make(name, isDurable: true)
-        }
-
-        private func waitForReplay(_ primary: EmbeddedPostgres, _ standby: EmbeddedPostgres) throws {
-            let source = try Connection(ConnectionSettings(primary.conninfo(database: "postgres")))
-            let target = try Connection(ConnectionSettings(standby.conninfo(database: "postgres")))
-            defer {
-                source.close()
-                target.close()
-            }
-            let position = try source.execute("SELECT pg_current_wal_lsn()::text")[0].text(0)
-            #expect(
-                try eventually(.seconds(30)) {
-                    try target.execute("SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)", [position])[0]
-                        .bool(0)
-                }, "the standby does not follow")
         }
 
         /// Ends the stream, so that what comes after is on the primary alone.

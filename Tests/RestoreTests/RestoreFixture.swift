@@ -71,6 +71,9 @@ final class RestoreFixture {
         sessions.close()
         connection.close()
         try? FileManager.default.removeItem(atPath: folder)
+        for suffix in ["-copies", "-identities", ".log"] {
+            try? FileManager.default.removeItem(atPath: folder + suffix)
+        }
     }
 
     // MARK: Tenants
@@ -182,14 +185,22 @@ final class RestoreFixture {
     var tools: PostgresTools { PostgresTools(supervisor: BuiltProducts.supervisor) }
 
     func reader(_ identities: (any IdentitySource)? = nil) -> BackupReader {
-        BackupReader(tools: tools, stores: SingleStore(storage), identities: identities ?? keys)
+        BackupReader(tools: tools, stores: catalog, identities: identities ?? keys)
     }
+
+    /// A second store, which gets copies when `hasCopies`.
+    var copies: FolderStore { FolderStore(root: folder + "-copies") }
+    var hasCopies = false
+    var catalog: any StoreCatalog { hasCopies ? TwoStores(first: storage, second: copies) : SingleStore(storage) }
+
+    /// The tenants' own keys in the control database, in the place of the test's one.
+    var ownKeys: (any RecipientSource)?
 
     var verify: BackupVerifyJob { BackupVerifyJob(reader: reader(), control: control) }
     var drill: BackupDrillJob { BackupDrillJob(reader: reader(), registry: registry, control: control) }
     var backup: BackupJob {
         BackupJob(
-            stores: SingleStore(storage), recipients: Recipients(keys: keys, isTenantsOwn: tenantsOwn),
+            stores: catalog, recipients: ownKeys ?? Recipients(keys: keys, isTenantsOwn: tenantsOwn),
             policy: BackupPolicy(splitAbove: splitAbove) { _ in .seconds(7 * 86400) },
             tools: BackupTools(supervisor: BuiltProducts.supervisor))
     }
@@ -207,14 +218,14 @@ final class RestoreFixture {
             "SELECT reeve.enqueue($1::text, $2::text, $3::jsonb)", ["\(tenant.code).\(queue)", kind, args])[0].int(0)
     }
 
-    /// Claims every job that can run and returns them.
-    func claim() throws -> [ClaimedJob] {
+    /// Claims every job that can run and returns them; those of the restore workers only when `withRestores`.
+    func claim(withRestores: Bool = true) throws -> [ClaimedJob] {
         _ = try connection.execute(
             "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL")
         _ = try connection.execute("SELECT reeve.promote(100)")
         var claimed: [ClaimedJob] = []
         let pools = try connection.execute("SELECT DISTINCT pool FROM reeve.job").map { try $0.text(0) }
-        for pool in pools {
+        for pool in pools where withRestores || pool != "restore" {
             var cursor: UUID?
             while true {
                 let rows = try connection.execute(
@@ -282,7 +293,7 @@ final class RestoreFixture {
         }
     }
 
-    private func settle(_ claimed: ClaimedJob, _ outcome: Settlement.Outcome) throws {
+    func settle(_ claimed: ClaimedJob, _ outcome: Settlement.Outcome) throws {
         let source = PostgresJobSource(controlSettings, registry: JobRegistry([]), version: "test")
         defer { source.close() }
         let refused = try source.settle([Settlement(jobID: claimed.id, leaseID: claimed.leaseID, outcome: outcome)])
@@ -368,9 +379,10 @@ final class RestoreFixture {
     /// Whether backups say that the tenant alone has the key.
     var tenantsOwn = false
 
-    func put(_ bytes: [UInt8], under key: ObjectKey) throws {
-        try storage.delete(key)
-        let writer = try storage.writer(for: key, attempt: UUID())
+    func put(_ bytes: [UInt8], under key: ObjectKey, in store: (any ObjectStore)? = nil) throws {
+        let store = store ?? storage
+        try store.delete(key)
+        let writer = try store.writer(for: key, attempt: UUID())
         try writer.write(bytes)
         try writer.publish()
     }
@@ -412,4 +424,18 @@ final class RestoreFixture {
                 """, [ids])[0].int(0)
         }
     }
+}
+
+/// Everything in two stores.
+struct TwoStores: StoreCatalog {
+    let first: any ObjectStore
+    let second: any ObjectStore
+
+    func placement(of tenant: Tenant) -> Placement {
+        Placement(
+            primary: NamedStore(name: SingleStore.name, store: first), copies: [NamedStore(name: "copy", store: second)]
+        )
+    }
+
+    func store(named name: String, for tenant: Tenant) -> any ObjectStore { name == "copy" ? second : first }
 }

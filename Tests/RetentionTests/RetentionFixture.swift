@@ -102,6 +102,21 @@ final class RetentionFixture {
         return backup
     }
 
+    /// A report or an export that was made this many days ago, kept for 7 days, without a manifest beside it.
+    @discardableResult
+    func artifact(_ entity: ObjectEntity, days: Double, tenant: Tenant? = nil) throws -> ObjectKey {
+        let key = try ObjectKey(
+            tenant: (tenant ?? acme).id, entity: entity, at: Date(timeIntervalSinceNow: -days * 86_400), id: UUID())
+        try put(key, "bytes", days: days)
+        _ = try connection.execute(
+            """
+            INSERT INTO reeve.artifact (id, job_id, tenant_id, entity, key, bytes, sha256, manifest, created_at, expires_at)
+            SELECT $1::uuid, 9, $2::uuid, $3::text, $4::text, 5, repeat('a', 64), '{}', m, m + interval '7 days'
+            FROM (SELECT reeve.clock() - $5::float8 * interval '1 day' AS m) x
+            """, [key.id, (tenant ?? acme).id.rawValue, String(entity.rawValue.dropLast()), "\(key)", days])
+        return key
+    }
+
     func prove(_ artifact: UUID, _ tenant: Tenant, _ kind: String, ok: Bool = true) throws {
         _ = try connection.execute(
             "INSERT INTO reeve.backup_proof (artifact_id, tenant_id, kind, ok) VALUES ($1::uuid, $2::uuid, $3::text, $4::bool)",
@@ -257,6 +272,7 @@ final class WatchedStore: ObjectStore {
         try before("read", key)
         try store.read(key, body)
     }
+    func limited(by limits: TransferLimits) -> any ObjectStore { self }
     func delete(_ key: ObjectKey) throws {
         try before("delete", key)
         try store.delete(key)

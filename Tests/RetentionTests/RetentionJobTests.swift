@@ -286,6 +286,7 @@ private struct KeepingStore: ObjectStore {
     }
     func size(of key: ObjectKey) throws -> Int64? { try store.size(of: key) }
     func read(_ key: ObjectKey, _ body: (UnsafeRawBufferPointer) throws -> Void) throws { try store.read(key, body) }
+    func limited(by limits: TransferLimits) -> any ObjectStore { self }
     func delete(_ key: ObjectKey) throws {}
     func list(_ tenant: TenantID, _ entity: ObjectEntity, _ body: (StoredObject) throws -> Void) throws {
         try store.list(tenant, entity, body)

@@ -142,6 +142,47 @@ struct FolderStoreTests {
         #expect(readOnly?.message.contains("REEVE_STORAGE") == true)
     }
 
+    @Test("what is expected not to fit is refused before a byte is written, with the numbers; what fits is not")
+    func expected() throws {
+        let free = try #require(try FolderStore(root: "/tmp").freeBytes())
+        let expected = free + 1 << 40
+        let tooMuch = store.limited(by: TransferLimits(expectedBytes: expected))
+        let error = #expect(throws: StorageError.self) { try tooMuch.writer(for: try newKey(), attempt: UUID()) }
+        #expect(error?.code == .full && error?.disposition == .retryAfter(.seconds(300)))
+        #expect(error?.message.contains("about \(expected) bytes are expected") == true)
+        #expect(folder.files().isEmpty)
+        let writer = try store.limited(by: TransferLimits(expectedBytes: 10)).writer(for: try newKey(), attempt: UUID())
+        try writer.write([1, 2, 3])
+        try writer.publish()
+        #expect(folder.files().count == 1)
+    }
+
+    @Test("a stop or a deadline ends writing and reading between two pieces, and leaves nothing half written")
+    func stopped() throws {
+        let key = try newKey()
+        let whole = try store.writer(for: key, attempt: UUID())
+        for _ in 0..<4 { try whole.write([UInt8](repeating: 7, count: 128 << 10)) }
+        try whole.publish()
+        let stop = StopSignal()
+        let bound = store.limited(by: TransferLimits(stop: stop))
+        var pieces = 0
+        let cut = #expect(throws: Stopped.self) {
+            try bound.read(key) { _ in
+                pieces += 1
+                if pieces == 2 { stop.stop(.leaseLost) }
+            }
+        }
+        #expect(cut?.reason == .leaseLost && pieces == 2)
+        let late = store.limited(by: TransferLimits(deadline: .now - .seconds(1)))
+        #expect(throws: Stopped.self) { try late.writer(for: try newKey(), attempt: UUID()) }
+        let other = StopSignal()
+        let writer = try store.limited(by: TransferLimits(stop: other)).writer(for: try newKey(), attempt: UUID())
+        try writer.write([1, 2, 3])
+        other.stop(.cancelled)
+        #expect(throws: Stopped.self) { try writer.write([4]) }
+        #expect(folder.files().count == 1)
+    }
+
     @Test("a root that cannot be a folder is an error that names it")
     func badRoot() throws {
         let file = folder.path + "/file"

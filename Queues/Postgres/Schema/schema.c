@@ -94,8 +94,20 @@ MIGRATION(V0029) = {
 MIGRATION(V0030) = {
 #embed "sql/V0030__dumps.sql"
     , 0};
+MIGRATION(V0031) = {
+#embed "sql/V0031__reports.sql"
+    , 0};
+MIGRATION(V0032) = {
+#embed "sql/V0032__exports.sql"
+    , 0};
 MIGRATION(V0033) = {
 #embed "sql/V0033__audit.sql"
+    , 0};
+MIGRATION(V0038) = {
+#embed "sql/V0038__report_sharing.sql"
+    , 0};
+MIGRATION(V0039) = {
+#embed "sql/V0039__restore_faults.sql"
     , 0};
 
 static const reeve_migration migrations[] = {
@@ -129,7 +141,11 @@ static const reeve_migration migrations[] = {
     {28, "retention", V0028},
     {29, "restore", V0029},
     {30, "dumps", V0030},
+    {31, "reports", V0031},
+    {32, "exports", V0032},
     {33, "audit", V0033},
+    {38, "report_sharing", V0038},
+    {39, "restore_faults", V0039},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

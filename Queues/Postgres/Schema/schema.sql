@@ -99,6 +99,26 @@ CREATE TABLE reeve.artifact_fault (
 
 ALTER TABLE reeve.artifact_fault OWNER TO reeve_owner;
 
+CREATE TABLE reeve.artifact_link (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    artifact_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    purpose text NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    downloads bigint DEFAULT 0 NOT NULL,
+    last_download_at timestamp with time zone,
+    revoked_by text,
+    revoked_at timestamp with time zone,
+    revoke_reason text,
+    CONSTRAINT artifact_link_check CHECK ((((revoked_at IS NULL) = (revoked_by IS NULL)) AND ((revoked_at IS NULL) = (revoke_reason IS NULL)))),
+    CONSTRAINT artifact_link_purpose_check CHECK ((purpose ~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$'::text)),
+    CONSTRAINT artifact_link_revoke_reason_check CHECK (((length(revoke_reason) <= 2000) AND (btrim(revoke_reason) <> ''::text)))
+);
+
+ALTER TABLE reeve.artifact_link OWNER TO reeve_owner;
+
 CREATE TABLE reeve.artifact_pin (
     artifact_id uuid NOT NULL,
     reason text NOT NULL,
@@ -108,34 +128,6 @@ CREATE TABLE reeve.artifact_pin (
 );
 
 ALTER TABLE reeve.artifact_pin OWNER TO reeve_owner;
-
-CREATE TABLE reeve.audit_anchor (
-    id uuid NOT NULL,
-    at timestamp with time zone NOT NULL,
-    place text NOT NULL,
-    digest text NOT NULL,
-    previous text,
-    heads integer NOT NULL,
-    CONSTRAINT audit_anchor_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT audit_anchor_previous_check CHECK ((previous ~ '^[0-9a-f]{64}$'::text))
-);
-
-ALTER TABLE reeve.audit_anchor OWNER TO reeve_owner;
-
-CREATE TABLE reeve.audit_checkpoint (
-    id bigint NOT NULL,
-    chain uuid NOT NULL,
-    first_seq bigint NOT NULL,
-    last_seq bigint NOT NULL,
-    hash bytea NOT NULL,
-    at timestamp with time zone NOT NULL,
-    entry_id bigint NOT NULL,
-    CONSTRAINT audit_checkpoint_check CHECK ((last_seq >= first_seq)),
-    CONSTRAINT audit_checkpoint_first_seq_check CHECK ((first_seq > 0)),
-    CONSTRAINT audit_checkpoint_hash_check CHECK ((length(hash) = 32))
-);
-
-ALTER TABLE reeve.audit_checkpoint OWNER TO reeve_owner;
 
 CREATE TABLE reeve.audit_entry (
     id bigint NOT NULL,
@@ -149,92 +141,13 @@ CREATE TABLE reeve.audit_entry (
     started_at timestamp with time zone,
     ended_at timestamp with time zone,
     detail jsonb DEFAULT '{}'::jsonb NOT NULL,
-    expires_on date NOT NULL,
-    CONSTRAINT audit_entry_action_check1 CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
-    CONSTRAINT audit_entry_detail_check1 CHECK ((jsonb_typeof(detail) = 'object'::text)),
-    CONSTRAINT audit_entry_expires_on_check CHECK ((EXTRACT(day FROM expires_on) = (1)::numeric)),
-    CONSTRAINT audit_entry_object_check1 CHECK ((length(object) <= 400)),
-    CONSTRAINT audit_entry_reason_check1 CHECK ((length(reason) <= 2000))
-)
-PARTITION BY RANGE (expires_on);
+    CONSTRAINT audit_entry_action_check CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
+    CONSTRAINT audit_entry_detail_check CHECK ((jsonb_typeof(detail) = 'object'::text)),
+    CONSTRAINT audit_entry_object_check CHECK ((length(object) <= 400)),
+    CONSTRAINT audit_entry_reason_check CHECK ((length(reason) <= 2000))
+);
 
 ALTER TABLE reeve.audit_entry OWNER TO reeve_owner;
-
-CREATE TABLE reeve.audit_entry_default (
-    id bigint NOT NULL,
-    tenant_id uuid,
-    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    actor text NOT NULL,
-    login text NOT NULL,
-    action text NOT NULL,
-    object text NOT NULL,
-    reason text,
-    started_at timestamp with time zone,
-    ended_at timestamp with time zone,
-    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
-    expires_on date NOT NULL,
-    CONSTRAINT audit_entry_action_check1 CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
-    CONSTRAINT audit_entry_detail_check1 CHECK ((jsonb_typeof(detail) = 'object'::text)),
-    CONSTRAINT audit_entry_expires_on_check CHECK ((EXTRACT(day FROM expires_on) = (1)::numeric)),
-    CONSTRAINT audit_entry_object_check1 CHECK ((length(object) <= 400)),
-    CONSTRAINT audit_entry_reason_check1 CHECK ((length(reason) <= 2000))
-);
-
-ALTER TABLE reeve.audit_entry_default OWNER TO reeve_owner;
-
-CREATE TABLE reeve.audit_head (
-    chain uuid NOT NULL,
-    seq bigint DEFAULT 0 NOT NULL,
-    hash bytea DEFAULT decode(repeat('00'::text, 32), 'hex'::text) NOT NULL,
-    sealed_at timestamp with time zone,
-    anchored_seq bigint DEFAULT 0 NOT NULL,
-    anchored_at timestamp with time zone
-)
-WITH (fillfactor='70');
-
-ALTER TABLE reeve.audit_head OWNER TO reeve_owner;
-
-CREATE TABLE reeve.audit_pending (
-    entry_id bigint NOT NULL,
-    chain uuid NOT NULL,
-    expires_on date NOT NULL
-)
-WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000');
-
-ALTER TABLE reeve.audit_pending OWNER TO reeve_owner;
-
-CREATE TABLE reeve.audit_seal (
-    chain uuid NOT NULL,
-    seq bigint NOT NULL,
-    entry_id bigint NOT NULL,
-    hash bytea NOT NULL,
-    expires_on date NOT NULL,
-    CONSTRAINT audit_seal_hash_check CHECK ((length(hash) = 32)),
-    CONSTRAINT audit_seal_seq_check CHECK ((seq > 0))
-)
-PARTITION BY RANGE (expires_on);
-
-ALTER TABLE reeve.audit_seal OWNER TO reeve_owner;
-
-CREATE TABLE reeve.audit_seal_default (
-    chain uuid NOT NULL,
-    seq bigint NOT NULL,
-    entry_id bigint NOT NULL,
-    hash bytea NOT NULL,
-    expires_on date NOT NULL,
-    CONSTRAINT audit_seal_hash_check CHECK ((length(hash) = 32)),
-    CONSTRAINT audit_seal_seq_check CHECK ((seq > 0))
-);
-
-ALTER TABLE reeve.audit_seal_default OWNER TO reeve_owner;
-
-CREATE TABLE reeve.audit_turn (
-    one boolean DEFAULT true NOT NULL,
-    anchor_at timestamp with time zone NOT NULL,
-    CONSTRAINT audit_turn_one_check CHECK (one)
-);
-
-ALTER TABLE reeve.audit_turn OWNER TO reeve_owner;
 
 CREATE TABLE reeve.backup_proof (
     id bigint NOT NULL,
@@ -537,6 +450,50 @@ CREATE TABLE reeve.refusal (
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
 
+CREATE TABLE reeve.report_cost (
+    tenant_id uuid NOT NULL,
+    report text NOT NULL,
+    seconds double precision NOT NULL,
+    rows bigint NOT NULL,
+    bytes bigint NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.report_cost OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_place (
+    tenant_id uuid NOT NULL,
+    name text NOT NULL,
+    taken_by text DEFAULT reeve.actor() NOT NULL,
+    taken_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT report_place_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200)))
+);
+
+ALTER TABLE reeve.report_place OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_result (
+    tenant_id uuid NOT NULL,
+    digest text NOT NULL,
+    tenant_version bigint NOT NULL,
+    admitted_at timestamp with time zone NOT NULL,
+    job_id bigint NOT NULL,
+    mark text,
+    CONSTRAINT report_result_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT report_result_mark_check CHECK ((octet_length(mark) <= 4096))
+);
+
+ALTER TABLE reeve.report_result OWNER TO reeve_owner;
+
+CREATE TABLE reeve.report_window (
+    tenant_id uuid NOT NULL,
+    opens time without time zone NOT NULL,
+    closes time without time zone NOT NULL,
+    by text DEFAULT reeve.actor() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.report_window OWNER TO reeve_owner;
+
 CREATE TABLE reeve.restore (
     id bigint NOT NULL,
     tenant_id uuid NOT NULL,
@@ -605,7 +562,8 @@ CREATE TABLE reeve.tenant (
     CONSTRAINT tenant_flags_check CHECK ((jsonb_typeof(flags) = 'object'::text)),
     CONSTRAINT tenant_locale_check CHECK ((locale ~ '^[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*$'::text)),
     CONSTRAINT tenant_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
-    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text]) = '{}'::jsonb))),
+    CONSTRAINT tenant_overrides_are_days CHECK ((reeve.is_count((overrides -> 'report_retention_days'::text)) AND COALESCE(((((overrides ->> 'report_retention_days'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'report_retention_days'::text))::numeric <= (36500)::numeric)), true) AND reeve.is_count((overrides -> 'export_retention_days'::text)) AND COALESCE(((((overrides ->> 'export_retention_days'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'export_retention_days'::text))::numeric <= (36500)::numeric)), true))),
+    CONSTRAINT tenant_overrides_check CHECK (((jsonb_typeof(overrides) = 'object'::text) AND ((overrides - ARRAY['concurrency'::text, 'backlog_limit'::text, 'backup_retention_days'::text, 'audit_retention_years'::text, 'scheduled_reports'::text, 'report_retention_days'::text, 'export_retention_days'::text]) = '{}'::jsonb))),
     CONSTRAINT tenant_overrides_check1 CHECK ((((overrides -> 'concurrency'::text) IS NULL) OR ((jsonb_typeof((overrides -> 'concurrency'::text)) = 'number'::text) AND ((((overrides ->> 'concurrency'::text))::numeric >= (1)::numeric) AND (((overrides ->> 'concurrency'::text))::numeric <= (10000)::numeric))))),
     CONSTRAINT tenant_region_check CHECK ((region ~ '^[a-z0-9][a-z0-9-]{0,39}$'::text))
 );
@@ -705,9 +663,13 @@ CREATE TABLE reeve.tenant_server (
     shared_database text NOT NULL,
     dump_limit integer DEFAULT 2 NOT NULL,
     admin_secret bytea,
+    replica_conninfo text,
+    replica_lag_limit integer DEFAULT 30 NOT NULL,
     CONSTRAINT tenant_server_conninfo_check CHECK ((conninfo !~* 'password'::text)),
     CONSTRAINT tenant_server_dump_limit_check CHECK ((dump_limit >= 1)),
-    CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text))
+    CONSTRAINT tenant_server_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tenant_server_replica_conninfo_check CHECK ((replica_conninfo !~* 'password'::text)),
+    CONSTRAINT tenant_server_replica_lag_limit_check CHECK (((replica_lag_limit >= 0) AND (replica_lag_limit <= 86400)))
 );
 
 ALTER TABLE reeve.tenant_server OWNER TO reeve_owner;
@@ -759,13 +721,27 @@ CREATE TABLE reeve.tier (
     features text[] DEFAULT '{}'::text[] NOT NULL,
     version bigint DEFAULT 1 NOT NULL,
     backup_minimum integer DEFAULT 1 NOT NULL,
+    report_rows bigint DEFAULT 100000 NOT NULL,
+    report_bytes bigint DEFAULT 104857600 NOT NULL,
+    report_seconds integer DEFAULT 60 NOT NULL,
+    report_retention_days integer DEFAULT 30 NOT NULL,
+    report_daytime_seconds integer DEFAULT 30,
+    offpeak_from time without time zone DEFAULT '22:00:00'::time without time zone NOT NULL,
+    offpeak_until time without time zone DEFAULT '06:00:00'::time without time zone NOT NULL,
+    export_retention_days integer DEFAULT 7 NOT NULL,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
     CONSTRAINT tier_backup_retention_days_check CHECK ((backup_retention_days >= 1)),
     CONSTRAINT tier_concurrency_check CHECK (((concurrency >= 1) AND (concurrency <= 10000))),
+    CONSTRAINT tier_export_retention_days_check CHECK (((export_retention_days >= 1) AND (export_retention_days <= 36500))),
     CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tier_report_bytes_check CHECK ((report_bytes >= 1024)),
+    CONSTRAINT tier_report_daytime_seconds_check CHECK ((report_daytime_seconds >= 0)),
+    CONSTRAINT tier_report_retention_days_check CHECK (((report_retention_days >= 1) AND (report_retention_days <= 36500))),
+    CONSTRAINT tier_report_rows_check CHECK ((report_rows >= 1)),
+    CONSTRAINT tier_report_seconds_check CHECK (((report_seconds >= 1) AND (report_seconds <= 6000))),
     CONSTRAINT tier_scheduled_reports_check CHECK ((scheduled_reports >= 0)),
     CONSTRAINT tier_trial_days_check CHECK (((trial_days >= 0) AND (trial_days <= 3650)))
 );
@@ -814,15 +790,6 @@ CREATE TABLE reeve.worker (
 WITH (fillfactor='50');
 
 ALTER TABLE reeve.worker OWNER TO reeve_owner;
-
-ALTER TABLE reeve.audit_checkpoint ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME reeve.audit_checkpoint_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
 
 ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.audit_entry_id_seq
@@ -905,10 +872,6 @@ ALTER TABLE reeve.tier_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-ALTER TABLE ONLY reeve.audit_entry ATTACH PARTITION reeve.audit_entry_default DEFAULT;
-
-ALTER TABLE ONLY reeve.audit_seal ATTACH PARTITION reeve.audit_seal_default DEFAULT;
-
 ALTER TABLE ONLY reeve.job_history ATTACH PARTITION reeve.job_history_default DEFAULT;
 
 ALTER TABLE ONLY reeve.artifact
@@ -926,35 +889,14 @@ ALTER TABLE ONLY reeve.artifact_deletion
 ALTER TABLE ONLY reeve.artifact_fault
     ADD CONSTRAINT artifact_fault_pkey PRIMARY KEY (artifact_id, destination, key);
 
+ALTER TABLE ONLY reeve.artifact_link
+    ADD CONSTRAINT artifact_link_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_pkey PRIMARY KEY (artifact_id);
 
-ALTER TABLE ONLY reeve.audit_anchor
-    ADD CONSTRAINT audit_anchor_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.audit_checkpoint
-    ADD CONSTRAINT audit_checkpoint_pkey PRIMARY KEY (id);
-
 ALTER TABLE ONLY reeve.audit_entry
-    ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id, expires_on);
-
-ALTER TABLE ONLY reeve.audit_entry_default
-    ADD CONSTRAINT audit_entry_default_pkey PRIMARY KEY (id, expires_on);
-
-ALTER TABLE ONLY reeve.audit_head
-    ADD CONSTRAINT audit_head_pkey PRIMARY KEY (chain);
-
-ALTER TABLE ONLY reeve.audit_pending
-    ADD CONSTRAINT audit_pending_pkey PRIMARY KEY (entry_id);
-
-ALTER TABLE ONLY reeve.audit_seal
-    ADD CONSTRAINT audit_seal_pkey PRIMARY KEY (chain, seq, expires_on);
-
-ALTER TABLE ONLY reeve.audit_seal_default
-    ADD CONSTRAINT audit_seal_default_pkey PRIMARY KEY (chain, seq, expires_on);
-
-ALTER TABLE ONLY reeve.audit_turn
-    ADD CONSTRAINT audit_turn_pkey PRIMARY KEY (one);
+    ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.backup_proof
     ADD CONSTRAINT backup_proof_pkey PRIMARY KEY (id);
@@ -1012,6 +954,18 @@ ALTER TABLE ONLY reeve.queue_block
 
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
+
+ALTER TABLE ONLY reeve.report_cost
+    ADD CONSTRAINT report_cost_pkey PRIMARY KEY (tenant_id, report);
+
+ALTER TABLE ONLY reeve.report_place
+    ADD CONSTRAINT report_place_pkey PRIMARY KEY (tenant_id, name);
+
+ALTER TABLE ONLY reeve.report_result
+    ADD CONSTRAINT report_result_pkey PRIMARY KEY (tenant_id, digest);
+
+ALTER TABLE ONLY reeve.report_window
+    ADD CONSTRAINT report_window_pkey PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY reeve.restore
     ADD CONSTRAINT restore_job_id_key UNIQUE (job_id);
@@ -1086,19 +1040,11 @@ CREATE INDEX artifact_fault_tenant ON reeve.artifact_fault USING btree (tenant_i
 
 CREATE INDEX artifact_job ON reeve.artifact USING btree (job_id);
 
+CREATE INDEX artifact_link_artifact ON reeve.artifact_link USING btree (artifact_id);
+
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
 
-CREATE INDEX audit_anchor_at ON reeve.audit_anchor USING btree (at);
-
-CREATE INDEX audit_checkpoint_chain ON reeve.audit_checkpoint USING btree (chain, first_seq);
-
-CREATE INDEX audit_entry_default_tenant_id_id_idx ON reeve.audit_entry_default USING btree (tenant_id, id);
-
-CREATE INDEX audit_entry_tenant ON ONLY reeve.audit_entry USING btree (tenant_id, id);
-
-CREATE INDEX audit_seal_default_entry_id_idx ON reeve.audit_seal_default USING btree (entry_id);
-
-CREATE INDEX audit_seal_entry ON ONLY reeve.audit_seal USING btree (entry_id);
+CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
 
 CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_id, kind, at);
 
@@ -1146,14 +1092,6 @@ CREATE INDEX tier_change_due ON reeve.tier_change USING btree (due_at) WHERE ((a
 
 CREATE UNIQUE INDEX tier_change_pending ON reeve.tier_change USING btree (tenant_id) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
 
-ALTER INDEX reeve.audit_entry_pkey ATTACH PARTITION reeve.audit_entry_default_pkey;
-
-ALTER INDEX reeve.audit_entry_tenant ATTACH PARTITION reeve.audit_entry_default_tenant_id_id_idx;
-
-ALTER INDEX reeve.audit_seal_entry ATTACH PARTITION reeve.audit_seal_default_entry_id_idx;
-
-ALTER INDEX reeve.audit_seal_pkey ATTACH PARTITION reeve.audit_seal_default_pkey;
-
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
 
 ALTER TABLE ONLY reeve.artifact_deletion
@@ -1179,6 +1117,12 @@ ALTER TABLE ONLY reeve.dump_slot
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
+
+ALTER TABLE ONLY reeve.report_place
+    ADD CONSTRAINT report_place_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.report_window
+    ADD CONSTRAINT report_window_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
@@ -1213,30 +1157,41 @@ ALTER TABLE ONLY reeve.tier_change
 ALTER TABLE ONLY reeve.tier_change
     ADD CONSTRAINT tier_change_tier_fkey FOREIGN KEY (tier) REFERENCES reeve.tier(name) ON UPDATE CASCADE;
 
-CREATE VIEW reeve.audit_window WITH (security_barrier='true', security_invoker='true') AS
- SELECT ( SELECT count(*) AS count
-           FROM reeve.audit_pending) AS unsealed,
-    w.at AS oldest_unsealed_at,
-    (COALESCE(EXTRACT(epoch FROM (reeve.clock() - w.at)), (0)::numeric))::double precision AS unsealed_seconds,
-    ( SELECT max(h.sealed_at) AS max
-           FROM reeve.audit_head h) AS sealed_at,
-    ( SELECT (COALESCE(sum((h.seq - h.anchored_seq)), (0)::numeric))::bigint AS "coalesce"
-           FROM reeve.audit_head h
-          WHERE (h.seq > h.anchored_seq)) AS unanchored,
-    ( SELECT max(a.at) AS max
-           FROM reeve.audit_anchor a) AS anchored_at,
-    ( SELECT count(*) AS count
-           FROM reeve.audit_head h) AS chains
-   FROM (( SELECT) one
-     LEFT JOIN LATERAL ( SELECT e.at
-           FROM (( SELECT p_1.entry_id,
-                    p_1.expires_on
-                   FROM reeve.audit_pending p_1
-                  ORDER BY p_1.entry_id
-                 LIMIT 1) p
-             LEFT JOIN reeve.audit_entry e ON (((e.id = p.entry_id) AND (e.expires_on = p.expires_on))))) w ON (true));
+CREATE VIEW reeve.artifact_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT a.id,
+    a.job_id AS job,
+    t.code AS tenant_code,
+    a.entity,
+    (a.manifest ->> 'name'::text) AS name,
+    (a.manifest ->> 'format'::text) AS format,
+    a.bytes,
+    a.created_at,
+    a.expires_at,
+        CASE
+            WHEN (d.artifact_id IS NOT NULL) THEN 'deleting'::text
+            WHEN (EXISTS ( SELECT
+               FROM reeve.artifact_fault f
+              WHERE (f.artifact_id = a.id))) THEN 'damaged'::text
+            WHEN (a.expires_at <= reeve.clock()) THEN 'expired'::text
+            ELSE 'kept'::text
+        END AS state,
+    (COALESCE((a.manifest -> 'encryption'::text), 'null'::jsonb) <> 'null'::jsonb) AS encrypted,
+    l.links,
+    l.downloads,
+    a.key,
+    COALESCE((a.manifest ->> 'destination'::text), 'default'::text) AS destination,
+    a.sha256,
+    d.error AS deletion_error
+   FROM (((reeve.artifact a
+     JOIN reeve.tenant t ON ((t.id = a.tenant_id)))
+     LEFT JOIN reeve.artifact_deletion d ON ((d.artifact_id = a.id)))
+     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE ((x.revoked_at IS NULL) AND (x.expires_at > reeve.clock()))) AS links,
+            (COALESCE(sum(x.downloads), (0)::numeric))::bigint AS downloads
+           FROM reeve.artifact_link x
+          WHERE (x.artifact_id = a.id)) l)
+  WHERE (a.entity <> 'backup'::text);
 
-ALTER TABLE reeve.audit_window OWNER TO reeve_owner;
+ALTER TABLE reeve.artifact_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
  SELECT r.name AS tier,
@@ -1753,6 +1708,17 @@ END $_$;
 
 ALTER FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) RETURNS integer
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE p_entity WHEN 'report' THEN coalesce((t.overrides ->> 'report_retention_days')::int, r.report_retention_days)
+                       WHEN 'export' THEN coalesce((t.overrides ->> 'export_retention_days')::int, r.export_retention_days) END
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.artifact_destinations(p_manifest jsonb) RETURNS text[]
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -1820,37 +1786,16 @@ END $$;
 ALTER FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
-    LANGUAGE plpgsql SECURITY DEFINER
+    LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-#variable_conflict use_variable
-DECLARE v_now timestamptz := reeve.clock(); v_ticket text := current_setting('reeve.ticket', true); v_expires date := reeve.audit_expiry(v_now, reeve.audit_years(tenant)); v_id bigint;
-BEGIN
-  IF v_ticket ~ '^[A-Za-z0-9][A-Za-z0-9#/_.:-]{0,99}$' THEN detail := detail || jsonb_build_object('ticket', v_ticket); END IF;
-  INSERT INTO reeve.audit_entry (tenant_id, at, actor, login, action, object, reason, detail, started_at, ended_at, expires_on)
-    VALUES (tenant, v_now, reeve.actor(), session_user, action, left(object, 400), left(reason, 2000), detail, started,
-            CASE WHEN started IS NOT NULL THEN v_now END, v_expires) RETURNING id INTO v_id;
-  INSERT INTO reeve.audit_pending (entry_id, chain, expires_on) VALUES (v_id, coalesce(tenant, '00000000-0000-0000-0000-000000000000'), v_expires);
-  RETURN v_id;
-END $_$;
+    AS $$
+  INSERT INTO reeve.audit_entry (tenant_id, actor, login, action, object, reason, detail, started_at, ended_at)
+  VALUES (tenant, reeve.actor(), session_user, action, left(object, 400), left(reason, 2000), detail, started,
+          CASE WHEN started IS NULL THEN NULL ELSE reeve.clock() END)
+  RETURNING id
+$$;
 
 ALTER FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) RETURNS date
-    LANGUAGE sql IMMUTABLE
-    AS $$
-  SELECT (date_trunc('month', p_at AT TIME ZONE 'UTC') + (p_years * 12 + 1) * interval '1 month')::date
-$$;
-
-ALTER FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.audit_field(p_text text) RETURNS text
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT coalesce(octet_length(convert_to(p_text, 'UTF8')) || ':' || p_text || ',', '-,')
-$$;
-
-ALTER FUNCTION reeve.audit_field(p_text text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.audit_registry() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -1865,28 +1810,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.audit_time(p_at timestamp with time zone) RETURNS text
-    LANGUAGE sql STABLE
-    AS $$
-  SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
-$$;
-
-ALTER FUNCTION reeve.audit_time(p_at timestamp with time zone) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.audit_years(p_tenant uuid) RETURNS integer
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_years int;
-BEGIN
-  SELECT coalesce((t.overrides ->> 'audit_retention_years')::int, r.audit_retention_years) INTO v_years
-  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant;
-  IF v_years IS NULL THEN SELECT coalesce(max(r.audit_retention_years), 7) INTO v_years FROM reeve.tier r; END IF;
-  RETURN v_years;
-END $$;
-
-ALTER FUNCTION reeve.audit_years(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -1968,24 +1891,29 @@ $_$;
 
 ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.begin_anchor(p_every interval, p_now boolean DEFAULT false) RETURNS TABLE(at timestamp with time zone, previous text, heads jsonb)
+CREATE FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_column
-DECLARE v_now timestamptz := reeve.clock(); v_last record; v_all boolean;
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v_reason text;
 BEGIN
-  UPDATE reeve.audit_turn t SET anchor_at = v_now + p_every WHERE t.anchor_at <= v_now OR p_now;
-  IF NOT FOUND THEN RETURN; END IF;
-  SELECT a.at, a.digest INTO v_last FROM reeve.audit_anchor a ORDER BY a.at DESC LIMIT 1;
-  v_all := v_last.at IS NULL OR (v_last.at AT TIME ZONE 'UTC')::date < (v_now AT TIME ZONE 'UTC')::date;
-  RETURN QUERY SELECT v_now, v_last.digest, m.heads FROM (
-    SELECT jsonb_agg(jsonb_build_object('chain', h.chain, 'seq', h.seq, 'hash', encode(h.hash, 'hex')) ORDER BY h.chain) AS heads
-    FROM reeve.audit_head h WHERE h.seq > 0 AND (v_all OR p_now OR h.seq > h.anchored_seq)) m
-  WHERE m.heads IS NOT NULL AND (p_now OR EXISTS (SELECT FROM reeve.audit_head h WHERE h.seq > h.anchored_seq));
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN; END IF;
+  SELECT 'expired ' || to_char(a.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') INTO v_reason
+  FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup' AND a.expires_at <= reeve.clock()
+    AND NOT EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id);
+  IF FOUND THEN
+    INSERT INTO reeve.artifact_deletion (artifact_id, tenant_id, reason, intent)
+    SELECT a.id, v_tenant, v_reason, reeve.audit(v_tenant, 'artifact.delete', 'artifact ' || a.id, v_reason, jsonb_build_object('outcome', 'intent', 'entity', a.entity,
+      'job', p_job, 'bytes', a.bytes, 'created_at', a.created_at, 'destinations', to_jsonb(reeve.artifact_destinations(a.manifest))))
+    FROM reeve.artifact a WHERE a.id = p_artifact;
+  END IF;
+  RETURN QUERY SELECT a.id, reeve.artifact_destinations(a.manifest), ARRAY(SELECT reeve.artifact_keys(a.key, a.manifest) ORDER BY 1)
+  FROM reeve.artifact a JOIN reeve.artifact_deletion d ON d.artifact_id = a.id WHERE a.id = p_artifact AND a.tenant_id = v_tenant AND a.entity <> 'backup';
 END $$;
 
-ALTER FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2462,20 +2390,6 @@ CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
 
 ALTER FUNCTION reeve.effective_cap(tier text, overrides jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.empty_audit_default(p_table text) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_default text := p_table || '_default'; v_full text := p_table || '_moving';
-BEGIN
-  EXECUTE format('ALTER TABLE reeve.%I DETACH PARTITION reeve.%I', p_table, v_default);
-  EXECUTE format('ALTER TABLE reeve.%I RENAME TO %I', v_default, v_full);
-  EXECUTE format('CREATE TABLE reeve.%I PARTITION OF reeve.%I DEFAULT', v_default, p_table);
-  PERFORM reeve.protect_audit_partition(v_default);
-END $$;
-
-ALTER FUNCTION reeve.empty_audit_default(p_table text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -2703,41 +2617,18 @@ $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.expire_audit(p_expires date) RETURNS boolean
-    LANGUAGE plpgsql
+CREATE FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) RETURNS SETOF uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v record; v_runs jsonb; v_now timestamptz := reeve.clock(); v_today date := (v_now AT TIME ZONE 'UTC')::date; v_entry bigint;
-  v_entries text := to_char(p_expires, '"audit_entry_"YYYYMM'); v_seals text := to_char(p_expires, '"audit_seal_"YYYYMM');
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
 BEGIN
-  IF p_expires > v_today OR EXISTS (SELECT FROM reeve.audit_pending p WHERE p.expires_on = p_expires) THEN RETURN false; END IF;
-  INSERT INTO reeve.audit_entry OVERRIDING SYSTEM VALUE
-    SELECT e.id, e.tenant_id, e.at, e.actor, e.login, e.action, e.object, e.reason, e.started_at, e.ended_at, e.detail, k.until
-    FROM (SELECT d.tenant_id, reeve.audit_years(d.tenant_id) AS years, reeve.tenant_is_held(d.tenant_id) AS held
-          FROM (SELECT DISTINCT x.tenant_id FROM reeve.audit_entry x WHERE x.expires_on = p_expires) d) y
-    JOIN reeve.audit_entry e ON e.expires_on = p_expires AND e.tenant_id IS NOT DISTINCT FROM y.tenant_id
-    CROSS JOIN LATERAL (SELECT greatest(reeve.audit_expiry(e.at, y.years), CASE WHEN y.held THEN reeve.audit_expiry(v_now, 0) END) AS until) k
-    WHERE k.until > v_today;
-  INSERT INTO reeve.audit_seal (chain, seq, entry_id, hash, expires_on)
-    SELECT s.chain, s.seq, s.entry_id, s.hash, e.expires_on FROM reeve.audit_seal s
-    JOIN reeve.audit_entry e ON e.id = s.entry_id AND e.expires_on > v_today WHERE s.expires_on = p_expires;
-  -- Gathered before any is written: a table that a query still reads cannot be dropped.
-  SELECT coalesce(jsonb_agg(r), '[]') INTO v_runs FROM (
-    SELECT g.chain, min(g.seq) AS first, max(g.seq) AS last, count(*) AS entries
-    FROM (SELECT s.chain, s.seq, s.seq - row_number() OVER (PARTITION BY s.chain ORDER BY s.seq) AS run FROM reeve.audit_seal s
-          WHERE s.expires_on = p_expires AND NOT EXISTS (SELECT FROM reeve.audit_seal k WHERE k.chain = s.chain AND k.seq = s.seq AND k.expires_on > v_today)) g
-    GROUP BY g.chain, g.run ORDER BY g.chain, min(g.seq)) r;
-  FOR v IN SELECT * FROM jsonb_to_recordset(v_runs) r (chain uuid, first bigint, last bigint, entries bigint) LOOP
-    v_entry := reeve.audit(nullif(v.chain, '00000000-0000-0000-0000-000000000000'), 'audit.expire', format('entries %s to %s', v.first, v.last),
-      'the time that they are kept is over', jsonb_build_object('first', v.first, 'last', v.last));
-    INSERT INTO reeve.audit_checkpoint (chain, first_seq, last_seq, hash, at, entry_id)
-      SELECT s.chain, v.first, v.last, s.hash, v_now, v_entry FROM reeve.audit_seal s WHERE s.chain = v.chain AND s.seq = v.last AND s.expires_on = p_expires;
-  END LOOP;
-  EXECUTE format('DROP TABLE reeve.%I, reeve.%I', v_entries, v_seals);
-  RETURN true;
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN; END IF;
+  RETURN QUERY SELECT a.id FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup'
+    AND (a.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = a.id)) ORDER BY a.created_at, a.id;
 END $$;
 
-ALTER FUNCTION reeve.expire_audit(p_expires date) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.explain(id bigint) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -2805,43 +2696,32 @@ CREATE FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artif
     AS $$
 DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
 BEGIN
-  SELECT d.* INTO v FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE;
+  SELECT d.*, a.entity INTO v FROM reeve.artifact_deletion d JOIN reeve.artifact a ON a.id = d.artifact_id
+  WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant FOR UPDATE OF d;
   IF NOT FOUND THEN RETURN; END IF;
   UPDATE reeve.artifact_deletion d SET tries = d.tries + 1, error = left(p_error, 2000) WHERE d.artifact_id = p_artifact;
   IF v.error IS DISTINCT FROM left(p_error, 2000) THEN
-    PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
+    PERFORM reeve.audit(v_tenant, CASE v.entity WHEN 'backup' THEN 'backup.delete' ELSE 'artifact.delete' END, 'artifact ' || p_artifact, v.reason,
+      jsonb_build_object('outcome', 'failed', 'intent', v.intent, 'job', p_job, 'error', left(p_error, 2000)));
   END IF;
 END $$;
 
 ALTER FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  INSERT INTO reeve.audit_anchor (id, at, place, digest, previous, heads)
-    VALUES (p_id, p_at, left(p_place, 1000), p_digest, p_previous, jsonb_array_length(p_heads));
-  PERFORM FROM reeve.audit_head h WHERE h.chain IN (SELECT (x ->> 'chain')::uuid FROM jsonb_array_elements(p_heads) x) ORDER BY h.chain FOR UPDATE;
-  UPDATE reeve.audit_head h SET anchored_seq = greatest(h.anchored_seq, x.seq), anchored_at = p_at
-  FROM jsonb_to_recordset(p_heads) x (chain uuid, seq bigint) WHERE h.chain = x.chain;
-END $$;
-
-ALTER FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_entity text;
 BEGIN
   DELETE FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact AND d.tenant_id = v_tenant RETURNING d.* INTO v;
   IF NOT FOUND THEN RETURN false; END IF;
   WITH gone AS (DELETE FROM reeve.artifact a WHERE a.id = p_artifact RETURNING a.*)
-  INSERT INTO reeve.artifact_deleted (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
+  INSERT INTO reeve.artifact_deleted AS x (id, job_id, tenant_id, entity, key, keys, destinations, bytes, sha256, created_at, expires_at, reason, intent)
   SELECT g.id, g.job_id, g.tenant_id, g.entity, g.key, ARRAY(SELECT reeve.artifact_keys(g.key, g.manifest) ORDER BY 1), reeve.artifact_destinations(g.manifest),
-         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g;
-  PERFORM reeve.audit(v_tenant, 'backup.delete', 'artifact ' || p_artifact, v.reason, p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
+         g.bytes, g.sha256, g.created_at, g.expires_at, v.reason, v.intent FROM gone g RETURNING x.entity INTO v_entity;
+  PERFORM reeve.audit(v_tenant, CASE v_entity WHEN 'backup' THEN 'backup.delete' ELSE 'artifact.delete' END, 'artifact ' || p_artifact, v.reason,
+    p_detail || jsonb_build_object('outcome', 'done', 'intent', v.intent, 'job', p_job), v.since);
   RETURN true;
 END $$;
 
@@ -2884,6 +2764,15 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT t.status_changed_at + interval '90 days' FROM reeve.tenant t WHERE t.id = p_tenant AND t.status = 'churned'
+$$;
+
+ALTER FUNCTION reeve.grace_ends_at(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3018,7 +2907,8 @@ DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease);
 BEGIN
   RETURN QUERY
   SELECT a.id, a.job_id, reeve.artifact_destinations(a.manifest), k, CASE WHEN o.n > 0 THEN o.bytes WHEN k = a.key THEN a.bytes END,
-    a.entity = 'backup' AND (k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))), d.artifact_id IS NOT NULL
+    CASE a.entity WHEN 'backup' THEN k <> a.key OR o.n > 0 OR NOT EXISTS (SELECT FROM jsonb_path_query(a.manifest, '$.objects[*].key'))
+      ELSE (k = a.key OR o.n > 0) AND a.entity IN ('report', 'export') END, d.artifact_id IS NOT NULL
   FROM reeve.artifact a CROSS JOIN LATERAL reeve.artifact_keys(a.key, a.manifest) k
   CROSS JOIN LATERAL (SELECT count(*) AS n, max((x ->> 'bytes')::bigint) AS bytes FROM jsonb_path_query(a.manifest, '$.objects[*]') x WHERE x ->> 'key' = k) o
   LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = a.id
@@ -3066,6 +2956,26 @@ CREATE FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) RETURNS boole
 
 ALTER FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.linkable(p_artifact text) RETURNS reeve.artifact
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.artifact;
+BEGIN
+  SELECT a.* INTO v FROM reeve.artifact a WHERE a.id = CASE WHEN p_artifact ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN p_artifact::uuid END;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no artifact %', left(p_artifact, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve artifacts list'; END IF;
+  IF v.entity = 'backup' THEN RAISE EXCEPTION 'a backup has no link' USING ERRCODE = 'RV012', HINT = 'Export the tenant''s data instead: reeve export CODE'; END IF;
+  IF v.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = v.id) THEN
+    RAISE EXCEPTION 'artifact % has expired', v.id USING ERRCODE = 'RV012', HINT = 'Make a new one.';
+  END IF;
+  IF NOT reeve.may_fetch(v.tenant_id, v.entity) THEN
+    RAISE EXCEPTION 'the tenant''s status allows no download of its %s', v.entity USING ERRCODE = 'RV012', HINT = 'See: reeve tenant list';
+  END IF;
+  RETURN v;
+END $_$;
+
+ALTER FUNCTION reeve.linkable(p_artifact text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3087,45 +2997,34 @@ END $$;
 
 ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.make_audit_partitions(p_expires date) RETURNS integer
-    LANGUAGE plpgsql
+CREATE FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.artifact := reeve.linkable(p_artifact); v_link reeve.artifact_link;
+BEGIN
+  IF p_purpose IS NULL OR p_purpose !~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$' THEN
+    RAISE EXCEPTION 'a purpose is 1 to 100 letters, digits, spaces and ._:@/-' USING ERRCODE = 'RV010', HINT = 'For example: download, or ticket 4711.';
+  END IF;
+  IF p_for IS NULL OR p_for <= interval '0' OR p_for > interval '30 days' THEN RAISE EXCEPTION 'a link lasts up to 30 days' USING ERRCODE = 'RV010', HINT = 'For example 24h.'; END IF;
+  INSERT INTO reeve.artifact_link (artifact_id, tenant_id, purpose, expires_at)
+  VALUES (v.id, v.tenant_id, p_purpose, date_trunc('second', least(reeve.clock() + p_for, v.expires_at))) RETURNING * INTO v_link;
+  PERFORM reeve.audit(v.tenant_id, 'artifact.link', 'artifact ' || v.id, NULL, jsonb_build_object('link', v_link.id, 'purpose', p_purpose, 'expires_at', v_link.expires_at, 'entity', v.entity));
+  RETURN jsonb_build_object('link', v_link.id, 'artifact', v.id, 'tenant', v.tenant_id, 'purpose', p_purpose, 'expires', extract(epoch FROM v_link.expires_at)::bigint);
+END $_$;
+
+ALTER FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_table text; v_name text; v_count int := 0;
-BEGIN
-  FOREACH v_table IN ARRAY ARRAY['audit_entry', 'audit_seal'] LOOP
-    v_name := v_table || to_char(p_expires, '_YYYYMM');
-    CONTINUE WHEN to_regclass('reeve.' || v_name) IS NOT NULL;
-    EXECUTE format('CREATE TABLE reeve.%I (LIKE reeve.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name, v_table);
-    EXECUTE format('ALTER TABLE reeve.%I ATTACH PARTITION reeve.%I FOR VALUES FROM (%L) TO (%L)', v_table, v_name, p_expires, p_expires + interval '1 month');
-    PERFORM reeve.protect_audit_partition(v_name);
-    v_count := v_count + 1;
-  END LOOP;
-  RETURN v_count;
-END $$;
+  SELECT CASE t.status WHEN 'trial' THEN true WHEN 'active' THEN true WHEN 'suspended' THEN p_entity = 'export'
+      WHEN 'churned' THEN p_entity = 'export' AND reeve.clock() < reeve.grace_ends_at(t.id) ELSE false END
+  FROM reeve.tenant t WHERE t.id = p_tenant
+$$;
 
-ALTER FUNCTION reeve.make_audit_partitions(p_expires date) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.make_coming_audit_partitions(p_months integer) RETURNS integer
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_expires date; v_count int := 0;
-BEGIN
-  FOR v_expires IN
-    SELECT DISTINCT reeve.audit_expiry(reeve.clock() + m * interval '1 month', y.years)
-    FROM generate_series(0, p_months) m,
-      (SELECT r.audit_retention_years AS years FROM reeve.tier r
-       UNION SELECT (t.overrides ->> 'audit_retention_years')::int FROM reeve.tenant t WHERE t.overrides ? 'audit_retention_years'
-       UNION SELECT 7) y
-    WHERE y.years IS NOT NULL ORDER BY 1
-  LOOP
-    v_count := v_count + reeve.make_audit_partitions(v_expires);
-  END LOOP;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.make_coming_audit_partitions(p_months integer) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) RETURNS boolean
     LANGUAGE sql STABLE
@@ -3164,6 +3063,30 @@ END $$;
 
 ALTER FUNCTION reeve.move_pools(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT m FROM (SELECT CASE WHEN g = 0 THEN p_at ELSE date_trunc('minute', p_at) + g * interval '1 minute' END AS m FROM generate_series(0, 3000) g) x
+  WHERE CASE WHEN p_opens < p_closes THEN (m AT TIME ZONE p_timezone)::time >= p_opens AND (m AT TIME ZONE p_timezone)::time < p_closes
+             WHEN p_opens > p_closes THEN (m AT TIME ZONE p_timezone)::time >= p_opens OR (m AT TIME ZONE p_timezone)::time < p_closes
+             ELSE true END
+  ORDER BY m LIMIT 1
+$$;
+
+ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.off_peak_wait(p_tenant uuid) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT nullif(greatest(ceil(extract(epoch FROM
+    reeve.next_off_peak(t.timezone, coalesce(w.opens, r.offpeak_from), coalesce(w.closes, r.offpeak_until), c.now) - c.now) * 1000), 0), 0)::bigint
+  FROM (SELECT reeve.clock() AS now) c, reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.report_window w ON w.tenant_id = t.id WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.off_peak_wait(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3177,6 +3100,33 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_link reeve.artifact_link; v reeve.artifact; v_verdict text;
+BEGIN
+  SELECT l.* INTO v_link FROM reeve.artifact_link l WHERE l.id = p_link AND l.artifact_id = p_artifact AND l.tenant_id = p_tenant AND l.purpose = p_purpose
+    AND extract(epoch FROM l.expires_at)::bigint = p_expires FOR UPDATE;
+  -- Not audited: whom it belongs to is not known.
+  IF NOT FOUND THEN RETURN '{"verdict": "unknown"}'; END IF;
+  SELECT a.* INTO v FROM reeve.artifact a WHERE a.id = p_artifact AND a.tenant_id = p_tenant;
+  v_verdict := CASE
+    WHEN v_link.revoked_at IS NOT NULL THEN 'revoked'
+    WHEN v_link.expires_at <= reeve.clock() THEN 'expired'
+    WHEN v.id IS NULL OR v.expires_at <= reeve.clock() OR EXISTS (SELECT FROM reeve.artifact_deletion d WHERE d.artifact_id = p_artifact) THEN 'gone'
+    WHEN NOT coalesce(reeve.may_fetch(p_tenant, v.entity), false) THEN 'status'
+    ELSE 'ok' END;
+  PERFORM reeve.audit(p_tenant, 'artifact.download', 'artifact ' || p_artifact, NULL,
+    jsonb_build_object('link', p_link, 'purpose', p_purpose, 'verdict', v_verdict, 'entity', v.entity, 'bytes', v.bytes));
+  IF v_verdict <> 'ok' THEN RETURN jsonb_build_object('verdict', v_verdict); END IF;
+  UPDATE reeve.artifact_link l SET downloads = l.downloads + 1, last_download_at = reeve.clock() WHERE l.id = p_link;
+  RETURN jsonb_build_object('verdict', 'ok', 'artifact', v.id, 'tenant', v.tenant_id, 'entity', v.entity, 'key', v.key, 'bytes', v.bytes, 'sha256', v.sha256,
+    'destinations', to_jsonb(reeve.artifact_destinations(v.manifest)), 'encrypted', coalesce(v.manifest -> 'encryption', 'null') <> 'null', 'media_type', v.manifest -> 'media_type');
+END $$;
+
+ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3243,6 +3193,21 @@ CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
 
 ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.artifact := reeve.linkable(p_artifact);
+BEGIN
+  IF p_for IS NULL OR p_for <= interval '0' OR p_for > interval '15 minutes' THEN
+    RAISE EXCEPTION 'a link that the store signs lasts up to 15 minutes' USING ERRCODE = 'RV010', HINT = 'It can''t be revoked. Without --presigned a link may last longer.';
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'artifact.presign', 'artifact ' || v.id, NULL, jsonb_build_object('purpose', p_purpose, 'for', p_for, 'entity', v.entity));
+  RETURN jsonb_build_object('tenant', v.tenant_id, 'key', v.key, 'destinations', to_jsonb(reeve.artifact_destinations(v.manifest)));
+END $$;
+
+ALTER FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3262,18 +3227,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.promote(p_limit integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.protect_audit_partition(p_name text) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  EXECUTE format('CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.%I FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change()', p_name);
-  EXECUTE format('ALTER TABLE reeve.%I ENABLE ALWAYS TRIGGER audit_fixed, ENABLE ALWAYS TRIGGER audit_kept', p_name);
-  EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON reeve.%I FROM reeve_owner', p_name);
-END $$;
-
-ALTER FUNCTION reeve.protect_audit_partition(p_name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3410,6 +3363,22 @@ END $$;
 
 ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.release_report_place(code text, name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  DELETE FROM reeve.report_place p USING reeve.tenant t WHERE t.id = p.tenant_id AND t.code = release_report_place.code COLLATE "C"
+    AND p.name = release_report_place.name RETURNING p.tenant_id INTO v_tenant;
+  IF NOT FOUND THEN RETURN false; END IF;
+  PERFORM reeve.audit(v_tenant, 'report.unschedule', 'report ' || name);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.release_report_place(code text, name text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.release_tenant(code text, reason text, hold bigint DEFAULT NULL::bigint) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3503,6 +3472,122 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record; v_now timestamptz := reeve.clock(); v_out jsonb; v_shared jsonb; v_cost double precision;
+BEGIN
+  SELECT r.report_daytime_seconds, j.created_at, j.started_at, j.args, j.kind INTO STRICT v
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier JOIN reeve.job j ON j.id = p_job WHERE t.id = v_tenant;
+  v_out := reeve.report_reader(v_tenant) || jsonb_build_object('admitted_at', v_now);
+  v_shared := reeve.report_shared(v_tenant, p_job, p_digest, v.created_at - coalesce(p_fresh_seconds, 0) * interval '1 second', NULL);
+  IF v_shared IS NOT NULL THEN RETURN v_out || jsonb_build_object('shared', v_shared); END IF;
+  IF EXISTS (SELECT FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant AND j.kind = v.kind AND j.args = v.args
+             AND j.started_at >= v.created_at AND (j.started_at, j.id) < (v.started_at, p_job)) THEN
+    RETURN v_out || jsonb_build_object('wait', true);
+  END IF;
+  v_out := v_out || jsonb_build_object('marked',
+    EXISTS (SELECT FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.digest = p_digest AND s.mark IS NOT NULL));
+  SELECT c.seconds INTO v_cost FROM reeve.report_cost c WHERE c.tenant_id = v_tenant AND c.report = p_report;
+  IF p_is_heavy OR v_cost > v.report_daytime_seconds THEN
+    v_out := v_out || jsonb_build_object('hold_ms', reeve.off_peak_wait(v_tenant));
+  ELSIF v_cost IS NULL THEN
+    v_out := v_out || jsonb_build_object('estimate_above', v.report_daytime_seconds);
+  END IF;
+  RETURN v_out;
+END $$;
+
+ALTER FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text DEFAULT NULL::text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.retention_tenant(p_job, p_lease); v record;
+BEGIN
+  SELECT t.status::text AS status, t.version INTO STRICT v FROM reeve.tenant t WHERE t.id = v_tenant;
+  IF v.status NOT IN ('trial', 'active') THEN RETURN v.status; END IF;
+  INSERT INTO reeve.report_cost AS c (tenant_id, report, seconds, rows, bytes) VALUES (v_tenant, left(p_report, 80), p_seconds, p_rows, p_bytes)
+  ON CONFLICT (tenant_id, report) DO UPDATE SET seconds = excluded.seconds, rows = excluded.rows, bytes = excluded.bytes, at = excluded.at;
+  DELETE FROM reeve.report_result s WHERE s.tenant_id = v_tenant AND s.admitted_at < reeve.clock() - interval '2 days';
+  IF p_digest IS NOT NULL THEN
+    INSERT INTO reeve.report_result AS s (tenant_id, digest, tenant_version, admitted_at, job_id, mark) VALUES (v_tenant, p_digest, v.version, p_admitted_at, p_job, p_mark)
+    ON CONFLICT (tenant_id, digest) DO UPDATE SET tenant_version = excluded.tenant_version, admitted_at = excluded.admitted_at, job_id = excluded.job_id, mark = excluded.mark
+    WHERE s.admitted_at <= excluded.admitted_at;
+  END IF;
+  RETURN v.status;
+END $$;
+
+ALTER FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT reeve.off_peak_wait(reeve.retention_tenant(p_job, p_lease)) $$;
+
+ALTER FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_place_guard() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_limit int; v_code text; v_taken bigint;
+BEGIN
+  IF TG_OP = 'UPDATE' AND NEW.tenant_id = OLD.tenant_id THEN RETURN NEW; END IF;
+  IF current_setting('transaction_isolation') <> 'read committed' THEN
+    RAISE EXCEPTION 'a place is taken in a read committed transaction only' USING ERRCODE = 'RV012',
+      HINT = 'One that reads a single snapshot would not see who was faster.';
+  END IF;
+  -- The lock is what keeps two from taking the last place; the count is a statement of its own, so it sees who held the lock before.
+  SELECT coalesce((t.overrides ->> 'scheduled_reports')::int, r.scheduled_reports), t.code INTO v_limit, v_code
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = NEW.tenant_id FOR NO KEY UPDATE OF t;
+  IF v_limit IS NULL THEN RETURN NEW; END IF;
+  SELECT count(*) INTO v_taken FROM reeve.report_place p WHERE p.tenant_id = NEW.tenant_id;
+  IF v_taken >= v_limit THEN
+    RAISE EXCEPTION 'tenant "%" has % of % scheduled reports', v_code, v_taken, v_limit USING ERRCODE = 'RV012',
+      HINT = 'Remove one, or raise the tier or the tenant''s override scheduled_reports.';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.report_place_guard() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_reader(p_tenant uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('name', t.name, 'locale', t.locale, 'currency', t.currency, 'timezone', t.timezone, 'rows', r.report_rows, 'bytes', r.report_bytes,
+    'seconds', r.report_seconds, 'days', reeve.artifact_days(t.id, 'report'), 'admitted_at', reeve.clock())
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.report_reader(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('job', s.job_id, 'artifacts', jsonb_agg(jsonb_build_object('id', a.id, 'format', a.manifest ->> 'format') ORDER BY a.manifest ->> 'format'))
+  FROM reeve.report_result s JOIN reeve.tenant t ON t.id = s.tenant_id AND t.version = s.tenant_version
+  JOIN reeve.artifact a ON a.job_id = s.job_id AND a.tenant_id = p_tenant AND a.entity = 'report'
+  WHERE s.tenant_id = p_tenant AND s.digest = p_digest AND s.job_id <> p_job AND (s.admitted_at >= p_since OR s.mark = p_mark)
+    AND NOT EXISTS (SELECT FROM reeve.artifact b LEFT JOIN reeve.artifact_deletion d ON d.artifact_id = b.id
+                    WHERE b.job_id = s.job_id AND (d.artifact_id IS NOT NULL OR b.expires_at < reeve.clock() + interval '1 hour'))
+  GROUP BY s.job_id
+$$;
+
+ALTER FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) RETURNS jsonb
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.report_shared(reeve.retention_tenant(p_job, p_lease), p_job, p_digest, NULL, p_mark)
+$$;
+
+ALTER FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3733,6 +3818,26 @@ END $$;
 
 ALTER FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.revoke_links(p_id uuid, p_reason text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.artifact_link; v_count int := 0;
+BEGIN
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'revoking needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.artifact_link l WHERE p_id IN (l.id, l.artifact_id)) THEN
+    RAISE EXCEPTION 'there is no link %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve artifacts links';
+  END IF;
+  FOR v IN UPDATE reeve.artifact_link l SET revoked_at = reeve.clock(), revoked_by = reeve.actor(), revoke_reason = left(p_reason, 2000)
+      WHERE p_id IN (l.id, l.artifact_id) AND l.revoked_at IS NULL RETURNING l.* LOOP
+    PERFORM reeve.audit(v.tenant_id, 'artifact.revoke', 'artifact ' || v.artifact_id, p_reason, jsonb_build_object('link', v.id, 'purpose', v.purpose));
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3796,57 +3901,6 @@ END $_$;
 
 ALTER FUNCTION reeve.schema_problem(schema jsonb, path text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.seal_audit(p_limit integer DEFAULT 5000) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET plan_cache_mode TO 'force_generic_plan'
-    SET enable_seqscan TO 'off'
-    SET enable_hashjoin TO 'off'
-    SET enable_mergejoin TO 'off'
-    AS $$
-DECLARE
-  v record; v_ids bigint[]; v_chains uuid[]; v_chain uuid; v_seq bigint; v_hash bytea;
-  s_chain uuid[] := '{}'; s_seq bigint[] := '{}'; s_entry bigint[] := '{}'; s_hash bytea[] := '{}'; s_expires date[] := '{}';
-BEGIN
-  SELECT array_agg(p.entry_id), array_agg(DISTINCT p.chain) INTO v_ids, v_chains
-  FROM (SELECT a.entry_id, a.chain FROM reeve.audit_pending a ORDER BY a.entry_id LIMIT p_limit) p;
-  IF v_ids IS NULL THEN RETURN 0; END IF;
-  INSERT INTO reeve.audit_head (chain)
-    SELECT c FROM unnest(v_chains) c WHERE NOT EXISTS (SELECT FROM reeve.audit_head h WHERE h.chain = c) ORDER BY c ON CONFLICT DO NOTHING;
-  SELECT array_agg(l.chain) INTO v_chains
-  FROM (SELECT h.chain FROM reeve.audit_head h WHERE h.chain = ANY (v_chains) ORDER BY h.chain FOR UPDATE SKIP LOCKED) l;
-  IF v_chains IS NULL THEN RETURN 0; END IF;
-  -- Looked at again now that the heads are held: another sealer may have sealed some meanwhile. One whose entry is gone stays and shows.
-  FOR v IN
-    WITH taken AS (
-      DELETE FROM reeve.audit_pending p USING reeve.audit_entry e
-      WHERE p.entry_id = ANY (v_ids) AND p.chain = ANY (v_chains) AND e.id = p.entry_id AND e.expires_on = p.expires_on
-      RETURNING p.chain, p.entry_id, p.expires_on,
-        reeve.audit_field(e.id::text) || reeve.audit_field(reeve.audit_time(e.at)) || reeve.audit_field(e.actor) || reeve.audit_field(e.login)
-        || reeve.audit_field(e.action) || reeve.audit_field(e.object) || reeve.audit_field(e.reason) || reeve.audit_field(reeve.audit_time(e.started_at))
-        || reeve.audit_field(reeve.audit_time(e.ended_at)) || reeve.audit_field(e.detail::text) AS fields)
-    SELECT t.* FROM taken t ORDER BY t.chain, t.entry_id
-  LOOP
-    IF v_chain IS DISTINCT FROM v.chain THEN
-      IF v_chain IS NOT NULL THEN
-        UPDATE reeve.audit_head h SET seq = v_seq, hash = v_hash, sealed_at = reeve.clock() WHERE h.chain = v_chain;
-      END IF;
-      v_chain := v.chain;
-      SELECT h.seq, h.hash INTO v_seq, v_hash FROM reeve.audit_head h WHERE h.chain = v_chain;
-    END IF;
-    v_seq := v_seq + 1;
-    v_hash := sha256(v_hash || convert_to('13:reeve-audit-1,36:' || v_chain || ',' || length(v_seq::text) || ':' || v_seq || ',' || v.fields, 'UTF8'));
-    s_chain := s_chain || v_chain; s_seq := s_seq || v_seq; s_entry := s_entry || v.entry_id;
-    s_hash := s_hash || v_hash; s_expires := s_expires || v.expires_on;
-  END LOOP;
-  IF v_chain IS NULL THEN RETURN 0; END IF;
-  UPDATE reeve.audit_head h SET seq = v_seq, hash = v_hash, sealed_at = reeve.clock() WHERE h.chain = v_chain;
-  INSERT INTO reeve.audit_seal (chain, seq, entry_id, hash, expires_on) SELECT * FROM unnest(s_chain, s_seq, s_entry, s_hash, s_expires);
-  RETURN cardinality(s_seq);
-END $$;
-
-ALTER FUNCTION reeve.seal_audit(p_limit integer) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3860,6 +3914,27 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = set_report_window.code COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF (opens IS NULL) <> (closes IS NULL) THEN RAISE EXCEPTION 'a window has a beginning and an end' USING ERRCODE = 'RV010'; END IF;
+  IF opens IS NULL THEN
+    DELETE FROM reeve.report_window w WHERE w.tenant_id = v_tenant;
+  ELSE
+    INSERT INTO reeve.report_window AS w (tenant_id, opens, closes) VALUES (v_tenant, opens, closes)
+    ON CONFLICT (tenant_id) DO UPDATE SET opens = excluded.opens, closes = excluded.closes, by = reeve.actor(), at = reeve.clock();
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'report.window', 'tenant ' || code, NULL, jsonb_build_object('opens', opens, 'closes', closes));
+END $$;
+
+ALTER FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4000,6 +4075,23 @@ END $$;
 
 ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.take_report_place(code text, name text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid;
+BEGIN
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = take_report_place.code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF EXISTS (SELECT FROM reeve.report_place p WHERE p.tenant_id = v_tenant AND p.name = take_report_place.name) THEN RETURN false; END IF;
+  INSERT INTO reeve.report_place (tenant_id, name) VALUES (v_tenant, name);
+  PERFORM reeve.audit(v_tenant, 'report.schedule', 'report ' || name);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.take_report_place(code text, name text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4102,42 +4194,6 @@ CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_lim
 $$;
 
 ALTER FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.tend_audit(p_months integer DEFAULT 2) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET lock_timeout TO '200ms'
-    AS $_$
-DECLARE v_count int := 0; v_expires date; v_table text; v_all date[];
-BEGIN
-  IF NOT pg_try_advisory_xact_lock(7364502) THEN RETURN 0; END IF;
-  BEGIN
-    IF EXISTS (SELECT FROM reeve.audit_entry_default) OR EXISTS (SELECT FROM reeve.audit_seal_default) THEN
-      SELECT array_agg(DISTINCT d.expires_on) INTO v_all
-      FROM (SELECT e.expires_on FROM reeve.audit_entry_default e UNION ALL SELECT s.expires_on FROM reeve.audit_seal_default s) d;
-      PERFORM reeve.empty_audit_default('audit_entry'), reeve.empty_audit_default('audit_seal');
-      FOREACH v_expires IN ARRAY v_all LOOP v_count := v_count + reeve.make_audit_partitions(v_expires); END LOOP;
-      INSERT INTO reeve.audit_entry OVERRIDING SYSTEM VALUE SELECT * FROM reeve.audit_entry_moving;
-      INSERT INTO reeve.audit_seal SELECT * FROM reeve.audit_seal_moving;
-      DROP TABLE reeve.audit_entry_moving, reeve.audit_seal_moving;
-    END IF;
-    v_count := v_count + reeve.make_coming_audit_partitions(p_months);
-  EXCEPTION WHEN lock_not_available THEN NULL;
-  END;
-  FOR v_expires IN
-    SELECT to_date(right(c.relname, 6), 'YYYYMM') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-    WHERE i.inhparent = 'reeve.audit_entry'::regclass AND c.relname ~ '^audit_entry_\d{6}$'
-      AND to_date(right(c.relname, 6), 'YYYYMM') <= (reeve.clock() AT TIME ZONE 'UTC')::date ORDER BY 1
-  LOOP
-    BEGIN
-      IF reeve.expire_audit(v_expires) THEN v_count := v_count + 1; END IF;
-    EXCEPTION WHEN lock_not_available THEN NULL;
-    END;
-  END LOOP;
-  RETURN v_count;
-END $_$;
-
-ALTER FUNCTION reeve.tend_audit(p_months integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_backlog(p_budget interval DEFAULT '00:00:00.02'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4535,49 +4591,29 @@ CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted F
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
-CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_anchor FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
-ALTER TABLE reeve.audit_anchor ENABLE ALWAYS TRIGGER audit_fixed;
+ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_kept;
 
-CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_anchor FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER artifact_link_stays BEFORE TRUNCATE ON reeve.artifact_link FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
 
-ALTER TABLE reeve.audit_anchor ENABLE ALWAYS TRIGGER audit_kept;
+ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_stays;
 
-CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_checkpoint FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
-ALTER TABLE reeve.audit_checkpoint ENABLE ALWAYS TRIGGER audit_fixed;
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_fixed;
 
-CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_checkpoint FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER audit_entry_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
 
-ALTER TABLE reeve.audit_checkpoint ENABLE ALWAYS TRIGGER audit_kept;
-
-CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_fixed;
-
-CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_kept;
-
-CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_entry_default FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.audit_entry_default ENABLE ALWAYS TRIGGER audit_kept;
-
-CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_seal FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.audit_seal ENABLE ALWAYS TRIGGER audit_fixed;
-
-CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_seal FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.audit_seal ENABLE ALWAYS TRIGGER audit_kept;
-
-CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_seal_default FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
-
-ALTER TABLE reeve.audit_seal_default ENABLE ALWAYS TRIGGER audit_kept;
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_kept;
 
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXECUTE FUNCTION reeve.kind_guard();
+
+CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place FOR EACH ROW EXECUTE FUNCTION reeve.report_place_guard();
+
+ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
 
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
@@ -4604,8 +4640,6 @@ COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and 
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
-
-COMMENT ON VIEW reeve.audit_window IS 'How far the audit''s chains and anchors lag behind its entries.';
 
 GRANT UPDATE(contacts) ON TABLE reeve.tenant TO reeve_operator;
 
@@ -4674,6 +4708,11 @@ GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed b
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve_viewer;
+
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
@@ -4685,15 +4724,7 @@ REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.audit_field(p_text text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.audit_time(p_at timestamp with time zone) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.audit_years(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) TO reeve_worker;
@@ -4705,9 +4736,8 @@ GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) TO reeve_operator;
+REVOKE ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
@@ -4763,8 +4793,6 @@ REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.empty_audit_default(p_table text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
@@ -4790,7 +4818,8 @@ REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.expire_audit(p_expires date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
@@ -4799,10 +4828,6 @@ GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_error text) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
@@ -4815,6 +4840,11 @@ GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome
 
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
@@ -4856,22 +4886,36 @@ GRANT ALL ON FUNCTION reeve.last_backup(p_tenant uuid, p_server text, p_database
 REVOKE ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.lease_is_current(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.make_audit_partitions(p_expires date) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.make_coming_audit_partitions(p_months integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.may_fetch(p_tenant uuid, p_entity text) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.may_see(p_tenant uuid, p_created_by text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
@@ -4885,10 +4929,11 @@ GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.protect_audit_partition(p_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
@@ -4917,6 +4962,9 @@ GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid intege
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.release_report_place(code text, name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
 
@@ -4928,6 +4976,25 @@ GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO re
 
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report text, p_seconds double precision, p_rows bigint, p_bytes bigint, p_digest text, p_admitted_at timestamp with time zone, p_mark text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.report_reader(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_reader(p_tenant uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.report_shared(p_tenant uuid, p_job bigint, p_digest text, p_since timestamp with time zone, p_mark text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_digest text, p_mark text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
@@ -4961,17 +5028,19 @@ GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server te
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.seal_audit(p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_report_window(code text, opens time without time zone, closes time without time zone) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_tenant_status(code text, status reeve.tenant_status, reason text) TO reeve_operator;
@@ -4987,6 +5056,9 @@ GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worke
 
 REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
@@ -5009,9 +5081,6 @@ GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.tend_audit(p_months integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.tend_audit(p_months integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
@@ -5083,43 +5152,19 @@ GRANT SELECT ON TABLE reeve.artifact_deletion TO reeve_operator;
 GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_fault TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.artifact_link TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_link TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.artifact_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.artifact_list TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_operator;
-
-REVOKE ALL ON TABLE reeve.audit_anchor FROM reeve_owner;
-GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_anchor TO reeve_owner;
-GRANT SELECT ON TABLE reeve.audit_anchor TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.audit_anchor TO reeve_operator;
-
-REVOKE ALL ON TABLE reeve.audit_checkpoint FROM reeve_owner;
-GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_checkpoint TO reeve_owner;
-GRANT SELECT ON TABLE reeve.audit_checkpoint TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.audit_checkpoint TO reeve_operator;
 
 REVOKE ALL ON TABLE reeve.audit_entry FROM reeve_owner;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry TO reeve_owner;
 GRANT SELECT ON TABLE reeve.audit_entry TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.audit_entry TO reeve_operator;
-
-REVOKE ALL ON TABLE reeve.audit_entry_default FROM reeve_owner;
-GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry_default TO reeve_owner;
-
-GRANT SELECT ON TABLE reeve.audit_head TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.audit_head TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.audit_pending TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.audit_pending TO reeve_operator;
-
-REVOKE ALL ON TABLE reeve.audit_seal FROM reeve_owner;
-GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_seal TO reeve_owner;
-GRANT SELECT ON TABLE reeve.audit_seal TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.audit_seal TO reeve_operator;
-
-REVOKE ALL ON TABLE reeve.audit_seal_default FROM reeve_owner;
-GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_seal_default TO reeve_owner;
-
-GRANT SELECT ON TABLE reeve.audit_window TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.audit_window TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_operator;
@@ -5177,6 +5222,15 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.report_cost TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_cost TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.report_place TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_place TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.report_window TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.report_window TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.restore TO reeve_operator;

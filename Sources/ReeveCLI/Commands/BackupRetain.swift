@@ -4,7 +4,7 @@ import Postgres
 
 extension Command {
     static let backupRetain = Command(
-        "retain", "delete backups that have expired, and objects that no backup names",
+        "retain", "delete backups, reports and exports that have expired, and objects that nothing names",
         details: """
             Runs a job for each tenant. A backup stays while its tenant is held, it is pinned, it has not expired, a restore
             reads it, it is the tenant's last verified one (or, when none is, the newest), or one of the newest that the tier
@@ -132,7 +132,8 @@ extension Command {
         }
         let columns = [
             Column("TENANT", "tenant"), Column("JOB", "job", .number), Column("STATE", "state", .state),
-            Column("DELETED", "deleted", .number), Column("REFUSED", "failed", .number),
+            Column("DELETED", "deleted", .number), Column("ARTIFACTS", "artifacts_deleted", .number),
+            Column("REFUSED", "failed", .number),
             Column("SWEPT", "swept", .number), Column("UNNAMED LEFT", "unnamed_left", .number),
             Column("MISSING", "missing", .number), Column("ERROR", "error"),
         ]

@@ -5,11 +5,12 @@ import Glibc
 import JobKit
 import Postgres
 import Processes
+import Report
 
 extension Command {
     static let bench: Command = Command(
         "bench",
-        "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, audit",
+        "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, report, export, audit",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.
@@ -121,7 +122,26 @@ extension Command {
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
-            benchBackup, benchRestore, benchAudit,
+            benchBackup, benchRestore, benchExport, benchAudit,
+            Command(
+                "report", "a report written as CSV, against its bare query",
+                options: [
+                    CommandOption("rows", "N", "how many rows (default 1000000)", .integer(1000...100_000_000)),
+                    CommandOption(
+                        "rounds", "N", "how often each is timed; the quickest counts (default 3)", .integer(1...100)),
+                    CommandOption(
+                        "folder", "PATH",
+                        "where the report is written, durably (/var/tmp); /dev/shm leaves the disk out"),
+                ],
+                examples: ["reeve bench report --json", "reeve bench report --rows 5000000 --rounds 1"]
+            ) { invocation in
+                try bench(invocation) { settings, _ in
+                    try ReportBenchmark(
+                        settings, rows: invocation.int("rows") ?? 1_000_000, rounds: invocation.int("rounds") ?? 3,
+                        folder: invocation.string("folder") ?? "/var/tmp"
+                    ).run()
+                }
+            },
             Command(
                 "footprint", "memory and CPU of an idle worker",
                 options: [CommandOption("seconds", "N", "how long to watch (default 60)", .integer(5...3600))],

@@ -39,6 +39,7 @@ final class Doctor {
         }
         checkPgDump()
         checkAge()
+        checkReports()
         checkStorage()
         checkDestinations()
         checkKey()
@@ -89,6 +90,23 @@ final class Doctor {
     private func checkAge() {
         if let path = ChildProcess.find("age") { return report("age", .ok, path) }
         report("age", .fail, ChildProcessError.missing("age").message, "backups need it")
+    }
+
+    /// What reports need beside the database: nothing unless it is configured.
+    private func checkReports() {
+        if let folder = invocation.configuration[.reports] {
+            let isThere = access(folder, R_OK | X_OK) == 0
+            report(
+                "reports", isThere ? .ok : .fail,
+                isThere ? folder : "\(folder) cannot be read: \(String(cString: strerror(errno)))",
+                "set REEVE_REPORTS to a folder of definitions; see deploy/templates/steel/reports")
+        }
+        if let program = invocation.configuration[.pdfProgram] {
+            let isThere = access(program, X_OK) == 0
+            report(
+                "PDF", isThere ? .ok : .fail, isThere ? program : "\(program) is not there or no program",
+                "apt-get install chromium, then set REEVE_PDF_PROGRAM to /usr/bin/chromium")
+        }
     }
 
     private func checkKey() {

@@ -27,9 +27,9 @@ struct JobWait {
             let state = job["state"]?.string ?? ""
             if ["succeeded", "cancelled", "dead"].contains(state) {
                 progress.clear()
-                let reason = job["reason"]?.string ?? job["error"]?.string
-                invocation.output.result(
-                    job, "job \(id) \(state)" + (reason.map { ": \(Log.printable($0))" } ?? ""))
+                // Why it is dead says little without what its last attempt failed with.
+                let told = [job["reason"]?.string, job["error"]?.string].compactMap { $0 }.map(Log.printable)
+                invocation.output.result(job, (["job \(id) \(state)"] + told).joined(separator: ": "))
                 return state == "succeeded" ? .done : .failed
             }
             if .now - started >= timeout {

@@ -32,7 +32,7 @@ extension DatabaseChecks {
         let row = try connection.execute(
             """
             SELECT (SELECT count(*) FROM reeve.artifact_fault),
-              (SELECT coalesce(string_agg(DISTINCT t.code, ', '), '') FROM reeve.artifact_fault f
+              (SELECT coalesce(string_agg(DISTINCT format('%s in %s', t.code, f.destination), ', '), '') FROM reeve.artifact_fault f
                JOIN reeve.tenant t ON t.id = f.tenant_id),
               (SELECT count(*) FROM reeve.artifact_deletion d WHERE d.error IS NOT NULL),
               (SELECT coalesce(min(d.error), '') FROM reeve.artifact_deletion d),

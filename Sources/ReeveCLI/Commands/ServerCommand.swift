@@ -12,7 +12,7 @@ extension Command {
                 let servers = try invocation.objects(
                     """
                     SELECT jsonb_build_object('name', s.name, 'conninfo', s.conninfo, 'region', s.region,
-                      'shared_database', s.shared_database, 'dump_limit', s.dump_limit,
+                      'shared_database', s.shared_database, 'dump_limit', s.dump_limit, 'scratch_limit', s.scratch_limit,
                       'has_password', s.admin_secret IS NOT NULL,
                       'tenants', (SELECT count(DISTINCT t.tenant_id) FROM reeve.tenant_store t WHERE t.server = s.name))
                     FROM reeve.tenant_server s ORDER BY s.name
@@ -40,6 +40,15 @@ extension Command {
                     CommandOption("password-file", "FILE", "the file that holds the password; - for standard input"),
                     CommandOption("shared-database", "NAME", "where tenants of isolation 'shared' live (reeve_shared)"),
                     CommandOption("dump-limit", "N", "how many dumps may run at once (2)", .integer(1...1000)),
+                    CommandOption(
+                        "scratch-limit", "SIZE",
+                        "how much the scratch databases of restores may take there at once, as 200G (what the disk has)"
+                    ),
+                    CommandOption(
+                        "replica", "CONNINFO",
+                        "a replica that reports read, without a password: 'host=db1b dbname=postgres'"),
+                    CommandOption(
+                        "replica-lag", "N", "how many seconds it may be behind (30)", .integer(0...86400)),
                     .setting(.region), .setting(.keyFile),
                 ],
                 examples: [
@@ -64,6 +73,12 @@ extension Command {
                 .usage, "CONNINFO holds a password: a command line is visible to every user of the machine",
                 hint: "use --password-file FILE")
         }
+        let scratchLimit = try invocation.string("scratch-limit").map { text in
+            guard let bytes = Durations.parseBytes(text), bytes >= 1 else {
+                throw CommandError(.usage, "--scratch-limit: '\(text)' is not a size", hint: "for example 200G")
+            }
+            return bytes
+        }
         var password: String?
         var full = settings
         if let path = invocation.string("password-file") {
@@ -84,9 +99,28 @@ extension Command {
         try TenantRegistry(directory: directory, actor: invocation.actor).addServer(
             name, conninfo: invocation.argument("CONNINFO"), region: region,
             sharedDatabase: invocation.string("shared-database") ?? "reeve_shared",
-            dumpLimit: invocation.int("dump-limit") ?? 2, adminPassword: password)
+            dumpLimit: invocation.int("dump-limit") ?? 2, scratchLimit: scratchLimit, adminPassword: password)
+        if let replica = invocation.string("replica") { try setReplica(replica, of: name, invocation) }
         invocation.output.result(["server": .string(name), "region": .string(region)], "server \(name) is registered")
         return .done
+    }
+
+    private static func setReplica(_ conninfo: String, of name: String, _ invocation: Invocation) throws {
+        do {
+            let settings = try ConnectionSettings(conninfo)
+            guard settings["password"] == nil, settings["sslpassword"] == nil else {
+                throw CommandError(.usage, "--replica holds a password; tenants log in with their own")
+            }
+        } catch let error as PostgresError {
+            throw CommandError(.usage, "--replica: \(error.message)")
+        }
+        try invocation.change { connection in
+            _ = try connection.execute(
+                """
+                UPDATE reeve.tenant_server SET replica_conninfo = $2::text, replica_lag_limit = coalesce($3::int, replica_lag_limit)
+                WHERE name = $1::text
+                """, [name, conninfo, invocation.int("replica-lag")])
+        }
     }
 
     private static func tryServer(_ settings: ConnectionSettings) throws {

@@ -61,6 +61,7 @@ enum WorkerRun {
             housekeeping: try assembly.housekeeping(invocation.configuration, log))
         signals.onHurry { worker.hurryUp() }
         assembly.sweepStorage(log)
+        if options.role == .restore { assembly.sweepScratches(log, until: signals.stop) }
         return try worker.run(until: signals.stop)
     }
 

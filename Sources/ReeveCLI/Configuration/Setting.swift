@@ -76,6 +76,14 @@ public struct Setting: Sendable, Equatable {
         "backup_split", "SIZE", "above how much data a database is dumped in several streams: 20G", standard: "20G")
     /// The SQL that a new tenant's tables are made from.
     public static let template = Setting("template", "FOLDER", "the SQL that tenants are made from", flag: "template")
+    /// The report definitions.
+    public static let reports = Setting(
+        "reports", "FOLDER", "the folder of report definitions and branding", flag: "reports")
+    /// What prints PDF.
+    public static let pdfProgram = Setting(
+        "pdf_program", "PATH",
+        "what prints reports to PDF: a Chromium (/usr/bin/chromium), or a program that is run as PROGRAM PAGE PDF",
+        flag: "pdf-program")
     /// How logs are written.
     public static let log = Setting("log", "FORMAT", "the form of log lines", flag: "log", choices: ["json", "text"])
     /// The least serious log line that is written.
@@ -102,7 +110,7 @@ public struct Setting: Sendable, Equatable {
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
-        queues, tiers, maxRSS, programs, backupSplit, template, log, logLevel, proofLimit,
+        queues, tiers, maxRSS, programs, backupSplit, template, reports, pdfProgram, log, logLevel, proofLimit,
         anchorStorage, anchorEvery, ticket, smtpURL,
     ]
 }

@@ -32,7 +32,7 @@ extension Command {
         let registry = invocation.registry.adding(script.map { [AnyJob(DemoSeedJob(script: $0))] } ?? [])
         // Before the server: a signal while it starts must stop it, not orphan it.
         let signals = StopSignals()
-        let fleet = try DevFleet(directory: directory, registry: registry, actor: invocation.actor)
+        let fleet = try DevFleet(directory: directory, template: template, registry: registry, actor: invocation.actor)
         defer { fleet.server.stop() }
         invocation.output.message("PostgreSQL runs in \(fleet.server.directory)")
         if !invocation.flag("no-tenants"), signals.stop.reason == nil {

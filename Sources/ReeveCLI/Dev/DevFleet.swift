@@ -50,10 +50,15 @@ struct DevFleet {
     let server: EmbeddedPostgres
     let settings: ConnectionSettings
     let sealer: Sealer
+    /// The template's report definitions.
+    let reports: String
 
     /// Starts the server and brings the control database up to date. Blocks until it is ready.
-    init(directory: String, registry: JobRegistry, actor: String) throws {
+    init(directory: String, template: String, registry: JobRegistry, actor: String) throws {
         self.directory = directory
+        reports =
+            (template.hasPrefix("/") ? template : "\(FileManager.default.currentDirectoryPath)/\(template)")
+            + "/reports"
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         server = try EmbeddedPostgres.start(.init(directory: "\(directory)/postgres"))
         let keyFile = "\(directory)/key"
@@ -74,7 +79,8 @@ struct DevFleet {
     var environment: [(String, String)] {
         [
             ("REEVE_DATABASE_URL", server.conninfo(database: "reeve")), ("REEVE_KEY_FILE", "\(directory)/key"),
-            ("REEVE_STORAGE", storage), ("REEVE_REGION", "local"), ("REEVE_IDENTITIES", identities),
+            ("REEVE_STORAGE", storage), ("REEVE_REGION", "local"), ("REEVE_REPORTS", reports),
+            ("REEVE_IDENTITIES", identities),
             // How another service of the platform connects: it may enqueue and nothing else.
             (
                 "REEVE_SERVICE_URL",

@@ -2,12 +2,12 @@ import FoundationEssentials
 import JobKit
 import Storage
 
-/// Deletes backups with all of their objects.
-struct BackupDeletion {
+/// Deletes backups, and reports and exports that have expired, with all of their objects.
+struct ArtifactDeletion {
     let context: JobContext
     let ledger: RetentionLedger
     let catalog: any StoreCatalog
-    private var counts = (deleted: 0, failed: 0, withdrawn: 0, objects: 0)
+    private var counts = (deleted: 0, artifacts: 0, failed: 0, withdrawn: 0, objects: 0)
 
     init(context: JobContext, ledger: RetentionLedger, catalog: any StoreCatalog) {
         self.context = context
@@ -18,7 +18,8 @@ struct BackupDeletion {
     /// What was done, for operators.
     var summary: [String: JSON] {
         [
-            "deleted": .int(Int64(counts.deleted)), "failed": .int(Int64(counts.failed)),
+            "deleted": .int(Int64(counts.deleted)), "artifacts_deleted": .int(Int64(counts.artifacts)),
+            "failed": .int(Int64(counts.failed)),
             "withdrawn": .int(Int64(counts.withdrawn)), "objects_deleted": .int(Int64(counts.objects)),
         ]
     }
@@ -29,11 +30,20 @@ struct BackupDeletion {
             try context.progress(done: Int64(index), of: Int64(work.count), unit: "backups")
             let marked = try ledger.begin(item.backup)
             if marked.isEmpty && item.hasBegun { try withdraw(item.backup) }
-            for artifact in marked { try delete(artifact) }
+            for artifact in marked where try delete(artifact) { counts.deleted += 1 }
         }
     }
 
-    private mutating func delete(_ marked: RetentionLedger.Marked) throws {
+    /// Deletes what people of the tenant could have fetched, and may not any more.
+    mutating func run(expired artifacts: [UUID]) throws {
+        for (index, id) in artifacts.enumerated() {
+            try context.progress(done: Int64(index), of: Int64(artifacts.count), unit: "artifacts")
+            if let marked = try ledger.begin(expired: id), try delete(marked) { counts.artifacts += 1 }
+        }
+    }
+
+    /// Whether this attempt deleted it.
+    private mutating func delete(_ marked: RetentionLedger.Marked) throws -> Bool {
         var (removed, absent) = (0, 0)
         do {
             let keys = try marked.keys.map { try ownKey($0) }
@@ -60,13 +70,14 @@ struct BackupDeletion {
             counts.failed += 1
             counts.objects += removed
             context.log.warning(
-                "a backup could not be deleted",
+                "an artifact could not be deleted",
                 ["artifact": .string(marked.artifact.uuidString.lowercased()), "error": .string("\(error)")])
-            return try ledger.fail(marked.artifact, "\(error)")
+            try ledger.fail(marked.artifact, "\(error)")
+            return false
         }
         counts.objects += removed
         let detail: JSON = ["objects": .int(Int64(removed)), "absent": .int(Int64(absent))]
-        if try ledger.finish(marked.artifact, detail) { counts.deleted += 1 }
+        return try ledger.finish(marked.artifact, detail)
     }
 
     /// Unmarks a backup of a tenant that is held meanwhile, if it still has all of its objects.
