@@ -5901,7 +5901,7 @@ BEGIN
       WHERE (r.state = 'grace' AND r.not_before <= reeve.clock() AND r.job_id IS NULL)
          OR (r.ended_at IS NOT NULL AND b.kept_until <= reeve.clock() AND b.key_destroyed_at IS NULL
              AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = r.job_id)
-             AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = r.job_id AND d.finished_at > reeve.clock() - interval '1 hour'))
+             AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = r.job_id AND d.created_at > r.ended_at AND d.finished_at > reeve.clock() - interval '1 hour'))
       ORDER BY r.id LIMIT 100 FOR UPDATE OF r SKIP LOCKED LOOP
     IF reeve.purge_admits(jsonb_build_object('request', v.id), v.tenant_id) IS NOT NULL THEN CONTINUE; END IF;
     v_job := reeve.enqueue(v.code || '.purges', 'purge', jsonb_build_object('request', v.id), tenant => v.tenant_id);
