@@ -33,6 +33,10 @@ extension RcloneStore {
                 throw error
             }
         }
+        if backend.isS3 {
+            // The markers of what was deleted before, which are no versions.
+            try retrying { try run(["backend", "cleanup-hidden", path("\(tenant)")], "remove delete markers") }
+        }
         if backend.isS3, try uploads(of: tenant) > 0 {
             try retrying {
                 try run(["backend", "cleanup", "-o", "max-age=0s", path("\(tenant)")], "remove unfinished uploads")

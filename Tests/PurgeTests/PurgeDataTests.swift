@@ -3,10 +3,10 @@ import JobKit
 import Postgres
 import ReeveTesting
 import Storage
-import Tenancy
 import Testing
 
 @testable import Purge
+@testable import Tenancy
 
 @Suite("Rows of a purged tenant among others'")
 struct PurgeDataTests {

@@ -17,7 +17,7 @@ struct TenantRemovalTests {
         // An older version, one that a marker hides, a thing of another make, an upload that nobody finished.
         fixture.server.ask("PUT", "\(path)/\(keys[0])", body: "other")
         fixture.server.ask("DELETE", "\(path)/\(keys[1])")
-        fixture.server.ask("PUT", "\(path)/\(fixture.tenant)/notes/by hand.txt", body: "x")
+        fixture.server.ask("PUT", "\(path)/\(fixture.tenant)/notes/by-hand.txt", body: "x")
         fixture.server.ask("POST", "\(path)/\(try fixture.newKey())?uploads")
         // Beside it: another tenant, another root, and names that begin alike.
         for name in ["base/\(other)/backups/2026/11/x", "\(fixture.tenant)/x", "base/\(fixture.tenant)x/y"] {
