@@ -19,8 +19,9 @@ public struct BackupProof: Sendable {
         let session = try RestoreSession(registry, attempt: context.attempt, store: try storeOf(record, context))
         defer { session.close() }
         try session.sweep()
-        let filled = try ScratchRestore(reader: reader, session: session, record: record, context: context, hooks: [])
-            .fill()
+        let filled = try ScratchRestore(
+            reader: reader, session: session, record: record, copies: BackupCopies(of: record), context: context, hooks: []
+        ).fill()
         return (filled.rows.values.reduce(0, +), filled.rows.count)
     }
 }

@@ -9,6 +9,20 @@ CREATE SCHEMA reeve;
 
 ALTER SCHEMA reeve OWNER TO reeve_owner;
 
+CREATE TYPE reeve.cron AS (
+	seconds integer[],
+	minutes integer[],
+	hours integer[],
+	days integer[],
+	months integer[],
+	weekdays integer[],
+	any_day boolean,
+	any_weekday boolean,
+	every_hour boolean
+);
+
+ALTER TYPE reeve.cron OWNER TO reeve_owner;
+
 CREATE TYPE reeve.isolation AS ENUM (
     'shared',
     'schema',
@@ -129,6 +143,34 @@ CREATE TABLE reeve.artifact_pin (
 
 ALTER TABLE reeve.artifact_pin OWNER TO reeve_owner;
 
+CREATE TABLE reeve.audit_anchor (
+    id uuid NOT NULL,
+    at timestamp with time zone NOT NULL,
+    place text NOT NULL,
+    digest text NOT NULL,
+    previous text,
+    heads integer NOT NULL,
+    CONSTRAINT audit_anchor_digest_check CHECK ((digest ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT audit_anchor_previous_check CHECK ((previous ~ '^[0-9a-f]{64}$'::text))
+);
+
+ALTER TABLE reeve.audit_anchor OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_checkpoint (
+    id bigint NOT NULL,
+    chain uuid NOT NULL,
+    first_seq bigint NOT NULL,
+    last_seq bigint NOT NULL,
+    hash bytea NOT NULL,
+    at timestamp with time zone NOT NULL,
+    entry_id bigint NOT NULL,
+    CONSTRAINT audit_checkpoint_check CHECK ((last_seq >= first_seq)),
+    CONSTRAINT audit_checkpoint_first_seq_check CHECK ((first_seq > 0)),
+    CONSTRAINT audit_checkpoint_hash_check CHECK ((length(hash) = 32))
+);
+
+ALTER TABLE reeve.audit_checkpoint OWNER TO reeve_owner;
+
 CREATE TABLE reeve.audit_entry (
     id bigint NOT NULL,
     tenant_id uuid,
@@ -141,13 +183,92 @@ CREATE TABLE reeve.audit_entry (
     started_at timestamp with time zone,
     ended_at timestamp with time zone,
     detail jsonb DEFAULT '{}'::jsonb NOT NULL,
-    CONSTRAINT audit_entry_action_check CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
-    CONSTRAINT audit_entry_detail_check CHECK ((jsonb_typeof(detail) = 'object'::text)),
-    CONSTRAINT audit_entry_object_check CHECK ((length(object) <= 400)),
-    CONSTRAINT audit_entry_reason_check CHECK ((length(reason) <= 2000))
-);
+    expires_on date NOT NULL,
+    CONSTRAINT audit_entry_action_check1 CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
+    CONSTRAINT audit_entry_detail_check1 CHECK ((jsonb_typeof(detail) = 'object'::text)),
+    CONSTRAINT audit_entry_expires_on_check CHECK ((EXTRACT(day FROM expires_on) = (1)::numeric)),
+    CONSTRAINT audit_entry_object_check1 CHECK ((length(object) <= 400)),
+    CONSTRAINT audit_entry_reason_check1 CHECK ((length(reason) <= 2000))
+)
+PARTITION BY RANGE (expires_on);
 
 ALTER TABLE reeve.audit_entry OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_entry_default (
+    id bigint NOT NULL,
+    tenant_id uuid,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    actor text NOT NULL,
+    login text NOT NULL,
+    action text NOT NULL,
+    object text NOT NULL,
+    reason text,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    expires_on date NOT NULL,
+    CONSTRAINT audit_entry_action_check1 CHECK ((action ~ '^[a-z][a-z_.]{1,79}$'::text)),
+    CONSTRAINT audit_entry_detail_check1 CHECK ((jsonb_typeof(detail) = 'object'::text)),
+    CONSTRAINT audit_entry_expires_on_check CHECK ((EXTRACT(day FROM expires_on) = (1)::numeric)),
+    CONSTRAINT audit_entry_object_check1 CHECK ((length(object) <= 400)),
+    CONSTRAINT audit_entry_reason_check1 CHECK ((length(reason) <= 2000))
+);
+
+ALTER TABLE reeve.audit_entry_default OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_head (
+    chain uuid NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    hash bytea DEFAULT decode(repeat('00'::text, 32), 'hex'::text) NOT NULL,
+    sealed_at timestamp with time zone,
+    anchored_seq bigint DEFAULT 0 NOT NULL,
+    anchored_at timestamp with time zone
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.audit_head OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_pending (
+    entry_id bigint NOT NULL,
+    chain uuid NOT NULL,
+    expires_on date NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000');
+
+ALTER TABLE reeve.audit_pending OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_seal (
+    chain uuid NOT NULL,
+    seq bigint NOT NULL,
+    entry_id bigint NOT NULL,
+    hash bytea NOT NULL,
+    expires_on date NOT NULL,
+    CONSTRAINT audit_seal_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT audit_seal_seq_check CHECK ((seq > 0))
+)
+PARTITION BY RANGE (expires_on);
+
+ALTER TABLE reeve.audit_seal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_seal_default (
+    chain uuid NOT NULL,
+    seq bigint NOT NULL,
+    entry_id bigint NOT NULL,
+    hash bytea NOT NULL,
+    expires_on date NOT NULL,
+    CONSTRAINT audit_seal_hash_check CHECK ((length(hash) = 32)),
+    CONSTRAINT audit_seal_seq_check CHECK ((seq > 0))
+);
+
+ALTER TABLE reeve.audit_seal_default OWNER TO reeve_owner;
+
+CREATE TABLE reeve.audit_turn (
+    one boolean DEFAULT true NOT NULL,
+    anchor_at timestamp with time zone NOT NULL,
+    CONSTRAINT audit_turn_one_check CHECK (one)
+);
+
+ALTER TABLE reeve.audit_turn OWNER TO reeve_owner;
 
 CREATE TABLE reeve.backup_proof (
     id bigint NOT NULL,
@@ -163,6 +284,65 @@ CREATE TABLE reeve.backup_proof (
 );
 
 ALTER TABLE reeve.backup_proof OWNER TO reeve_owner;
+
+CREATE TABLE reeve.batch (
+    id bigint NOT NULL,
+    kind text NOT NULL,
+    queue text NOT NULL,
+    args jsonb DEFAULT '{}'::jsonb NOT NULL,
+    priority integer DEFAULT 0 NOT NULL,
+    selection jsonb NOT NULL,
+    spread interval DEFAULT '00:00:00'::interval NOT NULL,
+    max_running integer,
+    on_finish jsonb,
+    state text DEFAULT 'running'::text NOT NULL,
+    reason text,
+    total integer NOT NULL,
+    retried_from bigint,
+    schedule_id bigint,
+    tick timestamp with time zone,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    next_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    finished_at timestamp with time zone,
+    completion_job bigint,
+    CONSTRAINT batch_check CHECK (((finished_at IS NULL) = (state <> ALL (ARRAY['cancelled'::text, 'finished'::text])))),
+    CONSTRAINT batch_check1 CHECK (((schedule_id IS NULL) = (tick IS NULL))),
+    CONSTRAINT batch_max_running_check CHECK (((max_running >= 1) AND (max_running <= 1000000))),
+    CONSTRAINT batch_on_finish_check CHECK ((jsonb_typeof(on_finish) = 'object'::text)),
+    CONSTRAINT batch_priority_check CHECK (((priority >= '-1000000'::integer) AND (priority <= 1000000))),
+    CONSTRAINT batch_reason_check CHECK ((length(reason) <= 2000)),
+    CONSTRAINT batch_selection_check CHECK ((jsonb_typeof(selection) = 'object'::text)),
+    CONSTRAINT batch_spread_check CHECK (((spread >= '00:00:00'::interval) AND (spread <= '366 days'::interval))),
+    CONSTRAINT batch_state_check CHECK ((state = ANY (ARRAY['running'::text, 'paused'::text, 'cancelling'::text, 'cancelled'::text, 'finished'::text]))),
+    CONSTRAINT batch_total_check CHECK ((total >= 0))
+);
+
+ALTER TABLE reeve.batch OWNER TO reeve_owner;
+
+CREATE TABLE reeve.batch_end (
+    batch_id bigint NOT NULL,
+    job_id bigint NOT NULL
+);
+
+ALTER TABLE reeve.batch_end OWNER TO reeve_owner;
+
+CREATE TABLE reeve.batch_item (
+    batch_id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    state text DEFAULT 'waiting'::text NOT NULL,
+    job_id bigint,
+    enqueued_at timestamp with time zone,
+    ended_at timestamp with time zone,
+    error text,
+    CONSTRAINT batch_item_check CHECK (((job_id IS NULL) = (enqueued_at IS NULL))),
+    CONSTRAINT batch_item_error_check CHECK ((length(error) <= 2000)),
+    CONSTRAINT batch_item_state_check CHECK ((state = ANY (ARRAY['waiting'::text, 'enqueued'::text, 'succeeded'::text, 'cancelled'::text, 'dead'::text, 'refused'::text, 'skipped'::text])))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.batch_item OWNER TO reeve_owner;
 
 CREATE TABLE reeve.cancel_request (
     job_id bigint NOT NULL,
@@ -375,6 +555,16 @@ CREATE TABLE reeve.exec_kind (
 
 ALTER TABLE reeve.exec_kind OWNER TO reeve_owner;
 
+CREATE TABLE reeve.hook (
+    name text NOT NULL,
+    occasions text[] NOT NULL,
+    registered_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT hook_name_check CHECK (((length(name) >= 1) AND (length(name) <= 60))),
+    CONSTRAINT hook_occasions_check CHECK ((occasions <@ ARRAY['suspend'::text, 'churn'::text, 'purge'::text]))
+);
+
+ALTER TABLE reeve.hook OWNER TO reeve_owner;
+
 CREATE TABLE reeve.idempotency_key (
     hash bytea NOT NULL,
     job_id bigint NOT NULL,
@@ -420,6 +610,7 @@ CREATE TABLE reeve.job (
     suspect_of uuid,
     strikes smallint DEFAULT 0 NOT NULL,
     struck_by uuid,
+    batch_id bigint,
     CONSTRAINT job_attempt_check CHECK ((attempt >= 0)),
     CONSTRAINT job_check CHECK (((state = 'running'::reeve.job_state) = (lease_id IS NOT NULL))),
     CONSTRAINT job_check1 CHECK (((lease_id IS NULL) = (worker_id IS NULL))),
@@ -514,6 +705,18 @@ CREATE TABLE reeve.kind (
 
 ALTER TABLE reeve.kind OWNER TO reeve_owner;
 
+CREATE TABLE reeve.lifecycle_event (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    tenant_code text NOT NULL,
+    type text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    detail jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT lifecycle_event_type_check CHECK ((type = ANY (ARRAY['tenant.suspended'::text, 'tenant.churned'::text, 'tenant.returned'::text, 'tenant.purged'::text])))
+);
+
+ALTER TABLE reeve.lifecycle_event OWNER TO reeve_owner;
+
 CREATE TABLE reeve.mail_suppression (
     address_hash text NOT NULL,
     reason text NOT NULL,
@@ -550,6 +753,91 @@ CREATE TABLE reeve.notice (
 );
 
 ALTER TABLE reeve.notice OWNER TO reeve_owner;
+
+CREATE TABLE reeve.offboarding (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    occasion text NOT NULL,
+    reason text,
+    requested_by text DEFAULT reeve.actor() NOT NULL,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    job_id bigint,
+    archive_job bigint,
+    finished_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT offboarding_occasion_check CHECK ((occasion = ANY (ARRAY['suspend'::text, 'churn'::text]))),
+    CONSTRAINT offboarding_reason_check CHECK ((length(reason) <= 2000))
+);
+
+ALTER TABLE reeve.offboarding OWNER TO reeve_owner;
+
+CREATE TABLE reeve.purge_approval (
+    request_id uuid NOT NULL,
+    login text DEFAULT SESSION_USER NOT NULL,
+    approver text DEFAULT reeve.actor() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.purge_approval OWNER TO reeve_owner;
+
+CREATE TABLE reeve.purge_policy (
+    id boolean DEFAULT true NOT NULL,
+    grace interval DEFAULT '90 days'::interval NOT NULL,
+    automatic boolean DEFAULT false NOT NULL,
+    backup_days integer DEFAULT 90,
+    CONSTRAINT purge_policy_backup_days_check CHECK (((backup_days >= 1) AND (backup_days <= 3650))),
+    CONSTRAINT purge_policy_grace_check CHECK (((grace >= '00:00:00'::interval) AND (grace <= '3650 days'::interval))),
+    CONSTRAINT purge_policy_id_check CHECK (id)
+);
+
+ALTER TABLE reeve.purge_policy OWNER TO reeve_owner;
+
+CREATE TABLE reeve.purge_request (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    state text DEFAULT 'requested'::text NOT NULL,
+    requested_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    requested_by text DEFAULT reeve.actor() NOT NULL,
+    requested_login text DEFAULT SESSION_USER NOT NULL,
+    reason text NOT NULL,
+    owner text,
+    identity_reference text,
+    approvals_needed integer NOT NULL,
+    not_before timestamp with time zone NOT NULL,
+    backup_days integer,
+    accept_unseen boolean DEFAULT false NOT NULL,
+    job_id bigint,
+    waits_for text,
+    ended_at timestamp with time zone,
+    ended_by text,
+    end_reason text,
+    CONSTRAINT purge_request_approvals_needed_check CHECK (((approvals_needed >= 0) AND (approvals_needed <= 2))),
+    CONSTRAINT purge_request_backup_days_check CHECK (((backup_days >= 1) AND (backup_days <= 3650))),
+    CONSTRAINT purge_request_check CHECK (((kind = 'elapsed'::text) OR ((owner IS NOT NULL) AND (identity_reference IS NOT NULL) AND (approvals_needed = 2)))),
+    CONSTRAINT purge_request_check1 CHECK (((ended_at IS NOT NULL) = (state = ANY (ARRAY['certified'::text, 'cancelled'::text])))),
+    CONSTRAINT purge_request_end_reason_check CHECK ((length(end_reason) <= 2000)),
+    CONSTRAINT purge_request_identity_reference_check CHECK (((length(identity_reference) <= 200) AND (btrim(identity_reference) <> ''::text))),
+    CONSTRAINT purge_request_kind_check CHECK ((kind = ANY (ARRAY['elapsed'::text, 'explicit'::text]))),
+    CONSTRAINT purge_request_owner_check CHECK (((length(owner) <= 200) AND (btrim(owner) <> ''::text))),
+    CONSTRAINT purge_request_reason_check CHECK (((length(reason) <= 2000) AND (btrim(reason) <> ''::text))),
+    CONSTRAINT purge_request_state_check CHECK ((state = ANY (ARRAY['requested'::text, 'grace'::text, 'frozen'::text, 'final_backup'::text, 'purging'::text, 'verified'::text, 'certified'::text, 'cancelled'::text])))
+);
+
+ALTER TABLE reeve.purge_request OWNER TO reeve_owner;
+
+CREATE TABLE reeve.purge_step (
+    request_id uuid NOT NULL,
+    name text NOT NULL,
+    begun_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    intent bigint NOT NULL,
+    finished_at timestamp with time zone,
+    result jsonb,
+    CONSTRAINT purge_step_check CHECK (((finished_at IS NULL) = (result IS NULL)))
+);
+
+ALTER TABLE reeve.purge_step OWNER TO reeve_owner;
 
 CREATE TABLE reeve.queue_block (
     pattern text NOT NULL,
@@ -687,6 +975,115 @@ CREATE TABLE reeve.restore (
 );
 
 ALTER TABLE reeve.restore OWNER TO reeve_owner;
+
+CREATE TABLE reeve.retained_backup (
+    request_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    key_id uuid NOT NULL,
+    recipient text,
+    places jsonb DEFAULT '[]'::jsonb NOT NULL,
+    destination text NOT NULL,
+    artifacts jsonb DEFAULT '[]'::jsonb NOT NULL,
+    bytes bigint DEFAULT 0 NOT NULL,
+    made_at timestamp with time zone,
+    proven_at timestamp with time zone,
+    kept_until timestamp with time zone,
+    deleted_at timestamp with time zone,
+    key_destroyed_at timestamp with time zone,
+    destruction jsonb,
+    CONSTRAINT retained_backup_artifacts_check CHECK ((jsonb_typeof(artifacts) = 'array'::text)),
+    CONSTRAINT retained_backup_places_check CHECK ((jsonb_typeof(places) = 'array'::text)),
+    CONSTRAINT retained_backup_recipient_check CHECK ((recipient ~ '^age1[02-9ac-hj-np-z]{58}$'::text))
+);
+
+ALTER TABLE reeve.retained_backup OWNER TO reeve_owner;
+
+CREATE TABLE reeve.schedule (
+    id bigint NOT NULL,
+    name text NOT NULL,
+    tenant_id uuid,
+    selection jsonb,
+    kind text NOT NULL,
+    queue text,
+    args jsonb DEFAULT '{}'::jsonb NOT NULL,
+    priority integer DEFAULT 0 NOT NULL,
+    cron text NOT NULL,
+    parsed reeve.cron NOT NULL,
+    timezone text,
+    catch_up text DEFAULT 'latest'::text NOT NULL,
+    catch_up_limit integer DEFAULT 10 NOT NULL,
+    overlap text DEFAULT 'skip'::text NOT NULL,
+    spread interval DEFAULT '00:00:00'::interval NOT NULL,
+    jitter interval DEFAULT '00:00:00'::interval NOT NULL,
+    opens time without time zone,
+    closes time without time zone,
+    max_running integer,
+    report_place text,
+    paused_at timestamp with time zone,
+    paused_by text,
+    pause_reason text,
+    shipped boolean DEFAULT false NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT schedule_catch_up_check CHECK ((catch_up = ANY (ARRAY['skip'::text, 'latest'::text, 'all'::text]))),
+    CONSTRAINT schedule_catch_up_limit_check CHECK (((catch_up_limit >= 1) AND (catch_up_limit <= 1000))),
+    CONSTRAINT schedule_check CHECK (((tenant_id IS NULL) <> (selection IS NULL))),
+    CONSTRAINT schedule_check1 CHECK (((opens IS NULL) = (closes IS NULL))),
+    CONSTRAINT schedule_check2 CHECK (((paused_at IS NULL) = (paused_by IS NULL))),
+    CONSTRAINT schedule_check3 CHECK (((kind <> 'report'::text) OR ((tenant_id IS NOT NULL) AND (report_place IS NOT NULL)))),
+    CONSTRAINT schedule_jitter_check CHECK ((jitter >= '00:00:00'::interval)),
+    CONSTRAINT schedule_max_running_check CHECK (((max_running >= 1) AND (max_running <= 1000000))),
+    CONSTRAINT schedule_name_check CHECK ((name ~ '^[a-z0-9][a-z0-9._-]{0,79}$'::text)),
+    CONSTRAINT schedule_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'skip'::text, 'replace'::text]))),
+    CONSTRAINT schedule_pause_reason_check CHECK ((length(pause_reason) <= 2000)),
+    CONSTRAINT schedule_priority_check CHECK (((priority >= '-1000000'::integer) AND (priority <= 1000000))),
+    CONSTRAINT schedule_selection_check CHECK ((jsonb_typeof(selection) = 'object'::text)),
+    CONSTRAINT schedule_spread_check CHECK ((spread >= '00:00:00'::interval))
+);
+
+ALTER TABLE reeve.schedule OWNER TO reeve_owner;
+
+CREATE TABLE reeve.schedule_due (
+    schedule_id bigint NOT NULL,
+    timezone text NOT NULL,
+    last_tick timestamp with time zone NOT NULL,
+    next_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.schedule_due OWNER TO reeve_owner;
+
+CREATE TABLE reeve.schedule_feature (
+    kind text NOT NULL,
+    feature text NOT NULL
+);
+
+ALTER TABLE reeve.schedule_feature OWNER TO reeve_owner;
+
+CREATE TABLE reeve.schedule_last (
+    schedule_id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    job_id bigint NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.schedule_last OWNER TO reeve_owner;
+
+CREATE TABLE reeve.schedule_tick (
+    schedule_id bigint NOT NULL,
+    timezone text NOT NULL,
+    tick timestamp with time zone NOT NULL,
+    fired_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    outcome text NOT NULL,
+    job_id bigint,
+    batch_id bigint,
+    run_at timestamp with time zone,
+    detail text,
+    CONSTRAINT schedule_tick_detail_check CHECK ((length(detail) <= 2000)),
+    CONSTRAINT schedule_tick_outcome_check CHECK ((outcome = ANY (ARRAY['job'::text, 'batch'::text, 'skipped'::text, 'refused'::text])))
+);
+
+ALTER TABLE reeve.schedule_tick OWNER TO reeve_owner;
 
 CREATE TABLE reeve.schema_migration (
     number integer NOT NULL,
@@ -979,6 +1376,22 @@ WITH (fillfactor='50');
 
 ALTER TABLE reeve.worker OWNER TO reeve_owner;
 
+CREATE TABLE reeve.zone_rule (
+    timezone text NOT NULL,
+    digest text NOT NULL
+);
+
+ALTER TABLE reeve.zone_rule OWNER TO reeve_owner;
+
+ALTER TABLE reeve.audit_checkpoint ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.audit_checkpoint_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.audit_entry_id_seq
     START WITH 1
@@ -990,6 +1403,15 @@ ALTER TABLE reeve.audit_entry ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 
 ALTER TABLE reeve.backup_proof ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.backup_proof_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.batch ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.batch_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1014,6 +1436,15 @@ CREATE SEQUENCE reeve.job_id
     CACHE 1;
 
 ALTER TABLE reeve.job_id OWNER TO reeve_owner;
+
+ALTER TABLE reeve.lifecycle_event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.lifecycle_event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 ALTER TABLE reeve.notice ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.notice_id_seq
@@ -1051,6 +1482,15 @@ ALTER TABLE reeve.restore ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE reeve.schedule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.schedule_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.tenant_hold ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.tenant_hold_id_seq
     START WITH 1
@@ -1078,6 +1518,10 @@ ALTER TABLE reeve.tier_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE ONLY reeve.audit_entry ATTACH PARTITION reeve.audit_entry_default DEFAULT;
+
+ALTER TABLE ONLY reeve.audit_seal ATTACH PARTITION reeve.audit_seal_default DEFAULT;
+
 ALTER TABLE ONLY reeve.job_history ATTACH PARTITION reeve.job_history_default DEFAULT;
 
 ALTER TABLE ONLY reeve.artifact
@@ -1101,11 +1545,41 @@ ALTER TABLE ONLY reeve.artifact_link
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_pkey PRIMARY KEY (artifact_id);
 
+ALTER TABLE ONLY reeve.audit_anchor
+    ADD CONSTRAINT audit_anchor_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.audit_checkpoint
+    ADD CONSTRAINT audit_checkpoint_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.audit_entry
-    ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id);
+    ADD CONSTRAINT audit_entry_pkey PRIMARY KEY (id, expires_on);
+
+ALTER TABLE ONLY reeve.audit_entry_default
+    ADD CONSTRAINT audit_entry_default_pkey PRIMARY KEY (id, expires_on);
+
+ALTER TABLE ONLY reeve.audit_head
+    ADD CONSTRAINT audit_head_pkey PRIMARY KEY (chain);
+
+ALTER TABLE ONLY reeve.audit_pending
+    ADD CONSTRAINT audit_pending_pkey PRIMARY KEY (entry_id);
+
+ALTER TABLE ONLY reeve.audit_seal
+    ADD CONSTRAINT audit_seal_pkey PRIMARY KEY (chain, seq, expires_on);
+
+ALTER TABLE ONLY reeve.audit_seal_default
+    ADD CONSTRAINT audit_seal_default_pkey PRIMARY KEY (chain, seq, expires_on);
+
+ALTER TABLE ONLY reeve.audit_turn
+    ADD CONSTRAINT audit_turn_pkey PRIMARY KEY (one);
 
 ALTER TABLE ONLY reeve.backup_proof
     ADD CONSTRAINT backup_proof_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.batch
+    ADD CONSTRAINT batch_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.batch_item
+    ADD CONSTRAINT batch_item_pkey PRIMARY KEY (batch_id, tenant_id);
 
 ALTER TABLE ONLY reeve.cancel_request
     ADD CONSTRAINT cancel_request_pkey PRIMARY KEY (job_id);
@@ -1152,6 +1626,9 @@ ALTER TABLE ONLY reeve.erasure_request
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY reeve.hook
+    ADD CONSTRAINT hook_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY reeve.idempotency_key
     ADD CONSTRAINT idempotency_key_pkey PRIMARY KEY (hash);
 
@@ -1173,11 +1650,29 @@ ALTER TABLE ONLY reeve.job_step
 ALTER TABLE ONLY reeve.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY reeve.lifecycle_event
+    ADD CONSTRAINT lifecycle_event_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.mail_suppression
     ADD CONSTRAINT mail_suppression_pkey PRIMARY KEY (address_hash);
 
 ALTER TABLE ONLY reeve.notice
     ADD CONSTRAINT notice_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.offboarding
+    ADD CONSTRAINT offboarding_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.purge_approval
+    ADD CONSTRAINT purge_approval_pkey PRIMARY KEY (request_id, login);
+
+ALTER TABLE ONLY reeve.purge_policy
+    ADD CONSTRAINT purge_policy_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.purge_request
+    ADD CONSTRAINT purge_request_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.purge_step
+    ADD CONSTRAINT purge_step_pkey PRIMARY KEY (request_id, name);
 
 ALTER TABLE ONLY reeve.queue_block
     ADD CONSTRAINT queue_block_id_key UNIQUE (id);
@@ -1214,6 +1709,27 @@ ALTER TABLE ONLY reeve.restore
 
 ALTER TABLE ONLY reeve.restore
     ADD CONSTRAINT restore_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.retained_backup
+    ADD CONSTRAINT retained_backup_pkey PRIMARY KEY (request_id);
+
+ALTER TABLE ONLY reeve.schedule
+    ADD CONSTRAINT schedule_name_key UNIQUE (name);
+
+ALTER TABLE ONLY reeve.schedule
+    ADD CONSTRAINT schedule_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.schedule_due
+    ADD CONSTRAINT schedule_due_pkey PRIMARY KEY (schedule_id, timezone);
+
+ALTER TABLE ONLY reeve.schedule_feature
+    ADD CONSTRAINT schedule_feature_pkey PRIMARY KEY (kind);
+
+ALTER TABLE ONLY reeve.schedule_last
+    ADD CONSTRAINT schedule_last_pkey PRIMARY KEY (schedule_id, tenant_id);
+
+ALTER TABLE ONLY reeve.schedule_tick
+    ADD CONSTRAINT schedule_tick_pkey PRIMARY KEY (schedule_id, timezone, tick);
 
 ALTER TABLE ONLY reeve.schema_migration
     ADD CONSTRAINT schema_migration_pkey PRIMARY KEY (number);
@@ -1275,6 +1791,9 @@ ALTER TABLE ONLY reeve.turn
 ALTER TABLE ONLY reeve.worker
     ADD CONSTRAINT worker_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.zone_rule
+    ADD CONSTRAINT zone_rule_pkey PRIMARY KEY (timezone);
+
 ALTER TABLE reeve.tenant
     ADD CONSTRAINT tenant_overrides_are_counts CHECK ((reeve.is_count((overrides -> 'concurrency'::text)) AND reeve.is_count((overrides -> 'backlog_limit'::text)) AND reeve.is_count((overrides -> 'backup_retention_days'::text)) AND reeve.is_count((overrides -> 'audit_retention_years'::text)) AND reeve.is_count((overrides -> 'scheduled_reports'::text)))) NOT VALID;
 
@@ -1292,11 +1811,29 @@ CREATE INDEX artifact_link_artifact ON reeve.artifact_link USING btree (artifact
 
 CREATE INDEX artifact_tenant ON reeve.artifact USING btree (tenant_id, entity, created_at);
 
-CREATE INDEX audit_entry_tenant ON reeve.audit_entry USING btree (tenant_id, id);
+CREATE INDEX audit_anchor_at ON reeve.audit_anchor USING btree (at);
+
+CREATE INDEX audit_checkpoint_chain ON reeve.audit_checkpoint USING btree (chain, first_seq);
+
+CREATE INDEX audit_entry_default_tenant_id_id_idx ON reeve.audit_entry_default USING btree (tenant_id, id);
+
+CREATE INDEX audit_entry_tenant ON ONLY reeve.audit_entry USING btree (tenant_id, id);
+
+CREATE INDEX audit_seal_default_entry_id_idx ON reeve.audit_seal_default USING btree (entry_id);
+
+CREATE INDEX audit_seal_entry ON ONLY reeve.audit_seal USING btree (entry_id);
 
 CREATE INDEX backup_proof_artifact ON reeve.backup_proof USING btree (artifact_id, kind, at);
 
 CREATE INDEX backup_proof_tenant ON reeve.backup_proof USING btree (tenant_id, at);
+
+CREATE INDEX batch_due ON reeve.batch USING btree (next_at) WHERE (state = ANY (ARRAY['running'::text, 'cancelling'::text]));
+
+CREATE INDEX batch_end_batch ON reeve.batch_end USING btree (batch_id);
+
+CREATE INDEX batch_item_enqueued ON reeve.batch_item USING btree (batch_id, job_id) WHERE (state = 'enqueued'::text);
+
+CREATE INDEX batch_item_waiting ON reeve.batch_item USING btree (batch_id, run_at, tenant_id) WHERE (state = 'waiting'::text);
 
 CREATE INDEX certificate_tenant ON reeve.certificate USING btree (tenant_id, issued_at);
 
@@ -1330,9 +1867,17 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE INDEX lifecycle_event_tenant ON reeve.lifecycle_event USING btree (tenant_id, id);
+
 CREATE INDEX notice_due ON reeve.notice USING btree (next_at) WHERE (state = 'waiting'::text);
 
 CREATE INDEX notice_tenant ON reeve.notice USING btree (tenant_id, id);
+
+CREATE INDEX offboarding_tenant ON reeve.offboarding USING btree (tenant_id, requested_at);
+
+CREATE UNIQUE INDEX purge_request_open ON reeve.purge_request USING btree (tenant_id) WHERE (state <> ALL (ARRAY['cancelled'::text, 'certified'::text]));
+
+CREATE INDEX purge_request_tenant ON reeve.purge_request USING btree (tenant_id, requested_at);
 
 CREATE INDEX reminder_due ON reeve.reminder USING btree (due_at) WHERE (state = 'planned'::text);
 
@@ -1343,6 +1888,14 @@ CREATE INDEX reminder_open ON reeve.reminder USING btree (id) WHERE (state = ANY
 CREATE UNIQUE INDEX reminder_unsubscribe ON reeve.reminder USING btree (unsubscribe);
 
 CREATE UNIQUE INDEX restore_one_at_a_time ON reeve.restore USING btree (tenant_id) WHERE (finished_at IS NULL);
+
+CREATE INDEX retained_backup_due ON reeve.retained_backup USING btree (kept_until) WHERE (key_destroyed_at IS NULL);
+
+CREATE INDEX schedule_due_at ON reeve.schedule_due USING btree (next_at);
+
+CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
+
+CREATE INDEX schedule_tick_age ON reeve.schedule_tick USING btree (fired_at);
 
 CREATE UNIQUE INDEX signing_key_current ON reeve.signing_key USING btree ((true)) WHERE (retired_at IS NULL);
 
@@ -1362,6 +1915,14 @@ CREATE INDEX tier_change_due ON reeve.tier_change USING btree (due_at) WHERE ((a
 
 CREATE UNIQUE INDEX tier_change_pending ON reeve.tier_change USING btree (tenant_id) WHERE ((applied_at IS NULL) AND (withdrawn_at IS NULL));
 
+ALTER INDEX reeve.audit_entry_pkey ATTACH PARTITION reeve.audit_entry_default_pkey;
+
+ALTER INDEX reeve.audit_entry_tenant ATTACH PARTITION reeve.audit_entry_default_tenant_id_id_idx;
+
+ALTER INDEX reeve.audit_seal_entry ATTACH PARTITION reeve.audit_seal_default_entry_id_idx;
+
+ALTER INDEX reeve.audit_seal_pkey ATTACH PARTITION reeve.audit_seal_default_pkey;
+
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
 
 ALTER TABLE ONLY reeve.artifact_deletion
@@ -1372,6 +1933,15 @@ ALTER TABLE ONLY reeve.artifact_fault
 
 ALTER TABLE ONLY reeve.artifact_pin
     ADD CONSTRAINT artifact_pin_artifact_id_fkey FOREIGN KEY (artifact_id) REFERENCES reeve.artifact(id);
+
+ALTER TABLE ONLY reeve.batch
+    ADD CONSTRAINT batch_kind_fkey FOREIGN KEY (kind) REFERENCES reeve.kind(name);
+
+ALTER TABLE ONLY reeve.batch
+    ADD CONSTRAINT batch_retried_from_fkey FOREIGN KEY (retried_from) REFERENCES reeve.batch(id);
+
+ALTER TABLE ONLY reeve.batch_item
+    ADD CONSTRAINT batch_item_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES reeve.batch(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.certificate
     ADD CONSTRAINT certificate_key_id_fkey FOREIGN KEY (key_id) REFERENCES reeve.signing_key(id);
@@ -1400,6 +1970,12 @@ ALTER TABLE ONLY reeve.erasure_request
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
 
+ALTER TABLE ONLY reeve.purge_approval
+    ADD CONSTRAINT purge_approval_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
+
+ALTER TABLE ONLY reeve.purge_step
+    ADD CONSTRAINT purge_step_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
+
 ALTER TABLE ONLY reeve.reminder
     ADD CONSTRAINT reminder_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id) ON DELETE CASCADE;
 
@@ -1408,6 +1984,24 @@ ALTER TABLE ONLY reeve.report_place
 
 ALTER TABLE ONLY reeve.report_window
     ADD CONSTRAINT report_window_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.retained_backup
+    ADD CONSTRAINT retained_backup_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
+
+ALTER TABLE ONLY reeve.schedule
+    ADD CONSTRAINT schedule_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.schedule
+    ADD CONSTRAINT schedule_tenant_id_report_place_fkey FOREIGN KEY (tenant_id, report_place) REFERENCES reeve.report_place(tenant_id, name);
+
+ALTER TABLE ONLY reeve.schedule_due
+    ADD CONSTRAINT schedule_due_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES reeve.schedule(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.schedule_last
+    ADD CONSTRAINT schedule_last_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES reeve.schedule(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.schedule_tick
+    ADD CONSTRAINT schedule_tick_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES reeve.schedule(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
@@ -1477,6 +2071,31 @@ CREATE VIEW reeve.artifact_list WITH (security_barrier='true', security_invoker=
   WHERE (a.entity <> 'backup'::text);
 
 ALTER TABLE reeve.artifact_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.audit_window WITH (security_barrier='true', security_invoker='true') AS
+ SELECT ( SELECT count(*) AS count
+           FROM reeve.audit_pending) AS unsealed,
+    w.at AS oldest_unsealed_at,
+    (COALESCE(EXTRACT(epoch FROM (reeve.clock() - w.at)), (0)::numeric))::double precision AS unsealed_seconds,
+    ( SELECT max(h.sealed_at) AS max
+           FROM reeve.audit_head h) AS sealed_at,
+    ( SELECT (COALESCE(sum((h.seq - h.anchored_seq)), (0)::numeric))::bigint AS "coalesce"
+           FROM reeve.audit_head h
+          WHERE (h.seq > h.anchored_seq)) AS unanchored,
+    ( SELECT max(a.at) AS max
+           FROM reeve.audit_anchor a) AS anchored_at,
+    ( SELECT count(*) AS count
+           FROM reeve.audit_head h) AS chains
+   FROM (( SELECT) one
+     LEFT JOIN LATERAL ( SELECT e.at
+           FROM (( SELECT p_1.entry_id,
+                    p_1.expires_on
+                   FROM reeve.audit_pending p_1
+                  ORDER BY p_1.entry_id
+                 LIMIT 1) p
+             LEFT JOIN reeve.audit_entry e ON (((e.id = p.entry_id) AND (e.expires_on = p.expires_on))))) w ON (true));
+
+ALTER TABLE reeve.audit_window OWNER TO reeve_owner;
 
 CREATE VIEW reeve.autoscale WITH (security_barrier='true') AS
  SELECT r.name AS tier,
@@ -1642,6 +2261,62 @@ CREATE VIEW reeve.backup_status WITH (security_barrier='true', security_invoker=
   WHERE (t.status <> 'archived'::reeve.tenant_status);
 
 ALTER TABLE reeve.backup_status OWNER TO reeve_owner;
+
+CREATE VIEW reeve.batch_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT b.id,
+    b.kind,
+    b.queue,
+    b.state,
+    b.reason,
+    b.total,
+    c.waiting,
+    c.enqueued,
+    c.succeeded,
+    c.dead,
+    c.cancelled,
+    c.refused,
+    c.skipped,
+    b.selection,
+    b.spread,
+    b.max_running,
+    b.schedule_id,
+    b.tick,
+    b.retried_from,
+    b.created_by,
+    b.created_at,
+    b.finished_at,
+    b.completion_job,
+        CASE
+            WHEN ((b.finished_at IS NULL) AND (b.state = 'running'::text) AND (b.total > (c.waiting + c.enqueued))) THEN GREATEST(c.last_due, (reeve.clock() + ((reeve.clock() - b.created_at) * (((c.waiting + c.enqueued))::double precision / (((b.total - c.waiting) - c.enqueued))::double precision))))
+            ELSE NULL::timestamp with time zone
+        END AS eta
+   FROM (reeve.batch b
+     CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (i.state = 'waiting'::text)) AS waiting,
+            count(*) FILTER (WHERE (i.state = 'enqueued'::text)) AS enqueued,
+            count(*) FILTER (WHERE (i.state = 'succeeded'::text)) AS succeeded,
+            count(*) FILTER (WHERE (i.state = 'dead'::text)) AS dead,
+            count(*) FILTER (WHERE (i.state = 'cancelled'::text)) AS cancelled,
+            count(*) FILTER (WHERE (i.state = 'refused'::text)) AS refused,
+            count(*) FILTER (WHERE (i.state = 'skipped'::text)) AS skipped,
+            max(i.run_at) FILTER (WHERE (i.state = 'waiting'::text)) AS last_due
+           FROM reeve.batch_item i
+          WHERE (i.batch_id = b.id)) c);
+
+ALTER TABLE reeve.batch_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.batch_tenant WITH (security_barrier='true', security_invoker='true') AS
+ SELECT i.batch_id,
+    t.code AS tenant_code,
+    i.state,
+    i.run_at,
+    i.job_id,
+    i.enqueued_at,
+    i.ended_at,
+    i.error
+   FROM (reeve.batch_item i
+     LEFT JOIN reeve.tenant t ON ((t.id = i.tenant_id)));
+
+ALTER TABLE reeve.batch_tenant OWNER TO reeve_owner;
 
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
@@ -1824,6 +2499,59 @@ CREATE VIEW reeve.reminder_list WITH (security_barrier='true') AS
 
 ALTER TABLE reeve.reminder_list OWNER TO reeve_owner;
 
+CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT s.id,
+    s.name,
+    t.code AS tenant_code,
+    s.selection,
+    s.kind,
+    COALESCE(s.queue, k.queue) AS queue,
+    s.cron,
+    COALESCE(s.timezone, t.timezone) AS timezone,
+    s.catch_up,
+    s.catch_up_limit,
+    s.overlap,
+    s.spread,
+    s.jitter,
+    s.opens,
+    s.closes,
+    s.max_running,
+    s.priority,
+    s.args,
+    s.shipped,
+    s.paused_at,
+    s.paused_by,
+    s.pause_reason,
+    s.created_by,
+    s.created_at,
+    NULLIF(d.next_at, 'infinity'::timestamp with time zone) AS next_at,
+    l.tick AS last_tick,
+    l.outcome AS last_outcome,
+    l.job_id AS last_job,
+    l.batch_id AS last_batch,
+    l.detail AS last_detail
+   FROM ((((reeve.schedule s
+     LEFT JOIN reeve.tenant t ON ((t.id = s.tenant_id)))
+     LEFT JOIN reeve.kind k ON ((k.name = s.kind)))
+     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at
+           FROM reeve.schedule_due x
+          WHERE (x.schedule_id = s.id)) d ON (true))
+     LEFT JOIN LATERAL ( SELECT x.schedule_id,
+            x.timezone,
+            x.tick,
+            x.fired_at,
+            x.outcome,
+            x.job_id,
+            x.batch_id,
+            x.run_at,
+            x.detail
+           FROM reeve.schedule_tick x
+          WHERE (x.schedule_id = s.id)
+          ORDER BY x.tick DESC
+         LIMIT 1) l ON (true));
+
+ALTER TABLE reeve.schedule_list OWNER TO reeve_owner;
+
 CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
  SELECT t.code AS tenant_code,
     t.tier,
@@ -1847,6 +2575,15 @@ CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
           GROUP BY dead_letter.tenant_id) d ON ((d.tenant_id = t.id)));
 
 ALTER TABLE reeve.tenant_stats OWNER TO reeve_owner;
+
+CREATE VIEW reeve.unprotected_tenant WITH (security_barrier='true', security_invoker='true') AS
+ SELECT t.code AS tenant_code
+   FROM reeve.tenant t
+  WHERE ((t.status <> 'archived'::reeve.tenant_status) AND (NOT (EXISTS ( SELECT
+           FROM reeve.schedule s
+          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND ((s.tenant_id = t.id) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
+
+ALTER TABLE reeve.unprotected_tenant OWNER TO reeve_owner;
 
 CREATE VIEW reeve.worker_list WITH (security_barrier='true') AS
  SELECT w.id,
@@ -1972,6 +2709,21 @@ CREATE FUNCTION reeve.address_hash(p_address text) RETURNS text
 
 ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_problem text;
+BEGIN
+  IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
+  IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
+  IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
+  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
+  RETURN v_problem;
+END $_$;
+
+ALTER FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2018,6 +2770,44 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.approve_purge(p_code text, p_confirmation text) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request; v_count int; v_status reeve.tenant_status;
+BEGIN
+  IF NOT reeve.is_approver() THEN RAISE EXCEPTION 'only approvers may approve a purge' USING ERRCODE = '42501', HINT = 'They are members of reeve_approver.'; END IF;
+  v := reeve.lock_purge(p_code);
+  IF p_confirmation IS DISTINCT FROM p_code THEN
+    RAISE EXCEPTION 'the confirmation is not the tenant''s code' USING ERRCODE = 'RV020', HINT = 'Type it: --confirm ' || p_code;
+  END IF;
+  IF v.state <> 'requested' THEN RAISE EXCEPTION 'the purge of "%" is % and needs no approval', p_code, v.state USING ERRCODE = 'RV012'; END IF;
+  IF v.requested_login = session_user OR v.requested_by = reeve.actor() THEN
+    RAISE EXCEPTION 'who asks for a purge does not approve it' USING ERRCODE = '42501', HINT = 'Another member of reeve_approver must, by a login of its own.';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.purge_approval a WHERE a.request_id = v.id AND (a.login = session_user OR a.approver = reeve.actor())) THEN
+    RAISE EXCEPTION 'this approver approved the purge already' USING ERRCODE = '42501', HINT = 'The second approval is another person''s, by a login of its own.';
+  END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN
+    RAISE EXCEPTION 'tenant "%" is under a legal hold', p_code USING ERRCODE = 'RV020', HINT = 'See: reeve tenant show ' || p_code;
+  END IF;
+  INSERT INTO reeve.purge_approval (request_id) VALUES (v.id);
+  SELECT count(*) INTO v_count FROM reeve.purge_approval a WHERE a.request_id = v.id;
+  PERFORM reeve.audit(v.tenant_id, 'purge.approve', 'purge ' || v.id, v.reason, jsonb_build_object('approvals', v_count, 'needed', v.approvals_needed));
+  IF v_count < v.approvals_needed THEN RETURN v.state; END IF;
+  UPDATE reeve.purge_request r SET state = 'grace', waits_for = NULL WHERE r.id = v.id;
+  SELECT t.status INTO v_status FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v_status NOT IN ('churned', 'archived') THEN
+    PERFORM set_config('reeve.reason', left(v.reason, 2000), true);
+    UPDATE reeve.tenant t SET status = 'churned' WHERE t.id = v.tenant_id;
+    PERFORM reeve.audit(v.tenant_id, 'tenant.status', 'tenant ' || p_code, v.reason, jsonb_build_object('was', v_status, 'became', 'churned', 'purge', v.id));
+  END IF;
+  PERFORM reeve.tend_purges();
+  RETURN 'grace';
+END $$;
+
+ALTER FUNCTION reeve.approve_purge(p_code text, p_confirmation text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text DEFAULT 'args'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -2156,16 +2946,37 @@ END $$;
 ALTER FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.audit(tenant uuid, action text, object text, reason text DEFAULT NULL::text, detail jsonb DEFAULT '{}'::jsonb, started timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS bigint
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  INSERT INTO reeve.audit_entry (tenant_id, actor, login, action, object, reason, detail, started_at, ended_at)
-  VALUES (tenant, reeve.actor(), session_user, action, left(object, 400), left(reason, 2000), detail, started,
-          CASE WHEN started IS NULL THEN NULL ELSE reeve.clock() END)
-  RETURNING id
-$$;
+    AS $_$
+#variable_conflict use_variable
+DECLARE v_now timestamptz := reeve.clock(); v_ticket text := current_setting('reeve.ticket', true); v_expires date := reeve.audit_expiry(v_now, reeve.audit_years(tenant)); v_id bigint;
+BEGIN
+  IF v_ticket ~ '^[A-Za-z0-9][A-Za-z0-9#/_.:-]{0,99}$' THEN detail := detail || jsonb_build_object('ticket', v_ticket); END IF;
+  INSERT INTO reeve.audit_entry (tenant_id, at, actor, login, action, object, reason, detail, started_at, ended_at, expires_on)
+    VALUES (tenant, v_now, reeve.actor(), session_user, action, left(object, 400), left(reason, 2000), detail, started,
+            CASE WHEN started IS NOT NULL THEN v_now END, v_expires) RETURNING id INTO v_id;
+  INSERT INTO reeve.audit_pending (entry_id, chain, expires_on) VALUES (v_id, coalesce(tenant, '00000000-0000-0000-0000-000000000000'), v_expires);
+  RETURN v_id;
+END $_$;
 
 ALTER FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) RETURNS date
+    LANGUAGE sql IMMUTABLE
+    AS $$
+  SELECT (date_trunc('month', p_at AT TIME ZONE 'UTC') + (p_years * 12 + 1) * interval '1 month')::date
+$$;
+
+ALTER FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_field(p_text text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT coalesce(octet_length(convert_to(p_text, 'UTF8')) || ':' || p_text || ',', '-,')
+$$;
+
+ALTER FUNCTION reeve.audit_field(p_text text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.audit_registry() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2180,6 +2991,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.audit_registry() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_time(p_at timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+  SELECT to_char(p_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+ALTER FUNCTION reeve.audit_time(p_at timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.audit_years(p_tenant uuid) RETURNS integer
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_years int;
+BEGIN
+  SELECT coalesce((t.overrides ->> 'audit_retention_years')::int, r.audit_retention_years) INTO v_years
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = p_tenant;
+  IF v_years IS NULL THEN SELECT coalesce(max(r.audit_retention_years), 7) INTO v_years FROM reeve.tier r; END IF;
+  RETURN v_years;
+END $$;
+
+ALTER FUNCTION reeve.audit_years(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2260,6 +3093,42 @@ CREATE FUNCTION reeve.backup_retention(p_tenant uuid) RETURNS TABLE(backup bigin
 $_$;
 
 ALTER FUNCTION reeve.backup_retention(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.batch_enqueued(p_batch reeve.batch, p_tenant uuid, p_job bigint) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  INSERT INTO reeve.schedule_last AS l (schedule_id, tenant_id, job_id) SELECT s.id, p_tenant, p_job FROM reeve.schedule s WHERE s.id = p_batch.schedule_id
+  ON CONFLICT (schedule_id, tenant_id) DO UPDATE SET job_id = excluded.job_id
+$$;
+
+ALTER FUNCTION reeve.batch_enqueued(p_batch reeve.batch, p_tenant uuid, p_job bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) RETURNS text
+    LANGUAGE sql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT (SELECT reeve.schedule_overlap(s.id, s.overlap, p_tenant) FROM reeve.schedule s WHERE s.id = p_batch.schedule_id) $$;
+
+ALTER FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_anchor(p_every interval, p_now boolean DEFAULT false) RETURNS TABLE(at timestamp with time zone, previous text, heads jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_now timestamptz := reeve.clock(); v_last record; v_all boolean;
+BEGIN
+  UPDATE reeve.audit_turn t SET anchor_at = v_now + p_every WHERE t.anchor_at <= v_now OR p_now;
+  IF NOT FOUND THEN RETURN; END IF;
+  SELECT a.at, a.digest INTO v_last FROM reeve.audit_anchor a ORDER BY a.at DESC LIMIT 1;
+  v_all := v_last.at IS NULL OR (v_last.at AT TIME ZONE 'UTC')::date < (v_now AT TIME ZONE 'UTC')::date;
+  RETURN QUERY SELECT v_now, v_last.digest, m.heads FROM (
+    SELECT jsonb_agg(jsonb_build_object('chain', h.chain, 'seq', h.seq, 'hash', encode(h.hash, 'hex')) ORDER BY h.chain) AS heads
+    FROM reeve.audit_head h WHERE h.seq > 0 AND (v_all OR p_now OR h.seq > h.anchored_seq)) m
+  WHERE m.heads IS NOT NULL AND (p_now OR EXISTS (SELECT FROM reeve.audit_head h WHERE h.seq > h.anchored_seq));
+END $$;
+
+ALTER FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) RETURNS TABLE(artifact_id uuid, destinations text[], keys text[])
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2378,6 +3247,92 @@ END $_$;
 
 ALTER FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.begin_offboarding(p_tenant uuid, p_occasion text, p_reason text) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_id uuid; v_job bigint; v_code text := (SELECT t.code FROM reeve.tenant t WHERE t.id = p_tenant);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.kind k WHERE k.name = 'offboarding') THEN RETURN NULL; END IF;
+  UPDATE reeve.offboarding o SET finished_at = reeve.clock(), ended_by = p_occasion WHERE o.tenant_id = p_tenant AND o.finished_at IS NULL;
+  INSERT INTO reeve.offboarding (tenant_id, occasion, reason) VALUES (p_tenant, p_occasion, left(p_reason, 2000)) RETURNING id INTO v_id;
+  IF p_occasion = 'churn' THEN
+    INSERT INTO reeve.queue_block (pattern, mode, reason)
+    SELECT q.queue, 'pause', format('%s has churned (churn %s)', v_code, v_id) FROM (
+      SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = p_tenant) q
+    WHERE split_part(q.queue, '.', 2) NOT IN ('backups', 'exports', 'restores', 'purges', 'erasures') ORDER BY 1 ON CONFLICT DO NOTHING;
+    PERFORM reeve.touch_counters(v_code || '.*');
+  END IF;
+  v_job := reeve.enqueue(v_code || '.purges', 'offboarding', jsonb_build_object('offboarding', v_id), tenant => p_tenant);
+  UPDATE reeve.offboarding o SET job_id = v_job WHERE o.id = v_id;
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.begin_offboarding(p_tenant uuid, p_occasion text, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_purge_keys(p_job bigint, p_lease uuid, p_request uuid) RETURNS SETOF reeve.tenant_key
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_now timestamptz := reeve.clock(); v_reason text := 'purge ' || p_request;
+BEGIN
+  IF v.state <> 'purging' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'key.destroy', 'tenant ' || (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id), v_reason,
+    jsonb_build_object('outcome', 'intent', 'keys', (SELECT coalesce(jsonb_agg(k.id), '[]') FROM reeve.tenant_key k WHERE k.tenant_id = v.tenant_id AND k.state <> 'destroyed' AND NOT k.is_own)));
+  UPDATE reeve.tenant_key k SET state = 'retired', retired_at = coalesce(k.retired_at, v_now), retired_by = coalesce(k.retired_by, reeve.actor()),
+    retired_reason = coalesce(k.retired_reason, v_reason), destroying_at = CASE WHEN k.is_own THEN k.destroying_at ELSE coalesce(k.destroying_at, v_now) END,
+    destroyed_reason = v_reason
+  WHERE k.tenant_id = v.tenant_id AND k.state <> 'destroyed';
+  RETURN QUERY SELECT k.* FROM reeve.tenant_key k WHERE k.tenant_id = v.tenant_id ORDER BY k.created_at;
+END $$;
+
+ALTER FUNCTION reeve.begin_purge_keys(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_step record; v_done record; v_missing text; v_status reeve.tenant_status; v_running int;
+BEGIN
+  SELECT s.* INTO v_step FROM reeve.purge_steps() s WHERE s.name = p_step;
+  IF NOT FOUND THEN RAISE EXCEPTION 'a purge has no step "%"', left(p_step, 80) USING ERRCODE = 'RV010'; END IF;
+  SELECT p.* INTO v_done FROM reeve.purge_step p WHERE p.request_id = p_request AND p.name = p_step;
+  IF v_done.finished_at IS NOT NULL THEN RETURN jsonb_build_object('verdict', 'done', 'result', v_done.result); END IF;
+  IF v.ended_at IS NOT NULL THEN RETURN '{"verdict": "ended"}'; END IF;
+  SELECT s.name INTO v_missing FROM reeve.purge_steps() s LEFT JOIN reeve.purge_step p ON p.request_id = p_request AND p.name = s.name
+  WHERE s.n < v_step.n AND p.finished_at IS NULL ORDER BY s.n LIMIT 1;
+  IF FOUND OR v.state = 'requested' THEN RAISE EXCEPTION 'step % of a purge comes after %', p_step, coalesce(v_missing, 'its approval') USING ERRCODE = 'RV012'; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN
+    UPDATE reeve.purge_request r SET waits_for = 'a legal hold' WHERE r.id = p_request;
+    RETURN '{"verdict": "held"}';
+  END IF;
+  IF v.state = 'grace' AND v.not_before > reeve.clock() THEN RETURN '{"verdict": "early"}'; END IF;
+  SELECT t.status INTO v_status FROM reeve.tenant t WHERE t.id = v.tenant_id;
+  IF v_status <> (CASE WHEN p_step = 'certify' THEN 'archived' ELSE 'churned' END)::reeve.tenant_status THEN
+    UPDATE reeve.purge_request r SET waits_for = format('the tenant is %s', v_status) WHERE r.id = p_request;
+    RETURN '{"verdict": "held"}';
+  END IF;
+  IF v_step.n > 2 THEN
+    SELECT count(*) INTO v_running FROM reeve.job j WHERE j.tenant_id = v.tenant_id AND j.state = 'running' AND j.id <> p_job;
+    IF v_running > 0 THEN
+      UPDATE reeve.purge_request r SET waits_for = format('%s running jobs of the tenant', v_running) WHERE r.id = p_request;
+      RETURN '{"verdict": "busy"}';
+    END IF;
+  END IF;
+  UPDATE reeve.purge_step p SET attempts = p.attempts + 1 WHERE p.request_id = p_request AND p.name = p_step;
+  IF NOT FOUND THEN
+    INSERT INTO reeve.purge_step (request_id, name, intent)
+    VALUES (p_request, p_step, reeve.audit(v.tenant_id, 'purge.step', 'purge ' || p_request, v.reason, jsonb_build_object('step', p_step, 'outcome', 'intent', 'job', p_job)));
+  END IF;
+  IF v_step.state NOT IN ('verified', 'certified') AND v.state <> v_step.state THEN
+    PERFORM reeve.audit(v.tenant_id, 'purge.state', 'purge ' || p_request, v.reason, jsonb_build_object('was', v.state, 'became', v_step.state));
+  END IF;
+  UPDATE reeve.purge_request r SET waits_for = NULL, state = CASE WHEN v_step.state IN ('verified', 'certified') THEN r.state ELSE v_step.state END WHERE r.id = p_request;
+  RETURN '{"verdict": "go"}';
+END $$;
+
+ALTER FUNCTION reeve.begin_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2438,6 +3393,34 @@ END $$;
 
 ALTER FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_left jsonb; v_code text;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.purge_step p WHERE p.request_id = p_request AND p.name = 'verify' AND p.finished_at IS NOT NULL) THEN
+    RAISE EXCEPTION 'nothing is buried before it was verified' USING ERRCODE = 'RV012';
+  END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RAISE EXCEPTION 'the tenant is under a legal hold' USING ERRCODE = 'RV020'; END IF;
+  v_left := reeve.tenant_records(v.tenant_id);
+  -- Housekeeping counts a backlog for every tenant.
+  IF v_left - 'tenant_backlog' <> '{}' THEN RAISE EXCEPTION 'the control database still has rows of the tenant: %', v_left USING ERRCODE = 'RV012'; END IF;
+  DELETE FROM reeve.tenant_store o WHERE o.tenant_id = v.tenant_id;
+  PERFORM set_config('reeve.reason', 'purge ' || p_request, true);
+  UPDATE reeve.tenant t SET status = 'archived', name = 'purged', external_code = NULL, contacts = '{}', flags = '{}', overrides = '{}', timezone = 'UTC', locale = 'en',
+    currency = 'EUR', fiscal_year_start = 1, first_weekday = 1, parent_id = NULL, trial_ends_at = NULL
+  WHERE t.id = v.tenant_id RETURNING t.code INTO v_code;
+  DELETE FROM reeve.queue_block b WHERE b.pattern LIKE v_code || '.%';
+  UPDATE reeve.purge_request r SET state = 'verified' WHERE r.id = p_request;
+  PERFORM reeve.audit(v.tenant_id, 'tenant.status', 'tenant ' || v_code, 'purge ' || p_request, '{"was": "churned", "became": "archived"}');
+  PERFORM reeve.audit(v.tenant_id, 'purge.state', 'purge ' || p_request, v.reason, '{"was": "purging", "became": "verified"}');
+  PERFORM reeve.emit_lifecycle(v.tenant_id, 'tenant.purged', jsonb_build_object('request', p_request));
+  PERFORM reeve.end_purge_step(v.tenant_id, p_job, p_request, 'tombstone', jsonb_build_object('code', v_code));
+END $$;
+
+ALTER FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2468,6 +3451,21 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.cancel(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cancel_batch(id bigint, reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v reeve.batch := reeve.locked_batch(id);
+BEGIN
+  IF v.state NOT IN ('running', 'paused') THEN RAISE EXCEPTION 'batch % is %', id, v.state USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.batch b SET state = 'cancelling', reason = left(cancel_batch.reason, 2000), next_at = reeve.clock() WHERE b.id = v.id;
+  UPDATE reeve.batch_item i SET state = 'cancelled', ended_at = reeve.clock(), error = 'the batch was cancelled' WHERE i.batch_id = v.id AND i.state = 'waiting';
+  PERFORM reeve.audit(NULL, 'batch.cancel', 'batch ' || id, reason);
+END $$;
+
+ALTER FUNCTION reeve.cancel_batch(id bigint, reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2509,6 +3507,38 @@ END $$;
 
 ALTER FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.cancel_purge(p_code text, p_reason text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request;
+BEGIN
+  IF NOT (reeve.is_operator() OR reeve.is_approver()) THEN RAISE EXCEPTION 'only operators and approvers may cancel a purge' USING ERRCODE = '42501'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'a cancellation needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  v := reeve.lock_purge(p_code);
+  IF v.state NOT IN ('requested', 'grace', 'frozen', 'final_backup') THEN
+    RAISE EXCEPTION 'the purge of "%" is %: its first irreversible step has begun', p_code, v.state USING ERRCODE = 'RV012', HINT = 'See: reeve purge status ' || p_code;
+  END IF;
+  UPDATE reeve.purge_request r SET state = 'cancelled', ended_at = reeve.clock(), ended_by = reeve.actor(), end_reason = p_reason, waits_for = NULL WHERE r.id = v.id;
+  UPDATE reeve.retained_backup b SET kept_until = reeve.clock() WHERE b.request_id = v.id;
+  DELETE FROM reeve.queue_block b WHERE b.pattern LIKE p_code || '.%' AND b.mode = 'pause' AND b.reason LIKE '%(purge ' || v.id || ')';
+  IF FOUND THEN
+    PERFORM reeve.touch_counters(p_code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+  END IF;
+  UPDATE reeve.job j SET run_at = reeve.clock(), hold_reason = NULL FROM (
+    SELECT o.id FROM reeve.job o WHERE o.tenant_id = v.tenant_id AND o.state = 'scheduled' AND o.hold_reason = 'purge' ORDER BY o.id FOR UPDATE SKIP LOCKED) l
+  WHERE j.id = l.id;
+  IF v.job_id IS NOT NULL AND EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN
+    INSERT INTO reeve.cancel_request (job_id) VALUES (v.job_id) ON CONFLICT DO NOTHING;
+    PERFORM pg_notify('reeve_cancel', '');
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.cancel', 'purge ' || v.id, p_reason, jsonb_build_object('was', v.state));
+  RETURN v.id;
+END $$;
+
+ALTER FUNCTION reeve.cancel_purge(p_code text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.cancellations(p_id uuid) RETURNS bigint[]
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2517,6 +3547,30 @@ CREATE FUNCTION reeve.cancellations(p_id uuid) RETURNS bigint[]
 $$;
 
 ALTER FUNCTION reeve.cancellations(p_id uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_code text := (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id); v_id uuid;
+BEGIN
+  IF p_part = 'purge' THEN
+    IF v.state <> 'verified' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+    PERFORM reeve.end_purge_step(v.tenant_id, p_job, p_request, 'certify', jsonb_build_object('certificate', p_certificate));
+    UPDATE reeve.purge_request r SET state = 'certified', ended_at = reeve.clock(), ended_by = reeve.actor(), waits_for = NULL WHERE r.id = p_request;
+    UPDATE reeve.retained_backup b SET kept_until = reeve.clock() + v.backup_days * interval '1 day' WHERE b.request_id = p_request;
+  ELSIF p_part <> 'purge_backup' OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.deleted_at IS NOT NULL AND b.key_destroyed_at IS NOT NULL) THEN
+    RAISE EXCEPTION 'there is nothing of this purge to certify' USING ERRCODE = 'RV012';
+  END IF;
+  v_id := reeve.record_certificate(p_job, p_lease, p_certificate, p_part, p_request, p_canonical, p_signature, p_key);
+  PERFORM reeve.notify_people(v.tenant_id, 'purge.' || CASE p_part WHEN 'purge' THEN 'certified' ELSE 'backup_ended' END,
+    CASE p_part WHEN 'purge' THEN format('Tenant %s was purged', v_code) ELSE format('The final backup of tenant %s was deleted', v_code) END,
+    jsonb_build_object('tenant', v_code, 'request', p_request, 'certificate', p_certificate));
+  PERFORM reeve.audit(v.tenant_id, 'purge.certify', 'purge ' || p_request, v.reason, jsonb_build_object('certificate', p_certificate, 'part', p_part, 'key', p_key));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.check_pattern(pattern text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
@@ -2529,6 +3583,88 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.check_pattern(pattern text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.check_zone(p_zone text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_timezone_names n WHERE n.name = p_zone) THEN
+    RAISE EXCEPTION 'time zone "%" is unknown', left(coalesce(p_zone, ''), 80) USING ERRCODE = 'RV010', HINT = 'Use a name of the IANA database that the server knows, for example Europe/Berlin.';
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.check_zone(p_zone text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.checked_finish(p_job jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF jsonb_typeof(p_job) IS DISTINCT FROM 'object' OR p_job - ARRAY['queue', 'kind', 'args'] <> '{}' OR NOT p_job ?& ARRAY['queue', 'kind']
+     OR jsonb_typeof(p_job -> 'queue') <> 'string' OR jsonb_typeof(p_job -> 'kind') <> 'string' THEN
+    RAISE EXCEPTION 'on_finish is a job' USING ERRCODE = 'RV010', HINT = 'For example {"queue": "acme.reports", "kind": "report", "args": {}}.';
+  END IF;
+  PERFORM reeve.checked_work(p_job ->> 'kind', split_part(p_job ->> 'queue', '.', 2), p_job -> 'args');
+  IF NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = split_part(p_job ->> 'queue', '.', 1) AND t.status <> 'archived') THEN
+    RAISE EXCEPTION 'tenant "%" is unknown', left(split_part(p_job ->> 'queue', '.', 1), 80) USING ERRCODE = 'RV001';
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.checked_finish(p_job jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.checked_selection(p_selection jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_out jsonb := '{}'; v_known text[];
+BEGIN
+  IF jsonb_typeof(p_selection) = 'array' THEN p_selection := jsonb_build_object('code', p_selection); END IF;
+  IF jsonb_typeof(p_selection) IS DISTINCT FROM 'object' THEN
+    RAISE EXCEPTION 'a selection of tenants is an object or an array of codes' USING ERRCODE = 'RV010', HINT = 'For example {"tier": "professional", "status": ["active", "trial"]}, or {} for all.';
+  END IF;
+  FOR v IN SELECT e.key, CASE jsonb_typeof(e.value) WHEN 'string' THEN jsonb_build_array(e.value) ELSE e.value END AS words FROM jsonb_each(p_selection) e LOOP
+    IF v.key NOT IN ('tier', 'status', 'isolation', 'code', 'timezone') THEN
+      RAISE EXCEPTION 'tenants cannot be selected by "%"', left(v.key, 80) USING ERRCODE = 'RV010', HINT = 'By tier, status, isolation, code or timezone.';
+    END IF;
+    IF jsonb_typeof(v.words) <> 'array' OR jsonb_array_length(v.words) = 0 OR EXISTS (SELECT FROM jsonb_array_elements(v.words) w WHERE jsonb_typeof(w) <> 'string') THEN
+      RAISE EXCEPTION 'what a selection asks of "%" is a word or an array of words', v.key USING ERRCODE = 'RV010';
+    END IF;
+    v_known := CASE v.key WHEN 'tier' THEN ARRAY(SELECT t.name FROM reeve.tier t ORDER BY 1) WHEN 'status' THEN enum_range(NULL::reeve.tenant_status)::text[]
+      WHEN 'isolation' THEN enum_range(NULL::reeve.isolation)::text[] END;
+    IF v_known IS NOT NULL AND EXISTS (SELECT FROM jsonb_array_elements_text(v.words) w WHERE w <> ALL (v_known)) THEN
+      RAISE EXCEPTION 'there is no % "%"', v.key, (SELECT left(w, 80) FROM jsonb_array_elements_text(v.words) w WHERE w <> ALL (v_known) LIMIT 1)
+        USING ERRCODE = 'RV010', HINT = 'Known: ' || array_to_string(v_known, ', ');
+    END IF;
+    v_out := v_out || jsonb_build_object(v.key, v.words);
+  END LOOP;
+  RETURN v_out;
+END $$;
+
+ALTER FUNCTION reeve.checked_selection(p_selection jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.checked_work(p_kind text, p_queue text, p_args jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v record; v_problem text;
+BEGIN
+  SELECT k.name, k.queue, k.schema INTO v FROM reeve.kind k WHERE k.name = p_kind;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'kind "%" is not registered', left(coalesce(p_kind, ''), 80) USING ERRCODE = 'RV004',
+      HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
+  END IF;
+  IF p_queue IS NOT NULL AND (p_queue !~ '^[a-z0-9][a-z0-9-]{0,60}$' OR p_queue IN ('events', 'audit', 'jobs')) THEN
+    RAISE EXCEPTION 'queue "%" is not a queue''s name without the tenant', left(p_queue, 80) USING ERRCODE = 'RV002', HINT = 'For example reports: each tenant''s job runs on <its code>.reports.';
+  END IF;
+  v_problem := reeve.args_problem(v.schema, coalesce(p_args, '{}'));
+  IF v_problem IS NOT NULL THEN
+    RAISE EXCEPTION 'the arguments do not match kind "%": %', p_kind, v_problem USING ERRCODE = 'RV005', HINT = 'See: reeve kind show ' || p_kind;
+  END IF;
+  RETURN coalesce(p_queue, v.queue);
+END $_$;
+
+ALTER FUNCTION reeve.checked_work(p_kind text, p_queue text, p_args jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid DEFAULT NULL::uuid, p_queues text[] DEFAULT NULL::text[]) RETURNS TABLE(id bigint, tenant_id uuid, tenant_version bigint, queue text, kind text, attempt integer, first boolean, lease_id uuid, args text, traceparent text, next_cursor uuid, stopped_early boolean, suspect boolean)
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2721,6 +3857,26 @@ END $$;
 
 ALTER FUNCTION reeve.close_circuit(p_server text, p_database text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  WITH gone AS (
+    DELETE FROM reeve.batch_end e WHERE e.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.batch_end x WHERE x.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING e.job_id),
+  ended AS (
+    SELECT i.tenant_id, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END, 'cancelled') AS state, coalesce(d.last_error, h.last_error, CASE WHEN h.id IS NULL AND d.id IS NULL THEN 'the job was removed' END) AS error
+    FROM gone g JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = g.job_id AND i.state = 'enqueued'
+    LEFT JOIN LATERAL (SELECT x.id, x.state, x.last_error FROM reeve.job_history x WHERE x.id = g.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
+    LEFT JOIN reeve.dead_letter d ON d.id = g.job_id)
+  UPDATE reeve.batch_item i SET state = e.state, error = left(e.error, 2000), ended_at = reeve.clock() FROM ended e WHERE i.batch_id = p_batch AND i.tenant_id = e.tenant_id;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) RETURNS TABLE(id bigint, verdict text)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2786,6 +3942,201 @@ END $$;
 
 ALTER FUNCTION reeve.count_down(p_tenants uuid[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.create_schedule(schedule jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE s jsonb := schedule; v record; v_tenant reeve.tenant; v_cron reeve.cron; v_id bigint; v_zone text; v_now timestamptz := reeve.clock(); v_first timestamptz; v_gap interval; v_problem text;
+  v_known text[] := '{name,kind,cron,tenant,tenants,queue,args,priority,timezone,catch_up,catch_up_limit,overlap,spread,jitter,opens,closes,max_running}';
+BEGIN
+  IF jsonb_typeof(s) IS DISTINCT FROM 'object' OR s - v_known <> '{}' THEN
+    RAISE EXCEPTION 'a schedule is an object%', coalesce(' without "' || (SELECT left(k, 80) FROM jsonb_object_keys(CASE jsonb_typeof(s) WHEN 'object' THEN s ELSE '{}' END - v_known) k LIMIT 1) || '"', '')
+      USING ERRCODE = 'RV010', HINT = 'Its fields: ' || array_to_string(v_known, ', ');
+  END IF;
+  BEGIN
+    SELECT x.* INTO v FROM jsonb_to_record(s) x (name text, kind text, cron text, tenant text, tenants jsonb, queue text, args jsonb, priority int, timezone text, catch_up text, catch_up_limit int,
+      overlap text, spread interval, jitter interval, opens time, closes time, max_running int);
+  EXCEPTION WHEN data_exception THEN
+    RAISE EXCEPTION 'a field of the schedule is of the wrong type: %', SQLERRM USING ERRCODE = 'RV010';
+  END;
+  IF coalesce(v.name, '') !~ '^[a-z0-9][a-z0-9._-]{0,79}$' THEN
+    RAISE EXCEPTION 'a schedule''s name has 1 to 80 of a-z, 0-9, ".", "_" and "-"' USING ERRCODE = 'RV010', HINT = 'For example acme.monthly-sales.';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.schedule x WHERE x.name = v.name) THEN
+    RAISE EXCEPTION 'there is a schedule "%"', v.name USING ERRCODE = 'RV008', HINT = 'Choose another name, or delete it first: reeve schedule delete ' || v.name;
+  END IF;
+  IF (v.tenant IS NULL) = (v.tenants IS NULL) THEN RAISE EXCEPTION 'a schedule is for a tenant or for a selection of tenants' USING ERRCODE = 'RV010', HINT = 'Give "tenant" or "tenants".'; END IF;
+  v_cron := reeve.parse_cron(v.cron);
+  PERFORM reeve.checked_work(v.kind, v.queue, v.args);
+  IF v.timezone IS NOT NULL THEN PERFORM reeve.check_zone(v.timezone); END IF;
+  v.spread := coalesce(v.spread, '0'); v.jitter := coalesce(v.jitter, '0');
+  IF v.spread < interval '0' OR v.jitter < interval '0' THEN RAISE EXCEPTION 'spread and jitter are not negative' USING ERRCODE = 'RV010'; END IF;
+  IF (v.opens IS NULL) <> (v.closes IS NULL) THEN RAISE EXCEPTION 'a window has a beginning and an end' USING ERRCODE = 'RV010', HINT = 'Give "opens" and "closes".'; END IF;
+  IF coalesce(v.catch_up, 'latest') NOT IN ('skip', 'latest', 'all') THEN RAISE EXCEPTION 'catch_up is skip, latest or all' USING ERRCODE = 'RV010'; END IF;
+  IF coalesce(v.overlap, 'skip') NOT IN ('allow', 'skip', 'replace') THEN RAISE EXCEPTION 'overlap is allow, skip or replace' USING ERRCODE = 'RV010'; END IF;
+  IF v.catch_up_limit NOT BETWEEN 1 AND 1000 THEN RAISE EXCEPTION 'catch_up_limit is from 1 to 1000' USING ERRCODE = 'RV010'; END IF;
+  IF v.max_running NOT BETWEEN 1 AND 1000000 THEN RAISE EXCEPTION 'max_running is from 1 to 1000000' USING ERRCODE = 'RV010'; END IF;
+  IF v.priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000' USING ERRCODE = 'RV010'; END IF;
+  IF v.tenant IS NOT NULL THEN
+    SELECT t.* INTO v_tenant FROM reeve.tenant t WHERE t.code = v.tenant COLLATE "C";
+    IF NOT FOUND OR v_tenant.status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is unknown', left(v.tenant, 80) USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list'; END IF;
+    v_problem := reeve.schedule_problem(v.kind, v_tenant.id);
+    IF v_problem IS NOT NULL THEN
+      RAISE EXCEPTION 'tenant "%" can''t have a schedule of % of its own: %', v_tenant.code, v.kind, v_problem USING ERRCODE = 'RV012', HINT = 'Fleet-wide schedules reach it all the same.';
+    END IF;
+  ELSE
+    v.tenants := reeve.checked_selection(v.tenants);
+    IF v.kind = 'report' THEN RAISE EXCEPTION 'a scheduled report is one tenant''s' USING ERRCODE = 'RV012', HINT = 'Give "tenant"; each takes one of the tenant''s places (10, 50 or unlimited by tier).'; END IF;
+  END IF;
+  v_zone := coalesce(v.timezone, v_tenant.timezone, 'UTC');
+  v_first := reeve.cron_next(v_cron, v_zone, v_now);
+  IF v_first IS NULL THEN RAISE EXCEPTION '"%" never comes', v.cron USING ERRCODE = 'RV010', HINT = 'No day of the calendar matches it.'; END IF;
+  -- The shortest of the next hundred gaps: what is spread over more would run into the next tick.
+  SELECT min(g.gap) INTO v_gap FROM (SELECT p.tick - lag(p.tick) OVER (ORDER BY p.tick) AS gap FROM reeve.preview_cron(v.cron, v_zone, 100, v_now) p) g;
+  IF v.spread + v.jitter > v_gap THEN
+    RAISE EXCEPTION 'spread and jitter (%) are longer than the time between two ticks (%)', v.spread + v.jitter, v_gap USING ERRCODE = 'RV010', HINT = 'Spread over less, or run less often.';
+  END IF;
+  IF v.kind = 'report' THEN PERFORM reeve.take_report_place(v_tenant.code, v.name); END IF;
+  INSERT INTO reeve.schedule (name, tenant_id, selection, kind, queue, args, priority, cron, parsed, timezone, catch_up, catch_up_limit, overlap, spread, jitter, opens, closes, max_running, report_place)
+  VALUES (v.name, v_tenant.id, v.tenants, v.kind, v.queue, coalesce(v.args, '{}'), coalesce(v.priority, 0), btrim(v.cron), v_cron, v.timezone, coalesce(v.catch_up, 'latest'),
+    coalesce(v.catch_up_limit, 10), coalesce(v.overlap, 'skip'), v.spread, v.jitter, v.opens, v.closes, v.max_running, CASE v.kind WHEN 'report' THEN v.name END)
+  RETURNING id INTO v_id;
+  PERFORM reeve.follow_zones(v_id, v_now);
+  PERFORM reeve.audit(v_tenant.id, 'schedule.create', 'schedule ' || v.name, NULL, s - 'args');
+  RETURN v_id;
+END $_$;
+
+ALTER FUNCTION reeve.create_schedule(schedule jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cron_day(c reeve.cron, p_from date) RETURNS date
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE d date := p_from; v_end date := p_from + 3290; v_dom boolean; v_dow boolean;
+BEGIN
+  WHILE d < v_end LOOP
+    IF NOT extract(month FROM d)::int = ANY (c.months) THEN
+      d := (date_trunc('month', d::timestamp) + interval '1 month')::date;
+      CONTINUE;
+    END IF;
+    v_dom := extract(day FROM d)::int = ANY (c.days);
+    v_dow := extract(dow FROM d)::int = ANY (c.weekdays);
+    IF (CASE WHEN c.any_day THEN v_dow WHEN c.any_weekday THEN v_dom ELSE v_dom OR v_dow END) THEN RETURN d; END IF;
+    d := d + 1;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.cron_day(c reeve.cron, p_from date) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cron_field(p_text text, p_what text, p_low integer, p_high integer, p_names text[]) RETURNS integer[]
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_part text; v_match text[]; v_from int; v_to int; v_step int; v_all int[] := '{}';
+BEGIN
+  FOREACH v_part IN ARRAY string_to_array(upper(p_text), ',') LOOP
+    v_match := regexp_match(v_part, '^(?:([*?])|([0-9]{1,2}|[A-Z]{3})(?:-([0-9]{1,2}|[A-Z]{3}))?)(?:/([0-9]{1,2}))?$');
+    IF v_match IS NULL THEN
+      RAISE EXCEPTION 'the field % of a cron expression is not understood: "%"', p_what, left(p_text, 80) USING ERRCODE = 'RV010',
+        HINT = 'Numbers, ranges (1-5), steps (*/15, 8-18/2), lists (1,15) and * are.';
+    END IF;
+    BEGIN
+      v_from := CASE WHEN v_match[1] IS NOT NULL THEN p_low ELSE coalesce(p_low + array_position(p_names, v_match[2]) - 1, v_match[2]::int) END;
+      v_to := CASE WHEN v_match[1] IS NOT NULL THEN p_high WHEN v_match[3] IS NOT NULL THEN coalesce(p_low + array_position(p_names, v_match[3]) - 1, v_match[3]::int)
+                   WHEN v_match[4] IS NOT NULL THEN p_high ELSE v_from END;
+    EXCEPTION WHEN invalid_text_representation THEN
+      RAISE EXCEPTION 'the field % of a cron expression names what is not known: "%"', p_what, left(p_text, 80) USING ERRCODE = 'RV010',
+        HINT = CASE WHEN p_names IS NULL THEN 'Only numbers are known here.' ELSE 'Known: ' || array_to_string(p_names, ', ') END;
+    END;
+    v_step := coalesce(v_match[4]::int, 1);
+    IF v_from NOT BETWEEN p_low AND p_high OR v_to NOT BETWEEN p_low AND p_high OR v_step < 1 OR v_step > p_high - p_low + 1 THEN
+      RAISE EXCEPTION 'the field % of a cron expression is out of range: "%"', p_what, left(p_text, 80) USING ERRCODE = 'RV010', HINT = format('It goes from %s to %s.', p_low, p_high);
+    END IF;
+    IF v_from > v_to THEN
+      RAISE EXCEPTION 'a range of the field % of a cron expression goes backwards: "%"', p_what, left(p_text, 80) USING ERRCODE = 'RV010',
+        HINT = format('Write %s-%s,%s-%s.', v_from, p_high, p_low, v_to);
+    END IF;
+    v_all := v_all || ARRAY(SELECT generate_series(v_from, v_to, v_step));
+  END LOOP;
+  RETURN ARRAY(SELECT DISTINCT n FROM unnest(v_all) n ORDER BY n);
+END $_$;
+
+ALTER FUNCTION reeve.cron_field(p_text text, p_what text, p_low integer, p_high integer, p_names text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after timestamp with time zone, p_until timestamp with time zone, p_most integer) RETURNS timestamp with time zone[]
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_first timestamptz := reeve.cron_next(c, p_zone, p_after); v_second timestamptz; v_span interval; v_from timestamptz; t timestamptz; v_all timestamptz[];
+BEGIN
+  IF v_first IS NULL OR v_first > p_until THEN RETURN '{}'; END IF;
+  v_second := reeve.cron_next(c, p_zone, v_first);
+  v_span := greatest(coalesce(v_second - v_first, interval '1 day'), interval '1 second') * p_most;
+  LOOP
+    v_from := greatest(p_until - v_span, p_after);
+    v_all := '{}';
+    t := reeve.cron_next(c, p_zone, v_from);
+    WHILE t <= p_until LOOP
+      v_all := v_all || t;
+      t := reeve.cron_next(c, p_zone, t);
+    END LOOP;
+    IF v_from <= p_after OR cardinality(v_all) >= p_most THEN RETURN v_all[greatest(cardinality(v_all) - p_most + 1, 1):]; END IF;
+    v_span := v_span * 2;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after timestamp with time zone, p_until timestamp with time zone, p_most integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE t timestamptz; l timestamp; d date; v timestamptz; m int; s int; n int; h int; v_low timestamp;
+BEGIN
+  IF c.every_hour THEN
+    t := date_trunc('second', p_after) + interval '1 second';
+    LOOP
+      l := t AT TIME ZONE p_zone;
+      d := reeve.cron_day(c, l::date);
+      IF d IS NULL THEN RETURN NULL; END IF;
+      IF d > l::date THEN
+        -- An hour that midnight repeats shows the day before again: midnight itself comes after it.
+        t := greatest(reeve.local_instant(d::timestamp, p_zone), t + interval '1 second');
+        CONTINUE;
+      END IF;
+      m := extract(minute FROM l)::int;
+      s := floor(extract(second FROM l))::int;
+      IF m = ANY (c.minutes) THEN
+        SELECT min(x) INTO n FROM unnest(c.seconds) x WHERE x >= s;
+        IF n IS NOT NULL THEN RETURN t + (n - s) * interval '1 second'; END IF;
+      END IF;
+      SELECT min(x) INTO n FROM unnest(c.minutes) x WHERE x > m;
+      t := t + make_interval(mins => coalesce(n, 60) - m, secs => -s);
+    END LOOP;
+  END IF;
+  l := p_after AT TIME ZONE p_zone;
+  v_low := l - interval '26 hours';                        -- no clock change is larger
+  d := l::date - 2;
+  LOOP
+    d := reeve.cron_day(c, d);
+    IF d IS NULL THEN RETURN NULL; END IF;
+    FOREACH h IN ARRAY c.hours LOOP
+      CONTINUE WHEN d + make_interval(hours => h + 1) <= v_low;
+      FOREACH m IN ARRAY c.minutes LOOP
+        CONTINUE WHEN reeve.local_instant(d + make_time(h, m, 59), p_zone) <= p_after;
+        FOREACH s IN ARRAY c.seconds LOOP
+          v := reeve.local_instant(d + make_time(h, m, s), p_zone);
+          IF v > p_after THEN RETURN v; END IF;
+        END LOOP;
+      END LOOP;
+    END LOOP;
+    d := d + 1;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.dead_letter_notice() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -2801,6 +4152,20 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.dead_letter_notice() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.delete_schedule(name text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v reeve.schedule := reeve.locked_schedule(name);
+BEGIN
+  DELETE FROM reeve.schedule s WHERE s.id = v.id;
+  IF v.report_place IS NOT NULL THEN PERFORM reeve.release_report_place((SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id), v.report_place); END IF;
+  PERFORM reeve.audit(v.tenant_id, 'schedule.delete', 'schedule ' || name, NULL, jsonb_build_object('kind', v.kind, 'cron', v.cron, 'shipped', v.shipped));
+END $$;
+
+ALTER FUNCTION reeve.delete_schedule(name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.destination_for(p_name text, p_tenant uuid) RETURNS TABLE(name text, url text, region text, sse text, kms_key_id text, problem text)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -2884,6 +4249,16 @@ END $$;
 
 ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) RETURNS SETOF reeve.schedule_due
+    LANGUAGE sql
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$ SELECT d.* FROM reeve.schedule_due d WHERE d.next_at <= p_now ORDER BY d.next_at LIMIT p_limit FOR UPDATE SKIP LOCKED $$;
+
+ALTER FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.dumps_taken(p_server text) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -2900,6 +4275,31 @@ CREATE FUNCTION reeve.effective_cap(tier text, overrides jsonb) RETURNS integer
     AS $$ SELECT coalesce((overrides ->> 'concurrency')::int, t.concurrency) FROM reeve.tier t WHERE t.name = tier $$;
 
 ALTER FUNCTION reeve.effective_cap(tier text, overrides jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.emit_lifecycle(p_tenant uuid, p_type text, p_detail jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.lifecycle_event (tenant_id, tenant_code, type, detail) SELECT t.id, t.code, p_type, p_detail FROM reeve.tenant t WHERE t.id = p_tenant;
+  PERFORM pg_notify('reeve_lifecycle', p_type);
+END $$;
+
+ALTER FUNCTION reeve.emit_lifecycle(p_tenant uuid, p_type text, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.empty_audit_default(p_table text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_default text := p_table || '_default'; v_full text := p_table || '_moving';
+BEGIN
+  EXECUTE format('ALTER TABLE reeve.%I DETACH PARTITION reeve.%I', p_table, v_default);
+  EXECUTE format('ALTER TABLE reeve.%I RENAME TO %I', v_default, v_full);
+  EXECUTE format('CREATE TABLE reeve.%I PARTITION OF reeve.%I DEFAULT', v_default, p_table);
+  PERFORM reeve.protect_audit_partition(v_default);
+END $$;
+
+ALTER FUNCTION reeve.empty_audit_default(p_table text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) RETURNS void
     LANGUAGE plpgsql
@@ -2932,6 +4332,20 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.end_purge_step(p_tenant uuid, p_job bigint, p_request uuid, p_step text, p_result jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  UPDATE reeve.purge_step p SET finished_at = reeve.clock(), result = p_result WHERE p.request_id = p_request AND p.name = p_step AND p.finished_at IS NULL RETURNING p.* INTO v;
+  IF NOT FOUND THEN RAISE EXCEPTION 'step % of this purge is not under way', p_step USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.audit(p_tenant, 'purge.step', 'purge ' || p_request, NULL,
+    jsonb_build_object('step', p_step, 'outcome', 'done', 'intent', v.intent, 'job', p_job, 'attempts', v.attempts), v.begun_at);
+END $$;
+
+ALTER FUNCTION reeve.end_purge_step(p_tenant uuid, p_job bigint, p_request uuid, p_step text, p_result jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3001,6 +4415,35 @@ END $$;
 
 ALTER FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.enqueue_each(p_jobs jsonb[]) RETURNS TABLE(n integer, job bigint, code text, problem text)
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_from int := 1; v_to int; v_ids bigint[];
+BEGIN
+  WHILE v_from <= cardinality(p_jobs) LOOP
+    v_to := least(v_from + 99, cardinality(p_jobs));
+    BEGIN
+      v_ids := reeve.enqueue_many(to_jsonb(p_jobs[v_from:v_to]));
+      RETURN QUERY SELECT (v_from + u.o - 1)::int, u.i, NULL::text, NULL::text FROM unnest(v_ids) WITH ORDINALITY u (i, o);
+    EXCEPTION WHEN OTHERS THEN
+      IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+      FOR k IN v_from..v_to LOOP
+        BEGIN
+          n := k; job := (reeve.enqueue_many(to_jsonb(p_jobs[k:k])))[1]; code := NULL; problem := NULL;
+        EXCEPTION WHEN OTHERS THEN
+          IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+          job := NULL; code := SQLSTATE; problem := left(SQLERRM, 2000);
+        END;
+        RETURN NEXT;
+      END LOOP;
+    END;
+    v_from := v_to + 1;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.enqueue_each(p_jobs jsonb[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3009,7 +4452,7 @@ CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
 DECLARE
   v_now timestamptz := reeve.clock();
   v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
-  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint; v_size int;
+  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint; v_refusal text; v_size int;
   v_ids bigint[] := '{}'; v_at text; v_last_code text := ''; v_last_queue text := ''; v_last_kind text := '';
   n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
   n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
@@ -3055,10 +4498,13 @@ BEGIN
         CONTINUE;
       END IF;
     END IF;
-    IF v_tenant.status = 'archived' THEN
+    IF v_tenant.status = 'archived' AND v.kind IS DISTINCT FROM 'purge' THEN
       RAISE EXCEPTION 'tenant "%" is archived%', v_code, v_at USING ERRCODE = 'RV009', HINT = 'Its data is purged; nothing can run for it any more.';
     END IF;
-    IF v_tenant.is_full THEN
+    IF v_owner IS NOT NULL AND v_tenant.status = 'churned' THEN
+      RAISE EXCEPTION 'tenant "%" has churned%', v_code, v_at USING ERRCODE = 'RV009', HINT = 'Its logins are locked until it returns.';
+    END IF;
+    IF v_tenant.is_full AND v.kind IS DISTINCT FROM 'purge' THEN
       RAISE EXCEPTION 'the backlog of tenant "%" is full%', v_code, v_at USING ERRCODE = 'RV007', HINT = 'Wait for its jobs to run, or raise backlog_limit of its tier.';
     END IF;
     IF v.queue <> v_last_queue THEN
@@ -3077,9 +4523,17 @@ BEGIN
           HINT = 'Known kinds: ' || coalesce((SELECT string_agg(k.name, ', ' ORDER BY k.name) FROM reeve.kind k), 'none yet; start a worker or run reeve migrate up');
       END IF;
     END IF;
-    IF (v_kind.queue = 'restores') <> (reeve.pool_of('', v.queue) = 'restore') THEN
+    IF (reeve.pool_of('', '.' || v_kind.queue) = 'restore' OR reeve.pool_of('', v.queue) = 'restore') AND v.queue <> v_code || '.' || v_kind.queue THEN
       RAISE EXCEPTION 'kind "%" does not run on queue "%"%', v.kind, v.queue, v_at USING ERRCODE = 'RV002',
-        HINT = 'Its queue is ' || v_code || '.' || v_kind.queue || '; what needs the tenants'' identities, and nothing else, runs on <tenant code>.restores.';
+        HINT = 'Its queue is ' || v_code || '.' || v_kind.queue || '; what needs the tenants'' identities, and nothing else, runs on <tenant code>.restores, .purges and .erasures.';
+    END IF;
+    IF v.kind IN ('purge', 'erasure') THEN
+      v_refusal := reeve.admit_request(v.kind, v.args, v_tenant.id);
+      IF v_refusal IS NOT NULL THEN
+        RAISE EXCEPTION 'kind "%" is refused: %', v.kind, v_refusal || v_at USING ERRCODE = 'RV020', HINT = 'Ask for it: reeve ' || v.kind || ' request ' || v_code;
+      END IF;
+    ELSIF v_tenant.status IN ('churned', 'suspended') AND reeve.is_frozen(v_tenant.id) THEN
+      RAISE EXCEPTION 'tenant "%" is being purged%', v_code, v_at USING ERRCODE = 'RV012', HINT = 'See: reeve purge status ' || v_code;
     END IF;
     v_size := octet_length(v.args::text);
     IF v_size > 1048576 THEN
@@ -3128,6 +4582,20 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.enqueue_many(jobs jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.enqueue_ticks(p_jobs jsonb[], p_schedules bigint[], p_zones text[], p_ticks timestamp with time zone[]) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  WITH tried AS MATERIALIZED (SELECT p_schedules[e.n] AS schedule_id, p_zones[e.n] AS timezone, p_ticks[e.n] AS tick, (p_jobs[e.n] ->> 'tenant')::uuid AS tenant_id, e.job, e.problem
+    FROM reeve.enqueue_each(p_jobs) e),
+  last AS (INSERT INTO reeve.schedule_last AS l (schedule_id, tenant_id, job_id) SELECT t.schedule_id, t.tenant_id, t.job FROM tried t WHERE t.job IS NOT NULL
+    ON CONFLICT (schedule_id, tenant_id) DO UPDATE SET job_id = excluded.job_id)
+  UPDATE reeve.schedule_tick k SET outcome = CASE WHEN t.job IS NULL THEN 'refused' ELSE 'job' END, job_id = t.job, detail = t.problem
+  FROM tried t WHERE k.schedule_id = t.schedule_id AND k.timezone = t.timezone AND k.tick = t.tick
+$$;
+
+ALTER FUNCTION reeve.enqueue_ticks(p_jobs jsonb[], p_schedules bigint[], p_zones text[], p_ticks timestamp with time zone[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3216,6 +4684,42 @@ CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
 $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.expire_audit(p_expires date) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_runs jsonb; v_now timestamptz := reeve.clock(); v_today date := (v_now AT TIME ZONE 'UTC')::date; v_entry bigint;
+  v_entries text := to_char(p_expires, '"audit_entry_"YYYYMM'); v_seals text := to_char(p_expires, '"audit_seal_"YYYYMM');
+BEGIN
+  IF p_expires > v_today OR EXISTS (SELECT FROM reeve.audit_pending p WHERE p.expires_on = p_expires) THEN RETURN false; END IF;
+  INSERT INTO reeve.audit_entry OVERRIDING SYSTEM VALUE
+    SELECT e.id, e.tenant_id, e.at, e.actor, e.login, e.action, e.object, e.reason, e.started_at, e.ended_at, e.detail, k.until
+    FROM (SELECT d.tenant_id, reeve.audit_years(d.tenant_id) AS years, reeve.tenant_is_held(d.tenant_id) AS held
+          FROM (SELECT DISTINCT x.tenant_id FROM reeve.audit_entry x WHERE x.expires_on = p_expires) d) y
+    JOIN reeve.audit_entry e ON e.expires_on = p_expires AND e.tenant_id IS NOT DISTINCT FROM y.tenant_id
+    CROSS JOIN LATERAL (SELECT greatest(reeve.audit_expiry(e.at, y.years), CASE WHEN y.held THEN reeve.audit_expiry(v_now, 0) END) AS until) k
+    WHERE k.until > v_today;
+  INSERT INTO reeve.audit_seal (chain, seq, entry_id, hash, expires_on)
+    SELECT s.chain, s.seq, s.entry_id, s.hash, e.expires_on FROM reeve.audit_seal s
+    JOIN reeve.audit_entry e ON e.id = s.entry_id AND e.expires_on > v_today WHERE s.expires_on = p_expires;
+  -- Gathered before any is written: a table that a query still reads cannot be dropped.
+  SELECT coalesce(jsonb_agg(r), '[]') INTO v_runs FROM (
+    SELECT g.chain, min(g.seq) AS first, max(g.seq) AS last, count(*) AS entries
+    FROM (SELECT s.chain, s.seq, s.seq - row_number() OVER (PARTITION BY s.chain ORDER BY s.seq) AS run FROM reeve.audit_seal s
+          WHERE s.expires_on = p_expires AND NOT EXISTS (SELECT FROM reeve.audit_seal k WHERE k.chain = s.chain AND k.seq = s.seq AND k.expires_on > v_today)) g
+    GROUP BY g.chain, g.run ORDER BY g.chain, min(g.seq)) r;
+  FOR v IN SELECT * FROM jsonb_to_recordset(v_runs) r (chain uuid, first bigint, last bigint, entries bigint) LOOP
+    v_entry := reeve.audit(nullif(v.chain, '00000000-0000-0000-0000-000000000000'), 'audit.expire', format('entries %s to %s', v.first, v.last),
+      'the time that they are kept is over', jsonb_build_object('first', v.first, 'last', v.last));
+    INSERT INTO reeve.audit_checkpoint (chain, first_seq, last_seq, hash, at, entry_id)
+      SELECT s.chain, v.first, v.last, s.hash, v_now, v_entry FROM reeve.audit_seal s WHERE s.chain = v.chain AND s.seq = v.last AND s.expires_on = p_expires;
+  END LOOP;
+  EXECUTE format('DROP TABLE reeve.%I, reeve.%I', v_entries, v_seals);
+  RETURN true;
+END $$;
+
+ALTER FUNCTION reeve.expire_audit(p_expires date) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) RETURNS SETOF uuid
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -3362,6 +4866,45 @@ END $$;
 
 ALTER FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_now timestamptz := reeve.clock(); v_room int := p_limit; v_skip text; v_count int := 0; v_tenants uuid[] := '{}'; v_jobs jsonb[] := '{}';
+BEGIN
+  IF p_batch.max_running IS NOT NULL THEN
+    v_room := least(p_limit, p_batch.max_running - (SELECT count(*) FROM (SELECT FROM reeve.batch_item i WHERE i.batch_id = p_batch.id AND i.state = 'enqueued' LIMIT p_batch.max_running) x));
+  END IF;
+  FOR v IN SELECT i.tenant_id, t.code FROM reeve.batch_item i LEFT JOIN reeve.tenant t ON t.id = i.tenant_id
+      WHERE i.batch_id = p_batch.id AND i.state = 'waiting' AND i.run_at <= v_now ORDER BY i.run_at, i.tenant_id LIMIT greatest(v_room, 0) LOOP
+    v_count := v_count + 1;
+    IF p_batch.schedule_id IS NOT NULL THEN
+      v_skip := reeve.batch_overlap(p_batch, v.tenant_id);
+      IF v_skip IS NOT NULL THEN
+        UPDATE reeve.batch_item i SET state = 'skipped', ended_at = v_now, error = v_skip WHERE i.batch_id = p_batch.id AND i.tenant_id = v.tenant_id;
+        CONTINUE;
+      END IF;
+    END IF;
+    v_tenants := v_tenants || v.tenant_id;
+    v_jobs := v_jobs || jsonb_build_object('queue', coalesce(v.code, 'unknown') || '.' || p_batch.queue, 'kind', p_batch.kind, 'args', p_batch.args, 'priority', p_batch.priority, 'tenant', v.tenant_id);
+  END LOOP;
+  IF v_jobs = '{}' THEN RETURN v_count; END IF;
+  WITH tried AS MATERIALIZED (SELECT v_tenants[e.n] AS tenant_id, e.job, e.code, e.problem FROM reeve.enqueue_each(v_jobs) e),
+  marked AS (UPDATE reeve.batch_item i
+    SET state = CASE WHEN t.job IS NOT NULL THEN 'enqueued' WHEN t.code IN ('RV007', 'RV013') THEN 'waiting' ELSE 'refused' END, job_id = t.job,
+      enqueued_at = CASE WHEN t.job IS NOT NULL THEN v_now END, ended_at = CASE WHEN t.job IS NULL AND t.code NOT IN ('RV007', 'RV013') THEN v_now END, error = t.problem,
+      run_at = CASE WHEN t.code IN ('RV007', 'RV013') THEN v_now + interval '1 minute' ELSE i.run_at END
+    FROM tried t WHERE i.batch_id = p_batch.id AND i.tenant_id = t.tenant_id RETURNING i.job_id)
+  SELECT count(*) AS n INTO v FROM marked m;
+  UPDATE reeve.job j SET batch_id = p_batch.id FROM reeve.batch_item i WHERE i.batch_id = p_batch.id AND i.tenant_id = ANY (v_tenants) AND i.state = 'enqueued' AND j.id = i.job_id;
+  IF p_batch.schedule_id IS NOT NULL THEN
+    PERFORM reeve.batch_enqueued(p_batch, i.tenant_id, i.job_id) FROM reeve.batch_item i WHERE i.batch_id = p_batch.id AND i.tenant_id = ANY (v_tenants) AND i.state = 'enqueued';
+  END IF;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3381,6 +4924,20 @@ END $_$;
 
 ALTER FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.audit_anchor (id, at, place, digest, previous, heads)
+    VALUES (p_id, p_at, left(p_place, 1000), p_digest, p_previous, jsonb_array_length(p_heads));
+  PERFORM FROM reeve.audit_head h WHERE h.chain IN (SELECT (x ->> 'chain')::uuid FROM jsonb_array_elements(p_heads) x) ORDER BY h.chain FOR UPDATE;
+  UPDATE reeve.audit_head h SET anchored_seq = greatest(h.anchored_seq, x.seq), anchored_at = p_at
+  FROM jsonb_to_recordset(p_heads) x (chain uuid, seq bigint) WHERE h.chain = x.chain;
+END $$;
+
+ALTER FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3399,6 +4956,29 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_job bigint; v_error text; v_state text := CASE p_batch.state WHEN 'cancelling' THEN 'cancelled' ELSE 'finished' END; v_counts jsonb;
+BEGIN
+  IF p_batch.on_finish IS NOT NULL THEN
+    BEGIN
+      v_job := reeve.enqueue(p_batch.on_finish ->> 'queue', p_batch.on_finish ->> 'kind', coalesce(p_batch.on_finish -> 'args', '{}'), idempotency_key => 'batch ' || p_batch.id);
+    EXCEPTION WHEN OTHERS THEN
+      IF SQLSTATE NOT LIKE 'RV%' OR SQLSTATE IN ('RV007', 'RV013') THEN RAISE; END IF;     -- tried again with the batch
+      v_error := SQLERRM;
+    END;
+  END IF;
+  SELECT jsonb_object_agg(c.state, c.n) INTO v_counts FROM (SELECT i.state, count(*) AS n FROM reeve.batch_item i WHERE i.batch_id = p_batch.id GROUP BY i.state) c;
+  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason) WHERE b.id = p_batch.id;
+  PERFORM reeve.audit(NULL, 'batch.end', 'batch ' || p_batch.id, left(v_error, 2000),
+    jsonb_build_object('state', v_state, 'kind', p_batch.kind, 'counts', coalesce(v_counts, '{}'), 'completion_job', v_job), p_batch.created_at);
+  PERFORM pg_notify('reeve_batch', p_batch.id::text);
+END $$;
+
+ALTER FUNCTION reeve.finish_batch(p_batch reeve.batch) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3435,6 +5015,45 @@ END $$;
 
 ALTER FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record;
+BEGIN
+  UPDATE reeve.offboarding o SET finished_at = reeve.clock() WHERE o.id = p_id AND o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL RETURNING o.* INTO v;
+  IF NOT FOUND THEN RETURN; END IF;
+  PERFORM reeve.emit_lifecycle(v_tenant, CASE v.occasion WHEN 'churn' THEN 'tenant.churned' ELSE 'tenant.suspended' END, p_detail);
+  PERFORM reeve.audit(v_tenant, 'tenant.' || v.occasion, (SELECT 'tenant ' || t.code FROM reeve.tenant t WHERE t.id = v_tenant), v.reason, p_detail || '{"outcome": "done"}', v.requested_at);
+END $$;
+
+ALTER FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_purge_key(p_job bigint, p_lease uuid, p_request uuid, p_key uuid, p_destruction jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  UPDATE reeve.tenant_key k SET state = 'destroyed', destroyed_at = reeve.clock(), destroyed_by = reeve.actor(), destruction = p_destruction
+  WHERE k.id = p_key AND k.tenant_id = v.tenant_id AND k.destroying_at IS NOT NULL AND k.state = 'retired';
+  IF FOUND THEN PERFORM reeve.audit(v.tenant_id, 'key.destroy', 'key ' || p_key, 'purge ' || p_request, p_destruction || '{"outcome": "done"}'); END IF;
+END $$;
+
+ALTER FUNCTION reeve.finish_purge_key(p_job bigint, p_lease uuid, p_request uuid, p_key uuid, p_destruction jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.finish_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text, p_result jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF p_step IN ('tombstone', 'certify') THEN RAISE EXCEPTION 'step % has a function of its own', p_step USING ERRCODE = 'RV012'; END IF;
+  PERFORM reeve.end_purge_step(v.tenant_id, p_job, p_request, p_step, p_result);
+END $$;
+
+ALTER FUNCTION reeve.finish_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text, p_result jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3457,6 +5076,144 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.fire_schedules(p_limit integer DEFAULT 500) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET client_min_messages TO 'warning'
+    SET jit TO 'off'
+    AS $$
+DECLARE v record; s reeve.schedule; v_now timestamptz := reeve.clock(); v_ticks timestamptz[]; v_tick timestamptz; v_count int := 0; v_job jsonb;
+  n_jobs jsonb[] := '{}'; n_schedules bigint[] := '{}'; n_zones text[] := '{}'; n_ticks timestamptz[] := '{}';
+BEGIN
+  FOR v IN SELECT d.schedule_id, d.timezone, d.last_tick, d.next_at FROM reeve.due_schedules(v_now, p_limit) d LOOP
+    v_count := v_count + 1;
+    SELECT x.* INTO s FROM reeve.schedule x WHERE x.id = v.schedule_id FOR KEY SHARE SKIP LOCKED;
+    CONTINUE WHEN NOT FOUND;
+    v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
+    IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
+    FOREACH v_tick IN ARRAY v_ticks LOOP
+      -- The next tick of a schedule has to find the job of the one before.
+      IF s.id = n_schedules[cardinality(n_schedules)] THEN
+        PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks);
+        n_jobs := '{}'; n_schedules := '{}'; n_zones := '{}'; n_ticks := '{}';
+      END IF;
+      v_job := reeve.fire_tick(s, v.timezone, v_tick);
+      IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
+    END LOOP;
+    UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity')
+    WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+  END LOOP;
+  IF n_jobs <> '{}' THEN PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks); END IF;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.fire_schedules(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant record; v_tenants uuid[]; v_kind record; v_problem text; v_job jsonb; v_batch bigint; v_at timestamptz; v_outcome text; v_selection jsonb;
+BEGIN
+  INSERT INTO reeve.schedule_tick (schedule_id, timezone, tick, outcome) VALUES (s.id, p_zone, p_tick, 'skipped') ON CONFLICT DO NOTHING;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  SELECT k.name, k.queue, k.statuses INTO v_kind FROM reeve.kind k WHERE k.name = s.kind;
+  IF NOT FOUND THEN
+    v_outcome := 'refused';
+    v_problem := format('kind "%s" is not registered: no worker that knows it has started', s.kind);
+  ELSIF s.tenant_id IS NULL THEN
+    v_selection := CASE WHEN s.timezone IS NULL AND NOT s.selection ? 'timezone' THEN s.selection || jsonb_build_object('timezone', jsonb_build_array(p_zone)) ELSE s.selection END;
+    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE s.timezone IS NOT NULL OR t.timezone = p_zone);
+    IF cardinality(v_tenants) = 0 THEN
+      v_outcome := 'skipped';
+      v_problem := 'no tenant is selected';
+    ELSE
+      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, p_tick) END;
+      v_batch := reeve.make_batch(s.kind, coalesce(s.queue, v_kind.queue), s.args, s.priority, v_selection, v_tenants, s.spread, s.max_running, NULL, v_at, s.jitter, s.id, p_tick, NULL);
+      v_outcome := 'batch';
+    END IF;
+  ELSE
+    SELECT t.code, t.status INTO v_tenant FROM reeve.tenant t WHERE t.id = s.tenant_id;
+    v_outcome := 'skipped';
+    IF NOT v_tenant.status = ANY (v_kind.statuses) THEN
+      v_problem := 'the tenant is ' || v_tenant.status;
+    ELSE
+      v_problem := reeve.schedule_problem(s.kind, s.tenant_id);
+      IF v_problem IS NULL THEN v_problem := reeve.schedule_overlap(s.id, s.overlap, s.tenant_id); END IF;
+    END IF;
+    IF v_problem IS NULL THEN
+      v_at := reeve.schedule_time(s, p_zone, s.tenant_id, p_tick);
+      v_job := jsonb_build_object('queue', v_tenant.code || '.' || coalesce(s.queue, v_kind.queue), 'kind', s.kind, 'args', s.args, 'run_at', v_at, 'priority', s.priority, 'tenant', s.tenant_id);
+    END IF;
+  END IF;
+  UPDATE reeve.schedule_tick t SET outcome = v_outcome, batch_id = v_batch, run_at = v_at, detail = left(v_problem, 2000)
+  WHERE t.schedule_id = s.id AND t.timezone = p_zone AND t.tick = p_tick;
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.schedule_due (schedule_id, timezone, last_tick, next_at) VALUES (p_schedule, p_zone, p_from, coalesce(reeve.cron_next(p_cron, p_zone, p_from), 'infinity'))
+  ON CONFLICT DO NOTHING;
+  INSERT INTO reeve.zone_rule (timezone, digest) SELECT p_zone, reeve.zone_digest(p_zone) WHERE NOT EXISTS (SELECT FROM reeve.zone_rule z WHERE z.timezone = p_zone) ON CONFLICT DO NOTHING;
+END $$;
+
+ALTER FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.follow_zones(p_schedule bigint, p_from timestamp with time zone) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.schedule; v_zone text;
+BEGIN
+  SELECT s.* INTO v FROM reeve.schedule s WHERE s.id = p_schedule;
+  FOR v_zone IN SELECT v.timezone WHERE v.timezone IS NOT NULL
+      UNION SELECT DISTINCT t.timezone FROM reeve.tenant t WHERE v.timezone IS NULL AND (t.id = v.tenant_id OR (v.tenant_id IS NULL AND t.status <> 'archived')) LOOP
+    PERFORM reeve.follow_zone(v.id, v.parsed, v_zone, p_from);
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.follow_zones(p_schedule bigint, p_from timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.forget_hook(p_name text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may forget a hook' USING ERRCODE = '42501'; END IF;
+  DELETE FROM reeve.hook h WHERE h.name = p_name;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no hook "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve purge hooks'; END IF;
+  PERFORM reeve.audit(NULL, 'hook.forget', 'hook ' || p_name, p_reason);
+END $$;
+
+ALTER FUNCTION reeve.forget_hook(p_name text, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.freeze_for_purge(p_job bigint, p_lease uuid, p_request uuid) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_code text := (SELECT t.code FROM reeve.tenant t WHERE t.id = v.tenant_id);
+BEGIN
+  IF v.state <> 'frozen' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+  INSERT INTO reeve.queue_block (pattern, mode, reason)
+  SELECT q.queue, 'pause', format('%s is being purged (purge %s)', v_code, p_request) FROM (
+    SELECT v_code || '.' || k.queue AS queue FROM reeve.kind k UNION SELECT j.queue FROM reeve.job j WHERE j.tenant_id = v.tenant_id) q
+  WHERE q.queue <> v_code || '.purges' ORDER BY 1 ON CONFLICT DO NOTHING;
+  IF FOUND THEN PERFORM reeve.touch_counters(v_code || '.*'); END IF;
+  -- What waits on this job's own queue is held by id, as is all that another block is lifted from.
+  UPDATE reeve.job j SET state = 'scheduled', run_at = 'infinity', hold_reason = 'purge' FROM (
+    SELECT o.id FROM reeve.job o WHERE o.tenant_id = v.tenant_id AND o.id <> p_job AND o.state IN ('available', 'scheduled') AND o.queue = v_code || '.purges'
+    ORDER BY o.id FOR UPDATE SKIP LOCKED) l WHERE j.id = l.id;
+  RETURN (SELECT count(*) FROM reeve.job j WHERE j.tenant_id = v.tenant_id AND j.state = 'running' AND j.id <> p_job);
+END $$;
+
+ALTER FUNCTION reeve.freeze_for_purge(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.grace_ends_at(p_tenant uuid) RETURNS timestamp with time zone
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3539,6 +5296,13 @@ END $$;
 
 ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.is_approver() RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT pg_has_role(session_user, 'reeve_approver', 'MEMBER') OR pg_has_role(session_user, 'reeve_owner', 'MEMBER') $$;
+
+ALTER FUNCTION reeve.is_approver() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -3547,6 +5311,15 @@ CREATE FUNCTION reeve.is_count(value jsonb) RETURNS boolean
 $$;
 
 ALTER FUNCTION reeve.is_count(value jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.is_frozen(p_tenant uuid) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = p_tenant AND r.state IN ('frozen', 'final_backup', 'purging', 'verified'))
+$$;
+
+ALTER FUNCTION reeve.is_frozen(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_operator() RETURNS boolean
     LANGUAGE sql STABLE
@@ -3583,6 +5356,36 @@ CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
 $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_count int;
+BEGIN
+  UPDATE reeve.offboarding o SET archive_job = p_backup WHERE o.id = p_id AND o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  INSERT INTO reeve.artifact_pin (artifact_id, reason)
+  SELECT a.id, format('the archive of a tenant that has churned, kept until its purge (churn %s)', p_id) FROM reeve.artifact a
+  WHERE a.job_id = p_backup AND a.tenant_id = v_tenant AND a.entity = 'backup' ORDER BY a.id ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keep_tombstone() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF TG_OP = 'DELETE' OR NEW.status <> 'archived' THEN
+    RAISE EXCEPTION 'tenant "%" is archived: its record stays as it is', OLD.code USING ERRCODE = '42501';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -3718,6 +5521,30 @@ CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
 
 ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v timestamptz := p_local AT TIME ZONE p_zone; v_low timestamptz; v_high timestamptz := v; v_middle timestamptz; v_offset interval; v_delta interval;
+BEGIN
+  v_offset := (v AT TIME ZONE p_zone) - (v AT TIME ZONE 'UTC');
+  IF v AT TIME ZONE p_zone <> p_local THEN
+    v_low := v - interval '25 hours';
+    IF (v_low AT TIME ZONE p_zone) - (v_low AT TIME ZONE 'UTC') = v_offset THEN RETURN v; END IF;
+    WHILE v_high - v_low > interval '1 second' LOOP
+      v_middle := date_trunc('second', v_low + (v_high - v_low) / 2);
+      IF (v_middle AT TIME ZONE p_zone) - (v_middle AT TIME ZONE 'UTC') = v_offset THEN v_high := v_middle; ELSE v_low := v_middle; END IF;
+    END LOOP;
+    RETURN v_high;
+  END IF;
+  v_low := v - interval '3 hours';
+  v_delta := ((v_low AT TIME ZONE p_zone) - (v_low AT TIME ZONE 'UTC')) - v_offset;
+  IF v_delta > interval '0' AND ((v - v_delta) AT TIME ZONE p_zone) = p_local THEN RETURN v - v_delta; END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.lock_keys(p_code text) RETURNS uuid
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -3731,6 +5558,103 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.lock_keys(p_code text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.lock_purge(p_code text) RETURNS reeve.purge_request
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request; v_tenant uuid := (SELECT t.id FROM reeve.tenant t WHERE t.code = p_code COLLATE "C");
+BEGIN
+  IF v_tenant IS NULL THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  SELECT r.* INTO v FROM reeve.purge_request r WHERE r.tenant_id = v_tenant AND r.state NOT IN ('cancelled', 'certified') FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" has no open purge request', p_code USING ERRCODE = 'RV011', HINT = 'Ask for one: reeve purge request ' || p_code; END IF;
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.lock_purge(p_code text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.locked_batch(p_id bigint) RETURNS reeve.batch
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.batch;
+BEGIN
+  SELECT b.* INTO v FROM reeve.batch b WHERE b.id = p_id FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no batch %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve batch list'; END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.locked_batch(p_id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.locked_schedule(p_name text) RETURNS reeve.schedule
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.schedule;
+BEGIN
+  SELECT s.* INTO v FROM reeve.schedule s WHERE s.name = p_name FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.locked_schedule(p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.make_audit_partitions(p_expires date) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_table text; v_name text; v_count int := 0;
+BEGIN
+  FOREACH v_table IN ARRAY ARRAY['audit_entry', 'audit_seal'] LOOP
+    v_name := v_table || to_char(p_expires, '_YYYYMM');
+    CONTINUE WHEN to_regclass('reeve.' || v_name) IS NOT NULL;
+    EXECUTE format('CREATE TABLE reeve.%I (LIKE reeve.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name, v_table);
+    EXECUTE format('ALTER TABLE reeve.%I ATTACH PARTITION reeve.%I FOR VALUES FROM (%L) TO (%L)', v_table, v_name, p_expires, p_expires + interval '1 month');
+    PERFORM reeve.protect_audit_partition(v_name);
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.make_audit_partitions(p_expires date) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.make_batch(p_kind text, p_queue text, p_args jsonb, p_priority integer, p_selection jsonb, p_tenants uuid[], p_spread interval, p_max_running integer, p_on_finish jsonb, p_from timestamp with time zone, p_jitter interval, p_schedule bigint, p_tick timestamp with time zone, p_retried_from bigint) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_id bigint;
+BEGIN
+  INSERT INTO reeve.batch (kind, queue, args, priority, selection, spread, max_running, on_finish, total, schedule_id, tick, retried_from, next_at)
+  VALUES (p_kind, p_queue, p_args, p_priority, p_selection, p_spread, p_max_running, p_on_finish, cardinality(p_tenants), p_schedule, p_tick, p_retried_from, p_from)
+  RETURNING id INTO v_id;
+  INSERT INTO reeve.batch_item (batch_id, tenant_id, run_at)
+  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(coalesce(p_tick, p_from) || ' ' || t) FROM unnest(p_tenants) t;
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.make_batch(p_kind text, p_queue text, p_args jsonb, p_priority integer, p_selection jsonb, p_tenants uuid[], p_spread interval, p_max_running integer, p_on_finish jsonb, p_from timestamp with time zone, p_jitter interval, p_schedule bigint, p_tick timestamp with time zone, p_retried_from bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.make_coming_audit_partitions(p_months integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_expires date; v_count int := 0;
+BEGIN
+  FOR v_expires IN
+    SELECT DISTINCT reeve.audit_expiry(reeve.clock() + m * interval '1 month', y.years)
+    FROM generate_series(0, p_months) m,
+      (SELECT r.audit_retention_years AS years FROM reeve.tier r
+       UNION SELECT (t.overrides ->> 'audit_retention_years')::int FROM reeve.tenant t WHERE t.overrides ? 'audit_retention_years'
+       UNION SELECT 7) y
+    WHERE y.years IS NOT NULL ORDER BY 1
+  LOOP
+    v_count := v_count + reeve.make_audit_partitions(v_expires);
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.make_coming_audit_partitions(p_months integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3859,6 +5783,17 @@ $$;
 
 ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.note_batch_end() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.batch_end (batch_id, job_id) VALUES (OLD.batch_id, OLD.id);
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.note_batch_end() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb DEFAULT '{}'::jsonb, p_recipients text DEFAULT 'compliance'::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3888,6 +5823,17 @@ CREATE FUNCTION reeve.off_peak_wait(p_tenant uuid) RETURNS bigint
 $$;
 
 ALTER FUNCTION reeve.off_peak_wait(p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT to_jsonb(o) FROM reeve.offboarding o JOIN reeve.tenant t ON t.id = o.tenant_id
+  WHERE o.id = p_id AND o.tenant_id = reeve.tenant_of_attempt(p_job, p_lease) AND o.job_id = p_job AND o.finished_at IS NULL
+    AND t.status = CASE o.occasion WHEN 'churn' THEN 'churned' ELSE 'suspended' END::reeve.tenant_status
+$$;
+
+ALTER FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3930,6 +5876,36 @@ END $$;
 
 ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.parse_cron(p_text text) RETURNS reeve.cron
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_fields text[]; v_text text := lower(btrim(p_text)); v reeve.cron;
+  v_days text[] := '{SUN,MON,TUE,WED,THU,FRI,SAT}'; v_months text[] := '{JAN,FEB,MAR,APR,MAY,JUN,JUL,AUG,SEP,OCT,NOV,DEC}';
+BEGIN
+  IF p_text IS NULL OR length(p_text) > 400 THEN RAISE EXCEPTION 'a cron expression has 1 to 400 characters' USING ERRCODE = 'RV010'; END IF;
+  v_text := CASE v_text WHEN '@yearly' THEN '0 0 1 1 *' WHEN '@annually' THEN '0 0 1 1 *' WHEN '@monthly' THEN '0 0 1 * *' WHEN '@weekly' THEN '0 0 * * 0'
+                        WHEN '@daily' THEN '0 0 * * *' WHEN '@midnight' THEN '0 0 * * *' WHEN '@hourly' THEN '0 * * * *' ELSE v_text END;
+  v_fields := regexp_split_to_array(v_text, '[ \t]+');
+  IF cardinality(v_fields) = 5 THEN v_fields := '{0}' || v_fields; END IF;
+  IF cardinality(v_fields) <> 6 THEN
+    RAISE EXCEPTION '"%" is not a cron expression', left(p_text, 80) USING ERRCODE = 'RV010',
+      HINT = 'Five fields: minute hour day month weekday, for example "30 6 * * 1-5"; six with seconds first; or @hourly, @daily, @weekly, @monthly, @yearly.';
+  END IF;
+  v.seconds := reeve.cron_field(v_fields[1], 'second', 0, 59, NULL);
+  v.minutes := reeve.cron_field(v_fields[2], 'minute', 0, 59, NULL);
+  v.hours := reeve.cron_field(v_fields[3], 'hour', 0, 23, NULL);
+  v.days := reeve.cron_field(v_fields[4], 'day', 1, 31, NULL);
+  v.months := reeve.cron_field(v_fields[5], 'month', 1, 12, v_months);
+  v.weekdays := ARRAY(SELECT DISTINCT n % 7 FROM unnest(reeve.cron_field(v_fields[6], 'weekday', 0, 7, v_days)) n ORDER BY 1);     -- 7 is Sunday too
+  v.any_day := v_fields[4] IN ('*', '?');
+  v.any_weekday := v_fields[6] IN ('*', '?');
+  v.every_hour := v.hours = ARRAY(SELECT generate_series(0, 23));
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.parse_cron(p_text text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3946,6 +5922,35 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.pause(pattern text, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.pause_batch(id bigint, reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v reeve.batch := reeve.locked_batch(id);
+BEGIN
+  IF v.state <> 'running' THEN RAISE EXCEPTION 'batch % is %', id, v.state USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.batch b SET state = 'paused', reason = left(pause_batch.reason, 2000) WHERE b.id = v.id;
+  PERFORM reeve.audit(NULL, 'batch.pause', 'batch ' || id, reason);
+END $$;
+
+ALTER FUNCTION reeve.pause_batch(id bigint, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.pause_schedule(name text, reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v reeve.schedule := reeve.locked_schedule(name);
+BEGIN
+  IF v.paused_at IS NOT NULL THEN RAISE EXCEPTION 'schedule "%" is paused already', name USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.schedule s SET paused_at = reeve.clock(), paused_by = reeve.actor(), pause_reason = left(reason, 2000) WHERE s.id = v.id;
+  UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
+  PERFORM reeve.audit(v.tenant_id, 'schedule.pause', 'schedule ' || name, reason);
+END $$;
+
+ALTER FUNCTION reeve.pause_schedule(name text, reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pin_backup(backup text, reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4022,7 +6027,7 @@ ALTER FUNCTION reeve.plan_reminders(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pool_of(tier text, queue text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT CASE WHEN queue LIKE '%.restores' THEN 'restore' ELSE tier END $$;
+    AS $$ SELECT CASE WHEN queue LIKE '%.restores' OR queue LIKE '%.purges' OR queue LIKE '%.erasures' THEN 'restore' ELSE tier END $$;
 
 ALTER FUNCTION reeve.pool_of(tier text, queue text) OWNER TO reeve_owner;
 
@@ -4040,6 +6045,25 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer DEFAULT 10, p_from timestamp with time zone DEFAULT reeve.clock()) RETURNS TABLE(tick timestamp with time zone, local_time timestamp without time zone)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE c reeve.cron := reeve.parse_cron(p_cron); t timestamptz := p_from;
+BEGIN
+  PERFORM reeve.check_zone(p_zone);
+  IF p_count IS NULL OR p_count NOT BETWEEN 1 AND 1000 THEN RAISE EXCEPTION 'a preview has 1 to 1000 ticks' USING ERRCODE = 'RV010'; END IF;
+  FOR n IN 1..p_count LOOP
+    t := reeve.cron_next(c, p_zone, t);
+    EXIT WHEN t IS NULL;
+    tick := t;
+    local_time := t AT TIME ZONE p_zone;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4061,6 +6085,18 @@ END $$;
 
 ALTER FUNCTION reeve.promote(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.protect_audit_partition(p_name text) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  EXECUTE format('CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.%I FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change()', p_name);
+  EXECUTE format('ALTER TABLE reeve.%I ENABLE ALWAYS TRIGGER audit_fixed, ENABLE ALWAYS TRIGGER audit_kept', p_name);
+  EXECUTE format('REVOKE UPDATE, DELETE, TRUNCATE ON reeve.%I FROM reeve_owner', p_name);
+END $$;
+
+ALTER FUNCTION reeve.protect_audit_partition(p_name text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4081,6 +6117,169 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  SELECT r.id, r.state, r.not_before, r.job_id, r.ended_at, b.kept_until, b.key_destroyed_at INTO v
+  FROM reeve.purge_request r LEFT JOIN reeve.retained_backup b ON b.request_id = r.id
+  WHERE r.id::text = lower(p_args ->> 'request') AND r.tenant_id = p_tenant;
+  IF NOT FOUND THEN RETURN 'it names no purge request of this tenant'; END IF;
+  IF v.state = 'requested' THEN RETURN 'the purge request is not approved'; END IF;
+  IF v.ended_at IS NOT NULL AND (v.kept_until IS NULL OR v.kept_until > reeve.clock() OR v.key_destroyed_at IS NOT NULL) THEN
+    RETURN 'the purge request is ' || v.state;
+  END IF;
+  IF v.state = 'grace' AND v.not_before > reeve.clock() THEN RETURN 'the purge is not allowed before ' || to_char(v.not_before, 'YYYY-MM-DD HH24:MI TZ'); END IF;
+  IF EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN RETURN 'job ' || v.job_id || ' does that purge'; END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
+$$;
+
+ALTER FUNCTION reeve.purge_condition(p_table text, p_alias text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT p_table IN ('tenant_hold', 'tenant_key', 'tenant_status_change', 'tenant_counter', 'tenant_store', 'artifact_deleted', 'purge_request',
+                     'retained_backup', 'certificate', 'notice', 'lifecycle_event')
+    OR p_table LIKE 'audit%' OR p_table LIKE 'erasure%'
+$$;
+
+ALTER FUNCTION reeve.purge_keeps(p_table text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF reeve.tenant_is_held(v_tenant) THEN RETURN 'held'; END IF;
+  IF NOT EXISTS (SELECT FROM reeve.purge_request r WHERE r.id = p_request AND r.job_id = p_job AND r.ended_at IS NULL) THEN RETURN 'ended'; END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_of_attempt(p_job bigint, p_lease uuid, p_request uuid) RETURNS reeve.purge_request
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v reeve.purge_request;
+BEGIN
+  SELECT r.* INTO v FROM reeve.purge_request r WHERE r.id = p_request AND r.tenant_id = v_tenant AND r.job_id = p_job FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'job % does not do this purge', p_job USING ERRCODE = 'RV012'; END IF;
+  PERFORM FROM reeve.tenant t WHERE t.id = v_tenant FOR NO KEY UPDATE;
+  -- Asked again behind the locks: an attempt that waited here may have lost its lease meanwhile.
+  PERFORM reeve.tenant_of_attempt(p_job, p_lease);
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.purge_of_attempt(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit integer DEFAULT 5000) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_table text; v_child record; v_n bigint; v_gone jsonb := '{}'; v_jobs text;
+BEGIN
+  IF v.state <> 'purging' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+  -- What belongs to jobs and does not say whose it is.
+  FOR v_table IN SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'job_id' AND a.atttypid = 'int8'::regtype AND NOT a.attisdropped
+      WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind = 'r' AND NOT c.relispartition
+        AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.oid AND t.attname = 'tenant_id') ORDER BY 1 LOOP
+    EXECUTE format('DELETE FROM reeve.%I x WHERE x.job_id <> $2 AND EXISTS (SELECT FROM (SELECT j.id, j.tenant_id FROM reeve.job j UNION ALL
+      SELECT h.id, h.tenant_id FROM reeve.job_history h UNION ALL SELECT d.id, d.tenant_id FROM reeve.dead_letter d) o WHERE o.id = x.job_id AND o.tenant_id = $1)', v_table)
+      USING v.tenant_id, p_job;
+    GET DIAGNOSTICS v_n = ROW_COUNT;
+    IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
+  END LOOP;
+  FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
+    BEGIN
+      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
+          WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
+            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+        GET DIAGNOSTICS v_n = ROW_COUNT;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+      END LOOP;
+      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
+        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      GET DIAGNOSTICS v_n = ROW_COUNT;
+      IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
+    EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
+    END;
+  END LOOP;
+  RETURN v_gone;
+END $_$;
+
+ALTER FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_request_json(p_request uuid) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT to_jsonb(r) || jsonb_build_object('tenant', t.code, 'status', t.status, 'held', reeve.tenant_is_held(r.tenant_id),
+    'irreversible_from', (SELECT s.name FROM reeve.purge_steps() s WHERE s.state = 'purging' ORDER BY s.n LIMIT 1),
+    'approvals', (SELECT coalesce(jsonb_agg(jsonb_build_object('approver', a.approver, 'login', a.login, 'at', a.at) ORDER BY a.at), '[]') FROM reeve.purge_approval a WHERE a.request_id = r.id),
+    'steps', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', s.name, 'begun_at', p.begun_at, 'attempts', p.attempts, 'finished_at', p.finished_at, 'result', p.result) ORDER BY s.n), '[]')
+              FROM reeve.purge_steps() s JOIN reeve.purge_step p ON p.name = s.name AND p.request_id = r.id),
+    'backup', (SELECT to_jsonb(b) - 'artifacts' FROM reeve.retained_backup b WHERE b.request_id = r.id))
+  FROM reeve.purge_request r JOIN reeve.tenant t ON t.id = r.tenant_id WHERE r.id = p_request
+$$;
+
+ALTER FUNCTION reeve.purge_request_json(p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_steps() RETURNS TABLE(n integer, name text, state text)
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT * FROM (VALUES (1, 'freeze', 'frozen'), (2, 'drain', 'frozen'), (3, 'count', 'frozen'),
+    (4, 'backup_key', 'final_backup'), (5, 'backup', 'final_backup'), (6, 'proof', 'final_backup'),
+    (7, 'logins', 'purging'), (8, 'data', 'purging'), (9, 'objects', 'purging'), (10, 'hooks', 'purging'), (11, 'records', 'purging'),
+    (12, 'roles', 'purging'), (13, 'keys', 'purging'), (14, 'verify', 'purging'), (15, 'tombstone', 'verified'), (16, 'certify', 'certified')) s
+$$;
+
+ALTER FUNCTION reeve.purge_steps() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record;
+BEGIN
+  SELECT r.job_id, r.state INTO v FROM reeve.purge_request r WHERE r.id = p_request AND r.tenant_id = v_tenant FOR UPDATE;
+  IF NOT FOUND OR v.state = 'requested' THEN RETURN NULL; END IF;
+  IF v.job_id IS DISTINCT FROM p_job THEN
+    IF EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN RETURN NULL; END IF;
+    UPDATE reeve.purge_request r SET job_id = p_job WHERE r.id = p_request;
+  END IF;
+  RETURN reeve.purge_request_json(p_request);
+END $$;
+
+ALTER FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT c.relname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND a.atttypid = 'uuid'::regtype AND NOT a.attisdropped
+  WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT reeve.purge_keeps(c.relname::text) ORDER BY 1
+$$;
+
+ALTER FUNCTION reeve.purged_tables() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4184,6 +6383,35 @@ END $$;
 
 ALTER FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
+BEGIN
+  IF p_change ? 'key_id' THEN
+    INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
+    ON CONFLICT (request_id) DO NOTHING;
+  END IF;
+  UPDATE reeve.retained_backup b SET
+    recipient = coalesce(p_change ->> 'recipient', b.recipient),
+    places = coalesce(p_change -> 'places', b.places),
+    artifacts = coalesce(p_change -> 'artifacts', b.artifacts),
+    bytes = coalesce((p_change ->> 'bytes')::bigint, b.bytes),
+    made_at = CASE WHEN p_change ? 'artifacts' THEN reeve.clock() ELSE b.made_at END,
+    proven_at = CASE WHEN p_change ? 'proven' THEN reeve.clock() ELSE b.proven_at END,
+    deleted_at = CASE WHEN p_change ? 'deleted' THEN coalesce(b.deleted_at, reeve.clock()) ELSE b.deleted_at END,
+    key_destroyed_at = CASE WHEN p_change ? 'destruction' THEN coalesce(b.key_destroyed_at, reeve.clock()) ELSE b.key_destroyed_at END,
+    destruction = coalesce(p_change -> 'destruction', b.destruction)
+  WHERE b.request_id = p_request RETURNING to_jsonb(b) INTO v_row;
+  IF p_change <> '{}' THEN
+    PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, NULL, jsonb_build_object('changed', (SELECT jsonb_agg(k ORDER BY k) FROM jsonb_object_keys(p_change) k)));
+  END IF;
+  RETURN v_row;
+END $$;
+
+ALTER FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4262,6 +6490,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.refuse_unreadable() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.register_hooks(p_hooks jsonb) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  INSERT INTO reeve.hook (name, occasions)
+  SELECT h ->> 'name', ARRAY(SELECT jsonb_array_elements_text(h -> 'occasions')) FROM jsonb_array_elements(p_hooks) h ORDER BY 1
+  ON CONFLICT (name) DO UPDATE SET occasions = excluded.occasions, registered_at = excluded.registered_at
+$$;
+
+ALTER FUNCTION reeve.register_hooks(p_hooks jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.register_kinds(kinds jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4472,6 +6711,35 @@ END $$;
 
 ALTER FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.repeat_purge_steps(p_job bigint, p_lease uuid, p_request uuid, p_from text, p_why jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF v.state <> 'purging' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.purge_step p SET finished_at = NULL, result = NULL FROM reeve.purge_steps() s, reeve.purge_steps() f
+  WHERE p.request_id = p_request AND s.name = p.name AND f.name = p_from AND s.n >= f.n AND s.state = 'purging' AND p.name <> 'keys';
+  PERFORM reeve.audit(v.tenant_id, 'purge.repeat', 'purge ' || p_request, NULL, jsonb_build_object('from', p_from, 'left', p_why));
+END $$;
+
+ALTER FUNCTION reeve.repeat_purge_steps(p_job bigint, p_lease uuid, p_request uuid, p_from text, p_why jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.offboarding o WHERE o.tenant_id = v_tenant AND o.job_id = p_job AND o.finished_at IS NULL) THEN
+    RAISE EXCEPTION 'job % locks no logins', p_job USING ERRCODE = '42501';
+  END IF;
+  UPDATE reeve.tenant_store o SET secret = p_secret WHERE o.tenant_id = v_tenant AND o.server = p_server AND o.database = p_database;
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4627,6 +6895,47 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirmation text, p_owner text DEFAULT NULL::text, p_identity text DEFAULT NULL::text, p_backup_days integer DEFAULT NULL::integer) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_policy record; v_id uuid; v_other uuid;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may ask for a purge' USING ERRCODE = '42501'; END IF;
+  SELECT t.id, t.status, t.status_changed_at INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF v.status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived: it was purged', p_code USING ERRCODE = 'RV009'; END IF;
+  IF p_confirmation IS DISTINCT FROM p_code THEN
+    RAISE EXCEPTION 'the confirmation is not the tenant''s code' USING ERRCODE = 'RV020', HINT = 'Type it: --confirm ' || p_code;
+  END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'a purge needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  IF (p_owner IS NULL) <> (p_identity IS NULL) THEN
+    RAISE EXCEPTION 'an explicit request names who of the tenant asked, and how that person''s identity was verified' USING ERRCODE = 'RV010',
+      HINT = 'Give --owner and --identity, a reference such as a ticket''s number, never a document.';
+  END IF;
+  SELECT p.* INTO v_policy FROM reeve.purge_policy p;
+  IF p_owner IS NULL AND v.status <> 'churned' THEN
+    RAISE EXCEPTION 'tenant "%" is %: it is purged % after it churned, or on its owner''s explicit request', p_code, v.status, v_policy.grace USING ERRCODE = 'RV012',
+      HINT = 'Churn it: reeve tenant churn ' || p_code || '; or name who asked: --owner --identity';
+  END IF;
+  SELECT r.id INTO v_other FROM reeve.purge_request r WHERE r.tenant_id = v.id AND r.state NOT IN ('cancelled', 'certified');
+  IF FOUND THEN
+    RAISE EXCEPTION 'tenant "%" has a purge request: %', p_code, v_other USING ERRCODE = 'RV012', HINT = 'See: reeve purge status ' || p_code;
+  END IF;
+  INSERT INTO reeve.purge_request (tenant_id, kind, reason, owner, identity_reference, approvals_needed, not_before, backup_days)
+  VALUES (v.id, CASE WHEN p_owner IS NULL THEN 'elapsed' ELSE 'explicit' END, p_reason, p_owner, p_identity, CASE WHEN p_owner IS NULL THEN 1 ELSE 2 END,
+    CASE WHEN p_owner IS NULL THEN v.status_changed_at + v_policy.grace ELSE reeve.clock() END,
+    CASE WHEN p_backup_days = 0 THEN NULL ELSE coalesce(p_backup_days, v_policy.backup_days) END)
+  RETURNING id INTO v_id;
+  PERFORM reeve.audit(v.id, 'purge.request', 'purge ' || v_id, p_reason,
+    jsonb_build_object('kind', CASE WHEN p_owner IS NULL THEN 'elapsed' ELSE 'explicit' END, 'identity_reference', p_identity));
+  RETURN v_id;
+EXCEPTION WHEN check_violation THEN
+  RAISE EXCEPTION 'this request is not valid' USING ERRCODE = 'RV010', HINT = 'The final backup is kept from 1 to 3650 days, or 0 for none; owner and identity have 1 to 200 characters.';
+END $$;
+
+ALTER FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirmation text, p_owner text, p_identity text, p_backup_days integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4784,6 +7093,54 @@ END $$;
 
 ALTER FUNCTION reeve.resume(pattern text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.resume_batch(id bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v reeve.batch := reeve.locked_batch(id);
+BEGIN
+  IF v.state <> 'paused' THEN RAISE EXCEPTION 'batch % is %', id, v.state USING ERRCODE = 'RV012', HINT = 'Only a paused batch can be resumed.'; END IF;
+  UPDATE reeve.batch b SET state = 'running', reason = NULL, next_at = reeve.clock() WHERE b.id = v.id;
+  PERFORM reeve.audit(NULL, 'batch.resume', 'batch ' || id);
+END $$;
+
+ALTER FUNCTION reeve.resume_batch(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean DEFAULT false) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request; v_job bigint;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may resume a purge' USING ERRCODE = '42501'; END IF;
+  v := reeve.lock_purge(p_code);
+  IF p_accept_unseen THEN UPDATE reeve.purge_request r SET accept_unseen = true WHERE r.id = v.id; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.resume', 'purge ' || v.id, p_reason, jsonb_build_object('accept_unseen', p_accept_unseen, 'state', v.state));
+  IF EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job_id) THEN RETURN v.job_id; END IF;
+  v_job := reeve.enqueue(p_code || '.purges', 'purge', jsonb_build_object('request', v.id), tenant => v.tenant_id);
+  UPDATE reeve.purge_request r SET job_id = v_job, waits_for = NULL WHERE r.id = v.id;
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.resume_schedule(name text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v reeve.schedule := reeve.locked_schedule(name);
+BEGIN
+  IF v.paused_at IS NULL THEN RAISE EXCEPTION 'schedule "%" is not paused', name USING ERRCODE = 'RV012'; END IF;
+  UPDATE reeve.schedule s SET paused_at = NULL, paused_by = NULL, pause_reason = NULL WHERE s.id = v.id;
+  DELETE FROM reeve.schedule_due d WHERE d.schedule_id = v.id;
+  PERFORM reeve.follow_zones(v.id, reeve.clock());
+  PERFORM reeve.audit(v.tenant_id, 'schedule.resume', 'schedule ' || name);
+END $$;
+
+ALTER FUNCTION reeve.resume_schedule(name text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -4817,7 +7174,7 @@ CREATE FUNCTION reeve.retry(id bigint) RETURNS bigint
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v record; v_id bigint; v_tenant record;
+DECLARE v record; v_id bigint; v_tenant record; v_refusal text;
 BEGIN
   IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may retry jobs' USING ERRCODE = '42501'; END IF;
   UPDATE reeve.job j SET run_at = reeve.clock() WHERE j.id = retry.id AND j.state = 'scheduled' AND j.hold_reason IS NULL RETURNING j.tenant_id, j.kind INTO v;
@@ -4837,7 +7194,12 @@ BEGIN
     RAISE EXCEPTION 'job % was retried as job %', retry.id, v.redriven_as USING ERRCODE = 'RV012', HINT = 'Retry that one, if it failed too.';
   END IF;
   SELECT t.tier, t.status INTO v_tenant FROM reeve.tenant t WHERE t.id = v.tenant_id;
-  IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
+  v_refusal := CASE WHEN v.kind IN ('purge', 'erasure') THEN reeve.admit_request(v.kind, v.args, v.tenant_id)
+    WHEN reeve.is_frozen(v.tenant_id) THEN 'its tenant is being purged' END;
+  IF v_refusal IS NOT NULL THEN
+    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = 'See: reeve ' || CASE v.kind WHEN 'erasure' THEN 'erasure' ELSE 'purge' END || ' status';
+  END IF;
+  IF v_tenant.status = 'archived' AND v.kind <> 'purge' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
   INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args, retried_from)
   VALUES (v_id, v.tenant_id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
@@ -4848,6 +7210,30 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.retry(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.retry_batch(id bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v reeve.batch := reeve.locked_batch(id); v_tenants uuid[]; v_id bigint;
+BEGIN
+  v_tenants := ARRAY(SELECT i.tenant_id FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state IN ('dead', 'refused', 'cancelled'));
+  IF cardinality(v_tenants) = 0 THEN RAISE EXCEPTION 'nothing of batch % has failed', id USING ERRCODE = 'RV012'; END IF;
+  IF v.finished_at IS NULL THEN
+    IF v.state = 'cancelling' THEN RAISE EXCEPTION 'batch % is being cancelled', id USING ERRCODE = 'RV012', HINT = 'Retry it when it has ended.'; END IF;
+    UPDATE reeve.batch_item i SET state = 'waiting', job_id = NULL, enqueued_at = NULL, ended_at = NULL, error = NULL, run_at = reeve.clock()
+    WHERE i.batch_id = v.id AND i.state IN ('dead', 'refused', 'cancelled');
+    UPDATE reeve.batch b SET next_at = reeve.clock() WHERE b.id = v.id;
+    v_id := v.id;
+  ELSE
+    v_id := reeve.make_batch(v.kind, v.queue, v.args, v.priority, v.selection, v_tenants, '0', v.max_running, v.on_finish, reeve.clock(), '0', NULL, NULL, v.id);
+  END IF;
+  PERFORM reeve.audit(NULL, 'batch.retry', 'batch ' || id, NULL, jsonb_build_object('as', v_id, 'tenants', cardinality(v_tenants)));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.retry_batch(id bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.retry_notice(p_id bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4893,6 +7279,31 @@ END $$;
 
 ALTER FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.return_tenant(p_code text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_grace interval := (SELECT p.grace FROM reeve.purge_policy p); v_request reeve.purge_request;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may bring a tenant back' USING ERRCODE = '42501'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'a return needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  SELECT r.* INTO v_request FROM reeve.purge_request r JOIN reeve.tenant t ON t.id = r.tenant_id
+  WHERE t.code = p_code COLLATE "C" AND r.state NOT IN ('cancelled', 'certified') FOR UPDATE OF r;
+  IF FOUND THEN
+    RAISE EXCEPTION 'a purge of tenant "%" is %', p_code, v_request.state USING ERRCODE = 'RV012', HINT = 'Cancel it first: reeve purge cancel ' || p_code;
+  END IF;
+  SELECT t.id, t.status, t.status_changed_at INTO v FROM reeve.tenant t WHERE t.code = p_code COLLATE "C" FOR NO KEY UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_code, 80) USING ERRCODE = 'RV001'; END IF;
+  IF v.status <> 'churned' THEN RAISE EXCEPTION 'tenant "%" is %, it has not churned', p_code, v.status USING ERRCODE = 'RV012'; END IF;
+  IF v.status_changed_at + v_grace < reeve.clock() THEN
+    RAISE EXCEPTION 'the grace period of tenant "%" ended at %', p_code, to_char(v.status_changed_at + v_grace, 'YYYY-MM-DD HH24:MI TZ') USING ERRCODE = 'RV012',
+      HINT = 'A longer one: reeve purge policy --grace-days';
+  END IF;
+  PERFORM reeve.set_tenant_status(p_code, 'active', p_reason);
+END $$;
+
+ALTER FUNCTION reeve.return_tenant(p_code text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.revoke_links(p_id uuid, p_reason text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4913,6 +7324,38 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_job bigint;
+BEGIN
+  IF p_overlap = 'allow' THEN RETURN NULL; END IF;
+  SELECT l.job_id INTO v_job FROM reeve.schedule_last l JOIN reeve.job j ON j.id = l.job_id WHERE l.schedule_id = p_schedule AND l.tenant_id = p_tenant;
+  IF v_job IS NULL THEN RETURN NULL; END IF;
+  IF p_overlap = 'skip' THEN RETURN 'job ' || v_job || ' of the tick before has not ended'; END IF;
+  PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    PERFORM reeve.end_cancelled(v_job, 'replaced by the next tick of its schedule');
+  ELSE
+    INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
+    PERFORM pg_notify('reeve_cancel', '');
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE WHEN NOT f.feature = ANY (r.features) THEN format('tier "%s" does not include %s', t.tier, f.feature) END
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier JOIN reeve.schedule_feature f ON f.kind = p_kind WHERE t.id = p_tenant
+$$;
+
+ALTER FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4932,6 +7375,16 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE WHEN s.opens IS NULL THEN x.at ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, x.at) END
+  FROM (SELECT p_tick + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(p_tick || ' ' || p_tenant) AS at) x
+$$;
+
+ALTER FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schema_problem(schema jsonb, path text DEFAULT '$'::text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE
@@ -4986,6 +7439,73 @@ $$;
 
 ALTER FUNCTION reeve.scratch_makers(p_server text, p_names text[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.seal_audit(p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $$
+DECLARE
+  v record; v_ids bigint[]; v_chains uuid[]; v_chain uuid; v_seq bigint; v_hash bytea;
+  s_chain uuid[] := '{}'; s_seq bigint[] := '{}'; s_entry bigint[] := '{}'; s_hash bytea[] := '{}'; s_expires date[] := '{}';
+BEGIN
+  SELECT array_agg(p.entry_id), array_agg(DISTINCT p.chain) INTO v_ids, v_chains
+  FROM (SELECT a.entry_id, a.chain FROM reeve.audit_pending a ORDER BY a.entry_id LIMIT p_limit) p;
+  IF v_ids IS NULL THEN RETURN 0; END IF;
+  INSERT INTO reeve.audit_head (chain)
+    SELECT c FROM unnest(v_chains) c WHERE NOT EXISTS (SELECT FROM reeve.audit_head h WHERE h.chain = c) ORDER BY c ON CONFLICT DO NOTHING;
+  SELECT array_agg(l.chain) INTO v_chains
+  FROM (SELECT h.chain FROM reeve.audit_head h WHERE h.chain = ANY (v_chains) ORDER BY h.chain FOR UPDATE SKIP LOCKED) l;
+  IF v_chains IS NULL THEN RETURN 0; END IF;
+  -- Looked at again now that the heads are held: another sealer may have sealed some meanwhile. One whose entry is gone stays and shows.
+  FOR v IN
+    WITH taken AS (
+      DELETE FROM reeve.audit_pending p USING reeve.audit_entry e
+      WHERE p.entry_id = ANY (v_ids) AND p.chain = ANY (v_chains) AND e.id = p.entry_id AND e.expires_on = p.expires_on
+      RETURNING p.chain, p.entry_id, p.expires_on,
+        reeve.audit_field(e.id::text) || reeve.audit_field(reeve.audit_time(e.at)) || reeve.audit_field(e.actor) || reeve.audit_field(e.login)
+        || reeve.audit_field(e.action) || reeve.audit_field(e.object) || reeve.audit_field(e.reason) || reeve.audit_field(reeve.audit_time(e.started_at))
+        || reeve.audit_field(reeve.audit_time(e.ended_at)) || reeve.audit_field(e.detail::text) AS fields)
+    SELECT t.* FROM taken t ORDER BY t.chain, t.entry_id
+  LOOP
+    IF v_chain IS DISTINCT FROM v.chain THEN
+      IF v_chain IS NOT NULL THEN
+        UPDATE reeve.audit_head h SET seq = v_seq, hash = v_hash, sealed_at = reeve.clock() WHERE h.chain = v_chain;
+      END IF;
+      v_chain := v.chain;
+      SELECT h.seq, h.hash INTO v_seq, v_hash FROM reeve.audit_head h WHERE h.chain = v_chain;
+    END IF;
+    v_seq := v_seq + 1;
+    v_hash := sha256(v_hash || convert_to('13:reeve-audit-1,36:' || v_chain || ',' || length(v_seq::text) || ':' || v_seq || ',' || v.fields, 'UTF8'));
+    s_chain := s_chain || v_chain; s_seq := s_seq || v_seq; s_entry := s_entry || v.entry_id;
+    s_hash := s_hash || v_hash; s_expires := s_expires || v.expires_on;
+  END LOOP;
+  IF v_chain IS NULL THEN RETURN 0; END IF;
+  UPDATE reeve.audit_head h SET seq = v_seq, hash = v_hash, sealed_at = reeve.clock() WHERE h.chain = v_chain;
+  INSERT INTO reeve.audit_seal (chain, seq, entry_id, hash, expires_on) SELECT * FROM unnest(s_chain, s_seq, s_entry, s_hash, s_expires);
+  RETURN cardinality(s_seq);
+END $$;
+
+ALTER FUNCTION reeve.seal_audit(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) RETURNS SETOF uuid
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT t.id FROM reeve.tenant t
+  WHERE t.status <> 'archived'
+    AND (NOT p_selection ? 'tier' OR t.tier = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'tier'))))
+    AND (NOT p_selection ? 'isolation' OR t.isolation::text = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'isolation'))))
+    AND (NOT p_selection ? 'code' OR t.code = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'code'))))
+    AND (NOT p_selection ? 'timezone' OR t.timezone = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'timezone'))))
+    AND CASE WHEN p_selection ? 'status' THEN t.status::text = ANY (ARRAY(SELECT jsonb_array_elements_text(p_selection -> 'status')))
+             ELSE t.status = ANY ((SELECT k.statuses FROM reeve.kind k WHERE k.name = p_kind)::reeve.tenant_status[]) END
+$$;
+
+ALTER FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4999,6 +7519,25 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.set_purge_policy(p_grace_days integer, p_automatic boolean, p_backup_days integer) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v jsonb;
+BEGIN
+  UPDATE reeve.purge_policy p SET grace = coalesce(p_grace_days * interval '1 day', p.grace), automatic = coalesce(p_automatic, p.automatic),
+    backup_days = CASE WHEN p_backup_days = 0 THEN NULL ELSE coalesce(p_backup_days, p.backup_days) END
+  RETURNING to_jsonb(p) - 'id' || jsonb_build_object('grace_days', extract(day FROM justify_hours(p.grace))) INTO v;
+  IF p_grace_days IS NOT NULL OR p_automatic IS NOT NULL OR p_backup_days IS NOT NULL THEN
+    PERFORM reeve.audit(NULL, 'purge.policy', 'purge policy', NULL, v);
+  END IF;
+  RETURN v;
+EXCEPTION WHEN check_violation THEN
+  RAISE EXCEPTION 'this policy is not valid' USING ERRCODE = 'RV010', HINT = 'Days of grace from 0 to 3650, of the final backup from 1 to 3650, or 0 for none.';
+END $$;
+
+ALTER FUNCTION reeve.set_purge_policy(p_grace_days integer, p_automatic boolean, p_backup_days integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.set_reminders(p_from time without time zone DEFAULT NULL::time without time zone, p_until time without time zone DEFAULT NULL::time without time zone, p_late interval DEFAULT NULL::interval, p_stop integer[] DEFAULT '{}'::integer[], p_start integer[] DEFAULT '{}'::integer[], p_reason text DEFAULT NULL::text) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5052,8 +7591,11 @@ BEGIN
   IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
   IF v.status = status THEN RETURN; END IF;
   IF NOT (CASE v.status WHEN 'trial' THEN status IN ('active', 'suspended', 'churned') WHEN 'active' THEN status IN ('suspended', 'churned')
-      WHEN 'suspended' THEN status IN ('trial', 'active', 'churned') WHEN 'churned' THEN status IN ('active', 'archived') ELSE false END) THEN
+      WHEN 'suspended' THEN status IN ('trial', 'active', 'churned') WHEN 'churned' THEN status = 'active' ELSE false END) THEN
     RAISE EXCEPTION 'a tenant cannot go from % to %', v.status, status USING ERRCODE = 'RV012';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = v.id AND r.state NOT IN ('requested', 'cancelled', 'certified')) THEN
+    RAISE EXCEPTION 'tenant "%" is being purged', left(code, 80) USING ERRCODE = 'RV012', HINT = 'Cancel that first: reeve purge cancel ' || code;
   END IF;
   PERFORM set_config('reeve.reason', coalesce(reason, ''), true);
   UPDATE reeve.tenant t SET status = set_tenant_status.status WHERE t.id = v.id;
@@ -5161,6 +7703,26 @@ END $$;
 
 ALTER FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.share_of(p_text text) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT (('x' || left(md5(p_text), 8))::bit(32)::bigint & 4294967295) / 4294967296.0::double precision $$;
+
+ALTER FUNCTION reeve.share_of(p_text text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text, p_spread interval, p_max_running integer, p_selection jsonb, p_args jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_id bigint;
+BEGIN
+  INSERT INTO reeve.schedule (name, selection, kind, args, cron, parsed, spread, max_running, shipped, created_by)
+  VALUES (p_name, p_selection, p_kind, p_args, p_cron, reeve.parse_cron(p_cron), p_spread, p_max_running, true, 'reeve') ON CONFLICT (name) DO NOTHING RETURNING id INTO v_id;
+  IF v_id IS NOT NULL THEN PERFORM reeve.follow_zones(v_id, reeve.clock()); END IF;
+END $$;
+
+ALTER FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text, p_spread interval, p_max_running integer, p_selection jsonb, p_args jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.signing_key_guard() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -5173,6 +7735,34 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.signing_key_guard() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint;
+BEGIN
+  IF spread IS NULL OR spread NOT BETWEEN interval '0' AND interval '366 days' THEN RAISE EXCEPTION 'a spread is from 0 to 366 days' USING ERRCODE = 'RV010'; END IF;
+  IF max_running NOT BETWEEN 1 AND 1000000 THEN RAISE EXCEPTION 'max_running is from 1 to 1000000' USING ERRCODE = 'RV010'; END IF;
+  IF priority IS NULL OR priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000' USING ERRCODE = 'RV010'; END IF;
+  IF on_finish IS NOT NULL THEN PERFORM reeve.checked_finish(on_finish); END IF;
+  PERFORM FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c);
+  IF FOUND THEN
+    RAISE EXCEPTION 'tenant "%" is unknown', (SELECT left(c, 80) FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c) LIMIT 1)
+      USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list';
+  END IF;
+  v_tenants := ARRAY(SELECT reeve.selected_tenants(v_selection, kind));
+  IF cardinality(v_tenants) = 0 THEN
+    RAISE EXCEPTION 'no tenant is selected by %', v_selection USING ERRCODE = 'RV011',
+      HINT = 'Without a status those are selected whose status the kind allows; see: reeve tenant list, reeve kind show ' || kind;
+  END IF;
+  v_id := reeve.make_batch(kind, v_queue, coalesce(args, '{}'), priority, v_selection, v_tenants, spread, max_running, on_finish, reeve.clock(), '0', NULL, NULL, NULL);
+  PERFORM reeve.audit(NULL, 'batch.start', 'batch ' || v_id, NULL, jsonb_build_object('kind', kind, 'selection', v_selection, 'tenants', cardinality(v_tenants), 'spread', spread, 'max_running', max_running));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5253,6 +7843,29 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.take_report_place(code text, name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_departs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_reason text := nullif(current_setting('reeve.reason', true), ''); v_ids uuid[];
+BEGIN
+  IF NEW.status = 'churned' THEN
+    PERFORM reeve.begin_offboarding(NEW.id, 'churn', v_reason);
+  ELSIF NEW.status = 'suspended' AND EXISTS (SELECT FROM reeve.hook h WHERE 'suspend' = ANY (h.occasions)) THEN
+    PERFORM reeve.begin_offboarding(NEW.id, 'suspend', v_reason);
+  ELSIF OLD.status = 'churned' AND NEW.status <> 'archived' THEN
+    UPDATE reeve.offboarding o SET finished_at = coalesce(o.finished_at, reeve.clock()), ended_by = 'return' WHERE o.tenant_id = NEW.id AND o.ended_by IS NULL;
+    DELETE FROM reeve.queue_block b WHERE b.pattern LIKE NEW.code || '.%' AND b.mode = 'pause' AND b.reason LIKE '%(churn %)';
+    DELETE FROM reeve.artifact_pin p USING reeve.artifact a WHERE a.id = p.artifact_id AND a.tenant_id = NEW.id AND p.reason LIKE 'the archive of a tenant that has churned%';
+    PERFORM reeve.touch_counters(NEW.code || '.*');
+    PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+    PERFORM reeve.emit_lifecycle(NEW.id, 'tenant.returned');
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tenant_departs() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_facts(ids uuid[]) RETURNS TABLE(id uuid, code text, tier text, status text, isolation text, region text, timezone text, features text[], version bigint)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5344,6 +7957,22 @@ $$;
 
 ALTER FUNCTION reeve.tenant_recipients(p_tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+DECLARE v_table text; v_n bigint; v jsonb := '{}';
+BEGIN
+  FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
+      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
+  END LOOP;
+  RETURN v;
+END $_$;
+
+ALTER FUNCTION reeve.tenant_records(p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_reminders() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5360,6 +7989,27 @@ END $$;
 
 ALTER FUNCTION reeve.tenant_reminders() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_zone_changed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  FOR v IN SELECT s.id, s.parsed, s.paused_at FROM reeve.schedule s WHERE s.tenant_id = NEW.id AND s.timezone IS NULL LOOP
+    DELETE FROM reeve.schedule_due d WHERE d.schedule_id = v.id;
+    PERFORM reeve.follow_zone(v.id, v.parsed, NEW.timezone, reeve.clock());
+    IF v.paused_at IS NOT NULL THEN UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id; END IF;
+  END LOOP;
+  FOR v IN SELECT s.id, s.parsed, s.paused_at FROM reeve.schedule s WHERE s.tenant_id IS NULL AND s.timezone IS NULL
+      AND NOT EXISTS (SELECT FROM reeve.schedule_due d WHERE d.schedule_id = s.id AND d.timezone = NEW.timezone) LOOP
+    PERFORM reeve.follow_zone(v.id, v.parsed, NEW.timezone, reeve.clock());
+    IF v.paused_at IS NOT NULL THEN UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id AND d.timezone = NEW.timezone; END IF;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tenant_zone_changed() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) RETURNS record
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -5372,6 +8022,42 @@ CREATE FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_lim
 $$;
 
 ALTER FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_audit(p_months integer DEFAULT 2) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET lock_timeout TO '200ms'
+    AS $_$
+DECLARE v_count int := 0; v_expires date; v_table text; v_all date[];
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(7364502) THEN RETURN 0; END IF;
+  BEGIN
+    IF EXISTS (SELECT FROM reeve.audit_entry_default) OR EXISTS (SELECT FROM reeve.audit_seal_default) THEN
+      SELECT array_agg(DISTINCT d.expires_on) INTO v_all
+      FROM (SELECT e.expires_on FROM reeve.audit_entry_default e UNION ALL SELECT s.expires_on FROM reeve.audit_seal_default s) d;
+      PERFORM reeve.empty_audit_default('audit_entry'), reeve.empty_audit_default('audit_seal');
+      FOREACH v_expires IN ARRAY v_all LOOP v_count := v_count + reeve.make_audit_partitions(v_expires); END LOOP;
+      INSERT INTO reeve.audit_entry OVERRIDING SYSTEM VALUE SELECT * FROM reeve.audit_entry_moving;
+      INSERT INTO reeve.audit_seal SELECT * FROM reeve.audit_seal_moving;
+      DROP TABLE reeve.audit_entry_moving, reeve.audit_seal_moving;
+    END IF;
+    v_count := v_count + reeve.make_coming_audit_partitions(p_months);
+  EXCEPTION WHEN lock_not_available THEN NULL;
+  END;
+  FOR v_expires IN
+    SELECT to_date(right(c.relname, 6), 'YYYYMM') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'reeve.audit_entry'::regclass AND c.relname ~ '^audit_entry_\d{6}$'
+      AND to_date(right(c.relname, 6), 'YYYYMM') <= (reeve.clock() AT TIME ZONE 'UTC')::date ORDER BY 1
+  LOOP
+    BEGIN
+      IF reeve.expire_audit(v_expires) THEN v_count := v_count + 1; END IF;
+    EXCEPTION WHEN lock_not_available THEN NULL;
+    END;
+  END LOOP;
+  RETURN v_count;
+END $_$;
+
+ALTER FUNCTION reeve.tend_audit(p_months integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_backlog(p_budget interval DEFAULT '00:00:00.02'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5397,6 +8083,50 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_backlog(p_budget interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_batches(p_limit integer DEFAULT 500) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET client_min_messages TO 'warning'
+    SET jit TO 'off'
+    AS $$
+DECLARE v reeve.batch; v_count int := 0; v_n int; v_now timestamptz := reeve.clock(); v_due timestamptz; v_job bigint;
+BEGIN
+  FOR v IN SELECT b.* FROM reeve.batch b
+      WHERE (b.state IN ('running', 'cancelling') AND b.next_at <= v_now) OR b.id IN (SELECT e.batch_id FROM reeve.batch_end e LIMIT 5000)
+      ORDER BY b.next_at, b.id LIMIT 4 FOR NO KEY UPDATE SKIP LOCKED LOOP
+    v_n := reeve.collect_batch_ends(v.id, 5000);
+    IF v.state = 'cancelling' THEN
+      FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
+          AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
+        PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+          PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
+        ELSE
+          INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
+          PERFORM pg_notify('reeve_cancel', '');
+        END IF;
+        v_n := v_n + 1;
+      END LOOP;
+    ELSIF v.state = 'running' THEN
+      v_n := v_n + reeve.feed_batch(v, p_limit);
+    END IF;
+    v_count := v_count + v_n;
+    IF v.state IN ('running', 'cancelling') THEN
+      SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
+      IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
+        PERFORM reeve.finish_batch(v);
+      ELSE
+        -- A batch at its limit is looked at again when one of its jobs ends.
+        UPDATE reeve.batch b SET next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
+          WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
+      END IF;
+    END IF;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_batches(p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_cancellations() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5517,6 +8247,59 @@ END $$;
 
 ALTER FUNCTION reeve.tend_leftovers(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_old_batches(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  DELETE FROM reeve.batch b WHERE b.id IN (SELECT x.id FROM reeve.batch x WHERE x.finished_at < reeve.clock() - p_keep
+    AND NOT EXISTS (SELECT FROM reeve.batch r WHERE r.retried_from = x.id) ORDER BY x.finished_at LIMIT 20 FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_old_batches(p_keep interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_purges() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0; v_job bigint; v_policy record;
+BEGIN
+  -- A worker is newer than its kinds' records for a moment when it starts.
+  IF NOT EXISTS (SELECT FROM reeve.kind k WHERE k.name = 'purge') THEN RETURN 0; END IF;
+  SELECT p.* INTO v_policy FROM reeve.purge_policy p;
+  FOR v IN SELECT t.id, t.code, t.status_changed_at FROM reeve.tenant t
+      WHERE t.status = 'churned' AND t.status_changed_at + v_policy.grace <= reeve.clock()
+        AND NOT EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = t.id AND (r.state <> 'cancelled' OR r.ended_at > t.status_changed_at + v_policy.grace))
+      ORDER BY t.id LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED LOOP
+    INSERT INTO reeve.purge_request AS r (tenant_id, kind, state, requested_by, requested_login, reason, approvals_needed, not_before, backup_days)
+    VALUES (v.id, 'elapsed', CASE WHEN v_policy.automatic THEN 'grace' ELSE 'requested' END, 'reeve', 'reeve', 'the grace period after churn is over',
+      CASE WHEN v_policy.automatic THEN 0 ELSE 1 END, v.status_changed_at + v_policy.grace, v_policy.backup_days)
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+      PERFORM reeve.audit(v.id, 'purge.request', 'tenant ' || v.code, 'the grace period after churn is over', jsonb_build_object('kind', 'elapsed', 'automatic', v_policy.automatic));
+      v_count := v_count + 1;
+    END IF;
+  END LOOP;
+  FOR v IN SELECT r.id, r.tenant_id, t.code FROM reeve.purge_request r JOIN reeve.tenant t ON t.id = r.tenant_id
+      LEFT JOIN reeve.retained_backup b ON b.request_id = r.id
+      WHERE (r.state = 'grace' AND r.not_before <= reeve.clock() AND r.job_id IS NULL)
+         OR (r.ended_at IS NOT NULL AND b.kept_until <= reeve.clock() AND b.key_destroyed_at IS NULL
+             AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = r.job_id)
+             AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = r.job_id AND d.created_at > r.ended_at AND d.finished_at > reeve.clock() - interval '1 hour'))
+      ORDER BY r.id LIMIT 100 FOR UPDATE OF r SKIP LOCKED LOOP
+    IF reeve.purge_admits(jsonb_build_object('request', v.id), v.tenant_id) IS NOT NULL THEN CONTINUE; END IF;
+    v_job := reeve.enqueue(v.code || '.purges', 'purge', jsonb_build_object('request', v.id), tenant => v.tenant_id);
+    UPDATE reeve.purge_request r SET job_id = v_job WHERE r.id = v.id;
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_purges() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_refusals() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5585,6 +8368,27 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_restores() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_schedules(p_keep interval DEFAULT '90 days'::interval) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0; v_n int; v_digest text;
+BEGIN
+  FOR v IN SELECT z.timezone, z.digest FROM reeve.zone_rule z FOR UPDATE SKIP LOCKED LOOP
+    v_digest := reeve.zone_digest(v.timezone);
+    CONTINUE WHEN v_digest = v.digest;
+    UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
+    FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
+    GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
+    UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
+  END LOOP;
+  DELETE FROM reeve.schedule_tick t WHERE t.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.schedule_tick x WHERE x.fired_at < reeve.clock() - p_keep ORDER BY x.fired_at LIMIT 5000));
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  RETURN v_count + v_n;
+END $$;
+
+ALTER FUNCTION reeve.tend_schedules(p_keep interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_sessions(p_limit interval DEFAULT '00:01:15'::interval) RETURNS TABLE(pid integer, login text, application text, verdict text)
     LANGUAGE plpgsql
@@ -5832,6 +8636,16 @@ END $$;
 
 ALTER FUNCTION reeve.withdraw_tenant_tier(code text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.zone_digest(p_zone text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT md5(string_agg((d AT TIME ZONE p_zone)::text, ',' ORDER BY d))
+  FROM generate_series(date_trunc('year', reeve.clock(), 'UTC'), date_trunc('year', reeve.clock(), 'UTC') + interval '2 years', '12 hours') d
+$$;
+
+ALTER FUNCTION reeve.zone_digest(p_zone text) OWNER TO reeve_owner;
+
 CREATE TRIGGER artifact_is_readable BEFORE INSERT ON reeve.artifact FOR EACH ROW EXECUTE FUNCTION reeve.refuse_unreadable();
 
 CREATE TRIGGER artifact_deleted_fixed BEFORE DELETE OR UPDATE ON reeve.artifact_deleted FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
@@ -5850,13 +8664,45 @@ CREATE TRIGGER artifact_link_stays BEFORE TRUNCATE ON reeve.artifact_link FOR EA
 
 ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_stays;
 
-CREATE TRIGGER audit_entry_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_anchor FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
-ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_fixed;
+ALTER TABLE reeve.audit_anchor ENABLE ALWAYS TRIGGER audit_fixed;
 
-CREATE TRIGGER audit_entry_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_anchor FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
 
-ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_entry_kept;
+ALTER TABLE reeve.audit_anchor ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_checkpoint FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_checkpoint ENABLE ALWAYS TRIGGER audit_fixed;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_checkpoint FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_checkpoint ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_entry FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_fixed;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_entry FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_entry_default FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_entry_default ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_fixed BEFORE DELETE OR UPDATE ON reeve.audit_seal FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_seal ENABLE ALWAYS TRIGGER audit_fixed;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_seal FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_seal ENABLE ALWAYS TRIGGER audit_kept;
+
+CREATE TRIGGER audit_kept BEFORE TRUNCATE ON reeve.audit_seal_default FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
+
+ALTER TABLE reeve.audit_seal_default ENABLE ALWAYS TRIGGER audit_kept;
 
 CREATE TRIGGER certificate_fixed BEFORE DELETE OR UPDATE ON reeve.certificate FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -5884,6 +8730,8 @@ CREATE TRIGGER erasure_ledger_kept BEFORE TRUNCATE ON reeve.erasure_ledger FOR E
 
 ALTER TABLE reeve.erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_kept;
 
+CREATE TRIGGER job_ends_in_batch AFTER DELETE ON reeve.job FOR EACH ROW WHEN ((old.batch_id IS NOT NULL)) EXECUTE FUNCTION reeve.note_batch_end();
+
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXECUTE FUNCTION reeve.kind_guard();
@@ -5904,11 +8752,21 @@ CREATE TRIGGER signing_key_stays BEFORE TRUNCATE ON reeve.signing_key FOR EACH S
 
 ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_stays;
 
+CREATE TRIGGER tenant_brings_zone AFTER INSERT ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_zone_changed();
+
+CREATE TRIGGER tenant_changes_zone AFTER UPDATE OF timezone ON reeve.tenant FOR EACH ROW WHEN ((old.timezone IS DISTINCT FROM new.timezone)) EXECUTE FUNCTION reeve.tenant_zone_changed();
+
+CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN ((old.status IS DISTINCT FROM new.status)) EXECUTE FUNCTION reeve.tenant_departs();
+
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
 
 CREATE TRIGGER tenant_reminders AFTER INSERT OR UPDATE OF status, trial_ends_at, timezone, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_reminders();
+
+CREATE TRIGGER tenant_tombstone BEFORE DELETE OR UPDATE ON reeve.tenant FOR EACH ROW WHEN ((old.status = 'archived'::reeve.tenant_status)) EXECUTE FUNCTION reeve.keep_tombstone();
+
+ALTER TABLE reeve.tenant ENABLE ALWAYS TRIGGER tenant_tombstone;
 
 CREATE TRIGGER tenant_hold_kept BEFORE DELETE ON reeve.tenant_hold FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
@@ -5933,6 +8791,8 @@ COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and 
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
+
+COMMENT ON VIEW reeve.audit_window IS 'How far the audit''s chains and anchors lag behind its entries.';
 
 GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_viewer;
 GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_approver;
@@ -6062,11 +8922,16 @@ GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256
 
 REVOKE ALL ON FUNCTION reeve.address_hash(p_address text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) TO reeve_approver;
+
+REVOKE ALL ON FUNCTION reeve.approve_purge(p_code text, p_confirmation text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.approve_purge(p_code text, p_confirmation text) TO reeve_approver;
 
 REVOKE ALL ON FUNCTION reeve.args_problem(schema jsonb, value jsonb, path text) FROM PUBLIC;
 
@@ -6086,7 +8951,15 @@ REVOKE ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.audit(tenant uuid, action text, object text, reason text, detail jsonb, started timestamp with time zone) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.audit_expiry(p_at timestamp with time zone, p_years integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.audit_field(p_text text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.audit_registry() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.audit_time(p_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.audit_years(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.backup_artifacts(p_job bigint, p_lease uuid, p_backup text) TO reeve_worker;
@@ -6097,6 +8970,14 @@ REVOKE ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.backup_retention(p_tenant uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.batch_enqueued(p_batch reeve.batch, p_tenant uuid, p_job bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid) TO reeve_worker;
@@ -6110,16 +8991,30 @@ GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text
 REVOKE ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_key(p_code text, p_id uuid, p_recipient text, p_own boolean, p_escrow text[], p_places jsonb, p_rotate boolean, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.begin_offboarding(p_tenant uuid, p_occasion text, p_reason text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.begin_purge_keys(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_purge_keys(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigint, p_address text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.cancel(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.cancel(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.cancel_batch(id bigint, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancel_batch(id bigint, reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) TO reeve_operator;
@@ -6128,10 +9023,25 @@ GRANT ALL ON FUNCTION reeve.cancel_erasure(p_id uuid, p_reason text) TO reeve_ap
 REVOKE ALL ON FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.cancel_purge(p_code text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.cancel_purge(p_code text, p_reason text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.cancel_purge(p_code text, p_reason text) TO reeve_approver;
+
 REVOKE ALL ON FUNCTION reeve.cancellations(p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.cancellations(p_id uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.check_pattern(pattern text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.check_zone(p_zone text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.checked_finish(p_job jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.checked_selection(p_selection jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.checked_work(p_kind text, p_queue text, p_args jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer, p_reserved integer, p_cursor uuid, p_queues text[]) TO reeve_worker;
@@ -6145,6 +9055,8 @@ GRANT ALL ON FUNCTION reeve.close_access(p_id uuid) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.close_circuit(p_server text, p_database text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.complete(p_ids bigint[], p_leases uuid[], p_results jsonb[]) TO reeve_worker;
 
@@ -6152,7 +9064,21 @@ REVOKE ALL ON FUNCTION reeve.contact_of(p_contacts jsonb, p_names text[]) FROM P
 
 REVOKE ALL ON FUNCTION reeve.count_down(p_tenants uuid[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.create_schedule(schedule jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.create_schedule(schedule jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.cron_day(c reeve.cron, p_from date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.cron_field(p_text text, p_what text, p_low integer, p_high integer, p_names text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after timestamp with time zone, p_until timestamp with time zone, p_most integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.dead_letter_notice() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.delete_schedule(name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.delete_schedule(name text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.destination_for(p_name text, p_tenant uuid) TO reeve_worker;
@@ -6171,13 +9097,21 @@ REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.effective_cap(tier text, overrides jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.emit_lifecycle(p_tenant uuid, p_type text, p_detail jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.empty_audit_default(p_table text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.end_cancelled(p_id bigint, p_reason text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_dead(p_id bigint, p_reason text, p_error text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.end_purge_step(p_tenant uuid, p_job bigint, p_request uuid, p_step text, p_result jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.end_reminder(p_id bigint, p_claim uuid, p_state text, p_reason text) TO reeve_worker;
@@ -6194,10 +9128,14 @@ GRANT ALL ON FUNCTION reeve.enqueue(queue text, kind text, args jsonb, run_at ti
 REVOKE ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue_child(p_job bigint, p_lease uuid, p_name text, p_queue text, p_kind text, p_args jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.enqueue_each(p_jobs jsonb[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.enqueue_many(jobs jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.enqueue_ticks(p_jobs jsonb[], p_schedules bigint[], p_zones text[], p_ticks timestamp with time zone[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.erasure_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
 
@@ -6215,6 +9153,8 @@ GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request u
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.expire_audit(p_expires date) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) TO reeve_worker;
@@ -6236,11 +9176,19 @@ GRANT ALL ON FUNCTION reeve.fail_artifact_deletion(p_job bigint, p_lease uuid, p
 REVOKE ALL ON FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fail_reminder(p_job bigint, p_lease uuid, p_id bigint, p_reason text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.finish_anchor(p_id uuid, p_at timestamp with time zone, p_place text, p_digest text, p_previous text, p_heads jsonb) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_batch(p_batch reeve.batch) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO reeve_operator;
@@ -6248,11 +9196,36 @@ GRANT ALL ON FUNCTION reeve.finish_destroy(p_id uuid, p_destruction jsonb) TO re
 REVOKE ALL ON FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_erasure(p_job bigint, p_lease uuid, p_request uuid, p_outcome text, p_report jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_offboarding(p_job bigint, p_lease uuid, p_id uuid, p_detail jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_purge_key(p_job bigint, p_lease uuid, p_request uuid, p_key uuid, p_destruction jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_purge_key(p_job bigint, p_lease uuid, p_request uuid, p_key uuid, p_destruction jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.finish_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text, p_result jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.finish_purge_step(p_job bigint, p_lease uuid, p_request uuid, p_step text, p_result jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_restore(p_job bigint, p_lease uuid, p_outcome text, p_detail jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.finish_sweep(p_job bigint, p_lease uuid, p_intent bigint, p_destination text, p_removed integer, p_error text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.fire_schedules(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.fire_schedules(p_limit integer) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.fire_schedules(p_limit integer) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.follow_zones(p_schedule bigint, p_from timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.forget_hook(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.forget_hook(p_name text, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.freeze_for_purge(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.freeze_for_purge(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_worker;
@@ -6270,8 +9243,14 @@ GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp 
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.is_approver() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_approver;
+
 REVOKE ALL ON FUNCTION reeve.is_count(value jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_count(value jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.is_frozen(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.is_operator() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_worker;
@@ -6284,6 +9263,11 @@ REVOKE ALL ON FUNCTION reeve.job(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
@@ -6312,7 +9296,21 @@ REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.lock_keys(p_code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.lock_purge(p_code text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.locked_batch(p_id bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.locked_schedule(p_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.make_audit_partitions(p_expires date) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.make_batch(p_kind text, p_queue text, p_args jsonb, p_priority integer, p_selection jsonb, p_tenants uuid[], p_spread interval, p_max_running integer, p_on_finish jsonb, p_from timestamp with time zone, p_jitter interval, p_schedule bigint, p_tick timestamp with time zone, p_retried_from bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.make_coming_audit_partitions(p_months integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.make_link(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
@@ -6337,11 +9335,16 @@ GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.note_batch_end() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
@@ -6350,8 +9353,16 @@ REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uu
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.parse_cron(p_text text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.pause_batch(id bigint, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.pause_batch(id bigint, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.pause_schedule(name text, reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.pause_schedule(name text, reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
@@ -6367,11 +9378,43 @@ REVOKE ALL ON FUNCTION reeve.pool_of(tier text, queue text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for interval) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.protect_audit_partition(p_name text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_condition(p_table text, p_alias text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_keeps(p_table text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.purge_of_attempt(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.purge_request_json(p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_approver;
+
+REVOKE ALL ON FUNCTION reeve.purge_steps() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
@@ -6388,6 +9431,9 @@ GRANT ALL ON FUNCTION reeve.record_proof(p_job bigint, p_lease uuid, p_artifact 
 REVOKE ALL ON FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_reading(p_job bigint, p_lease uuid, p_artifact uuid, p_damaged jsonb, p_whole jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
@@ -6400,6 +9446,9 @@ GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.refuse_unreadable() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.register_hooks(p_hooks jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.register_hooks(p_hooks jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.register_kinds(kinds jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_worker;
@@ -6434,6 +9483,12 @@ GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO re
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.repeat_purge_steps(p_job bigint, p_lease uuid, p_request uuid, p_from text, p_why jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.repeat_purge_steps(p_job bigint, p_lease uuid, p_request uuid, p_from text, p_why jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.replace_login_secret(p_job bigint, p_lease uuid, p_server text, p_database text, p_secret bytea) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_admit(p_job bigint, p_lease uuid, p_report text, p_digest text, p_is_heavy boolean, p_fresh_seconds integer) TO reeve_worker;
 
@@ -6456,6 +9511,9 @@ GRANT ALL ON FUNCTION reeve.report_unchanged(p_job bigint, p_lease uuid, p_diges
 REVOKE ALL ON FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_erasure(p_tenant text, p_purpose text, p_identifiers jsonb, p_sealed bytea, p_map jsonb, p_received timestamp with time zone, p_identity text, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirmation text, p_owner text, p_identity text, p_backup_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirmation text, p_owner text, p_identity text, p_backup_days integer) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
 
@@ -6477,6 +9535,15 @@ GRANT ALL ON FUNCTION reeve.restore_request(p_job bigint, p_lease uuid) TO reeve
 REVOKE ALL ON FUNCTION reeve.resume(pattern text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.resume_batch(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resume_batch(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.resume_schedule(name text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resume_schedule(name text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.retention_tenant(p_job bigint, p_lease uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) FROM PUBLIC;
@@ -6484,6 +9551,9 @@ GRANT ALL ON FUNCTION reeve.retention_work(p_job bigint, p_lease uuid) TO reeve_
 
 REVOKE ALL ON FUNCTION reeve.retry(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.retry_batch(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.retry_batch(id bigint) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.retry_notice(p_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.retry_notice(p_id bigint) TO reeve_operator;
@@ -6494,19 +9564,37 @@ GRANT ALL ON FUNCTION reeve.return_dumps(p_job bigint, p_lease uuid, p_server te
 REVOKE ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.return_lost_claims(p_worker uuid, p_pool text, p_known uuid[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.schema_problem(schema jsonb, path text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.scratch_makers(p_server text, p_names text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.scratch_makers(p_server text, p_names text[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.seal_audit(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.set_purge_policy(p_grace_days integer, p_automatic boolean, p_backup_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_purge_policy(p_grace_days integer, p_automatic boolean, p_backup_days integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_reminders(p_from time without time zone, p_until time without time zone, p_late interval, p_stop integer[], p_start integer[], p_reason text) TO reeve_operator;
@@ -6526,7 +9614,14 @@ GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.share_of(p_text text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text, p_spread interval, p_max_running integer, p_selection jsonb, p_args jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
@@ -6542,6 +9637,8 @@ GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text
 
 REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tenant_departs() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_facts(ids uuid[]) TO reeve_worker;
@@ -6563,12 +9660,25 @@ REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.tenant_records(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_records(p_tenant uuid) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.tenant_records(p_tenant uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tenant_reminders() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tenant_zone_changed() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenants_with_room(p_after uuid, p_idle_only boolean, p_limit integer, OUT tenants uuid[], OUT running integer[]) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.tend_audit(p_months integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_audit(p_months integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_batches(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tend_cancellations() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_cancellations() TO reeve_worker;
@@ -6586,6 +9696,13 @@ GRANT ALL ON FUNCTION reeve.tend_history(p_keep interval) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tend_purges() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_purges() TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_refusals() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_refusals() TO reeve_worker;
 
@@ -6593,6 +9710,10 @@ REVOKE ALL ON FUNCTION reeve.tend_reminders(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_reminders(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_restores() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tend_schedules(p_keep interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_schedules(p_keep interval) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tend_schedules(p_keep interval) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
@@ -6630,6 +9751,8 @@ GRANT ALL ON FUNCTION reeve.withdraw_backup_deletion(p_job bigint, p_lease uuid,
 REVOKE ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.withdraw_tenant_tier(code text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.zone_digest(p_zone text) FROM PUBLIC;
+
 GRANT USAGE ON SCHEMA reeve TO reeve_worker;
 GRANT USAGE ON SCHEMA reeve TO reeve_enqueuer;
 GRANT USAGE ON SCHEMA reeve TO reeve_operator;
@@ -6657,10 +9780,40 @@ GRANT SELECT ON TABLE reeve.artifact_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.artifact_pin TO reeve_operator;
 
+REVOKE ALL ON TABLE reeve.audit_anchor FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_anchor TO reeve_owner;
+GRANT SELECT ON TABLE reeve.audit_anchor TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_anchor TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_checkpoint FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_checkpoint TO reeve_owner;
+GRANT SELECT ON TABLE reeve.audit_checkpoint TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_checkpoint TO reeve_operator;
+
 REVOKE ALL ON TABLE reeve.audit_entry FROM reeve_owner;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry TO reeve_owner;
 GRANT SELECT ON TABLE reeve.audit_entry TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.audit_entry TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_entry_default FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_entry_default TO reeve_owner;
+
+GRANT SELECT ON TABLE reeve.audit_head TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_head TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.audit_pending TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_pending TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_seal FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_seal TO reeve_owner;
+GRANT SELECT ON TABLE reeve.audit_seal TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_seal TO reeve_operator;
+
+REVOKE ALL ON TABLE reeve.audit_seal_default FROM reeve_owner;
+GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.audit_seal_default TO reeve_owner;
+
+GRANT SELECT ON TABLE reeve.audit_window TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.audit_window TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.autoscale TO reeve_operator;
@@ -6677,6 +9830,18 @@ GRANT SELECT ON TABLE reeve.backup_set TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.backup_status TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.backup_status TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.batch TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.batch TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.batch_item TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.batch_item TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.batch_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.batch_list TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.batch_tenant TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.batch_tenant TO reeve_operator;
 
 REVOKE ALL ON TABLE reeve.certificate FROM reeve_owner;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.certificate TO reeve_owner;
@@ -6716,6 +9881,10 @@ GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.hook TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.hook TO reeve_operator;
+GRANT SELECT ON TABLE reeve.hook TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
@@ -6728,9 +9897,33 @@ GRANT SELECT ON TABLE reeve.kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.kind TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.lifecycle_event TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.lifecycle_event TO reeve_operator;
+GRANT SELECT ON TABLE reeve.lifecycle_event TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.notice TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.notice TO reeve_operator;
 GRANT SELECT ON TABLE reeve.notice TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.offboarding TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.offboarding TO reeve_operator;
+GRANT SELECT ON TABLE reeve.offboarding TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.purge_approval TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.purge_approval TO reeve_operator;
+GRANT SELECT ON TABLE reeve.purge_approval TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.purge_policy TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.purge_policy TO reeve_operator;
+GRANT SELECT ON TABLE reeve.purge_policy TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.purge_request TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.purge_request TO reeve_operator;
+GRANT SELECT ON TABLE reeve.purge_request TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.purge_step TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.purge_step TO reeve_operator;
+GRANT SELECT ON TABLE reeve.purge_step TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_block TO reeve_operator;
@@ -6759,6 +9952,22 @@ GRANT SELECT ON TABLE reeve.report_window TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.restore TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.restore TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.retained_backup TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.retained_backup TO reeve_operator;
+GRANT SELECT ON TABLE reeve.retained_backup TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.schedule TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.schedule TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.schedule_due TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.schedule_due TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.schedule_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.schedule_list TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.schedule_tick TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.schedule_tick TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_worker;
 GRANT SELECT ON TABLE reeve.schema_migration TO reeve_enqueuer;
@@ -6805,6 +10014,9 @@ GRANT SELECT ON TABLE reeve.tier TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.tier_change TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.tier_change TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.unprotected_tenant TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.unprotected_tenant TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.worker_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.worker_list TO reeve_operator;
