@@ -14,7 +14,7 @@ final class ArchiveCount {
 
     /// Starts pg_restore; of an archive without data it only reads the definitions.
     init(
-        _ tools: BackupTools, hasData: Bool, stop: StopSignal, deadline: ContinuousClock.Instant
+        _ tools: PostgresTools, hasData: Bool, stop: StopSignal, deadline: ContinuousClock.Instant
     ) throws {
         let count = count
         stream = try ChildStream(

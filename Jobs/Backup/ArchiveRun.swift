@@ -13,7 +13,7 @@ struct ArchiveResult: Sendable {
 
 /// Makes archives of one snapshot: pg_dump into storage and, the same bytes, into pg_restore, which counts.
 struct ArchiveRun: Sendable {
-    let tools: BackupTools
+    let tools: PostgresTools
     let target: BackupTarget
     /// The key of the backup; each archive has a part of it.
     let key: ObjectKey

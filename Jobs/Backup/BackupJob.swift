@@ -1,3 +1,4 @@
+import Dumps
 public import Encryption
 public import JobKit
 public import Storage
@@ -87,7 +88,7 @@ public struct BackupJob: Job {
             placement: try stores.placement(of: context.tenant).limited(
                 by: TransferLimits(stop: context.stop, deadline: context.deadline)),
             recipients: try recipients.recipients(of: context.tenant),
-            age: tools.age, attempt: context.attempt.leaseID, journal: journal)
+            age: tools.programs.age, attempt: context.attempt.leaseID, journal: journal)
         let keptFor = try rules.retention(context.tenant)
         var artifacts: [Artifact] = []
         var isComplete = false

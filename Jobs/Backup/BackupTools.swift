@@ -1,10 +1,10 @@
-import Encryption
+import Dumps
 import Glibc
 public import JobKit
 public import Processes
 import Synchronization
 
-/// The programs that a backup needs.
+/// The programs that a backup needs, whose versions are known and asked for once.
 public final class BackupTools: Sendable {
     private struct Known: Equatable {
         let inode: UInt64
@@ -12,10 +12,7 @@ public final class BackupTools: Sendable {
         let version: String
     }
 
-    let dump: String
-    let restore: String
-    let age: AgeTool
-    let supervisor: Supervisor
+    let programs: PostgresTools
     private let known = Mutex<[String: Known]>([:])
 
     /// Names the programs, by path or by a name to look up in PATH.
@@ -23,21 +20,13 @@ public final class BackupTools: Sendable {
         dump: String = "pg_dump", restore: String = "pg_restore", age: String = "age",
         supervisor: Supervisor = .current()
     ) {
-        self.dump = dump
-        self.restore = restore
-        self.age = AgeTool(program: age, supervisor: supervisor)
-        self.supervisor = supervisor
-    }
-
-    /// What every child gets: no variable of the worker's but the way to programs.
-    var environment: [String: String] {
-        ["LC_ALL": "C", "PATH": getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"]
+        programs = PostgresTools(dump: dump, restore: restore, age: age, supervisor: supervisor)
     }
 
     /// The version of pg_dump in words; throws when it is missing or older than the server (`150004` is 15.4).
     public func dumpVersion(atLeast server: Int, stop: StopSignal) throws -> String {
-        let version = try version(of: dump, stop: stop)
-        _ = try self.version(of: restore, stop: stop)
+        let version = try version(of: programs.dump, stop: stop)
+        _ = try self.version(of: programs.restore, stop: stop)
         guard let major = Int(version.prefix { $0.isNumber }), major >= server / 10000 else {
             throw JobFailure(
                 "pg_dump_too_old",
@@ -62,8 +51,8 @@ public final class BackupTools: Sendable {
         }
         var text: [UInt8] = []
         let output = try ChildProcess.run(
-            program: path, arguments: ["--version"], environment: environment, supervisor: supervisor, stop: stop,
-            deadline: .now + .seconds(30)
+            program: path, arguments: ["--version"], environment: programs.environment, supervisor: programs.supervisor,
+            stop: stop, deadline: .now + .seconds(30)
         ) { bytes in text += bytes.prefix(200) }
         // `pg_dump (PostgreSQL) 15.13 (Debian 15.13-0+deb12u1)`
         let words = String(decoding: text, as: UTF8.self).split { $0 == " " || $0 == "\n" }

@@ -48,7 +48,7 @@ struct StoreBackup {
         var referenceResult: ArchiveResult?
         try job.access.withChildEnvironment(store, context) { environment in
             let run = ArchiveRun(
-                tools: job.tools, target: target, key: key, environment: environment,
+                tools: job.tools.programs, target: target, key: key, environment: environment,
                 progress: DumpProgress(
                     context, database: store.database, tables: scope.rows.count + reference.rows.count,
                     estimate: last?.plainBytes), density: Self.density(last, tables: size), deadline: context.deadline)

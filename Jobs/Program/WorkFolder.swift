@@ -13,12 +13,11 @@ struct WorkFolder {
     let path: String
 
     init() throws {
-        var template = Array("\(Self.parent)/\(Self.prefix)\(getpid())-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
+        guard let path = TemporaryFolder.make("\(Self.parent)/\(Self.prefix)\(getpid())-") else {
             throw JobFailure(
                 "no_scratch_space", "no folder can be made in \(Self.parent): \(String(cString: strerror(errno)))")
         }
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        self.path = path
     }
 
     func remove(_ log: Log) {

@@ -20,11 +20,9 @@ public struct PagePrinter: Sendable {
         _ page: [UInt8], stop: StopSignal, deadline: ContinuousClock.Instant,
         _ body: (UnsafeRawBufferPointer) throws -> Void
     ) throws {
-        var template = Array("/tmp/reeve-print.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
+        guard let folder = TemporaryFolder.make("/tmp/reeve-print.") else {
             throw JobFailure("report_print", "no folder to print in: \(String(cString: strerror(errno)))")
         }
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         // Chromium's profile is in it too; what cannot be removed now the system's cleaner of /tmp removes.
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let (source, result) = ("\(folder)/page.html", "\(folder)/page.pdf")

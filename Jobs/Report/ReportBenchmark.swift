@@ -33,9 +33,9 @@ public struct ReportBenchmark {
             FROM generate_series(1, \(rows)) n
             """)
         try connection.execute("VACUUM (FREEZE, ANALYZE) sale")
-        var template = Array("\(folder)/reeve-report-bench.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw JobFailure("bench", "no folder to write to") }
-        let path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let path = TemporaryFolder.make("\(folder)/reeve-report-bench.") else {
+            throw JobFailure("bench", "no folder to write to")
+        }
         // What stays behind says whose it is.
         defer { try? FileManager.default.removeItem(atPath: path) }
         let definition = try Self.definition()

@@ -26,7 +26,7 @@ public struct PostgresTools: Sendable {
     }
 
     /// What every child gets: no variable of the worker's but the way to programs.
-    var environment: [String: String] {
+    public var environment: [String: String] {
         ["LC_ALL": "C", "PATH": getenv("PATH").map { String(cString: $0) } ?? "/usr/local/bin:/usr/bin:/bin"]
     }
 

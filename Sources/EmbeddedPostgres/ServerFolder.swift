@@ -1,5 +1,6 @@
 import FoundationEssentials
 import Glibc
+import JobKit
 
 /// The unprivileged user that a server runs as when this process is root: PostgreSQL refuses to run as root.
 struct ServerUser {
@@ -35,11 +36,10 @@ enum ServerFolder {
     static func makeSocketFolder(in directory: String, for user: ServerUser?) throws -> String {
         let inside = "\(directory)/run"
         if inside.utf8.count <= 85 { return try make(inside, for: user) }
-        var template = Array("/tmp/reeve-XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else {
+        guard let short = TemporaryFolder.make("/tmp/reeve-") else {
             throw EmbeddedPostgresError(description: "no folder can be made in /tmp")
         }
-        return try make(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self), for: user)
+        return try make(short, for: user)
     }
 
     /// Writes a file that only its owner may read: this process's user, or the server's.

@@ -49,9 +49,7 @@ public struct ChildConnection: Sendable {
 
     private static func makeFolder() throws -> (String, FolderClaim) {
         for _ in 0..<10 {
-            var template = Array("\(parent)/\(prefix)XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else { break }
-            let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            guard let folder = TemporaryFolder.make("\(parent)/\(prefix)") else { break }
             // Another worker that starts just now may have taken it for a leftover before it was claimed.
             if let claim = FolderClaim(folder), claim.isThere { return (folder, claim) }
         }

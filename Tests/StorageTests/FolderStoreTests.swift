@@ -1,6 +1,7 @@
 import FoundationEssentials
 import Glibc
 import JobKit
+import ReeveTesting
 import Storage
 import Testing
 

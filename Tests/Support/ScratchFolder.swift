@@ -1,13 +1,15 @@
 import Glibc
+import JobKit
 
 /// A temporary folder, removed at the end of a test.
-final class ScratchFolder: Sendable {
-    let path: String
+public final class ScratchFolder: Sendable {
+    /// The folder.
+    public let path: String
 
-    init() {
-        var template = Array("/tmp/rvstore.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { fatalError("no temporary directory") }
-        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    /// Makes it.
+    public init() {
+        guard let path = TemporaryFolder.make("/tmp/rvstore.") else { fatalError("no temporary directory") }
+        self.path = path
     }
 
     deinit {
@@ -21,7 +23,7 @@ final class ScratchFolder: Sendable {
     }
 
     /// Every file and link below the folder, as paths from it, sorted.
-    func files() -> [String] {
+    public func files() -> [String] {
         func list(_ relative: String) -> [String] {
             Self.entries(of: "\(path)/\(relative)").flatMap { name in
                 let child = relative.isEmpty ? name : "\(relative)/\(name)"
@@ -46,7 +48,8 @@ final class ScratchFolder: Sendable {
         return names
     }
 
-    func mode(of relative: String) -> UInt32 {
+    /// The permissions of what is there; 0 when nothing is.
+    public func mode(of relative: String) -> UInt32 {
         var status = stat()
         return lstat("\(path)/\(relative)", &status) == 0 ? status.st_mode & 0o777 : 0
     }
