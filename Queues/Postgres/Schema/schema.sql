@@ -7344,6 +7344,18 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT count(*) FROM reeve.job j
+    WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.started_at <= p_moment AND j.id <> p_job AND j.kind <> 'erasure');
+END $$;
+
+ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -9592,6 +9604,9 @@ GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_o
 
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 
