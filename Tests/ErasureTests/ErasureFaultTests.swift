@@ -1,4 +1,6 @@
+import EmbeddedPostgres
 import JobKit
+import Postgres
 import ReeveTesting
 import Synchronization
 import Testing

@@ -1,4 +1,5 @@
 import Dispatch
+import EmbeddedPostgres
 import FoundationEssentials
 import Glibc
 import JobKit
@@ -6,6 +7,7 @@ import Postgres
 import ReeveTesting
 import Storage
 import Synchronization
+import Tenancy
 import Testing
 
 @testable import Purge

@@ -4,6 +4,7 @@ import Encryption
 import FoundationEssentials
 import JobKit
 import Postgres
+import Processes
 import ReeveTesting
 import Storage
 import Synchronization
