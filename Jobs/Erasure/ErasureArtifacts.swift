@@ -15,10 +15,11 @@ struct ErasureArtifacts {
     func run(_ map: DataMap, _ mentions: Mentions) throws -> JSON {
         var (deleted, kept, objects) = (0, 0, 0)
         let artifacts = try records.artifacts()
+        let named = try records.artifacts(mentioning: mentions)
         for (index, artifact) in artifacts.enumerated() {
             try context.throwIfStopped()
             try context.progress(done: Int64(index), of: Int64(artifacts.count), unit: "artifacts")
-            guard try isToGo(artifact, map, mentions) else {
+            guard try isToGo(artifact, map, mentions, isNamed: named.contains(artifact.id)) else {
                 kept += 1
                 continue
             }
@@ -28,11 +29,13 @@ struct ErasureArtifacts {
         return ["deleted": .int(Int64(deleted)), "kept": .int(Int64(kept)), "objects": .int(Int64(objects))]
     }
 
-    private func isToGo(_ artifact: ErasureRecords.KnownArtifact, _ map: DataMap, _ mentions: Mentions) throws -> Bool {
+    private func isToGo(
+        _ artifact: ErasureRecords.KnownArtifact, _ map: DataMap, _ mentions: Mentions, isNamed: Bool
+    ) throws -> Bool {
         switch artifact.entity == "export" ? map.exports : map.reports {
         case .retain: return false
         case .delete: return true
-        case .search: break
+        case .search: if isNamed { return true }
         }
         guard !artifact.isEncrypted, let format = artifact.format, Self.readable.contains(format) else { return true }
         var isRead = false
@@ -50,7 +53,18 @@ struct ErasureArtifacts {
             if finder.isFound { return true }
         }
         // One whose objects are gone is of no use; its row goes too.
+        if !isRead { try requireStores(of: artifact) }
         return !isRead
+    }
+
+    /// Throws when a store of the artifact is not there at all: what it does not show is not gone.
+    private func requireStores(of artifact: ErasureRecords.KnownArtifact) throws {
+        for name in artifact.destinations {
+            let contents = try job.stores.store(named: name, for: context.tenant).contents(of: context.tenant.id)
+            context.log.info(
+                "an artifact's object is not in its store",
+                ["destination": .string(name), "objects": .int(Int64(contents.objects))])
+        }
     }
 
     private func delete(_ artifact: ErasureRecords.KnownArtifact) throws -> Int {
@@ -61,7 +75,10 @@ struct ErasureArtifacts {
             for text in artifact.keys {
                 try context.throwIfStopped()
                 let key = try ownKey(text)
-                guard try store.size(of: key) != nil else { continue }
+                guard try store.size(of: key) != nil else {
+                    if count == 0 { try requireStores(of: artifact) }
+                    continue
+                }
                 try store.delete(key)
                 guard try store.size(of: key) == nil else {
                     throw JobFailure(

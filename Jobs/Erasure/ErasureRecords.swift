@@ -158,6 +158,14 @@ struct ErasureRecords {
         }
     }
 
+    /// Those of which the index mentions the subject.
+    func artifacts(mentioning mentions: Mentions) throws -> Set<UUID> {
+        Set(
+            try call(
+                "SELECT * FROM reeve.artifacts_mentioning($1::bigint, $2::uuid, $3::text[])", [mentions.patterns]
+            ).map { try $0.uuid(0) })
+    }
+
     func mark(_ artifact: UUID) throws {
         _ = try call("SELECT reeve.mark_erased_artifact($1::bigint, $2::uuid, $3::uuid)", [artifact])
     }

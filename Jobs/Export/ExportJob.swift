@@ -132,6 +132,8 @@ public struct ExportJob: Job {
         var isComplete = false
         defer { if !isComplete { made.object.discard(context.log) } }
         try context.throwIfStopped()
+        // What the control database refuses as well when it records the archive; here its objects go at once.
+        if let sealed { try recipients.confirm(sealed, of: context.tenant) }
         isComplete = true
         let manifest = made.manifest
         return .finished(

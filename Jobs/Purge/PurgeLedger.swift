@@ -110,6 +110,17 @@ struct PurgeLedger {
         }
     }
 
+    /// How many artifacts each destination has to show an object of.
+    func expectedObjects() throws -> [String: Int64] {
+        try control.withConnection { connection in
+            Dictionary(
+                uniqueKeysWithValues: try connection.execute(
+                    "SELECT destination, artifacts FROM reeve.expected_objects($1::bigint, $2::uuid)",
+                    [context.attempt.jobID, context.attempt.leaseID]
+                ).map { (try $0.text(0), try $0.int(1)) })
+        }
+    }
+
     /// Begins to destroy the tenant's keys.
     func beginKeys() throws -> [KeyRow] {
         try call(

@@ -14,13 +14,21 @@ struct PurgeObjects {
         let isFormer: Bool
     }
 
-    /// What is there now, by destination.
+    /// What is there now, by destination. Throws when one shows nothing of what the control database knows to be there.
     func count() throws -> JSON {
         var found: [String: JSON] = [:]
+        let expected = try run.ledger.expectedObjects()
         for place in try places() {
-            guard let contents = try look(place) else {
+            guard let contents = try look(place, isNew: expected[place.name] == nil) else {
                 found[place.name] = ["unseen": true, "former": true]
                 continue
+            }
+            if let artifacts = expected[place.name], contents.objects == 0, run.work["accept_unseen"] != .bool(true) {
+                throw JobFailure(
+                    "purge_unseen",
+                    "\(place.store) shows no object of the tenant, and should hold those of \(artifacts) artifacts: is it mounted, and "
+                        + "the one that they were written to? If they are lost: reeve purge resume --accept-unseen",
+                    .retryAfter(.seconds(300)))
             }
             found[place.name] = [
                 "objects": .int(Int64(contents.objects)), "bytes": .int(contents.bytes),
@@ -35,11 +43,12 @@ struct PurgeObjects {
         var removed: [String: JSON] = [:]
         for place in try places() {
             try run.ledger.throwIfPaused()
-            guard let before = try look(place) else {
+            guard let before = try look(place, isNew: wasEmpty(place)) else {
                 removed[place.name] = ["unseen": true]
                 continue
             }
-            try place.store.removeAll(of: run.context.tenant.id)
+            let isNothing = before.isEmpty && wasEmpty(place) && place.store is FolderStore
+            if !isNothing { try place.store.removeAll(of: run.context.tenant.id) }
             try run.job.at?("batch objects")
             removed[place.name] = [
                 "objects": .int(Int64(before.objects)), "bytes": .int(before.bytes),
@@ -52,7 +61,7 @@ struct PurgeObjects {
     /// What is left, in words.
     func left() throws -> [String] {
         try places().compactMap { place in
-            guard let contents = try look(place), !contents.isEmpty else { return nil }
+            guard let contents = try look(place, isNew: wasEmpty(place)), !contents.isEmpty else { return nil }
             return "\(contents.objects) objects and \(contents.unfinished) unfinished uploads in \(place.name)"
         }
     }
@@ -60,8 +69,17 @@ struct PurgeObjects {
     /// The destinations that are looked at.
     func names() throws -> [String] { try places().map(\.name) }
 
-    private func look(_ place: Place) throws -> TenantContents? {
+    /// Whether nothing was there when it was counted.
+    private func wasEmpty(_ place: Place) -> Bool {
+        counted["objects"]?[place.name]?["objects"]?.int == 0
+    }
+
+    /// What a destination shows. One that is not there holds nothing if it never held anything.
+    private func look(_ place: Place, isNew: Bool) throws -> TenantContents? {
         do { return try place.store.contents(of: run.context.tenant.id) } catch {
+            if isNew, let error = error as? StorageError, error.code == .unavailable, place.store is FolderStore {
+                return TenantContents()
+            }
             guard place.isFormer, !(error is Stopped) else { throw error }
             run.context.log.warning(
                 "a destination of deleted objects could not be looked at",

@@ -41,13 +41,18 @@ public struct PurgePlan: Sendable {
             databases.append(.object(members))
         }
         var objects: [String: JSON] = [:]
+        let expected = try expectedObjects(of: tenant)
         for name in try destinations(of: tenant) {
             do {
-                let contents = try stores.store(named: name, for: tenant).contents(of: tenant.id)
+                let contents = try contents(of: tenant, in: name, isNew: expected[name] == nil)
                 objects[name] = [
                     "objects": .int(Int64(contents.objects)), "bytes": .int(contents.bytes),
                     "unfinished": .int(Int64(contents.unfinished)),
                 ]
+                if let artifacts = expected[name], contents.objects == 0 {
+                    blockers.append(
+                        "destination \(name) shows no object, and should hold those of \(artifacts) artifacts")
+                }
             } catch { blockers.append("destination \(name) cannot be looked at: \(error)") }
         }
         var hooked: [String: JSON] = [:]
@@ -106,6 +111,29 @@ public struct PurgePlan: Sendable {
             id: record.id, code: record.code, tier: record.tier, status: record.status, isolation: record.isolation,
             region: row["region"]?.string ?? "", timezone: row["timezone"]?.string ?? "UTC", features: [],
             version: row["version"]?.int ?? 0)
+    }
+
+    /// What a destination shows. A folder that is not there holds nothing if it never held anything.
+    private func contents(of tenant: Tenant, in name: String, isNew: Bool) throws -> TenantContents {
+        let store = try stores.store(named: name, for: tenant)
+        do { return try store.contents(of: tenant.id) } catch let error as StorageError
+            where error.code == .unavailable && isNew && store is FolderStore
+        { return TenantContents() }
+    }
+
+    /// How many artifacts each destination has to show an object of.
+    private func expectedObjects(of tenant: Tenant) throws -> [String: Int64] {
+        try control.withConnection { connection in
+            Dictionary(
+                uniqueKeysWithValues: try connection.execute(
+                    """
+                    SELECT d, count(*) FROM reeve.artifact a
+                    CROSS JOIN LATERAL jsonb_array_elements_text(jsonb_build_array(coalesce(a.manifest ->> 'destination', 'default'))
+                      || CASE jsonb_typeof(a.manifest -> 'copies') WHEN 'array' THEN a.manifest -> 'copies' ELSE '[]' END) d
+                    WHERE a.tenant_id = $1::uuid GROUP BY 1
+                    """, [tenant.id]
+                ).map { (try $0.text(0), try $0.int(1)) })
+        }
     }
 
     private func destinations(of tenant: Tenant) throws -> [String] {

@@ -78,14 +78,18 @@ struct PurgeRun {
             try eachStore { try $0.endLogin() }
             return [:]
         case .data: return try deleteData()
-        case .objects: return try PurgeObjects(run: self, counted: results[.count] ?? [:]).remove()
+        case .objects:
+            try requireRetained(results)
+            return try PurgeObjects(run: self, counted: results[.count] ?? [:]).remove()
         case .hooks: return try clearHooks()
         case .records: return try deleteRecords()
         case .roles:
             try eachStore { try $0.dropRoles() }
             return [:]
         case .keys: return try destroyKeys()
-        case .verify: return try verify(results)
+        case .verify:
+            try requireRetained(results)
+            return try verify(results)
         case .tombstone:
             try ledger.bury()
             return [:]
@@ -97,6 +101,13 @@ struct PurgeRun {
 
     private func hasDatabases(_ results: [PurgeStep: JSON]) -> Bool {
         results[.count]?["ready"]?.int ?? 0 > 0
+    }
+
+    /// The final backup is in the store that the objects are deleted from: when it is not to be seen there, neither is what else the
+    /// store holds, and nothing that is found there or not proves anything.
+    private func requireRetained(_ results: [PurgeStep: JSON]) throws {
+        guard results[.backup]?["databases"]?.int ?? 0 > 0 else { return }
+        try backup.requireVisible()
     }
 
     func eachStore(_ body: (PurgeSession) throws -> Void) throws {
@@ -138,7 +149,7 @@ struct PurgeRun {
     private func deleteData() throws -> JSON {
         var parts: [JSON] = []
         try eachStore { session in
-            var lookedAt = ContinuousClock.now
+            var shownAt = ContinuousClock.now
             var (rows, batches, longest) = (Int64(0), 0, 0.0)
             let start = ContinuousClock.now
             _ = try session.deleteData { batch in
@@ -146,10 +157,9 @@ struct PurgeRun {
                 batches += 1
                 longest = max(longest, batch.seconds)
                 try job.at?("batch \(batches)")
-                try context.throwIfStopped()
-                guard lookedAt + .milliseconds(300) < .now else { return }
-                lookedAt = .now
                 try ledger.throwIfPaused()
+                guard shownAt + .milliseconds(300) < .now else { return }
+                shownAt = .now
                 try context.progress(done: rows, unit: "rows", message: batch.object)
             }
             let seconds = (ContinuousClock.now - start) / .seconds(1)

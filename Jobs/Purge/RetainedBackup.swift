@@ -47,7 +47,12 @@ struct RetainedBackup {
     /// dump free now.
     func make() throws -> JSON? {
         let record = try requireRecord()
-        try store(record.destination).removeAll(of: context.tenant.id)
+        do { try store(record.destination).removeAll(of: context.tenant.id) } catch let error as StorageError
+            where error.code == .unavailable
+        {
+            // Nothing was ever stored there, as the step before found; the backup's first object makes the folder.
+            context.log.info("the final backup's store is not there yet", ["store": .string(record.destination)])
+        }
         let backup = BackupJob(
             stores: RetainedCatalog(stores: job.stores, request: ledger.request), recipients: record,
             access: job.backupAccess, policy: BackupPolicy { _ in .seconds(86_400) }, tools: job.backupTools,
@@ -84,6 +89,18 @@ struct RetainedBackup {
         }
         try ledger.retained(["proven": true])
         return ["rows": .int(rows), "tables": .int(Int64(tables))]
+    }
+
+    /// Throws when the store does not show the backup.
+    func requireVisible() throws {
+        let record = try requireRecord()
+        let place = try store(record.destination)
+        guard try place.contents(of: context.tenant.id).objects > 0 else {
+            throw JobFailure(
+                "retained_unseen",
+                "\(place) does not show the final backup that was made there; is it mounted, and is it the same as then?",
+                .retryAfter(.seconds(60)))
+        }
     }
 
     /// Deletes the backup and then its key, and says what was seen. Safe to run again.

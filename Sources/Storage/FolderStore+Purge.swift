@@ -2,8 +2,10 @@ import Glibc
 public import JobKit
 
 extension FolderStore {
-    /// Every file below the tenant's folder, hidden ones of unfinished writers too.
+    /// Every file below the tenant's folder, hidden ones of unfinished writers too. Throws `unavailable` when the root is not there: a
+    /// disk that is not mounted holds something all the same.
     public func contents(of tenant: TenantID) throws -> TenantContents {
+        try requireRoot()
         var found = TenantContents()
         do {
             try walk(open([tenant.description], creating: false)) { _, name, status in
@@ -20,8 +22,10 @@ extension FolderStore {
         return found
     }
 
-    /// Removes the tenant's folder with everything in it; links are removed and never followed.
+    /// Removes the tenant's folder with everything in it; links are removed and never followed. Throws `unavailable` when the root is
+    /// not there.
     public func removeAll(of tenant: TenantID) throws {
+        try requireRoot()
         do {
             let top = try open([], creating: false)
             try empty(open([tenant.description], creating: false))
@@ -30,6 +34,13 @@ extension FolderStore {
         } catch let error as StorageError where error.code == .notFound {
             return
         }
+    }
+
+    private func requireRoot() throws(StorageError) {
+        guard access(root, F_OK) != 0, errno == ENOENT else { return }
+        throw StorageError(
+            .unavailable, "\(description) is not there; mount it, or make the folder if nothing was ever stored in it",
+            .retryAfter(.seconds(60)))
     }
 
     private func empty(_ folder: Descriptor) throws {

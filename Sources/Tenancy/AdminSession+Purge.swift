@@ -1,4 +1,4 @@
-import Crypto
+import Glibc
 import JobKit
 import Postgres
 
@@ -215,6 +215,7 @@ extension AdminSession {
         var total: Int64 = 0
         for schema in try doomedSchemas(connection) {
             try joinOwners(of: [schema], connection)
+            try dropKeysLeadingOut(of: schema, connection, pace)
             var size = BatchSize(first: 20, most: 100)
             while true {
                 let tables = try connection.execute(
@@ -247,50 +248,27 @@ extension AdminSession {
         return total
     }
 
-    // MARK: Roles
-
-    /// Takes the login's policies from shared tables, one table at a time, then what the login's attempts left in the fence, then the
-    /// login and its owner.
-    func purgeRoles() throws {
-        if isolation == .shared, try databaseExists() {
-            if store.isAdopted {
-                try dropAdopted()
-            } else {
-                try dropSharedPolicies()
+    /// Drops the foreign keys by which the schema's tables refer to others: dropping such a table locks the other one, which every
+    /// tenant may read, up to the transaction's end. Each key goes in a transaction of its own that waits for no disk, with pauses.
+    private func dropKeysLeadingOut(
+        of schema: String, _ connection: Connection, _ pace: (PurgeBatch) throws -> Void
+    ) throws {
+        for row in try connection.execute(
+            """
+            SELECT k.conrelid::regclass::text, quote_ident(k.conname) FROM pg_constraint k JOIN pg_class r ON r.oid = k.confrelid
+            WHERE k.contype = 'f' AND k.conparentid = 0 AND k.connamespace = $1::text::regnamespace AND r.relnamespace <> k.connamespace
+            ORDER BY k.oid
+            """, [quoteIdentifier(schema)])
+        {
+            let (table, key) = (try row.text(0), try row.text(1))
+            let start = ContinuousClock.now
+            try patiently(connection, spell: "50ms") {
+                try connection.execute("SET LOCAL synchronous_commit = off")
+                try connection.execute("ALTER TABLE \(table) DROP CONSTRAINT \(key)")
             }
-        }
-        try dropFenceRows()
-        try dropRoles()
-    }
-
-    private func dropSharedPolicies() throws {
-        try operation("admin.drop_policies", "role \(store.login)") {
-            let connection = try database()
-            for table in try sharedTables(connection) where try hasPolicy(store.login, table, connection) {
-                try patiently(connection) {
-                    try asRole(TenantNames.sharedOwner, connection) {
-                        for policy in [store.login, store.login + "_only"] {
-                            try connection.execute(
-                                "DROP POLICY IF EXISTS \(quoteIdentifier(policy)) ON \(table.quoted)")
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// A new password of the login, kept sealed; then its sessions end.
-    func replacePassword(_ keep: ([UInt8]) throws -> Void) throws {
-        try operation("admin.lock_login", "role \(store.login)") {
-            let connection = try maintenance()
-            guard try exists(.role, store.login, connection) else { return }
-            let password = generatePassword()
-            let verifier = try connection.encryptedPassword(password, for: store.login)
-            try connection.execute("ALTER ROLE \(quoteIdentifier(store.login)) PASSWORD \(quoteLiteral(verifier))")
-            try keep(registry.directory.seal(password, tenant: tenantID, purpose: SealedPurpose.login))
-            try join(store.login, connection)
-            try connection.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = $1::name", [store.login])
+            let took = ContinuousClock.now - start
+            try pace(PurgeBatch(object: "\(table) \(key)", rows: 0, seconds: took / .seconds(1)))
+            usleep(useconds_t(min(100_000, max(2000, took / .microseconds(1) * 4))))
         }
     }
 }

@@ -123,13 +123,13 @@ final class AdminSession {
 
     /// Runs `body` in a transaction that waits for table locks in short spells, so that it never stalls those who queue
     /// behind it, for as long as `patience` says.
-    func patiently(_ connection: Connection, _ body: () throws -> Void) throws {
+    func patiently(_ connection: Connection, spell: String = "900ms", _ body: () throws -> Void) throws {
         let limit = ContinuousClock.now + patience
         while true {
             do {
                 return try connection.transaction {
                     // Shorter than the usual deadlock_timeout: of two that wait for each other it is this one that gives way.
-                    try connection.execute("SET LOCAL lock_timeout = '900ms'")
+                    try connection.execute("SET LOCAL lock_timeout = '\(spell)'")
                     try body()
                 }
             } catch let error as PostgresError where Self.isBusy(error) && limit > .now {

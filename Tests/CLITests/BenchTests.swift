@@ -49,6 +49,18 @@ import Testing
         #expect(run.code == 2 && run.err.contains("1MB"))
     }
 
+    @Test("purge tells rates, locks and the others' waits; what is purged is gone and nothing else")
+    func purge() throws {
+        let result = try BenchTests.run("purge", "--rows", "4000", "--tables", "60", "--quiet", "1")
+        #expect(result["tenant_rows"]?.int == 400 && result["tables"]?.int == 60)
+        for (part, unit) in [("schema", "tables"), ("shared", "rows")] {
+            let found = try #require(result[part])
+            for name in ["\(unit)_per_second", "longest_lock_ms", "p99_ms", "p99_ms_without", "queries"] {
+                #expect(try BenchTests.number(found, name) >= 0, "\(part) \(name)")
+            }
+        }
+    }
+
     @Test("erasure tells both rates, the time of a plan and of the proof scan; both ways erase the same rows")
     func erasure() throws {
         let result = try BenchTests.run("erasure", "--rows", "10000", "--subjects", "5")

@@ -137,6 +137,51 @@ import Testing
         #expect(doctor.out.contains("\"erasures\""))
     }
 
+    @Test("deadlines, copies for the person, cancellation, and a map that is wrong")
+    func others() throws {
+        let fixture = try Fixture.shared.get()
+        try fixture.addCustomer("X-1", "Max Frei", "max@example.com")
+        func file(_ more: String...) throws -> String {
+            let run = try ReeveRun(
+                ["erasure", "request", fixture.code, "--subject", "-", "--json"] + more, fixture.environment,
+                input: "account=X-1")
+            return try #require(try run.json["request"]?.string, "\(run.all)")
+        }
+        // A copy needs a verified identity, and is closed when it was handed out.
+        let access = try file("--access")
+        let unknown = try fixture.reeve("erasure", "export", access)
+        #expect(unknown.code == 5 && unknown.err.contains("identity"), "\(unknown.all)")
+        #expect(try fixture.reeve("erasure", "identify", access, "--reference", "T-9").code == 0)
+        #expect(try fixture.reeve("erasure", "approve", access, "--confirm", fixture.code).code == 5)
+        let copy = try fixture.reeve("erasure", "export", access, "--json")
+        #expect(copy.code == 0 && !copy.all.contains("X-1"), "\(copy.all)")
+        #expect(try fixture.reeve("erasure", "close", access).code == 0)
+        #expect(try fixture.reeve("erasure", "close", access).code == 5)
+        // One extension, with a reason, and no second one.
+        let request = try file("--identity", "T-10")
+        #expect(try fixture.reeve("erasure", "extend", request).code == 2)
+        let extended = try fixture.reeve(
+            "erasure", "extend", request, "--months", "2", "--reason", "many systems", "--json")
+        #expect(extended.code == 0, "\(extended.all)")
+        #expect(try fixture.reeve("erasure", "extend", request, "--reason", "again").code == 5)
+        #expect(try fixture.reeve("erasure", "list", "--open", "--json").out.contains(request))
+        let wrong = try fixture.reeve("erasure", "approve", request, "--confirm", "other")
+        #expect([4, 5].contains(wrong.code), "\(wrong.all)")
+        #expect(try fixture.reeve("erasure", "cancel", request).code == 2)
+        #expect(try fixture.reeve("erasure", "cancel", request, "--reason", "withdrawn").code == 0)
+        #expect(try fixture.reeve("erasure", "cancel", request, "--reason", "withdrawn").code == 5)
+        #expect(try fixture.reeve("erasure", "show", request, "--json").json["state"] == "cancelled")
+        #expect(try fixture.reeve("erasure", "show", "00000000-0000-0000-0000-000000000000").code == 3)
+        // A map that names what is not there fails its check.
+        let map = "\(fixture.folder)/wrong.json"
+        let text = try ReeveRun.read(fixture.environment["REEVE_DATA_MAP"] ?? "")
+        try ReeveRun.write(text.replacing("\"customers\"", with: "\"clients\""), to: map)
+        let check = try ReeveRun(
+            ["erasure", "map", "check", fixture.code, "--json"],
+            fixture.environment.merging(["REEVE_DATA_MAP": map]) { $1 })
+        #expect(try check.code == 1 && check.json["ok"] == false && check.out.contains("clients"), "\(check.all)")
+    }
+
     @Test(
         "a worker that is killed inside the transaction leaves nothing half done; the next one does all, and the certificate is one"
     )

@@ -21,6 +21,7 @@ import WorkerEngine
 
 /// A control database with provisioned tenants that hold a person in every kind of column, and a worker of one thread.
 final class ErasureFixture {
+    let server: EmbeddedPostgres
     let folder: String
     let storage: FolderStore
     let keys = TestKeys()
@@ -32,18 +33,20 @@ final class ErasureFixture {
     let secrets: ErasureSecrets
     let suffix: Int
     let worker = UUID()
-    let connection: Connection
+    private(set) var connection: Connection
     let steps = Mutex<[Int64: MemoryAttemptStore]>([:])
 
     private static let counter = Mutex(0)
 
-    init() throws {
+    init(server: EmbeddedPostgres = TestServer.shared) throws {
+        self.server = server
         suffix = Self.counter.withLock {
             $0 += 1; return $0
         }
         folder = "/tmp/reeve-test-\(getpid())-erasure-\(suffix)"
+        try FileManager.default.createDirectory(atPath: folder + "/objects", withIntermediateDirectories: true)
         storage = FolderStore(root: folder + "/objects")
-        controlSettings = try TestServer.freshControl()
+        controlSettings = try TestServer.freshControl(server)
         control = Pool(controlSettings, bound: 8, name: "control")
         connection = try Connection(controlSettings)
         let key = try SecretKey(contents: [UInt8](repeating: 9, count: 32))
@@ -52,7 +55,7 @@ final class ErasureFixture {
         registry = TenantRegistry(directory: directory, actor: "tester")
         sessions = TenantSessions(directory: directory)
         try registry.addServer(
-            "main", conninfo: TestServer.shared.conninfo(database: "postgres"), region: "eu",
+            "main", conninfo: server.conninfo(database: "postgres"), region: "eu",
             sharedDatabase: "erasure_shop_\(suffix)")
         try FileManager.default.createDirectory(atPath: folder + "/template", withIntermediateDirectories: true)
         for (name, sql) in [("tenant.sql", ErasureTables.tenant), ("shared.sql", ErasureTables.shared)] {
@@ -101,7 +104,7 @@ final class ErasureFixture {
 
     func admin<T>(_ tenant: Tenant, _ body: (Connection) throws -> T) throws -> T {
         let store = try store(of: tenant)
-        let connection = try Connection(ConnectionSettings(TestServer.shared.conninfo(database: store.database)))
+        let connection = try Connection(ConnectionSettings(server.conninfo(database: store.database)))
         defer { connection.close() }
         _ = try connection.execute(
             "SELECT set_config('search_path', $1::text, false)",
@@ -316,6 +319,34 @@ final class ErasureFixture {
             }
         }
         throw JobFailure("not_finished", "job \(id) does not end: \(last)")
+    }
+
+    /// Runs a job to its end although the server goes away under it.
+    func runThroughRestarts(_ id: Int64, _ tenant: Tenant, _ job: AnyJob) throws {
+        let limit = ContinuousClock.now + .seconds(60)
+        while .now < limit {
+            do {
+                if !connection.isUsable {
+                    connection.close()
+                    connection = try Connection(controlSettings)
+                }
+                if try connection.execute("SELECT NOT EXISTS (SELECT FROM reeve.job WHERE id = $1::bigint)", [id])[0]
+                    .bool(0)
+                {
+                    return
+                }
+                for claimed in try claim() where claimed.id == id {
+                    do {
+                        let outcome = try job.run(args: claimed.args, in: context(claimed, tenant))
+                        guard case .finished(let result) = outcome else { throw JobFailure("test", "\(outcome)") }
+                        try settle(claimed, .succeeded(result))
+                    } catch { try settle(claimed, .snooze(.zero)) }
+                }
+            } catch is PostgresError {
+                usleep(5000)  // it is starting; the limit ends what does not pass
+            }
+        }
+        throw JobFailure("not_finished", "job \(id) does not end")
     }
 
     /// Files, approves and carries out a request; returns its report.

@@ -34,7 +34,7 @@ struct ErasureJobTests {
         #expect(Self.isIn(try #require(after["invoices"])), "the map retains it")
         #expect(try fixture.everything(globex) == theirs, "the same person is another tenant's, too")
         // Bob is untouched, but for what he wrote about the person.
-        for name in ["persons", "cards", "loose", "events", "messages", "badges"] {
+        for name in ["persons", "cards", "loose", "events", "messages", "badges", "oddities"] {
             #expect(after[name]?.contains("ob-mine") == true, "\(name)")
         }
         #expect(try fixture.value(acme, "SELECT note FROM orders WHERE id = 3") == "friend of [erased], bring mine")

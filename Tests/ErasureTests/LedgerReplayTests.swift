@@ -89,7 +89,7 @@ struct LedgerReplayTests {
         for (table, rows) in [
             ("persons", 1), ("orders", 2), ("order_lines", 1), ("invoices", 1), ("messages", 2), ("memberships", 2),
             ("badges", 2),
-            ("holders", 1), ("cards", 1), ("events", 2), ("loose", 1),
+            ("holders", 1), ("cards", 1), ("events", 2), ("loose", 1), ("oddities", 1),
         ] {
             let lines = try member("data/\(table).jsonl").split(separator: "\n")
             #expect(lines.count == rows, "\(table)")

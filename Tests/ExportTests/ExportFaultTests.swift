@@ -126,6 +126,30 @@ struct ExportFaultTests {
         #expect(try OpenedArchive(path).text("data/customers.csv").contains("marker-of-acme"))
     }
 
+    @Test("an export that was encrypted to a key that is destroyed meanwhile fails, and its object goes")
+    func keyDestroyed() throws {
+        struct Destroyed: RecipientSource {
+            let behind: TestKeys
+            func recipients(of tenant: Tenant) throws -> TenantRecipients { try behind.recipients(of: tenant) }
+            func confirm(_ recipients: TenantRecipients, of tenant: Tenant) throws {
+                throw JobFailure("key_destroyed", "key \(recipients.keyID) was destroyed")
+            }
+        }
+        let fixture = try ExportFixture()
+        let tenant = try fixture.addTenant("acme", .schema, marker: "m", rows: 2)
+        let job = ExportJob(
+            stores: SingleStore(fixture.storage), recipients: Destroyed(behind: fixture.keys), access: fixture,
+            policy: ExportPolicy { _ in ExportPolicy.Facts(keptFor: .seconds(60), isGraceOver: false) },
+            tools: ExportTools(supervisor: BuiltProducts.supervisor))
+        let failure = #expect(throws: JobFailure.self) {
+            try fixture.export(tenant, .init(encrypted: true), job: job)
+        }
+        #expect(failure?.code == "key_destroyed")
+        #expect(fixture.objects() == [])
+        // One that is not encrypted depends on no key.
+        _ = try fixture.export(tenant, job: job)
+    }
+
     @Test(
         "a tenant without a database, past its grace, without the feature, or with a data subject that no map knows is refused"
     )

@@ -25,7 +25,7 @@ final class PurgeFixture {
     let identities: IdentityFolder
     let settings: ConnectionSettings
     let control: Pool
-    let connection: Connection
+    private(set) var connection: Connection
     let registry: TenantRegistry
     let directory: TenantDirectory
     let sessions: TenantSessions
@@ -43,6 +43,7 @@ final class PurgeFixture {
         }
         folder = "/tmp/reeve-test-\(getpid())-purge-\(suffix)"
         _ = mkdir(folder, 0o700)
+        _ = mkdir(folder + "/objects", 0o700)
         storage = FolderStore(root: folder + "/objects")
         identities = IdentityFolder(folder + "/identities")
         settings = try TestServer.freshControl(server)
@@ -215,6 +216,12 @@ final class PurgeFixture {
         try connection.execute(sql, parameters).first?.optionalText(0)
     }
 
+    /// Connects again, once the server is back.
+    func reconnect() throws {
+        connection.close()
+        connection = try Connection(settings)
+    }
+
     // MARK: Running
 
     /// Runs everything that can run until this job has ended.
@@ -243,6 +250,26 @@ final class PurgeFixture {
     func run(_ claimed: ClaimedJob) throws { try manual?.run(claimed) }
     func giveBack(_ claimed: ClaimedJob) throws { try manual?.settle(claimed, .snooze(.zero)) }
 
+    /// Runs the tenant's purge to its certificate although the server goes away under it: an attempt that it takes along costs none.
+    func purgeThroughRestarts(_ tenant: Tenant, as job: PurgeJob) throws {
+        let limit = ContinuousClock.now + .seconds(100)
+        while .now < limit {
+            do {
+                if !connection.isUsable { try reconnect() }
+                if try state(tenant) == "certified" { return }
+                for claimed in try claim() {
+                    do { try manual?.run(claimed, as: claimed.kind == "purge" ? AnyJob(job) : nil) } catch {
+                        // The attempt's end may be lost with the server's; the lease is still this worker's.
+                        try? giveBack(claimed)
+                    }
+                }
+            } catch is PostgresError {
+                usleep(5000)  // it is starting; the limit ends what does not pass
+            }
+        }
+        throw JobFailure("not_finished", "the purge is \(try state(tenant))")
+    }
+
     /// Runs the tenant's purge to its certificate.
     func purge(_ tenant: Tenant, as job: PurgeJob? = nil) throws {
         for _ in 0..<60 {
@@ -250,6 +277,18 @@ final class PurgeFixture {
             if try state(tenant) == "certified" { return }
         }
         throw JobFailure("not_finished", "the purge is \(try state(tenant))")
+    }
+
+    /// Runs one attempt of the tenant's purge that has to fail; its error's code.
+    func failure(as job: PurgeJob? = nil) throws -> String {
+        for _ in 0..<10 {
+            do { try runOnce(as: job) } catch let error as JobFailure { return error.code } catch let error
+                as StorageError
+            {
+                return error.code.rawValue
+            }
+        }
+        return "none"
     }
 
     /// What is anywhere of the tenant: in databases, roles, storage, identities and the control database.

@@ -4,6 +4,7 @@ import Encryption
 import FoundationEssentials
 import JobKit
 import Postgres
+import Processes
 import ReeveTesting
 import Storage
 import Synchronization
@@ -35,16 +36,20 @@ struct PurgeJobTests {
         _ = try fixture.connection.execute("SELECT reeve.enqueue($1::text, 'backup')", ["\(other.code).backups"])
         _ = try fixture.connection.execute(
             "SELECT reeve.enqueue($1::text, 'backup', run_at => now() + interval '1 day')", ["\(acme.code).backups"])
+        try fixture.seedRecords(acme, other)
+        let records = try fixture.records(other)
         let request = try fixture.request(acme)
         try fixture.approve(acme)
         try fixture.purge(acme)
 
         let traces = try fixture.traces(acme)
-        #expect(traces == Self.evidence)
+        #expect(traces == (Self.evidence + ["reeve.batch_item"]).sorted())
+        try fixture.checkRecords(acme, request)
+        #expect(try fixture.records(other) == records)
         #expect(try fixture.contents(other) == theirs)
         #expect(try fixture.storage.contents(of: other.id) == objects)
         let waiting = try fixture.value("SELECT count(*) FROM reeve.job WHERE tenant_id = $1::uuid", [other.id])
-        #expect(waiting == "1")
+        #expect(waiting == "2")
         // The login is gone, and its database where it was its own.
         try fixture.admin("postgres") { connection in
             let roles = try connection.execute("SELECT count(*) FROM pg_roles WHERE rolname = $1::text", [store.login])
@@ -98,6 +103,12 @@ struct PurgeJobTests {
             id: try row.uuid(4), body: body, canonical: try row.text(1), signature: try row.text(2),
             keyID: try row.text(3))
         #expect(try signed.isGenuine(under: Ed25519.PublicKey(pem: pem)))
+        #expect(try fixture.verifyWithOpenSSL(signed, pem) == .exited(0))
+        let forged = SignedCertificate(
+            id: signed.id, body: body,
+            canonical: signed.canonical.replacing("\"rows_left\":0", with: "\"rows_left\":1"),
+            signature: signed.signature, keyID: signed.keyID)
+        #expect(try fixture.verifyWithOpenSSL(forged, pem) == .exited(1))
         #expect(body["approvals"]?.array?.count == 2)
         #expect(body["after"]?["rows_left"] == .int(0))
         #expect(body["final_backup"]?["kept_days"] == .int(30))
@@ -139,27 +150,39 @@ struct PurgeJobTests {
         #expect(try fixture.value("SELECT reeve.tend_purges()") == "0")
     }
 
-    @Test("a legal hold that is placed in the middle of the deletion stops it there, and released it goes on")
+    @Test(
+        "a legal hold that is placed between two batches of rows stops it there, in the middle of objects too, and released it goes on"
+    )
     func heldInTheMiddle() throws {
         let fixture = try PurgeFixture()
         let acme = try fixture.tenant("acme", .shared)
         try fixture.request(acme)
         try fixture.approve(acme)
-        let isHeld = Mutex(false)
+        let seen = Mutex<[String]>([])
         let settings = fixture.settings
         let job = fixture.job.calling { point in
-            guard point == "in objects",
-                isHeld.withLock({
-                    let was = $0; $0 = true; return !was
-                })
-            else { return }
+            let isNew = seen.withLock { seen in
+                defer { seen.append(point) }
+                return !seen.contains(point)
+            }
+            guard isNew, point == "batch 1" || point == "in objects" else { return }
             let connection = try Connection(settings)
             defer { connection.close() }
             _ = try connection.execute("SELECT reeve.hold_tenant($1::text, 'case 4711')", [acme.code])
         }
-        for _ in 0..<10 { try fixture.runOnce(as: job) }
+        let before = try fixture.contents(acme)
+        for _ in 0..<6 { try fixture.runOnce(as: job) }
         #expect(try fixture.state(acme) == "purging")
+        // One batch of one table went, and none after the hold.
+        #expect(seen.withLock { $0 }.filter { $0.hasPrefix("batch") } == ["batch 1"])
+        let after = try fixture.contents(acme)
+        #expect(after.filter { before[$0.key] != $0.value }.count == 1)
+        let waits = try fixture.value("SELECT waits_for FROM reeve.purge_request WHERE ended_at IS NULL")
+        #expect(waits == "a legal hold")
+        _ = try fixture.connection.execute("SELECT reeve.release_tenant($1::text, 'closed')", [acme.code])
+        for _ in 0..<6 { try fixture.runOnce(as: job) }
         // Its objects are all there, and its keys.
+        #expect(try fixture.state(acme) == "purging")
         #expect(try fixture.storage.contents(of: acme.id).objects > 0)
         #expect(
             try fixture.value("SELECT state FROM reeve.tenant_key WHERE tenant_id = $1::uuid", [acme.id]) == "current")

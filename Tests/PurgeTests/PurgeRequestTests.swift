@@ -129,6 +129,69 @@ struct PurgeRequestTests {
             } == "RV012")
     }
 
+    @Test(
+        "a churn pauses the tenant's schedules, and its return within the grace period, by whatever statement, resumes those and no others"
+    )
+    func schedules() throws {
+        let (fixture, acme) = try fixture()
+        let birch = try fixture.registry.create(
+            TenantDetails(
+                code: "birch-q\(fixture.suffix)", name: "Birch", tier: "starter", isolation: .schema, region: "eu"))
+        try fixture.connection.executeScript(
+            """
+            SELECT reeve.register_kinds('[{"name": "stocktake", "queue": "reports", "time_limit_ms": 1000, "max_attempts": 1,
+              "statuses": ["trial", "active"], "schema": {"type": "object"}}]');
+            SELECT reeve.create_schedule(jsonb_build_object('name', n, 'kind', 'stocktake', 'cron', '0 3 * * *', 'tenant', '\(acme.code)'))
+              FROM unnest(ARRAY['runs', 'stopped', 'touched']) n;
+            SELECT reeve.create_schedule('{"name": "theirs", "kind": "stocktake", "cron": "0 3 * * *", "tenant": "birch-q\(fixture.suffix)"}');
+            SELECT reeve.pause_schedule('stopped', 'by hand')
+            """)
+        func running() throws -> String? {
+            try fixture.value(
+                """
+                SELECT string_agg(s.name, ' ' ORDER BY s.name) FROM reeve.schedule s JOIN reeve.schedule_due d ON d.schedule_id = s.id
+                WHERE s.paused_at IS NULL AND d.next_at < 'infinity' AND s.tenant_id IN ($1::uuid, $2::uuid)
+                """, [acme.id, birch])
+        }
+        func set(_ status: String) throws {
+            _ = try fixture.connection.execute(
+                "SELECT reeve.set_tenant_status($1::text, $2::text::reeve.tenant_status, 'why')", [acme.code, status])
+        }
+        #expect(try running() == "runs theirs touched")
+        try set("churned")
+        #expect(try running() == "theirs")
+        // Somebody looked after one of them meanwhile: that pause is not the churn's.
+        try fixture.connection.executeScript(
+            "SELECT reeve.resume_schedule('touched'); SELECT reeve.pause_schedule('touched', 'by hand')")
+        _ = try fixture.connection.execute("SELECT reeve.return_tenant($1::text, 'stays')", [acme.code])
+        #expect(try running() == "runs theirs")
+        // Past the grace period nothing brings it back but a longer one.
+        try set("churned")
+        _ = try fixture.connection.execute(
+            "UPDATE reeve.tenant SET status_changed_at = status_changed_at - interval '91 days' WHERE id = $1::uuid",
+            [acme.id])
+        #expect(refusal { try set("active") } == "RV012")
+        for status in ["active", "trial", "suspended"] {
+            let direct = refusal {
+                try fixture.ask(
+                    "asker", "UPDATE reeve.tenant SET status = $2::text::reeve.tenant_status WHERE id = $1::uuid",
+                    [acme.id, status])
+            }
+            #expect(direct == "RV012" || direct == "42501", "\(status)")
+        }
+        #expect(
+            refusal { _ = try fixture.connection.execute("SELECT reeve.return_tenant($1::text, 'stays')", [acme.code]) }
+                == "RV012")
+        #expect(try running() == "theirs")
+        _ = try fixture.connection.execute("SELECT reeve.set_purge_policy(100, NULL, NULL)")
+        // While a purge is asked for it does not come back either.
+        try fixture.ask("asker", "SELECT reeve.request_purge($1::text, 'over', $1::text)", [acme.code])
+        #expect(refusal { try set("active") } == "RV012")
+        _ = try fixture.ask("asker", "SELECT reeve.cancel_purge($1::text, 'no')", [acme.code])
+        try set("active")
+        #expect(try running() == "runs theirs")
+    }
+
     @Test("when the grace period is over the request files itself, and waits for approval unless the fleet runs it")
     func elapsed() throws {
         for isAutomatic in [false, true] {

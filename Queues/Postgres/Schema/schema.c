@@ -133,6 +133,9 @@ MIGRATION(V0042) = {
 MIGRATION(V0043) = {
 #embed "sql/V0043__erasure_waits.sql"
     , 0};
+MIGRATION(V0044) = {
+#embed "sql/V0044__kept_and_gone.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -178,6 +181,7 @@ static const reeve_migration migrations[] = {
     {41, "cron", V0041},
     {42, "schedules", V0042},
     {43, "erasure_waits", V0043},
+    {44, "kept_and_gone", V0044},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];
