@@ -47,8 +47,10 @@ struct ShippedScheduleTests {
     func jobs() throws {
         defer { connection.close() }
         try prepare()
-        #expect(try jobs(at: "2026-03-01 02:59Z") == "one.backups backup, two.backups backup")
-        #expect(try jobs(at: "2026-03-01 05:00Z") == "own.backups backup")
+        #expect(try jobs(at: "2026-03-01 05:00Z") == "one.backups backup, own.backups backup, two.backups backup")
+        let nightly = "SELECT string_agg(tenant_code, ' ' ORDER BY tenant_code) FROM reeve.batch_tenant"
+        #expect(try value(nightly) == "one two")
+        #expect(try value("SELECT last_outcome FROM reeve.schedule_list WHERE name = 'own.backup'") == "job")
         #expect(
             try jobs(at: "2026-03-01 07:30Z")
                 == "one.backups backup-retention, own.backups backup-retention, two.backups backup-retention")
@@ -72,10 +74,10 @@ struct ShippedScheduleTests {
         #expect(try jobs(at: "2026-03-30 06:00Z")?.contains("own.backups backup") == true)
         try connection.executeScript(
             "SELECT reeve.resume_schedule('own.backup'), reeve.pause_schedule('nightly-backup', 'x')")
-        #expect(try value("SELECT string_agg(tenant_code, ' ' ORDER BY 1) FROM reeve.unprotected_tenant") == "one two")
+        #expect(try value("SELECT string_agg(tenant_code, ' ' ORDER BY tenant_code) FROM reeve.unprotected_tenant") == "one two")
         try connection.executeScript("UPDATE reeve.tenant SET tier = 'starter' WHERE code = 'own'")
         #expect(
-            try value("SELECT string_agg(tenant_code, ' ' ORDER BY 1) FROM reeve.unprotected_tenant") == "one own two")
+            try value("SELECT string_agg(tenant_code, ' ' ORDER BY tenant_code) FROM reeve.unprotected_tenant") == "one own two")
     }
 
     /// A clock that the test sets, kinds as a worker registers them, and tenants of several states.

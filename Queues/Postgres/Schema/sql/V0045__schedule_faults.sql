@@ -25,11 +25,11 @@ BEGIN
   FOR n IN 0..5 LOOP
     v_local := v_at AT TIME ZONE p_zone;
     IF (CASE WHEN p_opens < p_closes THEN v_local::time >= p_opens AND v_local::time < p_closes ELSE v_local::time >= p_opens OR v_local::time < p_closes END) THEN RETURN v_at; END IF;
-    v_opening := v_local::date + CASE WHEN v_local::time < p_opens THEN 0 ELSE 1 END + p_opens;
+    v_opening := v_local::date + p_opens;
     v_next := reeve.local_instant(v_opening, p_zone);
-    -- In an hour that comes twice the opening may lie ahead in its second showing only.
+    -- In an hour that comes twice the opening may lie ahead in its second showing only, which is what AT TIME ZONE takes.
     IF v_next <= v_at THEN v_next := v_opening AT TIME ZONE p_zone; END IF;
-    IF v_next <= v_at THEN v_next := reeve.local_instant(v_local::date + 1 + p_opens, p_zone); END IF;
+    IF v_next <= v_at THEN v_next := reeve.local_instant(v_opening + interval '1 day', p_zone); END IF;
     v_at := v_next;
   END LOOP;
   RETURN v_at;
