@@ -1,5 +1,7 @@
+import Glibc
 import JobKit
 import Postgres
+import Processes
 import ReeveTesting
 import Testing
 
@@ -18,6 +20,15 @@ struct ScheduleCommandTests {
         let preview = try control.run("schedule", "preview", "acme.stock", "--count", "2", "--json")
         #expect(try preview.json.array?.count == 2)
         #expect(try preview.json.array?[0]["local"]?.string?.hasSuffix("02:30:00") == true)
+        #expect(try preview.json.array?[0]["first_run"] != nil)
+        let words = try control.run("schedule", "preview", "acme.stock", "--count", "1")
+        #expect(words.out.contains("RUNS FROM") && words.err.contains("in Europe/Berlin"), "\(words)")
+        #expect(try control.run("schedule", "preview", "acme.stock", "--tenant", "birch").code == 3)
+        #expect(try control.run("schedule", "preview", "--cron", "@daily", "--tenant", "acme").code == 2)
+        #expect(try control.run("schedule", "list", "--json").out.contains("due-purges"))
+        #expect(try control.run("schedule", "show", "due-purges").out.contains("by itself"))
+        let standing = try control.run("schedule", "pause", "due-purges")
+        #expect(standing.code == 5 && standing.err.contains("every worker"), "\(standing)")
         let list = try control.run("schedule", "list")
         #expect(list.out.contains("acme.stock") && list.out.contains("30 2 * * *"))
         #expect(try control.run("schedule", "show", "acme.stock").out.contains("Europe/Berlin"))
@@ -80,5 +91,40 @@ struct ScheduleCommandTests {
         let again = try control.run("batch", "retry", "\(id)", "--json")
         #expect(try again.json["id"]?.int != id)
         #expect(try control.run("batch", "list").out.contains("stocktake"))
+    }
+
+    @Test("run --wait with a worker: its exit code is the verdict, and a key starts one batch only")
+    func verdicts() throws {
+        let control = try ControlFixture()
+        let folder = ScratchFolder()
+        let environment = [
+            "REEVE_DATABASE_URL": control.conninfo, "REEVE_REGION": "eu", "REEVE_STORAGE": folder.path,
+            "PATH": "/usr/bin:/bin",
+        ]
+        let worker = try ChildProcess(
+            program: BuiltProducts.path("reeve"), arguments: ["worker"], environment: environment,
+            supervisor: BuiltProducts.supervisor)
+        defer { worker.stop() }
+        let connection = try Connection(control.settings)
+        defer { connection.close() }
+        let limit = ContinuousClock.now + .seconds(40)
+        while try !connection.execute("SELECT EXISTS (SELECT FROM reeve.worker)")[0].bool(0) {
+            guard .now < limit else { throw ReeveRun.Failure(what: "no worker") }
+            usleep(10_000)
+        }
+        func run(_ kind: String, _ more: String...) throws -> ReeveRun {
+            try ReeveRun(
+                ["batch", "run", kind, "--tenants", "tier=starter", "--wait", "--timeout", "50s"] + more, environment)
+        }
+        // Nothing to retain is a success; a report that there is none of fails for good.
+        let good = try run("backup-retention", "--key", "monthly", "--json")
+        #expect(try good.code == 0 && good.json["succeeded"]?.int == 2, "\(good)")
+        #expect(good.err.contains("reeve batch wait"))
+        let again = try run("backup-retention", "--key", "monthly", "--json")
+        #expect(try again.code == 0 && again.json["id"] == good.json["id"], "\(again)")
+        let bad = try run("report", "--args", #"{"report": "nothing"}"#)
+        #expect(bad.code == 1 && bad.out.contains("2 failed"), "\(bad)")
+        let other = try run("report", "--args", #"{"report": "nothing"}"#, "--key", "monthly")
+        #expect(other.code == 5 && other.err.contains("which is another"), "\(other)")
     }
 }
