@@ -785,7 +785,7 @@ BEGIN
   ELSE
     v_rest := CASE WHEN v_taken < v_slots THEN 0 ELSE
       (SELECT min(e.seconds) FROM reeve.job j CROSS JOIN LATERAL reeve.remaining(j.kind, j.tenant_id, j.started_at, j.progress) e WHERE j.state = 'running' AND j.pool = v.pool) END;
-    IF v.state = 'available' AND v_quiet > 0 THEN
+    IF v.state = 'available' AND v_why = '[]' THEN
       v_why := v_why || jsonb_build_object('code', 'slots', 'text', format('it waits for a free slot of %s: %s%s jobs of %s are before it, %s has %s of %s running',
         CASE WHEN v.pool = 'restore' THEN 'the restore workers' ELSE format('the tier "%s"', v.pool) END, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue,
         v_tenant.code, v_count.running, v_count.cap));
