@@ -1,4 +1,4 @@
-public import JobKit
+import Postgres
 
 /// The part of an isolation that reaches the tenant's databases: its logins are locked and their sessions ended, and let in
 /// again. What the control database does is `reeve.isolate_tenant`. Blocks; audited in both tenses.
