@@ -563,7 +563,8 @@ BEGIN
 
     -- Statements of their own, so that they see every pause that was committed before the counters were locked. What is paused by its kind
     -- is parked when a claim comes upon it: once for each job, and nobody has to search for it.
-    IF EXISTS (SELECT FROM reeve.claim_block) THEN
+    v_narrow := EXISTS (SELECT FROM reeve.claim_block);
+    IF v_narrow THEN
       IF reeve.claims_stopped(p_worker, v_node, p_pool) THEN RETURN; END IF;
       SELECT array_agg(b.like_pattern) INTO v_kinds FROM reeve.claim_block b WHERE b.scope = 'kind';
       IF v_kinds IS NOT NULL THEN v_parked := reeve.park(p_pool, v_tenants, v_kinds, v_want + 100); END IF;
@@ -585,7 +586,7 @@ BEGIN
           ORDER BY j.priority, j.id LIMIT least(l.room, v_share) FOR UPDATE SKIP LOCKED) y) j
       WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
         AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)
-        AND NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = split_part(q.queue, '.', 1))),
+        AND (NOT v_narrow OR NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = split_part(q.queue, '.', 1)))),
     ranked AS (
       SELECT c.id, c.running + c.nth AS rank, row_number() OVER (ORDER BY c.running + c.nth, c.id) AS taken
       FROM candidate c WHERE c.nth <= c.room),
