@@ -56,7 +56,9 @@ enum WorkerRun {
         for kind in assembly.registry.overridden.map(\.rawValue).sorted() {
             log.info("this program's own kind takes the built-in one's place", ["kind": .string(kind)])
         }
-        let source = PostgresJobSource(settings, registry: assembly.registry, version: reeveVersion)
+        let source = PostgresJobSource(
+            settings, registry: assembly.registry, version: reeveVersion,
+            deadLettersKept: try invocation.configuration.deadLettersKept)
         defer { source.close() }
         let worker = Worker(
             source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log,
