@@ -24,6 +24,7 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         erasure_work remember_found subject_request mention_places find_mentions redact_mentions cancel_mentions
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
+        tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -40,12 +41,14 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         seal_audit begin_anchor finish_anchor
+        tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         """,
         "reeve_approver": """
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json
         """,
         "reeve_viewer": """
         actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron purge_request_json
+        explain fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         """,
     ]
 
