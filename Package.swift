@@ -68,7 +68,7 @@ let package = Package(
             "Benchmarks", "Sources/Benchmarks",
             [
                 "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
-                "Restore", "Export", "Dumps", "Tenancy", "Crypto",
+                "Restore", "Export", "Dumps", "Tenancy", "Crypto", "Dashboard", "HTTP",
             ]),
 
         // One target for each kind of job.

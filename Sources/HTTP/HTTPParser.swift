@@ -35,7 +35,7 @@ public struct HTTPParser: Sendable {
         }
         guard let first = lines.first else { return .refused(400) }
         guard lines.count - 1 <= limits.fields else { return .refused(431) }
-        var request = HTTPRequest(method: "", path: "", query: [], headers: [], body: [], isHTTP11: true)
+        var request = HTTPRequest("", "")
         if let problem = readRequestLine(first, into: &request) { return .refused(problem) }
         for line in lines.dropFirst() {
             guard let field = field(line) else { return .refused(400) }

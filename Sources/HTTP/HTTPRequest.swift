@@ -15,6 +15,19 @@ public struct HTTPRequest: Sendable, Equatable {
     /// The address it came from, without the port; empty for a local socket.
     public var peer = ""
 
+    /// A request with these parts.
+    public init(
+        _ method: String, _ path: String, query: [(name: String, value: String)] = [],
+        headers: [(name: String, value: String)] = [], body: [UInt8] = [], isHTTP11: Bool = true
+    ) {
+        self.method = method
+        self.path = path
+        self.query = query
+        self.headers = headers
+        self.body = body
+        self.isHTTP11 = isHTTP11
+    }
+
     /// The first field of the head with this name, which must be in lower case.
     public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 
