@@ -39,6 +39,13 @@ public protocol AttemptStore: Sendable {
     func stepResult(_ name: String, of attempt: JobAttempt) throws -> JSON?
     /// Records a finished step. Throws `Stopped(.leaseLost)` when the lease is no longer current.
     func recordStep(_ name: String, result: JSON, of attempt: JobAttempt) throws
+    /// Keeps the last lines of the log of an attempt that is about to be recorded as failed.
+    func recordLog(_ lines: String, of attempt: JobAttempt) throws
+}
+
+extension AttemptStore {
+    /// Keeps nothing.
+    public func recordLog(_ lines: String, of attempt: JobAttempt) throws {}
 }
 
 /// Shared services that handlers reach through their context, found by type: each layer adds an accessor of its own

@@ -32,17 +32,21 @@ public struct Log: Sendable {
     private let minimum: LogLevel
     private let fields: [(String, JSON)]
     private let descriptor: Int32
+    private let tail: LogTail?
 
     /// A log that writes to a file descriptor, standard error by default.
     public init(format: Format, minimum: LogLevel = .info, descriptor: Int32 = 2) {
-        self.init(format: format, minimum: minimum, fields: [], descriptor: descriptor)
+        self.init(format: format, minimum: minimum, fields: [], descriptor: descriptor, tail: nil)
     }
 
-    private init(format: Format, minimum: LogLevel, fields: [(String, JSON)], descriptor: Int32) {
+    private init(
+        format: Format, minimum: LogLevel, fields: [(String, JSON)], descriptor: Int32, tail: LogTail?
+    ) {
         self.format = format
         self.minimum = minimum
         self.fields = fields
         self.descriptor = descriptor
+        self.tail = tail
     }
 
     /// A log that writes nothing below errors; for tests.
@@ -50,7 +54,12 @@ public struct Log: Sendable {
 
     /// A log whose lines carry these fields as well; of equal names the last value is written.
     public func with(_ more: KeyValuePairs<String, JSON>) -> Log {
-        Log(format: format, minimum: minimum, fields: merged(more), descriptor: descriptor)
+        Log(format: format, minimum: minimum, fields: merged(more), descriptor: descriptor, tail: tail)
+    }
+
+    /// A log whose lines are also kept in `tail`, without the fields that all of them carry by then.
+    public func keeping(_ tail: LogTail) -> Log {
+        Log(format: format, minimum: minimum, fields: fields, descriptor: descriptor, tail: tail)
     }
 
     /// A detail that helps to find a fault.
@@ -64,6 +73,9 @@ public struct Log: Sendable {
 
     private func write(_ level: LogLevel, _ message: String, _ more: KeyValuePairs<String, JSON>) {
         guard level >= minimum else { return }
+        tail?.append(
+            "\(Log.timestamp()) \(level.name) \(Log.printable(message))"
+                + more.map { " \($0.key)=\($0.value.string.map(Log.printable) ?? $0.value.text)" }.joined())
         let all = merged(more)
         var line = ""
         switch format {

@@ -54,13 +54,16 @@ struct Executor: Sendable {
         let attempt = JobAttempt(
             jobID: job.id, tenant: tenant, queue: job.queue, kind: job.kind, number: job.attempt, leaseID: job.leaseID,
             traceparent: job.traceparent)
+        let tail = LogTail()
         let context = JobContext(
-            attempt: attempt, deadline: deadline, stop: stop, log: log, resources: resources, store: store)
+            attempt: attempt, deadline: deadline, stop: stop, log: log.keeping(tail), resources: resources, store: store
+        )
         let outcome: Settlement.Outcome
         do {
             outcome = Executor.outcome(of: try kind.run(args: job.args, in: context))
         } catch {
             outcome = Executor.outcome(of: error, stopped: stop.reason, attempt: job.attempt, policy: kind.policy)
+            keep(tail, outcome, attempt)
             report(error, outcome, context)
         }
         let took = ContinuousClock.now - started
@@ -69,6 +72,19 @@ struct Executor: Sendable {
             context.log.info("attempt ended", ["seconds": .double((took / .milliseconds(1)).rounded() / 1000)])
         }
         return outcome
+    }
+
+    /// Keeps what the attempt logged where its story is told, if it failed. Nothing depends on it.
+    private func keep(_ tail: LogTail, _ outcome: Settlement.Outcome, _ attempt: JobAttempt) {
+        switch outcome {
+        case .retry, .dead: break
+        default: return
+        }
+        let text = tail.text
+        if text.isEmpty { return }
+        do { try store.recordLog(text, of: attempt) } catch {
+            log.debug("an attempt's log was not kept", ["job": .int(attempt.jobID), "error": .string("\(error)")])
+        }
     }
 
     private func refusal(of job: ClaimedJob, verdict: TenantCheck.Verdict) -> Settlement.Outcome {

@@ -5,7 +5,7 @@ import Testing
 @Suite("Grants")
 struct GrantTests {
     static let functions: [String: String] = [
-        "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain cancel unsubscribe",
+        "reeve_enqueuer": "actor is_operator enqueue enqueue_many job explain explain_job cancel unsubscribe",
         "reeve_worker": """
         actor is_operator enqueue enqueue_many job explain cancel register_kinds claim complete settle record_progress record_step step_result
         register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
@@ -25,6 +25,7 @@ struct GrantTests {
         erasure_work remember_found subject_request mention_places find_mentions redact_mentions cancel_mentions
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
         tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
+        explain_job record_attempt_log tend_paces tend_dead_letters
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -42,22 +43,26 @@ struct GrantTests {
         request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         seal_audit begin_anchor finish_anchor
         tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
+        explain_job job_story dead_list dead_groups redrive redrive_many drop_dead drain_progress block_progress
+        isolate_tenant note_isolation_logins release_isolation
         """,
         "reeve_approver": """
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json
         """,
         "reeve_viewer": """
         actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron purge_request_json
-        explain fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
+        fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
+        job explain explain_job job_story dead_list dead_groups block_progress
         """,
     ]
 
     private static let views =
-        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
+        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list block_list"
     private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
     private static let departures = "hook lifecycle_event offboarding"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
     private static let erasures = "erasure_list data_map"
+    private static let isolations = "isolation_list"
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"
@@ -72,7 +77,7 @@ struct GrantTests {
         "reeve_approver": granted("schema_migration signing_key certificate erasure_list data_map \(purges)", "r")
             .merging(["erasure_request": "c", "tenant": "c"]) { $1 },
         "reeve_viewer": granted(
-            "\(views) tier tenant kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) \(purges) \(departures)",
+            "\(views) tier tenant kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) \(purges) \(departures) \(isolations)",
             "r"
         )
         .merging(["tenant_store": "c", "erasure_request": "c"]) { $1 },
@@ -80,7 +85,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof) \(departures)",
             "r"),
         "reeve_operator": granted(
-            "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request \(purges) \(departures)",
+            "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request \(purges) \(departures) \(isolations)",
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",

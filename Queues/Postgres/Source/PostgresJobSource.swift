@@ -16,11 +16,12 @@ public final class PostgresJobSource: JobSource {
     private let claiming = Mutex<[String: Pool]>([:])
     private let listener = Mutex<ListenerBox?>(nil)
     private let historyKept: Duration
+    private let deadLettersKept: Duration
 
     /// A source over the control database. Connects when it is first used.
     public init(
         _ settings: ConnectionSettings, registry: JobRegistry, version: String,
-        historyKept: Duration = .seconds(30 * 86400)
+        historyKept: Duration = .seconds(30 * 86400), deadLettersKept: Duration = .seconds(90 * 86400)
     ) {
         // A connection that broke without a word is noticed within half a minute, unless the operator says otherwise.
         let watchful = [
@@ -35,6 +36,7 @@ public final class PostgresJobSource: JobSource {
         self.registry = registry
         self.version = version
         self.historyKept = historyKept
+        self.deadLettersKept = deadLettersKept
         func pool(_ name: String, _ bound: Int = 1) -> Pool {
             Pool(
                 settings.with(["application_name": "reeve \(name)"]), bound: bound, waitTimeout: .seconds(30),
@@ -220,6 +222,7 @@ public final class PostgresJobSource: JobSource {
     /// The housekeeping (design section 4); every task is a function of schema `reeve`.
     public var housekeeping: [HousekeepingTask] {
         let kept = milliseconds(historyKept)
+        let dead = milliseconds(deadLettersKept)
         return [
             task("promote", .milliseconds(250), "SELECT reeve.promote(1000)", repeatFrom: 1000),
             task("schedules", .milliseconds(250), "SELECT reeve.fire_schedules(500)", repeatFrom: 500),
@@ -239,6 +242,10 @@ public final class PostgresJobSource: JobSource {
             task("leftovers", .seconds(60), "SELECT reeve.tend_leftovers(5000)", repeatFrom: 5000),
             task("stats", .seconds(5), "SELECT reeve.tend_stats()"),
             task("zones", .seconds(3600), "SELECT reeve.tend_schedules()", repeatFrom: 5000),
+            task("paces", .seconds(10), "SELECT reeve.tend_paces()"),
+            task(
+                "dead letters", .seconds(300), "SELECT reeve.tend_dead_letters(\(dead) * interval '1 ms')",
+                repeatFrom: 1000),
             task("old batches", .seconds(600), "SELECT reeve.tend_old_batches()", repeatFrom: 20),
             guardTask,
             task("audit seal", .seconds(1), "SELECT reeve.seal_audit(5000)", repeatFrom: 2500),
@@ -310,6 +317,15 @@ extension PostgresJobSource {
         try fenced(
             "SELECT reeve.record_step($1::bigint, $2::uuid, $3::text, $4::jsonb)",
             [attempt.jobID, attempt.leaseID, name, result])
+    }
+
+    /// Keeps the last lines of a failed attempt's log.
+    public func recordLog(_ lines: String, of attempt: JobAttempt) throws {
+        try attempts.withConnection {
+            _ = try $0.call(
+                "SELECT reeve.record_attempt_log($1::bigint, $2::uuid, $3::text)",
+                [attempt.jobID, attempt.leaseID, lines])
+        }
     }
 
     private func fenced(_ sql: String, _ parameters: [(any PostgresEncodable)?]) throws {

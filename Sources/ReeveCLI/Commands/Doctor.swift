@@ -46,6 +46,7 @@ final class Doctor {
         checkKey()
         checkIdentities()
         checkRegion()
+        checkSurroundings()
         let output = invocation.output
         output.list(
             checks.map { check in

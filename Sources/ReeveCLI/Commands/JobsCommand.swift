@@ -26,19 +26,13 @@ extension Command {
             },
             Command(
                 "show", "show one job: why it waits, what it did, its files",
-                details: "Who looked, and why, goes into the tenant's audit.", arguments: [id], options: [accessReason],
+                details: "Who looked, and why, goes into the tenant's audit.", arguments: [id],
+                options: [accessReason, showArguments],
                 examples: ["reeve jobs show 42", "reeve jobs show 42 --ticket OPS-1042"]
             ) {
-                invocation in
-                try showJob(invocation)
+                try JobStory($0).show()
             },
-            Command("explain", "say why a job is not running", arguments: [id], examples: ["reeve jobs explain 42"]) {
-                invocation in
-                let id = try invocation.jobID("ID")
-                let text = try invocation.connect().execute("SELECT reeve.explain($1::bigint)", [id])[0].text(0)
-                invocation.output.result(["id": .int(id), "explanation": .string(text)], Log.printable(text))
-                return .done
-            },
+            jobsExplain,
             Command(
                 "cancel", "cancel a job: at once when it waits, as soon as it stops when it runs", arguments: [id],
                 options: [
@@ -89,39 +83,4 @@ extension Command {
                 return try JobListing(invocation).watch()
             },
         ])
-
-    private static func showJob(_ invocation: Invocation) throws -> ExitCode {
-        let id = try invocation.jobID("ID")
-        let connection = try invocation.connect()
-        let started = try invocation.accessStart(connection)
-        guard let job = try connection.execute("SELECT reeve.job($1::bigint)", [id])[0].optionalJSON(0) else {
-            throw CommandError(.notFound, "there is no job \(id)", hint: "see: reeve jobs list")
-        }
-        let explanation = try connection.execute("SELECT reeve.explain($1::bigint)", [id])[0].text(0)
-        if started != nil {
-            let tenant = try connection.execute(
-                "SELECT id::text FROM reeve.tenant WHERE code = $1::text", [job["tenant"]?.string]
-            ).first?.text(0)
-            try invocation.recordAccess(to: tenant, "access.job", "job \(id)", since: started)
-        }
-        var document = job.object ?? [:]
-        document["explanation"] = .string(explanation)
-        if invocation.output.isJSON {
-            invocation.output.line(JSON.object(document).text)
-            return .done
-        }
-        invocation.output.line(invocation.output.paint(Log.printable(explanation), .bold))
-        document["artifacts"] = nil
-        document["explanation"] = nil
-        invocation.output.raw(Details(document).text)
-        let files = job["artifacts"]?.array ?? []
-        if !files.isEmpty {
-            let columns = [
-                Column("ARTIFACT", "id"), Column("ENTITY", "entity"), Column("BYTES", "bytes", .bytes),
-                Column("CREATED", "created_at", .time), Column("KEY", "key"),
-            ]
-            invocation.output.raw("\n" + Table(columns, files).text(color: invocation.output.usesColor))
-        }
-        return .done
-    }
 }

@@ -54,6 +54,8 @@ extension Command {
             tenantSetTier,
             tenantUpdate,
             tenantRepair,
+            tenantIsolate,
+            tenantRejoin,
         ])
 
     private static let tenantReturn = Command(

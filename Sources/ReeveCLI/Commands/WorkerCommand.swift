@@ -25,12 +25,15 @@ extension Command {
                     """, [invocation.flag("all")])
                 let columns = [
                     Column("WORKER", "id"), Column("NODE", "node"), Column("PID", "pid", .number),
-                    Column("STATE", "state", .state), Column("RUNNING", "running", .number), Column("POOLS", "pools"),
+                    Column("STATE", "state", .state), Column("QUIET", "quiet"), Column("RUNNING", "running", .number),
+                    Column("POOLS", "pools"),
                     Column("QUEUES", "queues"), Column("REGION", "region"), Column("UP", "started_at", .age),
                     Column("LEASE UNTIL", "lease_until", .time), Column("VERSION", "version"),
                 ]
                 invocation.output.list(workers, columns, empty: "no worker is running; start one with: reeve worker")
                 return .done
-            }
+            },
+            workerQuiet,
+            workerResume,
         ], run: { try WorkerRun.run($0) })
 }

@@ -58,7 +58,9 @@ enum WorkerRun {
         for kind in assembly.registry.overridden.map(\.rawValue).sorted() {
             log.info("this program's own kind takes the built-in one's place", ["kind": .string(kind)])
         }
-        let source = PostgresJobSource(settings, registry: assembly.registry, version: reeveVersion)
+        let source = PostgresJobSource(
+            settings, registry: assembly.registry, version: reeveVersion,
+            deadLettersKept: try invocation.configuration.deadLettersKept)
         defer { source.close() }
         let metrics = WorkerMetrics(version: reeveVersion)
         let spans = invocation.configuration[.otlpEndpoint].map { SpanExporter(endpoint: $0, service: "reeve-worker") }

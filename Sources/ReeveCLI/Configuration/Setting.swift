@@ -94,6 +94,9 @@ public struct Setting: Sendable, Equatable {
     public static let logLevel = Setting(
         "log_level", "LEVEL", "the least serious log line that is written", flag: "log-level",
         choices: ["debug", "info", "warning", "error"], standard: "info")
+    /// How long dead letters are kept.
+    public static let deadLettersKept = Setting(
+        "dead_letters_kept", "TIME", "how long dead letters are kept: 90d", standard: "90d")
     /// How long a proven backup counts.
     public static let proofLimit = Setting(
         "proof_limit", "TIME", "how long a backup that was proven by a restore counts: 35d", standard: "35d")
@@ -169,7 +172,8 @@ public struct Setting: Sendable, Equatable {
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
-        proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, purgeHooks, smtpURL, sendmail,
+        deadLettersKept, proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, purgeHooks,
+        smtpURL, sendmail,
         mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, listen, publicListen,
         dashboardHosts, dashboardTokens, dashboardProxies, dashboardGroups, otlpEndpoint,
     ]

@@ -397,4 +397,3 @@ END $$;
 GRANT EXECUTE ON FUNCTION reeve.tend_stats() TO reeve_worker, reeve_operator;
 GRANT EXECUTE ON FUNCTION reeve.fleet_metrics(int), reeve.tenant_metrics(text, text, int), reeve.overview(text, int), reeve.job_page(text[], text, text, text, text, bigint, int),
   reeve.tenant_page(text, text, text, boolean, text, int), reeve.queue_page(text, text, int), reeve.job_detail(bigint), reeve.stat_bounds() TO reeve_viewer, reeve_operator, reeve_worker;
-GRANT EXECUTE ON FUNCTION reeve.explain(bigint) TO reeve_viewer;
