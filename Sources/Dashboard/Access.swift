@@ -151,8 +151,10 @@ struct Origins: Sendable {
     /// Whether the request names this dashboard: one that was led here by another site's DNS does not (RFC 9110, 7.2).
     func isOurs(_ request: HTTPRequest) -> Bool {
         guard let host = request.header("host")?.lowercased() else { return false }
-        let port = ":\(address.port)"
-        let name = host.hasSuffix(port) ? String(host.dropLast(port.count)) : host
+        var name = host
+        if let colon = host.lastIndex(of: ":"), host[host.index(after: colon)...].allSatisfy(\.isNumber), !host.hasSuffix("]") {
+            name = String(host[..<colon])
+        }
         if hosts.contains(host) || hosts.contains(name) { return true }
         if name == address.host || name == "[\(address.host)]" { return true }
         return address.isLoopback && ["localhost", "127.0.0.1", "[::1]"].contains(name)

@@ -49,8 +49,11 @@ struct DashboardQueries: Sendable {
                 """, [code])
             let blocks = try rows(
                 connection,
-                "SELECT to_jsonb(b) FROM reeve.queue_block b WHERE $1::text || '.' LIKE split_part(b.like_pattern, '.', 1) || '.'",
-                [code])
+                """
+                SELECT to_jsonb(b) || jsonb_build_object('progress', CASE WHEN b.mode <> 'pause' THEN reeve.block_progress(b.id) END)
+                FROM reeve.block_list b WHERE b.target = 'tenant:' || $1::text
+                  OR (b.scope = 'queue' AND $1::text LIKE replace(split_part(b.target, '.', 1), '*', '%')) ORDER BY b.since DESC LIMIT 50
+                """, [code])
             return [
                 "tenant": tenant, "figures": figures, "backup": backup.first ?? .null, "holds": .array(holds),
                 "blocks": .array(blocks),
@@ -61,7 +64,11 @@ struct DashboardQueries: Sendable {
                 connection, "SELECT reeve.queue_page($1::text, $2::text, 50)",
                 [request.queryValue("tenant"), request.queryValue("after")])
             let blocks = try rows(
-                connection, "SELECT to_jsonb(b) FROM reeve.queue_block b ORDER BY b.since DESC LIMIT 200", [])
+                connection,
+                """
+                SELECT to_jsonb(b) || jsonb_build_object('progress', CASE WHEN b.mode <> 'pause' THEN reeve.block_progress(b.id) END)
+                FROM reeve.block_list b ORDER BY b.since DESC LIMIT 100
+                """, [])
             let owners = Set(found.compactMap { $0["tenant_code"]?.string }).count
             return [
                 "rows": .array(found), "blocks": .array(blocks),

@@ -43,6 +43,14 @@ public final class RawConnection {
         return (String(decoding: all, as: UTF8.self), false)
     }
 
+    /// The same as bytes, however it ends.
+    public func readBytes(within limit: Duration) -> [UInt8] {
+        let until = ContinuousClock.now + limit
+        var all: [UInt8] = []
+        while let piece = read(until: until), !piece.isEmpty { all += piece }
+        return all
+    }
+
     /// What comes until it holds this text; nil when the connection or the time ended first.
     public func read(untilIt holds: String, within limit: Duration) -> String? {
         let until = ContinuousClock.now + limit

@@ -104,15 +104,16 @@ function pager(first, load, draw, empty) {
 
 const pausing = (pattern, done) => act({
   title: `Pause ${pattern || "queues"}`, text: "No more jobs of these queues are claimed; what runs goes on. It lasts until somebody resumes it.", action: "pause", button: "Pause",
-  fields: pattern ? [] : [{ name: "pattern", label: "Queues: acme.reports, acme.*, *.backups", required: true }], body: pattern ? { pattern } : {}, done,
+  fields: pattern ? [] : [{ name: "pattern", label: "What: acme.reports, acme.*, *.backups, tier:starter, kind:report, node:host-1", required: true }], body: pattern ? { pattern } : {}, done,
 });
 const draining = (pattern) => act({
   title: `Drain ${pattern || "queues"}`, text: "No more jobs are claimed, and it is done once nothing runs. New jobs wait, or are refused. Nothing is deleted.", action: "drain", button: "Drain",
-  fields: [...(pattern ? [] : [{ name: "pattern", label: "Queues: acme.reports, acme.*, *.backups", required: true }]),
+  fields: [...(pattern ? [] : [{ name: "pattern", label: "What: acme.reports, acme.*, *.backups, tier:starter, kind:report, node:host-1", required: true }]),
     { name: "expires", label: "Ends by itself after (empty: never)", placeholder: "2 hours" }, { name: "refuse", label: "Refuse new jobs", type: "checkbox" }],
   body: pattern ? { pattern } : {}, done: () => `${pattern || "the queues"} drain`,
 });
 const resuming = (pattern) => act({ title: `Resume ${pattern}`, action: "resume", button: "Resume", body: { pattern }, done: () => `${pattern} runs again` });
+const releasing = (tenant) => act({ title: `Release ${tenant}`, text: "It runs again, and what its isolation cancelled runs again as new jobs. Logins that were revoked come back with: reeve tenant rejoin", action: "release", button: "Release", body: { tenant }, done: () => `${tenant} runs again` });
 const cancelling = (id) => act({ title: `Cancel job ${id}`, text: "A waiting job ends at once, a running one as soon as it can stop.", action: "cancel", button: "Cancel job", isDangerous: true, body: { job: id }, done: () => `job ${id} is told to stop` });
 const retrying = (id, label = "Retry") => act({ title: `${label} job ${id}`, text: "It runs again as a new job with the same arguments.", action: label === "Redrive" ? "redrive" : "retry", button: label, body: { job: id }, done: (result) => `it runs again as job ${result.job}` });
 
@@ -369,7 +370,7 @@ async function tenantsPage({ fields }) {
       ]),
       pager(first, ask50, (rows) => table(rows, [
         { label: "Tenant", cell: (tenant) => [tenantLink(tenant.code), h("div", { class: "sub" }, tenant.name)] }, { label: "Tier", cell: (tenant) => tenant.tier },
-        { label: "Status", cell: (tenant) => [badge(tenant.status), tenant.blocked ? [" ", badge("blocked", "warn")] : null] }, { label: "Running", cell: load },
+        { label: "Status", cell: (tenant) => [badge(tenant.status), tenant.isolated ? [" ", badge("isolated", "bad")] : tenant.blocked ? [" ", badge("blocked", "warn")] : null] }, { label: "Running", cell: load },
         { label: "Waiting", number: true, cell: (tenant) => [number(tenant.waiting), tenant.is_full ? [" ", badge("full", "bad")] : null] },
         { label: "Dead", number: true, cell: (tenant) => tenant.dead ? h("a", { href: link("dead", null, { tenant: tenant.code }) }, tenant.dead >= 1000 ? "1000+" : number(tenant.dead)) : "" },
         { label: "Data", cell: (tenant) => h("span", { class: "sub" }, `${tenant.isolation}, ${tenant.region}`) },
@@ -378,12 +379,17 @@ async function tenantsPage({ fields }) {
   };
 }
 
+const blockName = (block) => block.mode === "isolate" ? "isolated" : block.mode === "pause" ? "paused" : block.done_at ? "drained" : "draining";
+
 function blockTable(blocks) {
   return table(blocks, [
-    { label: "Queues", cell: (block) => h("code", {}, block.pattern) }, { label: "Is", cell: (block) => badge(block.mode === "pause" ? "paused" : block.done_at ? "drained" : "draining", block.done_at ? "good" : "warn") },
+    { label: "What", cell: (block) => h("code", {}, block.target) }, { label: "Is", cell: (block) => badge(blockName(block), block.mode === "isolate" ? "bad" : block.done_at ? "good" : "warn") },
+    { label: "Still runs", cell: (block) => block.progress && !block.done_at ? [number(block.progress.running ?? 0), block.progress.eta_at ? [", done ", when(block.progress.eta_at)] : Number(block.progress.running) ? ", no telling how long" : ""] : "" },
     { label: "Why", cell: (block) => block.reason }, { label: "By", cell: (block) => block.actor }, { label: "Since", class: "tight", cell: (block) => when(block.since) },
     { label: "Ends", class: "tight", cell: (block) => block.expires_at ? when(block.expires_at) : "" }, { label: "New jobs", cell: (block) => block.refuse ? badge("refused", "bad") : "wait" },
-    { label: "", class: "acts", cell: (block) => may("operator") ? h("button", { class: "small", onclick: () => resuming(block.pattern) }, "Resume") : null },
+    { label: "", class: "acts", cell: (block) => block.mode === "isolate"
+      ? may("admin") ? h("button", { class: "small", onclick: () => releasing(block.target.replace("tenant:", "")) }, "Release") : null
+      : may("operator") ? h("button", { class: "small", onclick: () => resuming(block.target) }, "Resume") : null },
   ], "", "Pauses and drains");
 }
 
@@ -504,7 +510,7 @@ const auditColumns = [
   { label: "More", cell: (entry) => entry.detail && Object.keys(entry.detail).length ? h("details", {}, h("summary", {}, "detail"), h("pre", {}, JSON.stringify(entry.detail, null, 2))) : "" },
 ];
 const workerColumns = [
-  { label: "Node", cell: (worker) => [worker.node, h("div", { class: "sub" }, `pid ${worker.pid}, ${worker.version}`)] }, { label: "State", cell: (worker) => badge(worker.late ? "late" : worker.state) }, { label: "Running", number: true, cell: (worker) => number(worker.running) },
+  { label: "Node", cell: (worker) => [worker.node, h("div", { class: "sub" }, `pid ${worker.pid}, ${worker.version}`)] }, { label: "State", cell: (worker) => [badge(worker.late ? "late" : worker.state), worker.quiet ? [" ", badge("quiet", "warn")] : null] }, { label: "Running", number: true, cell: (worker) => number(worker.running) },
   { label: "Slots", cell: (worker) => Object.entries(worker.pools ?? {}).map(([tier, slots]) => `${tier} ${slots}`).join(", ") }, { label: "Queues", cell: (worker) => worker.queues?.join(", ") ?? "all" }, { label: "Region", cell: (worker) => worker.region },
   { label: "Since", class: "tight", cell: (worker) => when(worker.started_at) }, { label: "Lease", class: "tight", cell: (worker) => worker.ended_at ? ["ended ", when(worker.ended_at)] : ["until ", when(worker.lease_until)] },
 ];

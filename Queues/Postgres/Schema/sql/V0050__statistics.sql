@@ -168,7 +168,7 @@ BEGIN
       'slots', (SELECT coalesce(jsonb_object_agg(s.key, s.n), '{}') FROM (SELECT e.key, sum(e.value::int) AS n FROM reeve.worker w CROSS JOIN LATERAL jsonb_each_text(w.pools) e
         WHERE w.state = 'alive' AND w.lease_until > v_now GROUP BY 1) s),
       'noisy', cardinality(reeve.noisy_tenants()),
-      'blocks', (SELECT count(*) FROM reeve.queue_block), 'circuits', (SELECT count(*) FROM reeve.circuit),
+      'blocks', (SELECT count(*) FROM reeve.block_list), 'circuits', (SELECT count(*) FROM reeve.circuit),
       'held', (SELECT coalesce(jsonb_object_agg(h.hold_reason, h.n), '{}') FROM (SELECT j.hold_reason, count(*) AS n FROM
         (SELECT x.hold_reason FROM reeve.job x WHERE x.state = 'scheduled' AND x.hold_reason IS NOT NULL LIMIT 10000) j GROUP BY 1) h));
   ELSIF p_name = 'slow' THEN
@@ -340,7 +340,8 @@ BEGIN
   SELECT jsonb_build_object('id', t.id, 'code', t.code, 'name', t.name, 'tier', t.tier, 'status', t.status, 'isolation', t.isolation, 'region', t.region, 'trial_ends_at', t.trial_ends_at,
     'cap', c.cap, 'running', c.running, 'waiting', b.waiting, 'is_full', b.is_full,
     'dead', (SELECT count(*) FROM (SELECT FROM reeve.dead_letter d WHERE d.tenant_id = t.id AND d.redriven_as IS NULL LIMIT 1000) d),
-    'blocked', EXISTS (SELECT FROM reeve.queue_block q WHERE t.code || '.' LIKE split_part(q.like_pattern, '.', 1) || '.'))
+    'blocked', EXISTS (SELECT FROM reeve.queue_block q WHERE t.code || '.' LIKE split_part(q.like_pattern, '.', 1) || '.'),
+    'isolated', EXISTS (SELECT FROM reeve.claim_block q WHERE q.scope = 'tenant' AND q.name = t.code))
   FROM unnest(v_ids) WITH ORDINALITY u (id, place) JOIN reeve.tenant t ON t.id = u.id LEFT JOIN reeve.tenant_counter c ON c.tenant_id = t.id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id
   ORDER BY u.place;
 END $$;
