@@ -11,6 +11,13 @@ public struct TenantIsolation {
         public let login: String
         /// Why it could not be done; nil when it was.
         public let problem: String?
+
+        /// Creates the record.
+        public init(server: String, login: String, problem: String?) {
+            self.server = server
+            self.login = login
+            self.problem = problem
+        }
     }
 
     private let registry: TenantRegistry

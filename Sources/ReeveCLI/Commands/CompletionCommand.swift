@@ -1,3 +1,5 @@
+import JobKit
+
 extension Command {
     static let completion = Command(
         "completion", "print a script with which a shell completes reeve's commands",
@@ -38,7 +40,7 @@ extension Command {
     ) { invocation in
         let page = ManualPage(commands: Command.table).text
         if invocation.output.isJSON {
-            invocation.output.line(["page": .string(page)].text)
+            invocation.output.line(JSON.object(["page": .string(page)]).text)
         } else {
             invocation.output.raw(page)
         }
