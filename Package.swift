@@ -51,6 +51,12 @@ let package = Package(
         library("Notices", "Sources/Notices", ["Mail", "Postgres", "Crypto", "Processes", "WorkerEngine", "JobKit"]),
         library("Audit", "Sources/Audit", ["Postgres", "Storage", "Crypto", "JobKit"]),
         library("WorkerEngine", "Sources/WorkerEngine", ["JobKit"]),
+        library("HTTP", "Sources/HTTP", ["JobKit"]),
+        library("Metrics", "Sources/Metrics", ["HTTP", "Postgres", "WorkerEngine", "Processes", "Crypto", "JobKit"]),
+        .target(name: "CDashboard", path: "Sources/CDashboard", exclude: ["files"]),
+        library(
+            "Dashboard", "Sources/Dashboard",
+            ["CDashboard", "HTTP", "Metrics", "Artifacts", "Storage", "Postgres", "Crypto", "JobKit"]),
         library("EmbeddedPostgres", "Sources/EmbeddedPostgres", ["Processes", "Crypto", "JobKit"]),
 
         // The queue.
@@ -62,7 +68,7 @@ let package = Package(
             "Benchmarks", "Sources/Benchmarks",
             [
                 "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
-                "Restore", "Export", "Dumps", "Tenancy", "Crypto",
+                "Restore", "Export", "Dumps", "Tenancy", "Crypto", "Dashboard", "HTTP",
             ]),
 
         // One target for each kind of job.
@@ -96,7 +102,7 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
                 "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
-                "Reminder", "TenantBranding", "Audit", "Purge",
+                "Reminder", "TenantBranding", "Audit", "Purge", "HTTP", "Metrics", "Dashboard",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -193,6 +199,13 @@ let package = Package(
             ]),
         // Every kind of tampering, done as the database's owner, against both verifiers.
         tests("AuditTests", ["Audit", "Storage", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
+        tests("HTTPTests", ["HTTP", "JobKit"]),
+        tests(
+            "DashboardTests",
+            [
+                "Dashboard", "Metrics", "HTTP", "Artifacts", "Storage", "PostgresQueue", "WorkerEngine", "Postgres", "Crypto",
+                "Processes", "JobKit", "supervise-fixture",
+            ]),
         tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]

@@ -13,7 +13,9 @@ struct Executor: Sendable {
     /// Runs the job once and says how it ended. Blocks for as long as the handler does. `isCurrent` says whether the lease under
     /// which it was claimed still lasts; it is asked once the attempt can be told to stop.
     func run(_ job: ClaimedJob, tenant: Tenant?, isCurrent: () -> Bool = { true }) -> Settlement {
-        Settlement(jobID: job.id, leaseID: job.leaseID, outcome: outcome(of: job, tenant: tenant, isCurrent: isCurrent))
+        Settlement(
+            jobID: job.id, leaseID: job.leaseID, tenantID: job.tenantID,
+            outcome: outcome(of: job, tenant: tenant, isCurrent: isCurrent))
     }
 
     /// Gives a job back that this worker may not start any more.
@@ -26,13 +28,14 @@ struct Executor: Sendable {
         do { found = try registry.find(job.kind) } catch {
             log.warning(
                 "the kind could not be looked up; the job waits",
-                ["job": .int(job.id), "kind": .string(job.kind.rawValue), "error": .string("\(error)")])
+                ["job": .int(job.id), "tenant_id": .string(job.tenantID.description), "kind": .string(job.kind.rawValue), "error": .string("\(error)")])
             return .snooze(.seconds(5))
         }
         guard let kind = found else {
             // A rolling release: another worker may know it.
             log.warning(
-                "this worker does not know the kind", ["job": .int(job.id), "kind": .string(job.kind.rawValue)])
+                "this worker does not know the kind",
+                ["job": .int(job.id), "tenant_id": .string(job.tenantID.description), "kind": .string(job.kind.rawValue)])
             return .snooze(.seconds(30))
         }
         guard case .run = check.verdict(queue: job.queue, tenant: tenant, policy: kind.policy), let tenant else {
@@ -40,7 +43,9 @@ struct Executor: Sendable {
         }
         if job.isSuspect {
             guard suspects.tryEnter() else { return .wait(Executor.suspectTurn) }
-            log.info("a suspect runs; its worker crashed while it ran before", ["job": .int(job.id)])
+            log.info(
+                "a suspect runs; its worker crashed while it ran before",
+                ["job": .int(job.id), "tenant_id": .string(job.tenantID.description)])
         }
         defer { if job.isSuspect { suspects.leave() } }
         let stop = StopSignal()
@@ -101,7 +106,12 @@ struct Executor: Sendable {
     }
 
     private func warn(_ job: ClaimedJob, _ reason: String) {
-        log.warning("job refused", ["job": .int(job.id), "queue": .string(job.queue), "reason": .string(reason)])
+        log.warning(
+            "job refused",
+            [
+                "job": .int(job.id), "tenant_id": .string(job.tenantID.description), "queue": .string(job.queue),
+                "reason": .string(reason),
+            ])
     }
 
     /// How long a suspect waits for another one to end; with jitter, so that many do not come back at once.

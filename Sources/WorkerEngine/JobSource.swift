@@ -88,13 +88,16 @@ public struct Settlement: Sendable {
     public let jobID: Int64
     /// The lease that fences the transition.
     public let leaseID: UUID
+    /// Whose job it is, for the log, where it is known.
+    public let tenantID: TenantID?
     /// What happened.
     public let outcome: Outcome
 
     /// Creates the record.
-    public init(jobID: Int64, leaseID: UUID, outcome: Outcome) {
+    public init(jobID: Int64, leaseID: UUID, tenantID: TenantID? = nil, outcome: Outcome) {
         self.jobID = jobID
         self.leaseID = leaseID
+        self.tenantID = tenantID
         self.outcome = outcome
     }
 }

@@ -123,7 +123,7 @@ final class Settler: Sendable {
         case nil: return false
         case .busy: return true
         case .leaseLost:
-            log.warning("lease lost; the result is dropped", ["job": .int(settlement.jobID)])
+            named(settlement).warning("lease lost; the result is dropped")
             return false
         }
     }
@@ -134,7 +134,7 @@ final class Settler: Sendable {
         guard batch.count == 1, let settlement = batch.first, failures >= 2,
             isPermanent(error)
         else { return batch }
-        log.error("an end could not be recorded", ["job": .int(settlement.jobID), "error": .string("\(error)")])
+        named(settlement).error("an end could not be recorded", ["error": .string("\(error)")])
         switch settlement.outcome {
         case .release: return []
         case .retry(_, let text) where text.hasPrefix(Settler.notRecorded):
@@ -147,6 +147,12 @@ final class Settler: Sendable {
                     outcome: .retry(after: .seconds(60), error: "\(Settler.notRecorded): \(error)"))
             ]
         }
+    }
+
+    /// The log, naming the job and its tenant (OPS-4).
+    private func named(_ settlement: Settlement) -> Log {
+        let log = log.with(["job": .int(settlement.jobID)])
+        return settlement.tenantID.map { log.with(["tenant_id": .string($0.description)]) } ?? log
     }
 
     private func isPermanent(_ error: any Error) -> Bool { (error as? any PermanentSourceError)?.isPermanent ?? false }

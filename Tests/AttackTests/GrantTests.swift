@@ -25,6 +25,7 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         erasure_work remember_found subject_request mention_places find_mentions redact_mentions cancel_mentions
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
+        tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         explain_job record_attempt_log tend_paces tend_dead_letters
         """,
         "reeve_operator": """
@@ -42,6 +43,7 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         seal_audit begin_anchor finish_anchor
+        tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         explain_job job_story dead_list dead_groups redrive redrive_many drop_dead drain_progress block_progress
         isolate_tenant note_isolation_logins release_isolation
         """,
@@ -50,6 +52,7 @@ struct GrantTests {
         """,
         "reeve_viewer": """
         actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron preview_schedule purge_request_json
+        fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         job explain explain_job job_story dead_list dead_groups block_progress
         """,
     ]

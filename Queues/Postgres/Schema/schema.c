@@ -142,6 +142,9 @@ MIGRATION(V0045) = {
 MIGRATION(V0049) = {
 #embed "sql/V0049__operations.sql"
     , 0};
+MIGRATION(V0050) = {
+#embed "sql/V0050__statistics.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -190,6 +193,7 @@ static const reeve_migration migrations[] = {
     {44, "kept_and_gone", V0044},
     {45, "schedule_faults", V0045},
     {49, "operations", V0049},
+    {50, "statistics", V0050},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

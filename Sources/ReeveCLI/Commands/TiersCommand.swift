@@ -19,6 +19,7 @@ extension Command {
                     Column("AUDIT YEARS", "audit_retention_years", .number),
                     Column("REPORTS", "scheduled_reports", .number), Column("TRIAL DAYS", "trial_days", .number),
                     Column("REMINDERS", "trial_milestones"),
+                    Column("START", "promised_start_seconds", .number), Column("SUCCESS", "promised_success", .number),
                     Column("FEATURES", "features"),
                 ]
                 invocation.output.list(tiers, columns, empty: "no tiers")
@@ -60,6 +61,8 @@ extension Command {
             .integer(0...1_000_000)),
         CommandOption("off-peak-from", "TIME", "when the tenants' off-peak window opens, in their time zones: 22:00"),
         CommandOption("off-peak-until", "TIME", "when it closes: 06:00"),
+        CommandOption("promised-start", "N", "seconds within which jobs start; metrics say who waited longer", .integer(1...86400)),
+        CommandOption("promised-success", "SHARE", "the share of jobs that succeed: 0.99"),
     ]
 
     private static func write(_ invocation: Invocation, mustExist: Bool) throws -> ExitCode {
@@ -109,6 +112,21 @@ extension Command {
         }
         invocation.output.result(["tier": .string(name)], "tier \(name) is \(mustExist ? "changed" : "added")")
         return .done
+    }
+
+    private static func setPromises(_ invocation: Invocation, _ name: String, _ connection: Connection) throws {
+        let share = try invocation.string("promised-success").map { text in
+            guard let share = Double(text), share > 0, share <= 1 else {
+                throw CommandError(.usage, "--promised-success must be a share up to 1", hint: "for example 0.99")
+            }
+            return text
+        }
+        guard share != nil || invocation.int("promised-start") != nil else { return }
+        try connection.execute(
+            """
+            UPDATE reeve.tier SET promised_start_seconds = coalesce($2::int, promised_start_seconds),
+              promised_success = coalesce($3::text::numeric, promised_success) WHERE name = $1::text
+            """, [name, invocation.int("promised-start"), share])
     }
 
     /// What is not given stays, or is as in `starter` for a new tier.

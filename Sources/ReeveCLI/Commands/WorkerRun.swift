@@ -1,6 +1,8 @@
 import Encryption
 import Glibc
+import HTTP
 import JobKit
+import Metrics
 import Postgres
 import PostgresQueue
 import Processes
@@ -14,7 +16,7 @@ enum WorkerRun {
         .setting(.role), .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS),
         .setting(.storage), .setting(.anchorStorage),
         .setting(.keyFile),
-        .setting(.programs), .setting(.log), .setting(.logLevel),
+        .setting(.programs), .setting(.listen), .setting(.log), .setting(.logLevel),
         CommandOption(
             "lease", "TIME", "how long a lease lasts: a dead worker's jobs come back after it (15s)", .duration),
         CommandOption("grace", "TIME", "how long running jobs may go on after SIGTERM (30s)", .duration),
@@ -60,9 +62,17 @@ enum WorkerRun {
             settings, registry: assembly.registry, version: reeveVersion,
             deadLettersKept: try invocation.configuration.deadLettersKept)
         defer { source.close() }
+        let metrics = WorkerMetrics(version: reeveVersion)
+        let spans = invocation.configuration[.otlpEndpoint].map { SpanExporter(endpoint: $0, service: "reeve-worker") }
         let worker = Worker(
-            source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log,
-            housekeeping: try assembly.housekeeping(invocation.configuration, log))
+            source: MeasuredJobSource(source, metrics: metrics, spans: spans), registry: assembly.registry,
+            options: options, resources: assembly.resources, log: log,
+            housekeeping: try assembly.housekeeping(invocation.configuration, log) + [spans?.task].compactMap { $0 })
+        let listener = try invocation.configuration.listenAddress(.listen).map {
+            try HTTPListener($0, log: log, responder: WorkerEndpoint(metrics))
+        }
+        if let listener { log.info("metrics and health", ["listen": .string("\(listener.address)")]) }
+        defer { listener?.stop() }
         signals.onHurry { worker.hurryUp() }
         assembly.sweepStorage(log)
         if options.role == .restore { assembly.sweepScratches(log, until: signals.stop) }

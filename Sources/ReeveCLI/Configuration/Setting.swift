@@ -144,12 +144,37 @@ public struct Setting: Sendable, Equatable {
     public static let webhookSecret = Setting(
         "webhook_secret", "SECRET", "what webhooks are signed with; 16 characters or more", isSecret: true)
 
+    /// Where a process serves its metrics and health, or the dashboard.
+    public static let listen = Setting(
+        "listen", "ADDRESS", "where metrics and health, or the dashboard, are served: 127.0.0.1:9464", flag: "listen")
+    /// Where the routes for people without an account are served.
+    public static let publicListen = Setting(
+        "public_listen", "ADDRESS", "where links to artifacts and the end of reminders are served: 0.0.0.0:8080",
+        flag: "public")
+    /// Under which names the dashboard is reached.
+    public static let dashboardHosts = Setting(
+        "dashboard_hosts", "NAMES", "the names under which the dashboard is reached: ops.platform.example", flag: "host")
+    /// Who may come into the dashboard.
+    public static let dashboardTokens = Setting(
+        "dashboard_tokens", "TOKENS", "who may come in, as name:role:token,…; roles: viewer, operator, admin",
+        isSecret: true)
+    /// Which proxies are trusted to say who somebody is.
+    public static let dashboardProxies = Setting(
+        "dashboard_proxies", "ADDRESSES", "proxies that are trusted to say who somebody is: 10.0.0.5,10.0.0.6")
+    /// Which roles the groups have that those name.
+    public static let dashboardGroups = Setting(
+        "dashboard_groups", "GROUPS", "the roles of the groups that those name: viewer=*,operator=sre,admin=leads")
+    /// Where spans go.
+    public static let otlpEndpoint = Setting(
+        "otlp_endpoint", "URL", "where spans of attempts go as OTLP/JSON over HTTP: http://127.0.0.1:4318")
+
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
         deadLettersKept, proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, purgeHooks,
         smtpURL, sendmail,
-        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret,
+        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, listen, publicListen,
+        dashboardHosts, dashboardTokens, dashboardProxies, dashboardGroups, otlpEndpoint,
     ]
 }
