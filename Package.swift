@@ -33,6 +33,8 @@ let package = Package(
             name: "CLibpq", path: "Sources/CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(
             name: "CCrypto", path: "Sources/CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CRdKafka", path: "Sources/CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
 
         // Vocabulary and layers.
         library("JobKit", "Sources/JobKit", []),
@@ -63,12 +65,14 @@ let package = Package(
         .target(name: "CSchema", path: "Queues/Postgres/Schema", exclude: ["sql", "schema.sql"]),
         library(
             "PostgresQueue", "Queues/Postgres/Source", ["CSchema", "Postgres", "WorkerEngine", "JobKit"]),
+        library("Kafka", "Queues/Kafka/Client", ["CRdKafka", "JobKit"]),
+        library("KafkaIntake", "Queues/Kafka/Intake", ["Kafka", "Postgres", "Crypto", "WorkerEngine", "JobKit"]),
 
         library(
             "Benchmarks", "Sources/Benchmarks",
             [
                 "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
-                "Restore", "Export", "Dumps", "Tenancy", "Crypto", "Dashboard", "HTTP",
+                "Restore", "Export", "Dumps", "Tenancy", "Crypto", "Dashboard", "HTTP", "Kafka", "KafkaIntake",
             ]),
 
         // One target for each kind of job.
@@ -102,7 +106,7 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
                 "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
-                "Reminder", "TenantBranding", "Audit", "Purge", "HTTP", "Metrics", "Dashboard",
+                "Reminder", "TenantBranding", "Audit", "Purge", "HTTP", "Metrics", "Dashboard", "Kafka", "KafkaIntake",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -135,6 +139,15 @@ let package = Package(
             [
                 "Purge", "Backup", "Dumps", "Certificates", "Encryption", "Tenancy", "Storage", "Postgres", "Crypto", "Processes",
                 "EmbeddedPostgres", "PostgresQueue", "WorkerEngine", "JobKit", "purge-worker", "supervise-fixture",
+            ]),
+        // librdkafka's mock cluster in a process of its own.
+        .executableTarget(
+            name: "mock-kafka", dependencies: ["CRdKafka"], path: "Tests/MockKafka", swiftSettings: swiftSettings),
+        tests(
+            "KafkaTests",
+            [
+                "Kafka", "KafkaIntake", "PostgresQueue", "Postgres", "Processes", "Crypto", "WorkerEngine", "EmbeddedPostgres", "JobKit",
+                "mock-kafka", "supervise-fixture", "reeve",
             ]),
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
@@ -206,7 +219,7 @@ let package = Package(
                 "Dashboard", "Metrics", "HTTP", "Artifacts", "Storage", "PostgresQueue", "WorkerEngine", "Postgres", "Crypto",
                 "Processes", "JobKit", "supervise-fixture",
             ]),
-        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit"]),
+        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit", "mock-kafka"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
 )

@@ -27,6 +27,7 @@ struct GrantTests {
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
         tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         explain_job record_attempt_log tend_paces tend_dead_letters
+        open_partitions take_messages reject_messages stop_partition report_kafka tend_kafka
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -46,6 +47,7 @@ struct GrantTests {
         tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         explain_job job_story dead_list dead_groups redrive redrive_many drop_dead drain_progress block_progress
         isolate_tenant note_isolation_logins release_isolation
+        reset_kafka_offset drop_rejected redrive_rejected
         """,
         "reeve_approver": """
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json
@@ -68,6 +70,7 @@ struct GrantTests {
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"
         + " schedule schedule_due schedule_tick schedule_list unprotected_tenant standing_work"
+        + " schedule schedule_due schedule_tick schedule_list unprotected_tenant rejected_list kafka_offset kafka_client"
 
     private static let audit =
         "audit_entry audit_seal audit_checkpoint audit_anchor audit_pending audit_head audit_window"
@@ -81,7 +84,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) \(purges) \(departures) \(isolations)",
             "r"
         )
-        .merging(["tenant_store": "c", "erasure_request": "c"]) { $1 },
+        .merging(["tenant_store": "c", "erasure_request": "c", "rejected_messages": "c"]) { $1 },
         "reeve_worker": granted(
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof) \(departures)",
             "r"),
@@ -90,7 +93,7 @@ struct GrantTests {
             "r"
         ).merging([
             "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
-            "tenant_login": "awd",
+            "tenant_login": "awd", "rejected_messages": "r", "kafka_key": "r",
         ]) { $1 },
     ]
 

@@ -139,6 +139,9 @@ MIGRATION(V0044) = {
 MIGRATION(V0045) = {
 #embed "sql/V0045__schedule_faults.sql"
     , 0};
+MIGRATION(V0046) = {
+#embed "sql/V0046__kafka.sql"
+    , 0};
 MIGRATION(V0049) = {
 #embed "sql/V0049__operations.sql"
     , 0};
@@ -192,6 +195,7 @@ static const reeve_migration migrations[] = {
     {43, "erasure_waits", V0043},
     {44, "kept_and_gone", V0044},
     {45, "schedule_faults", V0045},
+    {46, "kafka", V0046},
     {49, "operations", V0049},
     {50, "statistics", V0050},
 };

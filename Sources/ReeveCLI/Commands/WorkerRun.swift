@@ -14,7 +14,7 @@ import WorkerEngine
 enum WorkerRun {
     static let options: [CommandOption] = [
         .setting(.role), .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS),
-        .setting(.storage), .setting(.anchorStorage),
+        .setting(.storage), .setting(.anchorStorage), .setting(.intake), .setting(.topicPrefix),
         .setting(.keyFile),
         .setting(.programs), .setting(.listen), .setting(.log), .setting(.logLevel),
         CommandOption(
@@ -74,6 +74,9 @@ enum WorkerRun {
         if let listener { log.info("metrics and health", ["listen": .string("\(listener.address)")]) }
         defer { listener?.stop() }
         signals.onHurry { worker.hurryUp() }
+        // Restore workers hold identities: what comes from outside is others' to read.
+        let intake = options.role == .plain ? try WorkerIntake.start(invocation, settings, log) : nil
+        defer { intake?.end() }
         assembly.sweepStorage(log)
         if options.role == .restore { assembly.sweepScratches(log, until: signals.stop) }
         return try worker.run(until: signals.stop)

@@ -143,6 +143,13 @@ public struct Setting: Sendable, Equatable {
     /// What webhooks are signed with.
     public static let webhookSecret = Setting(
         "webhook_secret", "SECRET", "what webhooks are signed with; 16 characters or more", isSecret: true)
+    /// What is before the tenant's code in the names of topics.
+    public static let topicPrefix = Setting(
+        "topic_prefix", "PREFIX", "what is before the tenant's code in every topic's name: prod.", flag: "topic-prefix")
+    /// Where messages are taken in.
+    public static let intake = Setting(
+        "intake", "WHERE", "who takes jobs from Kafka: workers too, or reeve intake alone", flag: "intake",
+        choices: ["worker", "alone"], standard: "worker")
 
     /// Where a process serves its metrics and health, or the dashboard.
     public static let listen = Setting(
@@ -174,7 +181,7 @@ public struct Setting: Sendable, Equatable {
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
         deadLettersKept, proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, purgeHooks,
         smtpURL, sendmail,
-        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, listen, publicListen,
+        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, topicPrefix, intake, listen, publicListen,
         dashboardHosts, dashboardTokens, dashboardProxies, dashboardGroups, otlpEndpoint,
     ]
 }
