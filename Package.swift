@@ -58,6 +58,10 @@ let package = Package(
         library(
             "PostgresQueue", "Queues/Postgres/Source", ["CSchema", "Postgres", "WorkerEngine", "JobKit"]),
 
+        // Services' databases: the outbox in them, and what brings its rows here.
+        .target(name: "COutbox", path: "Queues/Outbox/Schema", exclude: ["sql"]),
+        library("OutboxRelay", "Queues/Outbox/Source", ["COutbox", "Postgres", "Tenancy", "Crypto", "JobKit"]),
+
         library(
             "Benchmarks", "Sources/Benchmarks",
             [
@@ -96,7 +100,7 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
                 "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
-                "Reminder", "TenantBranding", "Audit", "Purge",
+                "Reminder", "TenantBranding", "Audit", "Purge", "OutboxRelay",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -157,6 +161,13 @@ let package = Package(
         tests(
             "QueueTests",
             ["PostgresQueue", "Postgres", "JobKit", "WorkerEngine", "Processes", "EmbeddedPostgres", "supervise-fixture"]),
+        // Two databases of a real server, and a relay between them.
+        tests(
+            "OutboxTests",
+            [
+                "OutboxRelay", "PostgresQueue", "Postgres", "Tenancy", "Crypto", "JobKit", "EmbeddedPostgres", "Processes",
+                "supervise-fixture",
+            ]),
         tests("SimulationTests", ["WorkerEngine", "JobKit"], isOptimized: true),
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.

@@ -130,6 +130,12 @@ MIGRATION(V0041) = {
 MIGRATION(V0042) = {
 #embed "sql/V0042__schedules.sql"
     , 0};
+MIGRATION(V0047) = {
+#embed "sql/V0047__events.sql"
+    , 0};
+MIGRATION(V0048) = {
+#embed "sql/V0048__outboxes.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -174,6 +180,8 @@ static const reeve_migration migrations[] = {
     {40, "batches", V0040},
     {41, "cron", V0041},
     {42, "schedules", V0042},
+    {47, "events", V0047},
+    {48, "outboxes", V0048},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

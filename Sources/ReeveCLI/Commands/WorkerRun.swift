@@ -64,7 +64,10 @@ enum WorkerRun {
         signals.onHurry { worker.hurryUp() }
         assembly.sweepStorage(log)
         if options.role == .restore { assembly.sweepScratches(log, until: signals.stop) }
-        return try worker.run(until: signals.stop)
+        guard options.role == .plain, invocation.configuration[.relay] != "off" else {
+            return try worker.run(until: signals.stop)
+        }
+        return try Relays(invocation, settings: settings).run { try worker.run(until: signals.stop) }
     }
 
     /// The options that flags, environment and file give.

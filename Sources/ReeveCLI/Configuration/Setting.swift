@@ -141,11 +141,16 @@ public struct Setting: Sendable, Equatable {
     public static let webhookSecret = Setting(
         "webhook_secret", "SECRET", "what webhooks are signed with; 16 characters or more", isSecret: true)
 
+    /// Whether a worker relays, too.
+    public static let relay = Setting(
+        "relay", "WORD", "whether workers relay outboxes and events beside their jobs", choices: ["on", "off"],
+        standard: "on")
+
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
         proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, purgeHooks, smtpURL, sendmail,
-        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret,
+        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, relay,
     ]
 }

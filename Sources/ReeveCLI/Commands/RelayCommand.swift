@@ -1,0 +1,56 @@
+import Dispatch
+import Glibc
+import JobKit
+import OutboxRelay
+import Postgres
+import PostgresQueue
+
+extension Command {
+    static let relay = Command(
+        "relay", "bring what services enqueue in their databases here, and send events, until SIGTERM",
+        details: """
+            Every worker does the same beside its jobs, unless REEVE_RELAY is off. Any number of relays share the outboxes; one at a
+            time sends the events.
+            """,
+        options: [.setting(.keyFile), .setting(.log), .setting(.logLevel)], examples: ["reeve relay"]
+    ) { invocation in
+        let settings = try invocation.databaseSettings()
+        let connection = try invocation.connect()
+        try Migrator(connection).requireCurrent()
+        connection.close()
+        let signals = StopSignals()
+        signals.onHurry { exit(ExitCode.interrupted.rawValue) }
+        let relays = try Relays(invocation, settings: settings)
+        relays.log.info("relaying")
+        relays.run(until: signals.stop)
+        return .done
+    }
+}
+
+/// What carries rows and events between databases and brokers, beside a worker or alone.
+struct Relays {
+    let log: Log
+    private let outboxes: OutboxFleet
+
+    init(_ invocation: Invocation, settings: ConnectionSettings) throws {
+        log = invocation.configuration.makeLog()
+        let sealer = try invocation.configuration.makeSealer()
+        if sealer == nil { log.info("REEVE_KEY_FILE is not set: this process relays no outboxes") }
+        outboxes = OutboxFleet(settings, sealer: sealer, log: log)
+    }
+
+    /// Relays until `stop` is raised. Blocks.
+    func run(until stop: StopSignal) { outboxes.run(until: stop) }
+
+    /// Relays while `body` runs. A relay that cannot do its work is no reason for a worker to end.
+    func run<T>(while body: () throws -> T) rethrows -> T {
+        let stop = StopSignal()
+        let group = DispatchGroup()
+        DispatchQueue(label: "reeve.relays").async(group: group) { run(until: stop) }
+        defer {
+            stop.stop(.shutdown)
+            _ = group.wait(timeout: .now() + .seconds(15))
+        }
+        return try body()
+    }
+}
