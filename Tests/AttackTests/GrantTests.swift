@@ -24,6 +24,8 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         erasure_work remember_found subject_request mention_places find_mentions redact_mentions cancel_mentions
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
+        outbox_functions outbox_facts hold_outboxes release_outboxes outbox_place reserve_ids knows_ids take_outbox_rows note_outbox tend_outboxes
+        event_types relay_wanted hold_turn note_turn read_events settle_events tend_events read_audit settle_audit
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -40,17 +42,18 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         seal_audit begin_anchor finish_anchor
+        add_outbox remove_outbox resume_outbox outbox_functions outbox_facts set_events event_types
         """,
         "reeve_approver": """
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json
         """,
         "reeve_viewer": """
-        actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron purge_request_json
+        actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron purge_request_json event_types
         """,
     ]
 
     private static let views =
-        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
+        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list outbox_list event_status"
     private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
     private static let departures = "hook lifecycle_event offboarding"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
@@ -80,7 +83,7 @@ struct GrantTests {
             "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request \(purges) \(departures)",
             "r"
         ).merging([
-            "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
+            "outbox_refusal": "r", "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
             "tenant_login": "awd",
         ]) { $1 },
     ]

@@ -18,7 +18,9 @@ final class OutboxFixture {
     var database: ConnectionSettings
     let connection: Connection
     var service: Connection
-    let sealer = Sealer(key: .random())
+    let sealer: Sealer
+    let keyFile: String
+    private let folder = ScratchFolder()
     let process = UUID()
     let pool: Pool
 
@@ -27,6 +29,8 @@ final class OutboxFixture {
             counter += 1
             return "box-\(counter)"
         }
+        keyFile = folder.path + "/key"
+        sealer = Sealer(key: try SecretKey.generate(toFile: keyFile))
         control = try TestServer.freshControl()
         database = try TestServer.freshDatabase()
         connection = try Connection(control)
@@ -42,6 +46,19 @@ final class OutboxFixture {
             SELECT c, 'Test', 'starter', 'active', 'schema', 'local' FROM unnest(ARRAY['acme', 'globex', 'initech']) c;
             """)
         try install(block: block, tenant: tenant)
+    }
+
+    /// Another outbox of the same control database.
+    init(control other: OutboxFixture, database: ConnectionSettings) throws {
+        name = Self.counter.withLock { counter -> String in
+            counter += 1
+            return "box-\(counter)"
+        }
+        (keyFile, sealer, control, self.database) = (other.keyFile, other.sealer, other.control, database)
+        connection = try Connection(control)
+        service = try Connection(database)
+        pool = Pool(control, bound: 4, name: "test")
+        try install()
     }
 
     deinit {

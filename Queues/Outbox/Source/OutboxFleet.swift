@@ -59,7 +59,7 @@ public final class OutboxFleet: Sendable {
                     isAway = true
                 }
                 // A fleet without outboxes is asked less often.
-            } while bell.wait(timeout: .now() + .seconds(isIdle ? 5 : 1)) == .timedOut
+            } while bell.wait(timeout: .now() + pace) == .timedOut
         }
         for entry in entries.withLock({ Array($0.values) }) { entry.revoked.stop(.shutdown) }
         _ = threads.wait(timeout: .now() + .seconds(10))
@@ -69,6 +69,11 @@ public final class OutboxFleet: Sendable {
     }
 
     private var isIdle: Bool { entries.withLock { $0.isEmpty } }
+
+    /// Between two renewals: a second, or less for short leases.
+    private var pace: DispatchTimeInterval {
+        isIdle ? .seconds(5) : .milliseconds(min(1000, Int(lease / .milliseconds(4))))
+    }
 
     /// Renews the leases and takes a share of what is free.
     private func hold() throws {

@@ -12,7 +12,10 @@ extension Command {
             Every worker does the same beside its jobs, unless REEVE_RELAY is off. Any number of relays share the outboxes; one at a
             time sends the events.
             """,
-        options: [.setting(.keyFile), .setting(.log), .setting(.logLevel)], examples: ["reeve relay"]
+        options: [
+            CommandOption("lease", "TIME", "how long a lease lasts: others take over after it (15s)", .duration),
+            .setting(.keyFile), .setting(.log), .setting(.logLevel),
+        ], examples: ["reeve relay"]
     ) { invocation in
         let settings = try invocation.databaseSettings()
         let connection = try invocation.connect()
@@ -20,7 +23,11 @@ extension Command {
         connection.close()
         let signals = StopSignals()
         signals.onHurry { exit(ExitCode.interrupted.rawValue) }
-        let relays = try Relays(invocation, settings: settings)
+        let lease = invocation.duration("lease") ?? .seconds(15)
+        guard lease >= .seconds(1), lease <= .seconds(600) else {
+            throw CommandError(.usage, "--lease must be from 1s to 10m")
+        }
+        let relays = try Relays(invocation, settings: settings, lease: lease)
         relays.log.info("relaying")
         relays.run(until: signals.stop)
         return .done
@@ -32,11 +39,11 @@ struct Relays {
     let log: Log
     private let outboxes: OutboxFleet
 
-    init(_ invocation: Invocation, settings: ConnectionSettings) throws {
+    init(_ invocation: Invocation, settings: ConnectionSettings, lease: Duration = .seconds(15)) throws {
         log = invocation.configuration.makeLog()
         let sealer = try invocation.configuration.makeSealer()
         if sealer == nil { log.info("REEVE_KEY_FILE is not set: this process relays no outboxes") }
-        outboxes = OutboxFleet(settings, sealer: sealer, log: log)
+        outboxes = OutboxFleet(settings, sealer: sealer, log: log, lease: lease)
     }
 
     /// Relays until `stop` is raised. Blocks.

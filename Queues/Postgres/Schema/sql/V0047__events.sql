@@ -50,7 +50,8 @@ CREATE TABLE reeve.audit_sent (
 ) WITH (fillfactor = 70);
 
 -- Who sends: one process for each task, so that a tenant's events stay in order.
-CREATE TABLE reeve.relay_turn (task text PRIMARY KEY CHECK (task IN ('events', 'audit')), holder uuid, lease_until timestamptz) WITH (fillfactor = 50);
+CREATE TABLE reeve.relay_turn (task text PRIMARY KEY CHECK (task IN ('events', 'audit')), holder uuid, lease_until timestamptz,
+  problem text CHECK (length(problem) <= 500), problem_since timestamptz) WITH (fillfactor = 50);
 INSERT INTO reeve.relay_turn (task) VALUES ('events'), ('audit');
 
 -- What can be asked for.
@@ -117,7 +118,7 @@ CREATE TRIGGER tenant_events AFTER INSERT OR UPDATE OF status, tier ON reeve.ten
 -- Says which events and whether the audit is sent; none: nothing is written. Makes and drops the triggers, for which it waits a moment for what
 -- changes jobs now (55P03: try again).
 CREATE FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval DEFAULT NULL, p_reason text DEFAULT NULL) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET lock_timeout = '2s' AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET lock_timeout = '2s' SET client_min_messages = warning AS $$
 DECLARE v_wrong text := (SELECT t FROM unnest(p_types) t WHERE t <> ALL (reeve.event_types()) LIMIT 1);
 BEGIN
   IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may say which events are sent' USING ERRCODE = '42501'; END IF;
@@ -147,7 +148,7 @@ END $$;
 
 -- MARK: The relay
 
--- Takes or keeps a task's turn; false while another process has it. `p_lease` of nothing gives it back.
+-- Takes or keeps a task's turn; false while another process has it. A lease of no time gives it back.
 CREATE FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval DEFAULT '15 s') RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v_now timestamptz := reeve.clock();
@@ -164,8 +165,20 @@ BEGIN
   IF NOT FOUND THEN RAISE EXCEPTION 'the turn to send % is another process''s', p_task USING ERRCODE = 'RV031'; END IF;
 END $$;
 
+-- Whether there is anything to send, now or soon.
+CREATE FUNCTION reeve.relay_wanted(p_task text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+  SELECT CASE p_task WHEN 'audit' THEN s.audit ELSE s.types <> '{}' OR EXISTS (SELECT FROM reeve.event) END FROM reeve.event_setting s
+$$;
+
+-- Says what keeps a task from going on, or that nothing does.
+CREATE FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) RETURNS void LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+BEGIN
+  UPDATE reeve.relay_turn t SET problem = left(p_problem, 500), problem_since = CASE WHEN p_problem IS NOT NULL THEN coalesce(t.problem_since, reeve.clock()) END
+  WHERE t.task = p_task AND t.holder = p_process AND t.problem IS DISTINCT FROM left(p_problem, 500);
+END $$;
+
 -- The oldest events to send, those of a tenant in the order of their ids: an event has a higher id than all that its transaction could see. Events of
--- tenants whose topics do not take any are parked, and come again, the oldest first, when it is time to try. `more`: there may be more at once.
+-- tenants whose topics do not take any are parked, and come again, the oldest first, when it is time to try.
 CREATE FUNCTION reeve.read_events(p_process uuid, p_limit int)
 RETURNS TABLE (id bigint, tenant_id uuid, tenant_code text, type text, at timestamptz, job_id bigint, queue text, kind text, attempt int, traceparent text, detail jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET enable_seqscan = off SET jit = off AS $$
@@ -271,13 +284,15 @@ SELECT s.types, s.audit, s.keep, s.expired,
   (SELECT count(*) FROM reeve.event_block) AS blocked_tenants,
   (SELECT b.reason FROM reeve.event_block b ORDER BY b.since LIMIT 1) AS block_reason,
   (SELECT t.lease_until > reeve.clock() FROM reeve.relay_turn t WHERE t.task = 'events') IS TRUE AS relayed,
+  (SELECT t.problem FROM reeve.relay_turn t WHERE t.task = 'events') AS problem,
   (SELECT count(*) FROM reeve.audit_head h LEFT JOIN reeve.audit_sent a ON a.chain = h.chain WHERE h.seq > coalesce(a.seq, 0)) AS audit_chains_behind,
-  (SELECT a.problem FROM reeve.audit_sent a WHERE a.problem IS NOT NULL ORDER BY a.problem_since LIMIT 1) AS audit_problem
+  coalesce((SELECT t.problem FROM reeve.relay_turn t WHERE t.task = 'audit'),
+    (SELECT a.problem FROM reeve.audit_sent a WHERE a.problem IS NOT NULL ORDER BY a.problem_since LIMIT 1)) AS audit_problem
 FROM reeve.event_setting s;
 COMMENT ON VIEW reeve.event_status IS 'Which events are sent, how many wait, and what keeps them.';
 
 GRANT SELECT ON reeve.event_status TO reeve_viewer, reeve_operator, reeve_worker;
 GRANT EXECUTE ON FUNCTION reeve.event_types() TO reeve_operator, reeve_worker, reeve_viewer;
 GRANT EXECUTE ON FUNCTION reeve.set_events(text[], boolean, interval, text) TO reeve_operator;
-GRANT EXECUTE ON FUNCTION reeve.hold_turn(text, uuid, interval), reeve.read_events(uuid, int), reeve.settle_events(uuid, bigint[], jsonb), reeve.tend_events(int),
+GRANT EXECUTE ON FUNCTION reeve.relay_wanted(text), reeve.hold_turn(text, uuid, interval), reeve.note_turn(text, uuid, text), reeve.read_events(uuid, int), reeve.settle_events(uuid, bigint[], jsonb), reeve.tend_events(int),
   reeve.read_audit(uuid, int, int), reeve.settle_audit(uuid, jsonb, jsonb) TO reeve_worker;

@@ -85,17 +85,17 @@ CREATE INDEX job_alias_at ON reeve.job_alias (at);
 -- Names a service's database; or gives a known one a new place, login and secret. Returns its id.
 CREATE FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size int, p_reason text DEFAULT NULL) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-DECLARE v_tenant record; v_known record; v_id int;
+DECLARE v_tenant uuid; v_status text; v_known record; v_id int;
 BEGIN
   IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may add outboxes' USING ERRCODE = '42501'; END IF;
   IF p_tenant IS NOT NULL THEN
-    SELECT t.id, t.status INTO v_tenant FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
+    SELECT t.id, t.status INTO v_tenant, v_status FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
     IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
-    IF v_tenant.status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived', p_tenant USING ERRCODE = 'RV009'; END IF;
+    IF v_status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived', p_tenant USING ERRCODE = 'RV009'; END IF;
   END IF;
   SELECT o.id, o.tenant_id INTO v_known FROM reeve.outbox o WHERE o.name = p_name FOR UPDATE;
   IF FOUND THEN
-    IF v_known.tenant_id IS DISTINCT FROM CASE WHEN p_tenant IS NOT NULL THEN v_tenant.id END THEN
+    IF v_known.tenant_id IS DISTINCT FROM v_tenant THEN
       RAISE EXCEPTION 'outbox "%" is there for another tenant', p_name USING ERRCODE = 'RV012', HINT = 'Remove it first, or use another name.';
     END IF;
     UPDATE reeve.outbox o SET conninfo = p_conninfo, login = p_login, secret = p_secret, block_size = p_block_size, problem = NULL, problem_since = NULL
@@ -103,9 +103,9 @@ BEGIN
     v_id := v_known.id;
   ELSE
     INSERT INTO reeve.outbox (name, conninfo, login, secret, tenant_id, block_size)
-    VALUES (p_name, p_conninfo, p_login, p_secret, CASE WHEN p_tenant IS NOT NULL THEN v_tenant.id END, p_block_size) RETURNING id INTO v_id;
+    VALUES (p_name, p_conninfo, p_login, p_secret, v_tenant, p_block_size) RETURNING id INTO v_id;
   END IF;
-  PERFORM reeve.audit(CASE WHEN p_tenant IS NOT NULL THEN v_tenant.id END, 'outbox.add', 'outbox ' || p_name, p_reason,
+  PERFORM reeve.audit(v_tenant, 'outbox.add', 'outbox ' || p_name, p_reason,
     jsonb_build_object('login', p_login, 'again', v_known.id IS NOT NULL));
   RETURN v_id;
 END $$;
@@ -385,15 +385,60 @@ END $$;
 CREATE FUNCTION reeve.first_job(p_id bigint) RETURNS bigint LANGUAGE sql STABLE SET search_path = reeve, pg_temp AS $$
   SELECT coalesce((SELECT a.job_id FROM reeve.job_alias a WHERE a.id = p_id), p_id)
 $$;
-ALTER FUNCTION reeve.job(bigint) RENAME TO job_record;
-ALTER FUNCTION reeve.cancel(bigint) RENAME TO cancel_record;
-REVOKE EXECUTE ON FUNCTION reeve.job_record(bigint), reeve.cancel_record(bigint) FROM reeve_enqueuer, reeve_operator, reeve_worker;
 -- As before; an id that an outbox gave out for a known key is the first job.
-CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS
-  $$ SELECT reeve.job_record(reeve.first_job(id)) $$;
-CREATE FUNCTION reeve.cancel(id bigint) RETURNS text LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS
-  $$ SELECT reeve.cancel_record(reeve.first_job(id)) $$;
-GRANT EXECUTE ON FUNCTION reeve.job(bigint), reeve.cancel(bigint) TO reeve_enqueuer, reeve_operator, reeve_worker;
+CREATE OR REPLACE FUNCTION reeve.job(id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+  SELECT jsonb_build_object('id', j.id, 'tenant', t.code, 'queue', j.queue, 'kind', j.kind, 'state', j.state, 'hold_reason', j.hold_reason,
+      'attempt', j.attempt, 'max_attempts', j.max_attempts, 'priority', j.priority, 'run_at', j.run_at, 'created_at', j.created_at, 'started_at', j.started_at,
+      'finished_at', j.finished_at, 'worker_id', j.worker_id, 'lease_id', j.lease_id, 'retried_from', j.retried_from, 'retried_as', j.retried_as,
+      'progress', j.progress, 'error', j.error, 'reason', j.reason, 'result', j.result,
+      'steps', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', s.name, 'finished_at', s.finished_at) ORDER BY s.finished_at), '[]') FROM reeve.job_step s WHERE s.job_id = j.id),
+      'artifacts', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'entity', a.entity, 'key', a.key, 'bytes', a.bytes, 'sha256', a.sha256,
+          'created_at', a.created_at, 'expires_at', a.expires_at) ORDER BY a.created_at), '[]') FROM reeve.artifact a WHERE a.job_id = j.id))
+  FROM (
+    SELECT j.id, j.tenant_id, j.created_by, j.queue, j.kind, j.state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.created_at, j.started_at, NULL::timestamptz AS finished_at,
+           j.worker_id, j.lease_id, j.retried_from, NULL::bigint AS retried_as, j.progress, j.last_error AS error, NULL::text AS reason, NULL::jsonb AS result
+    FROM reeve.job j WHERE j.id = reeve.first_job(job.id)
+    UNION ALL
+    SELECT h.id, h.tenant_id, h.created_by, h.queue, h.kind, h.state, NULL, h.attempt, h.max_attempts, h.priority, h.run_at, h.created_at, h.started_at, h.finished_at,
+           h.worker_id, h.lease_id, h.retried_from, NULL, NULL, h.last_error, NULL, h.result
+    FROM reeve.job_history h WHERE h.id = reeve.first_job(job.id)
+    UNION ALL
+    SELECT d.id, d.tenant_id, d.created_by, d.queue, d.kind, d.state, NULL, d.attempt, d.max_attempts, d.priority, d.run_at, d.created_at, d.started_at, d.finished_at,
+           d.worker_id, d.lease_id, d.retried_from, d.redriven_as, NULL, d.last_error, d.reason, NULL
+    FROM reeve.dead_letter d WHERE d.id = reeve.first_job(job.id)) j
+  LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
+  WHERE reeve.may_see(j.tenant_id, j.created_by)
+$$;
+
+-- As before, of the first job too.
+CREATE OR REPLACE FUNCTION reeve.cancel(id bigint) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE v record; v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
+BEGIN
+  id := reeve.first_job(cancel.id);
+  SELECT j.tenant_id, j.kind, j.queue, j.created_by INTO v FROM reeve.job j WHERE j.id = cancel.id AND (v_owner IS NULL OR j.tenant_id = v_owner);
+  IF NOT FOUND THEN
+    IF EXISTS (SELECT FROM reeve.job_history h WHERE h.id = cancel.id AND (v_owner IS NULL OR h.tenant_id = v_owner))
+       OR EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = cancel.id AND (v_owner IS NULL OR d.tenant_id = v_owner)) THEN
+      RAISE EXCEPTION 'job % has ended', cancel.id USING ERRCODE = 'RV012', HINT = 'What has ended cannot be cancelled; see: reeve jobs show ' || cancel.id;
+    END IF;
+    RAISE EXCEPTION 'there is no job %', cancel.id USING ERRCODE = 'RV011';
+  END IF;
+  IF v.created_by <> session_user AND NOT reeve.is_operator() THEN
+    RAISE EXCEPTION 'job % was enqueued by another login', cancel.id USING ERRCODE = '42501', HINT = 'Ask an operator (role reeve_operator).';
+  END IF;
+  PERFORM reeve.audit(v.tenant_id, 'job.cancel', 'job ' || cancel.id, NULL, jsonb_build_object('kind', v.kind, 'queue', v.queue));
+  PERFORM 1 FROM reeve.job j WHERE j.id = cancel.id AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    PERFORM reeve.end_cancelled(cancel.id, 'cancelled by ' || reeve.actor());
+    RETURN 'cancelled';
+  END IF;
+  INSERT INTO reeve.cancel_request (job_id) VALUES (cancel.id) ON CONFLICT DO NOTHING;
+  PERFORM pg_notify('reeve_cancel', '');
+  RETURN 'requested';
+END $$;
 
 CREATE VIEW reeve.outbox_list WITH (security_barrier) AS
 SELECT o.id, o.name, o.conninfo, o.login, t.code AS tenant_code, o.block_size, o.created_at, o.created_by, o.relayed, o.aliased, o.refused, o.relayed_at,
