@@ -33,6 +33,8 @@ let package = Package(
             name: "CLibpq", path: "Sources/CLibpq", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .systemLibrary(
             name: "CCrypto", path: "Sources/CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CRdKafka", path: "Sources/CRdKafka", pkgConfig: "rdkafka", providers: [.apt(["librdkafka-dev"])]),
 
         // Vocabulary and layers.
         library("JobKit", "Sources/JobKit", []),
@@ -57,6 +59,11 @@ let package = Package(
         .target(name: "CSchema", path: "Queues/Postgres/Schema", exclude: ["sql", "schema.sql"]),
         library(
             "PostgresQueue", "Queues/Postgres/Source", ["CSchema", "Postgres", "WorkerEngine", "JobKit"]),
+        library("Kafka", "Queues/Kafka/Client", ["CRdKafka", "JobKit"]),
+        library("KafkaIntake", "Queues/Kafka/Intake", ["Kafka", "Postgres", "Crypto", "WorkerEngine", "JobKit"]),
+
+        // Events and the audit on their way to Kafka.
+        library("EventRelay", "Queues/Kafka/Relay", ["Kafka", "KafkaIntake", "Postgres", "JobKit"]),
 
         // Services' databases: the outbox in them, and what brings its rows here.
         .target(name: "COutbox", path: "Queues/Outbox/Schema", exclude: ["sql"]),
@@ -66,7 +73,7 @@ let package = Package(
             "Benchmarks", "Sources/Benchmarks",
             [
                 "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
-                "Restore", "Export", "Dumps", "Tenancy", "Crypto",
+                "Restore", "Export", "Dumps", "Tenancy", "Crypto", "Kafka", "KafkaIntake",
             ]),
 
         // One target for each kind of job.
@@ -100,7 +107,7 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
                 "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
-                "Reminder", "TenantBranding", "Audit", "Purge", "OutboxRelay",
+                "Reminder", "TenantBranding", "Audit", "Purge", "Kafka", "KafkaIntake", "OutboxRelay", "EventRelay",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -133,6 +140,15 @@ let package = Package(
             [
                 "Purge", "Backup", "Dumps", "Certificates", "Encryption", "Tenancy", "Storage", "Postgres", "Crypto", "Processes",
                 "EmbeddedPostgres", "PostgresQueue", "WorkerEngine", "JobKit", "purge-worker", "supervise-fixture",
+            ]),
+        // librdkafka's mock cluster in a process of its own.
+        .executableTarget(
+            name: "mock-kafka", dependencies: ["CRdKafka"], path: "Tests/MockKafka", swiftSettings: swiftSettings),
+        tests(
+            "KafkaTests",
+            [
+                "Kafka", "KafkaIntake", "PostgresQueue", "Postgres", "Processes", "Crypto", "WorkerEngine", "JobKit", "mock-kafka",
+                "supervise-fixture",
             ]),
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
@@ -167,6 +183,12 @@ let package = Package(
             [
                 "OutboxRelay", "PostgresQueue", "Postgres", "Tenancy", "Crypto", "JobKit", "EmbeddedPostgres", "Processes",
                 "supervise-fixture",
+            ]),
+        tests(
+            "EventTests",
+            [
+                "EventRelay", "Kafka", "KafkaIntake", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit",
+                "EmbeddedPostgres", "mock-kafka", "supervise-fixture",
             ]),
         tests("SimulationTests", ["WorkerEngine", "JobKit"], isOptimized: true),
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),

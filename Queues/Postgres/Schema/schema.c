@@ -130,6 +130,9 @@ MIGRATION(V0041) = {
 MIGRATION(V0042) = {
 #embed "sql/V0042__schedules.sql"
     , 0};
+MIGRATION(V0046) = {
+#embed "sql/V0046__kafka.sql"
+    , 0};
 MIGRATION(V0047) = {
 #embed "sql/V0047__events.sql"
     , 0};
@@ -180,6 +183,7 @@ static const reeve_migration migrations[] = {
     {40, "batches", V0040},
     {41, "cron", V0041},
     {42, "schedules", V0042},
+    {46, "kafka", V0046},
     {47, "events", V0047},
     {48, "outboxes", V0048},
 };
