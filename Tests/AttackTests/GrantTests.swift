@@ -24,7 +24,7 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         erasure_work remember_found subject_request mention_places find_mentions redact_mentions cancel_mentions
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
-        outbox_functions outbox_facts hold_outboxes release_outboxes outbox_place reserve_ids knows_ids take_outbox_rows note_outbox tend_outboxes
+        outbox_functions outbox_facts hold_outboxes release_outboxes outbox_place reserve_ids knows_ids pass_ids take_outbox_rows note_outbox tend_outboxes
         event_types relay_wanted hold_turn note_turn read_events settle_events tend_events read_audit settle_audit
         """,
         "reeve_operator": """

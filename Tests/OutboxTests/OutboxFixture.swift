@@ -14,15 +14,15 @@ final class OutboxFixture {
     private static let counter = Mutex(0)
 
     let name: String
-    let control: ConnectionSettings
+    private(set) var control: ConnectionSettings
     var database: ConnectionSettings
-    let connection: Connection
+    private(set) var connection: Connection
     var service: Connection
     let sealer: Sealer
     let keyFile: String
     private let folder = ScratchFolder()
     let process = UUID()
-    let pool: Pool
+    private(set) var pool: Pool
 
     init(block: Int = 1000, tenant: String? = nil) throws {
         name = Self.counter.withLock { counter -> String in
@@ -59,6 +59,15 @@ final class OutboxFixture {
         service = try Connection(database)
         pool = Pool(control, bound: 4, name: "test")
         try install()
+    }
+
+    /// Uses another control database, as after a restore.
+    func reopen(_ name: String) throws {
+        pool.close()
+        connection.close()
+        control["dbname"] = name
+        connection = try Connection(control)
+        pool = Pool(control, bound: 4, name: "test")
     }
 
     deinit {

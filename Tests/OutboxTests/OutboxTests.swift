@@ -241,6 +241,8 @@ struct OutboxTests {
         #expect(try take(["mark": .string(UUID().uuidString), "job": .int(id + 1), "item": "nonsense"]) == "001")
         #expect(try take(["mark": .string(UUID().uuidString), "job": .int(id + 2), "item": .null]) == "001")
         #expect(try fixture.jobs() == [id: 1, foreign: 5])
-        #expect(try fixture.value("SELECT string_agg(code, ' ' ORDER BY at) FROM reeve.outbox_refusal") == "RV032 RV032 RV002 RV002")
+        #expect(
+            try fixture.value("SELECT string_agg(code, ' ' ORDER BY at) FROM reeve.outbox_refusal")
+                == "RV032 RV032 RV002 RV002")
     }
 }

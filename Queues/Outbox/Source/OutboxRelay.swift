@@ -134,6 +134,11 @@ final class OutboxRelay {
                 reason: "it holds job ids that the control database does not know of, which was restored; then: "
                     + "reeve outbox resume \(lease.name)")
         }
+        if renewsIDs, let last = found.lasts.max() {
+            _ = try control.withConnection {
+                try $0.execute("SELECT reeve.pass_ids($1::int, $2::uuid, $3::bigint)", [lease.id, process, last])
+            }
+        }
         refreshed = found.factsDigest
     }
 

@@ -46,8 +46,8 @@ extension Command {
         var attempts = 0
         while true {
             do {
-                try invocation.change {
-                    try $0.execute(
+                try invocation.change { connection in
+                    _ = try connection.execute(
                         "SELECT reeve.set_events($1::text[], $2::boolean, $3::bigint * interval '1 s', $4::text)",
                         [types, audit, keep, invocation.string("reason")])
                 }

@@ -58,8 +58,8 @@ extension Command {
                 examples: ["reeve outbox resume billing --reason 'restored, INC-204'"]
             ) { invocation in
                 let name = invocation.argument("NAME")
-                try invocation.change {
-                    try $0.execute(
+                try invocation.change { connection in
+                    _ = try connection.execute(
                         "SELECT reeve.resume_outbox($1::text, $2::text)", [name, invocation.string("reason")])
                 }
                 invocation.output.result(["outbox": .string(name)], "outbox \(name) goes on")
@@ -178,8 +178,8 @@ extension Command {
         try invocation.confirm(
             "Remove outbox \(name)" + (database == nil ? "?" : ", with schema reeve of its database?"))
         if let database { try OutboxInstaller.uninstall(name, from: database, dropping: true) }
-        try invocation.change {
-            try $0.execute("SELECT reeve.remove_outbox($1::text, $2::text)", [name, invocation.string("reason")])
+        try invocation.change { connection in
+            _ = try connection.execute("SELECT reeve.remove_outbox($1::text, $2::text)", [name, invocation.string("reason")])
         }
         invocation.output.result(["outbox": .string(name)], "outbox \(name) is removed")
         return .done

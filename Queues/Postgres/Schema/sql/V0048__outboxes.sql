@@ -27,7 +27,8 @@ CREATE TABLE reeve.outbox (
   problem text CHECK (length(problem) <= 2000),
   problem_since timestamptz,
   stopped boolean NOT NULL DEFAULT false,                  -- until an operator says how to go on
-  renew boolean NOT NULL DEFAULT false                     -- its blocks of ids are to be replaced
+  renew boolean NOT NULL DEFAULT false,                    -- its blocks of ids are to be replaced
+  resumed_at timestamptz                                   -- a database was restored: rows may have ids that are not theirs
 ) WITH (fillfactor = 50);
 
 -- Processes that relay, while they live: outboxes are shared out among them.
@@ -131,7 +132,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $
 DECLARE v record;
 BEGIN
   IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
-  UPDATE reeve.outbox o SET stopped = false, renew = true, problem = NULL, problem_since = NULL, next_row = 1, last_row = NULL, last_mark = NULL, holder = NULL, lease_until = NULL
+  UPDATE reeve.outbox o SET stopped = false, renew = true, resumed_at = reeve.clock(), problem = NULL, problem_since = NULL, next_row = 1, last_row = NULL, last_mark = NULL, holder = NULL, lease_until = NULL
   WHERE o.name = p_name RETURNING o.id, o.tenant_id INTO v;
   IF NOT FOUND THEN RAISE EXCEPTION 'there is no outbox "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve outbox list'; END IF;
   PERFORM reeve.audit(v.tenant_id, 'outbox.resume', 'outbox ' || p_name, p_reason, '{}');
@@ -213,6 +214,17 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
     WHERE NOT EXISTS (SELECT FROM reeve.outbox_block b WHERE b.outbox_id = p_outbox AND b.first <= g.first AND b.last >= g.last))
 $$;
 
+-- Makes sure that ids which an outbox still has from before a restore of this database are handed out to nobody else from now on. Not for a
+-- tenant's database, which could name any.
+CREATE FUNCTION reeve.pass_ids(p_outbox int, p_process uuid, p_last bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+DECLARE v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_missing bigint := p_last - (SELECT s.last_value FROM reeve.job_id s);
+BEGIN
+  IF v_box.renew AND v_box.tenant_id IS NULL AND v_missing BETWEEN 1 AND 10000000 THEN
+    PERFORM count(nextval('reeve.job_id')) FROM generate_series(1, v_missing);
+  END IF;
+END $$;
+
 -- Takes rows of an outbox, in one transaction: each becomes the job whose id it was given, an alias of a job whose key is known, a dead letter of
 -- its tenant, or a refusal. Rows that were taken before are left out. Raises RV031 when the lease is another's. Rows: {id, job, mark, login, item}.
 CREATE FUNCTION reeve.take_outbox_rows(p_outbox int, p_process uuid, p_rows jsonb, p_next_row bigint) RETURNS TABLE (taken int, aliased int, refused int)
@@ -221,29 +233,41 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET 
 DECLARE
   v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_now timestamptz := reeve.clock();
   v record; v_tenant record; v_kind record; v_known record; v_code text; v_last_code text; v_last_kind text; v_state text; v_problem text; v_run_at timestamptz;
-  v_hash bytea; v_digest bytea; v_size int; v_spoofs int := 0; v_taken int := 0; v_aliased int := 0; v_refused int := 0; v_last bigint; v_mark uuid;
+  v_hash bytea; v_digest bytea; v_size int; v_job bigint; v_spoofs int := 0; v_taken int := 0; v_aliased int := 0; v_refused int := 0; v_last bigint; v_mark uuid;
   n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
   n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
 BEGIN
   FOR v IN
-    WITH given AS MATERIALIZED (SELECT g.id, g.job, g.mark, g.login, g.item FROM jsonb_to_recordset(p_rows) AS g (id bigint, job bigint, mark uuid, login text, item jsonb)),
+    WITH given AS MATERIALIZED (
+      SELECT g.id, g.job, g.mark, g.login, g.item,
+        (SELECT y.last FROM reeve.outbox_block y WHERE y.outbox_id = p_outbox AND y.first <= g.job ORDER BY y.first DESC LIMIT 1) >= g.job AS is_ours
+      FROM jsonb_to_recordset(p_rows) AS g (id bigint, job bigint, mark uuid, login text, item jsonb)),
     fresh AS (
-      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job_id) SELECT p_outbox, g.id, g.mark, g.job FROM given g ORDER BY g.id
+      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job_id) SELECT p_outbox, g.id, g.mark, g.job FROM given g WHERE g.is_ours ORDER BY g.id
       ON CONFLICT DO NOTHING RETURNING k.mark)
-    SELECT g.*, f.mark IS NOT NULL AS is_new, b.last IS NOT NULL AS is_ours, i.*
-    FROM given g LEFT JOIN fresh f ON f.mark = g.mark
-    LEFT JOIN LATERAL (SELECT x.last FROM (SELECT y.last FROM reeve.outbox_block y WHERE y.outbox_id = p_outbox AND y.first <= g.job ORDER BY y.first DESC LIMIT 1) x WHERE x.last >= g.job) b ON true,
+    SELECT g.*, f.mark IS NOT NULL AS is_new, i.*
+    FROM given g LEFT JOIN fresh f ON f.mark = g.mark,
     LATERAL jsonb_to_record(CASE WHEN jsonb_typeof(g.item) = 'object' THEN g.item ELSE '{}' END)
       AS i (queue text, kind text, args jsonb, run_at_us text, priority text, idempotency_key text, max_attempts text, traceparent text, tenant text)
     ORDER BY g.id
   LOOP
+    v_job := v.job;
     IF NOT v.is_new THEN
-      -- Taken before, as nearly always; or another row with an id that is used.
+      -- Taken before, as nearly always; or its id was not reserved for this outbox, or is another row's.
       CONTINUE WHEN EXISTS (SELECT FROM reeve.outbox_taken k WHERE k.outbox_id = p_outbox AND k.mark = v.mark);
-      INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
-        VALUES (p_outbox, v.id, v.job, left(v.login, 200), coalesce(v.item, 'null'), 'RV032', 'its job id was used for another row') ON CONFLICT DO NOTHING;
-      v_refused := v_refused + 1;
-      CONTINUE;
+      IF v_box.resumed_at IS NULL THEN
+        INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
+          VALUES (p_outbox, v.id, v.job, left(v.login, 200), coalesce(v.item, 'null'), 'RV032', 'its job id is not its own') ON CONFLICT DO NOTHING;
+        v_refused := v_refused + 1;
+        CONTINUE;
+      END IF;
+      -- A database was restored: the row was accepted under that id, so it becomes a job under another, by which it is found where that names nothing else.
+      v_job := nextval('reeve.job_id');
+      INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job_id) VALUES (p_outbox, v.id, v.mark, v_job);
+      IF v_box.tenant_id IS NULL AND v.job < v_job AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job) AND NOT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = v.job)
+        AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job) AND split_part(v.queue, '.', 1) IN (SELECT t.code FROM reeve.tenant t) THEN
+        INSERT INTO reeve.job_alias (id, job_id, tenant_id) SELECT v.job, v_job, t.id FROM reeve.tenant t WHERE t.code = split_part(v.queue, '.', 1) ON CONFLICT DO NOTHING;
+      END IF;
     END IF;
     v_last := v.id; v_mark := v.mark; v_state := NULL; v_problem := NULL;
     v_code := split_part(coalesce(v.queue, ''), '.', 1);
@@ -257,7 +281,6 @@ BEGIN
     END IF;
     v_size := octet_length(v.args::text);
     CASE
-      WHEN NOT v.is_ours THEN v_state := 'RV032'; v_problem := 'its job id was not reserved for this outbox';
       WHEN v.queue IS NULL OR v.queue !~ '^[a-z0-9][a-z0-9-]*\.[a-z0-9][a-z0-9-]{0,60}$' OR split_part(v.queue, '.', 2) IN ('events', 'audit', 'jobs') THEN
         v_state := 'RV002'; v_problem := 'the queue is not <tenant code>.<name>';
       WHEN v_tenant.id IS NULL THEN v_state := 'RV001'; v_problem := format('tenant "%s" is unknown', left(v_code, 80));
@@ -281,12 +304,12 @@ BEGIN
     IF v_state IS NULL AND v.idempotency_key IS NOT NULL THEN
       v_hash := sha256(convert_to(jsonb_build_array(v_tenant.id, 'sql', v.idempotency_key)::text, 'UTF8'));
       v_digest := sha256(convert_to(jsonb_build_array(v.queue, v.kind, coalesce(v.args, '{}'))::text, 'UTF8'));
-      INSERT INTO reeve.idempotency_key (hash, job_id, digest) VALUES (v_hash, v.job, v_digest) ON CONFLICT (hash) DO NOTHING;
+      INSERT INTO reeve.idempotency_key (hash, job_id, digest) VALUES (v_hash, v_job, v_digest) ON CONFLICT (hash) DO NOTHING;
       IF NOT FOUND THEN
         SELECT i.job_id, i.digest INTO v_known FROM reeve.idempotency_key i WHERE i.hash = v_hash;
         IF NOT FOUND THEN RAISE EXCEPTION 'a key of this outbox expired while it was looked at' USING ERRCODE = '40001'; END IF;
         IF v_known.digest = v_digest THEN
-          INSERT INTO reeve.job_alias (id, job_id, tenant_id) VALUES (v.job, v_known.job_id, v_tenant.id);
+          INSERT INTO reeve.job_alias (id, job_id, tenant_id) VALUES (v_job, v_known.job_id, v_tenant.id);
           v_aliased := v_aliased + 1;
           CONTINUE;
         END IF;
@@ -296,17 +319,17 @@ BEGIN
     v_run_at := coalesce(to_timestamp(CASE WHEN v.run_at_us ~ '^-?\d{1,17}$' THEN v.run_at_us END::numeric / 1000000), v_now);
     IF v_state IS NOT NULL THEN
       v_refused := v_refused + 1;
-      IF v_tenant.id IS NOT NULL AND v_state NOT IN ('RV002', 'RV003', 'RV032') THEN
+      IF v_tenant.id IS NOT NULL AND v_state NOT IN ('RV002', 'RV003') THEN
         INSERT INTO reeve.dead_letter (id, tenant_id, pool, queue, kind, priority, attempt, max_attempts, run_at, created_at, created_by, last_error, args, reason)
-        VALUES (v.job, v_tenant.id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, left(coalesce(v.kind, ''), 200), 0, 0, 1, v_run_at, v_now, left('outbox:' || v_box.name, 200),
+        VALUES (v_job, v_tenant.id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, left(coalesce(v.kind, ''), 200), 0, 0, 1, v_run_at, v_now, left('outbox:' || v_box.name, 200),
           left(v_problem, 2000), coalesce(v.args, '{}'), left(format('refused (%s), from outbox %s', v_state, v_box.name), 200));
       ELSE
         INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
-          VALUES (p_outbox, v.id, v.job, left(v.login, 200), coalesce(v.item, 'null'), v_state, left(v_problem, 2000)) ON CONFLICT DO NOTHING;
+          VALUES (p_outbox, v.id, v_job, left(v.login, 200), coalesce(v.item, 'null'), v_state, left(v_problem, 2000)) ON CONFLICT DO NOTHING;
       END IF;
       CONTINUE;
     END IF;
-    n_ids := n_ids || v.job; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || reeve.pool_of(v_tenant.tier, v.queue); n_queues := n_queues || v.queue;
+    n_ids := n_ids || v_job; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || reeve.pool_of(v_tenant.tier, v.queue); n_queues := n_queues || v.queue;
     n_kinds := n_kinds || v.kind; n_args := n_args || coalesce(v.args, '{}'); n_run_at := n_run_at || v_run_at;
     n_priority := n_priority || coalesce(v.priority::int, 0); n_max := n_max || coalesce(v.max_attempts::int, v_kind.max_attempts); n_trace := n_trace || v.traceparent;
   END LOOP;
@@ -453,5 +476,5 @@ GRANT SELECT ON reeve.outbox_list TO reeve_viewer, reeve_worker;
 GRANT EXECUTE ON FUNCTION reeve.add_outbox(text, text, text, bytea, text, int, text), reeve.remove_outbox(text, text), reeve.resume_outbox(text, text) TO reeve_operator;
 GRANT EXECUTE ON FUNCTION reeve.outbox_functions(), reeve.outbox_facts(text) TO reeve_operator, reeve_worker;
 GRANT EXECUTE ON FUNCTION reeve.hold_outboxes(uuid, text, int, interval), reeve.release_outboxes(uuid), reeve.outbox_place(int, uuid), reeve.reserve_ids(int, uuid, int),
-  reeve.knows_ids(int, bigint[], bigint[]), reeve.take_outbox_rows(int, uuid, jsonb, bigint),
+  reeve.knows_ids(int, bigint[], bigint[]), reeve.pass_ids(int, uuid, bigint), reeve.take_outbox_rows(int, uuid, jsonb, bigint),
   reeve.note_outbox(int, uuid, bigint, timestamptz, bigint, text, boolean), reeve.tend_outboxes(int) TO reeve_worker;
