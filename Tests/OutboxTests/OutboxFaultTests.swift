@@ -1,4 +1,5 @@
 import Dispatch
+import EmbeddedPostgres
 import FoundationEssentials
 import Glibc
 import JobKit
