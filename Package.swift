@@ -147,8 +147,8 @@ let package = Package(
         tests(
             "KafkaTests",
             [
-                "Kafka", "KafkaIntake", "PostgresQueue", "Postgres", "Processes", "Crypto", "WorkerEngine", "JobKit", "mock-kafka",
-                "supervise-fixture",
+                "Kafka", "KafkaIntake", "PostgresQueue", "Postgres", "Processes", "Crypto", "WorkerEngine", "EmbeddedPostgres", "JobKit",
+                "mock-kafka", "supervise-fixture", "reeve",
             ]),
         tests("JobKitTests", ["JobKit"]),
         tests("PostgresTests", ["Postgres"]),
@@ -226,7 +226,7 @@ let package = Package(
             ]),
         // Every kind of tampering, done as the database's owner, against both verifiers.
         tests("AuditTests", ["Audit", "Storage", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
-        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit"]),
+        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit", "mock-kafka"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
 )

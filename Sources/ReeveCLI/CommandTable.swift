@@ -1,8 +1,9 @@
 extension Command {
     /// Every command, in the order of the overview.
     static let table: [Command] = [
-        migrate, enqueue, jobs, queue, schedule, batch, outbox, events, tenant, keys, backup, report, export, erasure, purge, artifacts,
-        destination, server, tiers, kind, worker, relay, audit, certificate, notice, reminders, key, doctor, config, bench,
+        migrate, enqueue, jobs, queue, schedule, batch, outbox, events, tenant, keys, backup, report, export, erasure,
+        purge, artifacts, destination, server, tiers, kind, worker, intake, relay, kafka, rejected, contract, audit,
+        certificate, notice, reminders, key, doctor, config, bench,
         dev,
     ]
 }

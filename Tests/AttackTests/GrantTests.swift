@@ -26,6 +26,7 @@ struct GrantTests {
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
         outbox_functions outbox_facts hold_outboxes release_outboxes outbox_place reserve_ids knows_ids pass_ids take_outbox_rows note_outbox tend_outboxes
         event_types relay_wanted hold_turn note_turn read_events settle_events tend_events read_audit settle_audit
+        open_partitions take_messages reject_messages stop_partition report_kafka tend_kafka
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
@@ -43,6 +44,7 @@ struct GrantTests {
         request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         seal_audit begin_anchor finish_anchor
         add_outbox remove_outbox resume_outbox outbox_functions outbox_facts set_events event_types
+        reset_kafka_offset drop_rejected redrive_rejected
         """,
         "reeve_approver": """
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json
@@ -61,7 +63,7 @@ struct GrantTests {
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"
-        + " schedule schedule_due schedule_tick schedule_list unprotected_tenant"
+        + " schedule schedule_due schedule_tick schedule_list unprotected_tenant rejected_list kafka_offset kafka_client"
 
     private static let audit =
         "audit_entry audit_seal audit_checkpoint audit_anchor audit_pending audit_head audit_window"
@@ -75,7 +77,7 @@ struct GrantTests {
             "\(views) tier tenant kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) \(purges) \(departures)",
             "r"
         )
-        .merging(["tenant_store": "c", "erasure_request": "c"]) { $1 },
+        .merging(["tenant_store": "c", "erasure_request": "c", "rejected_messages": "c"]) { $1 },
         "reeve_worker": granted(
             "\(views) tier tenant kind queue_block tenant_status_change tenant_store tenant_server tenant_checkpoint schema_migration exec_kind \(proof) \(departures)",
             "r"),
@@ -84,7 +86,7 @@ struct GrantTests {
             "r"
         ).merging([
             "outbox_refusal": "r", "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
-            "tenant_login": "awd",
+            "tenant_login": "awd", "rejected_messages": "r", "kafka_key": "r",
         ]) { $1 },
     ]
 

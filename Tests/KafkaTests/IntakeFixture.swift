@@ -10,10 +10,16 @@ import Testing
 /// A control database with tenants and a kind, and intakes that run in threads of this process.
 final class IntakeFixture: Sendable {
     let settings: ConnectionSettings
-    let cluster: MockCluster
+    let broker: any TestBroker
 
-    init(_ cluster: MockCluster = MockCluster(), tenants: [String] = ["acme", "globex"]) throws {
-        self.cluster = cluster
+    /// The mock, whose faults can be made.
+    var cluster: MockCluster {
+        guard let mock = broker as? MockCluster else { fatalError("this test needs the mock") }
+        return mock
+    }
+
+    init(_ broker: any TestBroker = MockCluster(), tenants: [String] = ["acme", "globex"]) throws {
+        self.broker = broker
         settings = try TestServer.freshControl()
         let control = try Connection(settings)
         defer { control.close() }
@@ -56,11 +62,11 @@ final class IntakeFixture: Sendable {
 
     /// Runs an intake while `body` runs.
     func withIntake<T>(
-        _ cluster: MockCluster? = nil, group: String = "reeve", meter: IntakeMeter = IntakeMeter(), _ body: () throws -> T
+        _ cluster: (any TestBroker)? = nil, group: String = "reeve", meter: IntakeMeter = IntakeMeter(), _ body: () throws -> T
     ) throws -> T {
         let stop = StopSignal()
         let ended = DispatchSemaphore(value: 0)
-        let (settings, kafka) = (settings, KafkaFixture.settings(cluster ?? self.cluster, group: group))
+        let (settings, kafka) = (settings, KafkaFixture.settings(cluster ?? broker, group: group))
         DispatchQueue(label: "intake").async {
             do throws(KafkaError) {
                 var options = IntakeOptions(names: TopicNames() ?? fatal())
@@ -78,8 +84,8 @@ final class IntakeFixture: Sendable {
     }
 
     /// Sends values to partitions and waits for the reports.
-    func send(_ messages: [(topic: String, partition: Int, value: [UInt8]?, headers: [KafkaHeader])], to cluster: MockCluster? = nil) throws {
-        let producer = try KafkaProducer(KafkaFixture.settings(cluster ?? self.cluster).with(["linger.ms": "5"]))
+    func send(_ messages: [(topic: String, partition: Int, value: [UInt8]?, headers: [KafkaHeader])], to cluster: (any TestBroker)? = nil) throws {
+        let producer = try KafkaProducer(KafkaFixture.settings(cluster ?? broker).with(["linger.ms": "5"]))
         for message in messages {
             while try !producer.send(
                 message.topic, partition: Int32(message.partition), key: nil, value: message.value, headers: message.headers)
@@ -91,7 +97,7 @@ final class IntakeFixture: Sendable {
     }
 
     /// Sends events of the kind `note`, structured.
-    func send(_ topic: String, _ numbers: some Sequence<Int>, tenant: String? = nil, partition: Int = 0, to cluster: MockCluster? = nil) throws {
+    func send(_ topic: String, _ numbers: some Sequence<Int>, tenant: String? = nil, partition: Int = 0, to cluster: (any TestBroker)? = nil) throws {
         let owner = tenant ?? String(topic.prefix { $0 != "." })
         try send(numbers.map { (topic, partition, Array(Self.event($0, tenant: owner).utf8), []) }, to: cluster)
     }
@@ -104,7 +110,7 @@ final class IntakeFixture: Sendable {
 
     /// No partition may have lost what it was given: the mock drops the oldest without a word.
     func expectNothingLost(_ topics: [String], partitions: Int = 1) throws {
-        let producer = try KafkaProducer(KafkaFixture.settings(cluster))
+        let producer = try KafkaProducer(KafkaFixture.settings(broker))
         for topic in topics {
             for partition in 0..<partitions {
                 #expect(try producer.watermarks(TopicPartition(topic, Int32(partition)), .seconds(10)).low == 0)
@@ -113,4 +119,4 @@ final class IntakeFixture: Sendable {
     }
 }
 
-func fatal() -> Never { fatalError("a name that is allowed") }
+func fatal<T>() -> T { fatalError("a name that is allowed") }

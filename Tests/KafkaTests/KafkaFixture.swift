@@ -3,10 +3,34 @@ import JobKit
 import Kafka
 import ReeveTesting
 
-/// Short ways to a mock cluster.
+/// A Kafka cluster that tests speak to.
+protocol TestBroker: AnyObject, Sendable {
+    var servers: String { get }
+    func createTopic(_ name: String, partitions: Int)
+}
+
+extension MockCluster: TestBroker {}
+
+/// The cluster that `REEVE_TEST_KAFKA` names: its bootstrap servers.
+final class RealBroker: TestBroker {
+    let servers: String
+
+    init() { servers = ProcessInfo.processInfo.environment["REEVE_TEST_KAFKA"] ?? "" }
+
+    static var isThere: Bool { ProcessInfo.processInfo.environment["REEVE_TEST_KAFKA"]?.isEmpty == false }
+
+    func createTopic(_ name: String, partitions: Int) {
+        do {
+            let made = try KafkaAdmin(KafkaFixture.settings(self)).create([KafkaAdmin.Topic(name, partitions: partitions)])
+            if let error = made[name].flatMap({ $0 }) { fatalError("\(error)") }
+        } catch { fatalError("\(error)") }
+    }
+}
+
+/// Short ways to a cluster.
 enum KafkaFixture {
     /// Settings for quick tests: a mock's rebalance lasts as long as a session.
-    static func settings(_ cluster: MockCluster, group: String? = nil) -> KafkaSettings {
+    static func settings(_ cluster: any TestBroker, group: String? = nil) -> KafkaSettings {
         var properties = [
             "bootstrap.servers": cluster.servers, "session.timeout.ms": "3000", "heartbeat.interval.ms": "500",
             "topic.metadata.refresh.interval.ms": "500", "reconnect.backoff.max.ms": "200", "linger.ms": "0",

@@ -3,7 +3,10 @@ import JobKit
 extension Command {
     static let config = Command(
         "config", "show what is configured and where each value came from",
-        details: "Secrets are masked. Flag over environment over file (reeve.json, or the path in REEVE_CONFIG).",
+        details: """
+            Secrets are masked. Flag over environment over file (reeve.json, or the path in REEVE_CONFIG). REEVE_KAFKA_<PROPERTY> is a
+            property of librdkafka, dots as underscores: REEVE_KAFKA_BOOTSTRAP_SERVERS.
+            """,
         options: Setting.all.filter { $0.flag != nil }.map(CommandOption.setting),
         examples: ["reeve config", "reeve config --json"]
     ) { invocation in
@@ -15,7 +18,7 @@ extension Command {
             ]
         }
         invocation.output.list(
-            items, [Column("SETTING", "setting"), Column("VALUE", "value"), Column("SOURCE", "source")], empty: "")
+            items + invocation.configuration.kafkaItems, [Column("SETTING", "setting"), Column("VALUE", "value"), Column("SOURCE", "source")], empty: "")
         return .done
     }
 }

@@ -41,6 +41,7 @@ final class Doctor {
         checkAge()
         checkReports()
         checkMail()
+        checkKafka()
         checkStorage()
         checkDestinations()
         checkKey()

@@ -12,7 +12,7 @@ import WorkerEngine
 enum WorkerRun {
     static let options: [CommandOption] = [
         .setting(.role), .setting(.pools), .setting(.tiers), .setting(.queues), .setting(.region), .setting(.maxRSS),
-        .setting(.storage), .setting(.anchorStorage),
+        .setting(.storage), .setting(.anchorStorage), .setting(.intake), .setting(.topicPrefix),
         .setting(.keyFile),
         .setting(.programs), .setting(.log), .setting(.logLevel),
         CommandOption(
@@ -62,9 +62,12 @@ enum WorkerRun {
             source: source, registry: assembly.registry, options: options, resources: assembly.resources, log: log,
             housekeeping: try assembly.housekeeping(invocation.configuration, log))
         signals.onHurry { worker.hurryUp() }
+        // Restore workers hold identities: what comes from outside is others' to read.
+        let intake = options.role == .plain ? try WorkerIntake.start(invocation, settings, log) : nil
+        defer { intake?.end() }
         assembly.sweepStorage(log)
         if options.role == .restore { assembly.sweepScratches(log, until: signals.stop) }
-        guard options.role == .plain, invocation.configuration[.relay] != "off" else {
+        guard options.role == .plain, invocation.configuration[.relay] != "alone" else {
             return try worker.run(until: signals.stop)
         }
         return try Relays(invocation, settings: settings).run { try worker.run(until: signals.stop) }

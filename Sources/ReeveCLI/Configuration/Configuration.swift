@@ -14,6 +14,8 @@ public struct Configuration: Sendable {
     }
 
     private let entries: [String: Entry]
+    /// librdkafka's properties, by its own names (`Configuration+Kafka.swift`).
+    let kafka: [String: Entry]
     /// The file that was read, if there is one.
     public let file: String?
     /// Folders whose settings were dropped: what this process must not read, what it runs must not either.
@@ -22,6 +24,7 @@ public struct Configuration: Sendable {
     private init(_ other: Configuration, _ entries: [String: Entry], hidden: [String]) {
         self.entries = entries
         file = other.file
+        kafka = other.kafka
         self.hidden = hidden
     }
 
@@ -66,6 +69,7 @@ public struct Configuration: Sendable {
             }
         }
         self.entries = entries
+        kafka = try Configuration.kafkaEntries(environment, members, file)
     }
 
     /// The value in force, or nil.
@@ -129,7 +133,7 @@ public struct Configuration: Sendable {
         var values: [String: String] = [:]
         let known = Setting.all.map(\.key) + Setting.all.filter(\.isSecret).map { $0.key + "_file" }
         for (key, value) in members {
-            guard known.contains(key) else {
+            guard known.contains(key) || key.hasPrefix("kafka_") else {
                 throw CommandError(
                     .usage, "\(path): unknown key '\(key)'" + NearMiss.question(key, among: known),
                     hint: "known: " + known.joined(separator: ", "))
@@ -140,7 +144,7 @@ public struct Configuration: Sendable {
         return (path, values)
     }
 
-    private static func readSecret(_ path: String, _ name: String) throws -> String {
+    static func readSecret(_ path: String, _ name: String) throws -> String {
         do {
             let text = try TextFile.read(path)
             return String(text.prefix { !$0.isNewline })

@@ -140,17 +140,25 @@ public struct Setting: Sendable, Equatable {
     /// What webhooks are signed with.
     public static let webhookSecret = Setting(
         "webhook_secret", "SECRET", "what webhooks are signed with; 16 characters or more", isSecret: true)
+    /// What is before the tenant's code in the names of topics.
+    public static let topicPrefix = Setting(
+        "topic_prefix", "PREFIX", "what is before the tenant's code in every topic's name: prod.", flag: "topic-prefix")
+    /// Where messages are taken in.
+    public static let intake = Setting(
+        "intake", "WHERE", "who takes jobs from Kafka: workers too, or reeve intake alone", flag: "intake",
+        choices: ["worker", "alone"], standard: "worker")
 
-    /// Whether a worker relays, too.
+    /// Where outboxes are relayed and events sent.
     public static let relay = Setting(
-        "relay", "WORD", "whether workers relay outboxes and events beside their jobs", choices: ["on", "off"],
-        standard: "on")
+        "relay", "WHERE", "who relays outboxes and sends events: workers too, or reeve relay alone",
+        choices: ["worker", "alone"], standard: "worker")
 
     /// Every setting.
     public static let all: [Setting] = [
         databaseURL, storage, keyFile, keyCommand, identities, identityCommand, escrowRecipients, region, role, pools,
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
         proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, purgeHooks, smtpURL, sendmail,
-        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, relay,
+        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, topicPrefix, intake,
+        relay,
     ]
 }
