@@ -68,6 +68,13 @@ let package = Package(
         library("Kafka", "Queues/Kafka/Client", ["CRdKafka", "JobKit"]),
         library("KafkaIntake", "Queues/Kafka/Intake", ["Kafka", "Postgres", "Crypto", "WorkerEngine", "JobKit"]),
 
+        // Events and the audit on their way to Kafka.
+        library("EventRelay", "Queues/Kafka/Relay", ["Kafka", "KafkaIntake", "Postgres", "JobKit"]),
+
+        // Services' databases: the outbox in them, and what brings its rows here.
+        .target(name: "COutbox", path: "Queues/Outbox/Schema", exclude: ["sql"]),
+        library("OutboxRelay", "Queues/Outbox/Source", ["COutbox", "Postgres", "Tenancy", "Crypto", "JobKit"]),
+
         library(
             "Benchmarks", "Sources/Benchmarks",
             [
@@ -106,7 +113,7 @@ let package = Package(
                 "JobKit", "Postgres", "Crypto", "Processes", "Storage", "Destinations", "Encryption", "Tenancy",
                 "WorkerEngine", "EmbeddedPostgres", "PostgresQueue", "Benchmarks", "Backup", "Retention", "Program",
                 "Restore", "Report", "Export", "Erasure", "Artifacts", "Dumps", "Certificates", "Mail", "Notices",
-                "Reminder", "TenantBranding", "Audit", "Purge", "HTTP", "Metrics", "Dashboard", "Kafka", "KafkaIntake",
+                "Reminder", "TenantBranding", "Audit", "Purge", "HTTP", "Metrics", "Dashboard", "Kafka", "KafkaIntake", "OutboxRelay", "EventRelay",
             ]),
         .executableTarget(
             name: "reeve", dependencies: ["ReeveCLI", "Benchmarks", "JobKit", "Postgres"], path: "Sources/reeve", swiftSettings: swiftSettings),
@@ -176,6 +183,19 @@ let package = Package(
         tests(
             "QueueTests",
             ["PostgresQueue", "Postgres", "JobKit", "WorkerEngine", "Processes", "EmbeddedPostgres", "supervise-fixture"]),
+        // Two databases of a real server, and a relay between them.
+        tests(
+            "OutboxTests",
+            [
+                "OutboxRelay", "PostgresQueue", "Postgres", "Tenancy", "Crypto", "JobKit", "EmbeddedPostgres", "Processes",
+                "supervise-fixture",
+            ]),
+        tests(
+            "EventTests",
+            [
+                "EventRelay", "Kafka", "KafkaIntake", "PostgresQueue", "Postgres", "Processes", "Crypto", "JobKit",
+                "EmbeddedPostgres", "mock-kafka", "supervise-fixture",
+            ]),
         tests("SimulationTests", ["WorkerEngine", "JobKit"], isOptimized: true),
         tests("WorkerEngineTests", ["WorkerEngine", "JobKit"]),
         // Attacks on a real server as every role, and the lints of what the migrations and the provisioner make.

@@ -27,6 +27,7 @@ struct GrantTests {
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
         tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         explain_job record_attempt_log tend_paces tend_dead_letters
+        outbox_functions outbox_facts hold_outboxes release_outboxes outbox_place reserve_ids knows_ids pass_ids take_outbox_rows note_outbox tend_outboxes event_types relay_wanted hold_turn note_turn read_events settle_events tend_events read_audit settle_audit
         open_partitions take_messages reject_messages stop_partition report_kafka tend_kafka
         """,
         "reeve_operator": """
@@ -47,6 +48,7 @@ struct GrantTests {
         tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         explain_job job_story dead_list dead_groups redrive redrive_many drop_dead drain_progress block_progress
         isolate_tenant note_isolation_logins release_isolation
+        add_outbox remove_outbox resume_outbox outbox_functions outbox_facts set_events event_types
         reset_kafka_offset drop_rejected redrive_rejected
         """,
         "reeve_approver": """
@@ -56,11 +58,13 @@ struct GrantTests {
         actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron preview_schedule purge_request_json
         fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         job explain explain_job job_story dead_list dead_groups block_progress
+        event_types
         """,
     ]
 
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list block_list"
+        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list outbox_list event_status"
     private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
     private static let departures = "hook lifecycle_event offboarding"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
@@ -92,7 +96,7 @@ struct GrantTests {
             "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request \(purges) \(departures) \(isolations)",
             "r"
         ).merging([
-            "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
+            "outbox_refusal": "r", "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
             "tenant_login": "awd", "rejected_messages": "r", "kafka_key": "r",
         ]) { $1 },
     ]

@@ -62,6 +62,8 @@ struct Lint: CustomTestStringConvertible {
                 "reeve.reminder_list":
                     "shows reminders without the tokens of their links, which its readers may not see",
                 "reeve.key_list": "shows keys without where their identities are, which its readers may not see",
+                "reeve.outbox_list": "shows outboxes without their secrets, which its readers may not see",
+                "reeve.event_status": "counts events that its readers may not read",
             ],
             plant: "CREATE VIEW reeve.planted AS SELECT * FROM reeve.job"),
         Lint(
@@ -170,7 +172,8 @@ struct Lint: CustomTestStringConvertible {
                   ~* '\\mexecute\\s+(?!format\\s*\\()|\\mexecute\\s[^;]*(\\|\\||%s|%[0-9]+\\$s|concat)'
                 """,
             allowed: [
-                "reeve.protect_audit_partition(text)": "makes a trigger, in whose statement the word is"
+                "reeve.protect_audit_partition(text)": "makes a trigger, in whose statement the word is",
+                "reeve.set_events(text[],boolean,interval,text)": "makes triggers, in whose statements the word is",
             ],
             plant: """
                 CREATE FUNCTION reeve.planted(x text) RETURNS void LANGUAGE plpgsql AS $f$ BEGIN EXECUTE format('DROP TABLE %s', x); END $f$

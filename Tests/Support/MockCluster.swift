@@ -47,6 +47,9 @@ public final class MockCluster: Sendable {
     /// The next requests of this kind (0 Produce, 1 Fetch, 3 Metadata, 8 OffsetCommit, 11 JoinGroup, 12 Heartbeat) fail with these errors.
     public func fail(request: Int, _ codes: [Int]) { tell("fail \(request) \(codes.map(String.init).joined(separator: " "))") }
 
+    /// Makes a topic fail for everybody with this error; 0 ends it.
+    public func failTopic(_ name: String, _ code: Int) { tell("topicfail \(name) \(code)") }
+
     /// Forgets errors that no request has taken.
     public func clear(request: Int) { tell("clear \(request)") }
 

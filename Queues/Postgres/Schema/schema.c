@@ -142,6 +142,12 @@ MIGRATION(V0045) = {
 MIGRATION(V0046) = {
 #embed "sql/V0046__kafka.sql"
     , 0};
+MIGRATION(V0047) = {
+#embed "sql/V0047__events.sql"
+    , 0};
+MIGRATION(V0048) = {
+#embed "sql/V0048__outboxes.sql"
+    , 0};
 MIGRATION(V0049) = {
 #embed "sql/V0049__operations.sql"
     , 0};
@@ -196,6 +202,8 @@ static const reeve_migration migrations[] = {
     {44, "kept_and_gone", V0044},
     {45, "schedule_faults", V0045},
     {46, "kafka", V0046},
+    {47, "events", V0047},
+    {48, "outboxes", V0048},
     {49, "operations", V0049},
     {50, "statistics", V0050},
 };

@@ -247,6 +247,8 @@ public final class PostgresJobSource: JobSource {
                 "dead letters", .seconds(300), "SELECT reeve.tend_dead_letters(\(dead) * interval '1 ms')",
                 repeatFrom: 1000),
             task("old batches", .seconds(600), "SELECT reeve.tend_old_batches()", repeatFrom: 20),
+            task("events", .seconds(60), "SELECT reeve.tend_events(5000)", repeatFrom: 5000),
+            task("outboxes", .seconds(60), "SELECT reeve.tend_outboxes(5000)", repeatFrom: 5000),
             guardTask,
             task("audit seal", .seconds(1), "SELECT reeve.seal_audit(5000)", repeatFrom: 2500),
             task("audit months", .seconds(3600), "SELECT reeve.tend_audit()"),

@@ -20,6 +20,7 @@ struct DatabaseChecks: Sendable {
             DatabaseChecks(name: "backups", run: backups), DatabaseChecks(name: "proofs", run: proofs),
             DatabaseChecks(name: "schedules", run: schedules), DatabaseChecks(name: "erasures", run: erasures),
             DatabaseChecks(name: "audit", run: audit), DatabaseChecks(name: "functions", run: functions),
+            DatabaseChecks(name: "outboxes", run: outboxes), DatabaseChecks(name: "events", run: events),
         ] + keyChecks + mailChecks + operationChecks + kafkaChecks
 
     private static func server(_ doctor: Doctor, _ connection: Connection) throws {

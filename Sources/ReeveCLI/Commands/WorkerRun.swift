@@ -79,7 +79,10 @@ enum WorkerRun {
         defer { intake?.end() }
         assembly.sweepStorage(log)
         if options.role == .restore { assembly.sweepScratches(log, until: signals.stop) }
-        return try worker.run(until: signals.stop)
+        guard options.role == .plain, invocation.configuration[.relay] != "alone" else {
+            return try worker.run(until: signals.stop)
+        }
+        return try Relays(invocation, settings: settings).run { try worker.run(until: signals.stop) }
     }
 
     /// The options that flags, environment and file give.

@@ -151,6 +151,10 @@ public struct Setting: Sendable, Equatable {
         "intake", "WHERE", "who takes jobs from Kafka: workers too, or reeve intake alone", flag: "intake",
         choices: ["worker", "alone"], standard: "worker")
 
+    /// Where outboxes are relayed and events sent.
+    public static let relay = Setting(
+        "relay", "WHERE", "who relays outboxes and sends events: workers too, or reeve relay alone",
+        choices: ["worker", "alone"], standard: "worker")
     /// Where a process serves its metrics and health, or the dashboard.
     public static let listen = Setting(
         "listen", "ADDRESS", "where metrics and health, or the dashboard, are served: 127.0.0.1:9464", flag: "listen")
@@ -181,7 +185,7 @@ public struct Setting: Sendable, Equatable {
         queues, tiers, maxRSS, programs, backupSplit, template, reports, dataMap, pdfProgram, log, logLevel,
         deadLettersKept, proofLimit, anchorStorage, anchorEvery, ticket, signingKeys, signingCommand, purgeHooks,
         smtpURL, sendmail,
-        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, topicPrefix, intake, listen, publicListen,
-        dashboardHosts, dashboardTokens, dashboardProxies, dashboardGroups, otlpEndpoint,
+        mailFrom, mailTemplates, planURL, unsubscribeURL, compliance, webhookSecret, topicPrefix, intake, relay, listen,
+        publicListen, dashboardHosts, dashboardTokens, dashboardProxies, dashboardGroups, otlpEndpoint,
     ]
 }
