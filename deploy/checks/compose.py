@@ -79,7 +79,7 @@ def check_scraping(text):
         for name, port in targets:
             if name not in services:
                 found.wrong(f"prometheus.yaml scrapes {name}, which is no service")
-            elif services[name]["environment"]["REEVE_HTTP_LISTEN"].split(":")[1] != str(port):
+            elif not any(str(w).endswith(f":{port}") for w in [*services[name]["command"], services[name]["environment"].get("REEVE_LISTEN", "")]):
                 found.wrong(f"prometheus.yaml scrapes {name} on port {port}, where it does not listen")
     mounted = {m.split(":")[1] for m in services["prometheus"]["volumes"]}
     for rules in config["rule_files"]:

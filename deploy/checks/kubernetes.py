@@ -23,6 +23,7 @@ SECRETS = {
     "reeve-key": {"key"},
     "reeve-storage": None,
     "reeve-mail": None,
+    "reeve-dashboard": {"tokens"},
     "reeve-kafka": {"REEVE_KAFKA_SASL_USERNAME", "REEVE_KAFKA_SASL_PASSWORD"},
     "reeve-purge-hooks": {"hooks.json"},
 }
@@ -95,9 +96,9 @@ def check_pod(folder, owner, labels, spec, objects):
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             if probe in container:
                 wants(container[probe]["httpGet"]["port"] in ports, f"{probe} asks a port that is not there")
-        listen = settings_of(container, space, objects).get("REEVE_HTTP_LISTEN", "").rpartition(":")[2]
+        listens = listening(container, space, objects)
         for port in container.get("ports", []):
-            wants(str(port["containerPort"]) == listen, f"port {port['name']} is not where REEVE_HTTP_LISTEN listens ({listen})")
+            wants(str(port["containerPort"]) in listens, f"nothing listens on port {port['name']}, but on {listens}")
         for source in container.get("envFrom", []):
             if "configMapRef" in source:
                 wants(there("ConfigMap", source["configMapRef"]["name"]), f"there is no {source['configMapRef']['name']}")
@@ -122,6 +123,12 @@ def check_pod(folder, owner, labels, spec, objects):
         if "persistentVolumeClaim" in volume:
             claim = volume["persistentVolumeClaim"]["claimName"]
             wants(there("PersistentVolumeClaim", claim), f"there is no claim {claim}")
+
+
+def listening(container, space, objects):
+    arguments = [str(a) for a in container["args"]]
+    named = [arguments[i + 1] for i, word in enumerate(arguments) if word in ("--listen", "--public")]
+    return [a.rpartition(":")[2] for a in named or [settings_of(container, space, objects).get("REEVE_LISTEN", "")]]
 
 
 def settings_of(container, space, objects):
