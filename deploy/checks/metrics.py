@@ -3,7 +3,9 @@ the exporters that are named here. Every alert has a runbook that is there, and 
 import json
 import pathlib
 import re
+import subprocess
 import sys
+import tempfile
 
 import yaml
 
@@ -87,6 +89,7 @@ for group in rules["groups"]:
             found.wrong(f"rules.test.yaml: nothing makes {name} fire")
 
 panels = 0
+expressions = []
 for path in sorted((DEPLOY / "grafana").glob("*.json")):
     board = json.loads(path.read_text())
     ids = [p["id"] for p in board["panels"]]
@@ -104,8 +107,16 @@ for path in sorted((DEPLOY / "grafana").glob("*.json")):
         panels += 1
         for target in panel.get("targets", []):
             check_expression(target["expr"], f"{path.name}: {panel['title']}")
+            expressions.append(re.sub(r"\$__\w+", "5m", target["expr"]).replace("$tenant", ".*"))
             for name in re.findall(r"\$\{?(\w+)", target["expr"]):
                 if name not in variables:
                     found.wrong(f"{path.name}: {panel['title']} uses ${name}, which is no variable")
+# Prometheus' own parser reads the expressions of panels, too.
+with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+    yaml.safe_dump({"groups": [{"name": "panels", "rules": [{"record": f"panel:{n}", "expr": e} for n, e in enumerate(expressions)]}]}, file)
+    file.flush()
+    ran = subprocess.run([REPOSITORY / ".reeve/debian/usr/bin/promtool", "check", "rules", file.name], capture_output=True, text=True)
+    if ran.returncode != 0:
+        found.wrong("a panel's expression: " + ran.stderr.strip())
 found.note(f"{alerts} alerts, {panels} panels, {len(NAMES)} metrics")
 sys.exit(found.end())
