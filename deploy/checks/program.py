@@ -1,0 +1,101 @@
+"""What the program knows, read from its own sources: commands and their options (Tests/Golden/help.txt, which a test keeps equal to
+the program) and settings (Setting.swift). Names that deploy/ uses ahead of the program are in checks/awaited.txt."""
+import pathlib
+import re
+import shlex
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+def commands():
+    """Each command ("queue drain"): its options."""
+    known = {}
+    here = None
+    for line in (REPOSITORY / "Tests/Golden/help.txt").read_text().splitlines():
+        if match := re.fullmatch(r"\$ reeve ?(.*?) ?--help", line):
+            here = known.setdefault(match[1], set())
+        elif here is not None and (match := re.match(r"  (--[a-z-]+)", line)):
+            here.add(match[1])
+    return known
+
+
+def variables():
+    """Environment variables that are read."""
+    known = set()
+    text = (REPOSITORY / "Sources/ReeveCLI/Configuration/Setting.swift").read_text()
+    for match in re.finditer(r'Setting\(\s*"([a-z0-9_]+)"(.*?)\)\n', text, re.S):
+        name = "REEVE_" + match[1].upper()
+        known.add(name)
+        if "isSecret: true" in match[2]:
+            known.add(name + "_FILE")
+    return known | {"REEVE_CONFIG"}
+
+
+def awaited():
+    path = pathlib.Path(__file__).with_name("awaited.txt")
+    return {line for line in path.read_text().splitlines() if line and not line.startswith("#")}
+
+
+class Program:
+    def __init__(self, found):
+        self.found = found
+        self.commands = commands()
+        self.variables = variables()
+        self.awaited = awaited()
+        for name in sorted(self.awaited):
+            if name in self.commands or name in self.variables:
+                found.note(f"'{name}' is there now: take it out of checks/awaited.txt")
+
+    def check_variable(self, name, place):
+        if not name.startswith("REEVE_") or name in self.variables:
+            return
+        # librdkafka's properties, dots as underscores; what identity programs of the operator's read.
+        if re.match(r"REEVE_(KAFKA|IDENTITY)_", name):
+            return
+        if name in self.awaited:
+            return self.found.unseen(f"variable {name} is not read yet")
+        self.found.wrong(f"{place}: nothing reads {name}")
+
+    def check_call(self, words, place):
+        """A call of reeve: its words without the program's name."""
+        path = []
+        while words and " ".join([*path, words[0]]) in self.commands:
+            path.append(words.pop(0))
+        if not path:
+            if words and words[0].startswith("-"):
+                path = [""]
+            elif words and words[0] in self.awaited:
+                return self.found.unseen(f"command '{words[0]}' is not there yet")
+            else:
+                return self.found.wrong(f"{place}: there is no command 'reeve {' '.join(words[:2])}'")
+        name = " ".join(path)
+        nested = [c for c in self.commands if c.startswith(name + " ") and name]
+        plain = self.commands[name]
+        if nested and words and re.fullmatch("[a-z-]+", words[0]) and not plain - {"--ticket", "--json", "--no-input", "--help", "--version"}:
+            if f"{name} {words[0]}" in self.awaited:
+                return self.found.unseen(f"command '{name} {words[0]}' is not there yet")
+            return self.found.wrong(f"{place}: there is no command 'reeve {name} {words[0]}'")
+        for word in words:
+            option = word.split("=")[0]
+            if re.fullmatch("--[a-z][a-z-]*", option) and option not in plain:
+                if f"{name} {option}" in self.awaited:
+                    self.found.unseen(f"option '{name} {option}' is not there yet")
+                else:
+                    self.found.wrong(f"{place}: 'reeve {name}' has no option {option}")
+
+
+def calls_in_text(text):
+    """The calls of reeve in a shell script or a block of one: words up to what ends a simple command."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    for line in text.splitlines():
+        line = re.sub(r"(^|\s)#.*$", "", line)
+        for match in re.finditer(r'(?<!-n)(?:^|[\s;(|&"/])(?:reeve|\$reeve|"\$reeve")"?((?:\s+[^\s;|&)<>]+|\s+\'[^\']*\'|\s+"[^"]*")+)', line):
+            words = []
+            try:
+                parts = shlex.split(match[1].replace("…", ""))
+            except ValueError:
+                parts = match[1].split()
+            for part in parts:
+                words.append(part)
+            if words and re.fullmatch(r"[a-z][a-z-]*|--[a-z-]+", words[0]):
+                yield words
