@@ -48,7 +48,6 @@ import Testing
 
         func addTenant(_ code: String) throws {
             try done(["tenant", "create", code, "--tier", "starter", "--isolation", "schema", "--server", "main"])
-            try done(["keys", "create", code])
         }
 
         /// Runs it as one of the people.

@@ -73,7 +73,7 @@ extension PurgeFixture {
         let certificate = try connection.execute(
             "SELECT body FROM reeve.certificate WHERE request_id = $1::uuid", [request])[0].json(0)
         for (table, count) in [
-            ("schedule", 1), ("batch", 1), ("batch_item", 3), ("notice", 1), ("artifact_link", 1), ("schedule_last", 1),
+            ("schedule", 1), ("batch", 1), ("batch_item", 3), ("notice", 1), ("artifact_link", 1),
         ] {
             #expect(certificate["before"]?["records"]?[table] == .int(Int64(count)), "\(table)")
             #expect(certificate["deleted"]?["records"]?[table] == .int(Int64(count)), "\(table)")

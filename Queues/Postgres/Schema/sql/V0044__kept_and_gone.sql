@@ -54,12 +54,15 @@ CREATE OR REPLACE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean LANGU
     OR p_table LIKE 'audit%' OR p_table LIKE 'erasure%'
 $$;
 
--- Which of a table's rows of a tenant go: not the jobs of purges themselves, which say nothing of the tenant but the request's id, and not what compliance is
--- told. A batch's count of tenants stays right: the tenant's part of it stays as a number and a state.
-CREATE OR REPLACE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
-  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias)
-    WHEN p_table = 'notice' THEN format(' AND %s.recipients = ''technical''', p_alias)
-    WHEN p_table = 'batch_item' THEN format(' AND (%1$s.state IN (''waiting'', ''enqueued'') OR %1$s.error IS NOT NULL)', p_alias) ELSE '' END
+-- Tables of whose rows of a tenant some stay, and which of them go: not the jobs of purges themselves, which say nothing of the tenant but the request's id, and
+-- not what compliance is told. A batch's count of tenants stays right: the tenant's part of it stays as a number and a state.
+CREATE FUNCTION reeve.keeps_some(p_table text) RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
+  SELECT reeve.keeps_purge_jobs(p_table) OR p_table IN ('notice', 'batch_item')
+$$;
+CREATE FUNCTION reeve.purge_takes(p_table text, p_row jsonb) RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
+  SELECT CASE p_table WHEN 'notice' THEN p_row ->> 'recipients' = 'technical'
+    WHEN 'batch_item' THEN p_row ->> 'state' IN ('waiting', 'enqueued') OR p_row ->> 'error' IS NOT NULL
+    ELSE p_row ->> 'kind' <> 'purge' END
 $$;
 
 -- Batches of this tenant alone that still say what was done for it.
@@ -75,8 +78,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
-      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR reeve.purge_takes(%L, to_jsonb(x)))', v_table, v_table)
+      INTO v_n USING p_tenant, reeve.keeps_some(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
   SELECT count(*) INTO v_n FROM reeve.purgeable_batches(p_tenant);
@@ -91,9 +94,8 @@ BEGIN
   UPDATE reeve.batch b SET args = '{}', on_finish = NULL, reason = NULL WHERE b.id IN (SELECT reeve.purgeable_batches(p_tenant));
   GET DIAGNOSTICS v_n = ROW_COUNT;
   IF v_n > 0 THEN v := jsonb_build_object('batch', v_n); END IF;
-  EXECUTE format('UPDATE reeve.batch_item x SET error = NULL, state = CASE WHEN x.state IN (''waiting'', ''enqueued'') THEN ''cancelled'' ELSE x.state END,
-    ended_at = coalesce(x.ended_at, reeve.clock()) WHERE x.ctid = ANY (ARRAY(SELECT y.ctid FROM reeve.batch_item y WHERE y.tenant_id = $1%s LIMIT $2))',
-    reeve.purge_condition('batch_item', 'y')) USING p_tenant, p_limit;
+  UPDATE reeve.batch_item x SET error = NULL, state = CASE WHEN x.state IN ('waiting', 'enqueued') THEN 'cancelled' ELSE x.state END, ended_at = coalesce(x.ended_at, reeve.clock())
+  WHERE x.ctid = ANY (ARRAY(SELECT y.ctid FROM reeve.batch_item y WHERE y.tenant_id = p_tenant AND reeve.purge_takes('batch_item', to_jsonb(y)) LIMIT p_limit));
   GET DIAGNOSTICS v_n = ROW_COUNT;
   IF v_n > 0 THEN v := v || jsonb_build_object('batch_item', v_n); END IF;
   RETURN v;
@@ -102,7 +104,7 @@ END $$;
 -- As before; what batches keep is made to say nothing of the tenant.
 CREATE OR REPLACE FUNCTION reeve.purge_records(p_job bigint, p_lease uuid, p_request uuid, p_limit int DEFAULT 5000) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_table text; v_child record; v_n bigint; v_gone jsonb := '{}';
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_table text; v_child record; v_n bigint; v_gone jsonb := '{}'; v_jobs text;
 BEGIN
   IF v.state <> 'purging' THEN RAISE EXCEPTION 'the purge is %', v.state USING ERRCODE = 'RV012'; END IF;
   -- What belongs to jobs and does not say whose it is.
@@ -118,16 +120,18 @@ BEGIN
   v_gone := v_gone || reeve.anonymise_batches(v.tenant_id, p_limit);
   FOR v_table IN SELECT t FROM reeve.purged_tables() t WHERE t <> 'batch_item' LOOP
     BEGIN
-      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+      FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
           JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
           WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
-            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
-        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+            AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM reeve.%I x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
-        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
+        WHERE y.tenant_id = $1 AND (NOT $3 OR reeve.purge_takes(%L, to_jsonb(y))) LIMIT $2)', v_table, v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_some(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -191,37 +195,55 @@ BEGIN
   GROUP BY c.relname ORDER BY 1;
 END $$;
 
--- Which rows of a place (x) are a tenant's ($2): by their own column, their schedule, their batch or their job.
-CREATE FUNCTION reeve.mention_owner(p_place text) RETURNS text LANGUAGE sql STABLE SET search_path = reeve, pg_temp AS $$
-  SELECT CASE WHEN p_place = 'tenant' THEN 'x.id = $2'
-    WHEN reeve.has_column(p_place, 'tenant_id') THEN 'x.tenant_id = $2'
-    WHEN p_place = 'batch' THEN 'EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = x.id AND i.tenant_id = $2)'
-    WHEN p_place = 'schedule_tick' THEN 'EXISTS (SELECT FROM reeve.schedule s WHERE s.id = x.schedule_id AND s.tenant_id = $2)'
-    ELSE 'x.job_id IN (SELECT reeve.mention_jobs($2))' END
-$$;
+-- Rows of a place that are the tenant's and mention the subject: where they are, and what they say. By their own column, their schedule, their batch or their job.
+CREATE FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) RETURNS TABLE (at tid, doc jsonb) LANGUAGE plpgsql STABLE SET search_path = reeve, pg_temp AS $$
+BEGIN
+  IF p_place = 'tenant' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.tenant x WHERE x.id = p_tenant AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF p_place = 'batch' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.batch x
+      WHERE EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = x.id AND i.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF p_place = 'schedule_tick' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.schedule_tick x
+      WHERE x.schedule_id IN (SELECT s.id FROM reeve.schedule s WHERE s.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF reeve.has_column(p_place, 'tenant_id') THEN
+    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.tenant_id = $1 AND reeve.row_mentions(to_jsonb(x), $2)', p_place) USING p_tenant, p_patterns;
+  ELSE
+    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.job_id IN (SELECT reeve.mention_jobs($1)) AND reeve.row_mentions(to_jsonb(x), $2)', p_place)
+      USING p_tenant, p_patterns;
+  END IF;
+END $$;
+
+CREATE FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS
+  $$ SELECT EXISTS (SELECT FROM jsonb_each_text(p_row) e WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns)) $$;
 
 CREATE OR REPLACE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_found jsonb;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
 BEGIN
   IF NOT EXISTS (SELECT FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place) THEN RETURN '{}'; END IF;
-  EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
-    'WHERE %s AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place, reeve.mention_owner(p_place)) INTO v_found USING p_patterns, v_tenant;
-  RETURN coalesce(v_found, '{}');
+  RETURN (SELECT coalesce(jsonb_object_agg(s.k, s.n), '{}') FROM (
+    SELECT e.key AS k, count(*) AS n FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m CROSS JOIN LATERAL jsonb_each_text(m.doc) e
+    WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns) GROUP BY 1) s);
 END $$;
 
+-- What a value becomes. Texts get no longer than they were, which their table may not take.
+CREATE FUNCTION reeve.redact_value(p_value jsonb, p_regex text) RETURNS jsonb LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
+  SELECT CASE jsonb_typeof(p_value) WHEN 'string' THEN to_jsonb(left(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'), greatest(length(p_value #>> '{}'), 8)))
+    ELSE reeve.redact_json(p_value, p_regex) END
+$$;
+
 -- Replaces what matches in a place by [erased]; returns how many values changed. Only where mention_places says that it may, and not in a batch that is other
--- tenants' too. Texts get no longer than they were, which their table may not take.
+-- tenants' too.
 CREATE OR REPLACE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_count bigint; v_all bigint := 0; v_owner text := reeve.mention_owner(p_place);
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_rows tid[]; v_count bigint; v_all bigint := 0;
 BEGIN
-  IF p_place = 'batch' THEN v_owner := v_owner || ' AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = x.id AND i.tenant_id <> $2)'; END IF;
   FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
-    EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
-      'to_jsonb(left(regexp_replace(to_jsonb(x.%2$I) #>> ''{}'', $3, ''[erased]'', ''gi''), greatest(length(to_jsonb(x.%2$I) #>> ''{}''), 8))) '
-      'ELSE reeve.redact_json(to_jsonb(x.%2$I), $3) END))).%2$I WHERE %3$s AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column, v_owner)
-      USING p_patterns, v_tenant, p_regex;
+    v_rows := ARRAY(SELECT m.at FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m
+      WHERE p_place <> 'batch' OR NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = (m.doc ->> 'id')::bigint AND i.tenant_id <> v_tenant));
+    EXECUTE format('UPDATE reeve.%I x SET %I = (jsonb_populate_record(x, jsonb_build_object(%L, reeve.redact_value(to_jsonb(x.%I), $3)))).%I '
+      'WHERE x.ctid = ANY ($1) AND lower(x.%I::text COLLATE "C") LIKE ANY ($2)', p_place, v_column, v_column, v_column, v_column, v_column) USING v_rows, p_patterns, p_regex;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_all := v_all + v_count;
   END LOOP;
