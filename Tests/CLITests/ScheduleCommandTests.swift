@@ -112,19 +112,21 @@ struct ScheduleCommandTests {
             guard .now < limit else { throw ReeveRun.Failure(what: "no worker") }
             usleep(10_000)
         }
-        func run(_ kind: String, _ more: String...) throws -> ReeveRun {
+        func run(_ kind: String, _ more: [String]) throws -> ReeveRun {
             try ReeveRun(
-                ["batch", "run", kind, "--tenants", "tier=starter", "--wait", "--timeout", "50s"] + more, environment)
+                ["batch", "run", kind, "--tenants", "tier=starter,status=active", "--wait", "--timeout", "50s"] + more,
+                environment)
         }
-        // Nothing to retain is a success; a report that there is none of fails for good.
-        let good = try run("backup-retention", "--key", "monthly", "--json")
+        // Nothing to retain is a success; a reminder of a trial for who is in none is cancelled, which is a failure of the batch.
+        let good = try run("backup-retention", ["--key", "monthly", "--json"])
         #expect(try good.code == 0 && good.json["succeeded"]?.int == 2, "\(good)")
         #expect(good.err.contains("reeve batch wait"))
-        let again = try run("backup-retention", "--key", "monthly", "--json")
+        let again = try run("backup-retention", ["--key", "monthly", "--json"])
         #expect(try again.code == 0 && again.json["id"] == good.json["id"], "\(again)")
-        let bad = try run("report", "--args", #"{"report": "nothing"}"#)
+        let reminder = ["--args", #"{"reminder": 1}"#]
+        let bad = try run("trial-reminder", reminder)
         #expect(bad.code == 1 && bad.out.contains("2 failed"), "\(bad)")
-        let other = try run("report", "--args", #"{"report": "nothing"}"#, "--key", "monthly")
+        let other = try run("trial-reminder", reminder + ["--key", "monthly"])
         #expect(other.code == 5 && other.err.contains("which is another"), "\(other)")
     }
 }
