@@ -306,11 +306,19 @@ CREATE TABLE reeve.batch (
     next_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     finished_at timestamp with time zone,
     completion_job bigint,
+    problem text,
+    idempotency_key text,
+    opens time without time zone,
+    closes time without time zone,
+    timezone text,
     CONSTRAINT batch_check CHECK (((finished_at IS NULL) = (state <> ALL (ARRAY['cancelled'::text, 'finished'::text])))),
     CONSTRAINT batch_check1 CHECK (((schedule_id IS NULL) = (tick IS NULL))),
+    CONSTRAINT batch_check2 CHECK ((((opens IS NULL) = (closes IS NULL)) AND ((opens IS NULL) = (timezone IS NULL)))),
+    CONSTRAINT batch_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
     CONSTRAINT batch_max_running_check CHECK (((max_running >= 1) AND (max_running <= 1000000))),
     CONSTRAINT batch_on_finish_check CHECK ((jsonb_typeof(on_finish) = 'object'::text)),
     CONSTRAINT batch_priority_check CHECK (((priority >= '-1000000'::integer) AND (priority <= 1000000))),
+    CONSTRAINT batch_problem_check CHECK ((length(problem) <= 2000)),
     CONSTRAINT batch_reason_check CHECK ((length(reason) <= 2000)),
     CONSTRAINT batch_selection_check CHECK ((jsonb_typeof(selection) = 'object'::text)),
     CONSTRAINT batch_spread_check CHECK (((spread >= '00:00:00'::interval) AND (spread <= '366 days'::interval))),
@@ -322,7 +330,8 @@ ALTER TABLE reeve.batch OWNER TO reeve_owner;
 
 CREATE TABLE reeve.batch_end (
     batch_id bigint NOT NULL,
-    job_id bigint NOT NULL
+    job_id bigint NOT NULL,
+    missed boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE reeve.batch_end OWNER TO reeve_owner;
@@ -1047,7 +1056,9 @@ CREATE TABLE reeve.schedule_due (
     schedule_id bigint NOT NULL,
     timezone text NOT NULL,
     last_tick timestamp with time zone NOT NULL,
-    next_at timestamp with time zone NOT NULL
+    next_at timestamp with time zone NOT NULL,
+    problem text,
+    CONSTRAINT schedule_due_problem_check CHECK ((length(problem) <= 2000))
 )
 WITH (fillfactor='70');
 
@@ -1835,6 +1846,8 @@ CREATE INDEX batch_item_enqueued ON reeve.batch_item USING btree (batch_id, job_
 
 CREATE INDEX batch_item_waiting ON reeve.batch_item USING btree (batch_id, run_at, tenant_id) WHERE (state = 'waiting'::text);
 
+CREATE UNIQUE INDEX batch_key ON reeve.batch USING btree (idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
 CREATE INDEX certificate_tenant ON reeve.certificate USING btree (tenant_id, issued_at);
 
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
@@ -1893,7 +1906,11 @@ CREATE INDEX retained_backup_due ON reeve.retained_backup USING btree (kept_unti
 
 CREATE INDEX schedule_due_at ON reeve.schedule_due USING btree (next_at);
 
-CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
+CREATE INDEX schedule_due_problem ON reeve.schedule_due USING btree (schedule_id) WHERE (problem IS NOT NULL);
+
+CREATE INDEX schedule_own ON reeve.schedule USING btree (tenant_id, kind) WHERE ((tenant_id IS NOT NULL) AND (paused_at IS NULL));
+
+CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id);
 
 CREATE INDEX schedule_tick_age ON reeve.schedule_tick USING btree (fired_at);
 
@@ -2289,7 +2306,9 @@ CREATE VIEW reeve.batch_list WITH (security_barrier='true', security_invoker='tr
         CASE
             WHEN ((b.finished_at IS NULL) AND (b.state = 'running'::text) AND (b.total > (c.waiting + c.enqueued))) THEN GREATEST(c.last_due, (reeve.clock() + ((reeve.clock() - b.created_at) * (((c.waiting + c.enqueued))::double precision / (((b.total - c.waiting) - c.enqueued))::double precision))))
             ELSE NULL::timestamp with time zone
-        END AS eta
+        END AS eta,
+    b.problem,
+    b.idempotency_key
    FROM (reeve.batch b
      CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (i.state = 'waiting'::text)) AS waiting,
             count(*) FILTER (WHERE (i.state = 'enqueued'::text)) AS enqueued,
@@ -2529,11 +2548,13 @@ CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker=
     l.outcome AS last_outcome,
     l.job_id AS last_job,
     l.batch_id AS last_batch,
-    l.detail AS last_detail
+    l.detail AS last_detail,
+    d.problem
    FROM ((((reeve.schedule s
      LEFT JOIN reeve.tenant t ON ((t.id = s.tenant_id)))
      LEFT JOIN reeve.kind k ON ((k.name = s.kind)))
-     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at
+     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at,
+            max(x.problem) AS problem
            FROM reeve.schedule_due x
           WHERE (x.schedule_id = s.id)) d ON (true))
      LEFT JOIN LATERAL ( SELECT x.schedule_id,
@@ -2551,6 +2572,41 @@ CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker=
          LIMIT 1) l ON (true));
 
 ALTER TABLE reeve.schedule_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.standing_work WITH (security_barrier='true', security_invoker='true') AS
+ SELECT 'audit-anchor'::text AS name,
+    'tells the heads of the audit''s chains to the anchor storage'::text AS what,
+    'REEVE_ANCHOR_EVERY'::text AS every,
+    ( SELECT max(a.at) AS max
+           FROM reeve.audit_anchor a) AS last_at,
+    NULL::timestamp with time zone AS next_at
+UNION ALL
+ SELECT 'due-purges'::text AS name,
+    'enqueues the purges whose grace is over'::text AS what,
+    '1m'::text AS every,
+    NULL::timestamp with time zone AS last_at,
+    ( SELECT min(r.not_before) AS min
+           FROM reeve.purge_request r
+          WHERE ((r.state = 'grace'::text) AND (r.job_id IS NULL))) AS next_at
+UNION ALL
+ SELECT 'due-reminders'::text AS name,
+    'enqueues the reminders of trials whose day has come'::text AS what,
+    '5s'::text AS every,
+    NULL::timestamp with time zone AS last_at,
+    ( SELECT min(m.due_at) AS min
+           FROM reeve.reminder_list m
+          WHERE (m.state = 'planned'::text)) AS next_at
+UNION ALL
+ SELECT 'due-tier-changes'::text AS name,
+    'makes the changes of tiers that were asked for ahead of time'::text AS what,
+    '5s'::text AS every,
+    ( SELECT max(c.applied_at) AS max
+           FROM reeve.tier_change c) AS last_at,
+    ( SELECT min(c.due_at) AS min
+           FROM reeve.tier_change c
+          WHERE ((c.applied_at IS NULL) AND (c.withdrawn_at IS NULL))) AS next_at;
+
+ALTER TABLE reeve.standing_work OWNER TO reeve_owner;
 
 CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
  SELECT t.code AS tenant_code,
@@ -2578,10 +2634,13 @@ ALTER TABLE reeve.tenant_stats OWNER TO reeve_owner;
 
 CREATE VIEW reeve.unprotected_tenant WITH (security_barrier='true', security_invoker='true') AS
  SELECT t.code AS tenant_code
-   FROM reeve.tenant t
+   FROM (reeve.tenant t
+     JOIN reeve.tier r ON ((r.name = t.tier)))
   WHERE ((t.status <> 'archived'::reeve.tenant_status) AND (NOT (EXISTS ( SELECT
            FROM reeve.schedule s
-          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND ((s.tenant_id = t.id) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
+          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND (EXISTS ( SELECT
+                   FROM reeve.schedule_due d
+                  WHERE ((d.schedule_id = s.id) AND (d.next_at < 'infinity'::timestamp with time zone) AND (d.problem IS NULL) AND ((s.timezone IS NOT NULL) OR (d.timezone = t.timezone))))) AND (((s.tenant_id = t.id) AND ('own_backup_schedule'::text = ANY (r.features))) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
 
 ALTER TABLE reeve.unprotected_tenant OWNER TO reeve_owner;
 
@@ -3863,14 +3922,16 @@ CREATE FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) RETURN
     AS $$
 DECLARE v_count int;
 BEGIN
-  WITH gone AS (
-    DELETE FROM reeve.batch_end e WHERE e.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.batch_end x WHERE x.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING e.job_id),
-  ended AS (
-    SELECT i.tenant_id, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END, 'cancelled') AS state, coalesce(d.last_error, h.last_error, CASE WHEN h.id IS NULL AND d.id IS NULL THEN 'the job was removed' END) AS error
-    FROM gone g JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = g.job_id AND i.state = 'enqueued'
-    LEFT JOIN LATERAL (SELECT x.id, x.state, x.last_error FROM reeve.job_history x WHERE x.id = g.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
-    LEFT JOIN reeve.dead_letter d ON d.id = g.job_id)
-  UPDATE reeve.batch_item i SET state = e.state, error = left(e.error, 2000), ended_at = reeve.clock() FROM ended e WHERE i.batch_id = p_batch AND i.tenant_id = e.tenant_id;
+  WITH seen AS MATERIALIZED (SELECT e.ctid AS place, e.job_id, e.missed FROM reeve.batch_end e WHERE e.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED),
+  found AS MATERIALIZED (
+    SELECT s.place, i.tenant_id, s.missed, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END) AS state, coalesce(d.last_error, h.last_error) AS error
+    FROM seen s LEFT JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = s.job_id AND i.state = 'enqueued'
+    LEFT JOIN LATERAL (SELECT x.state, x.last_error FROM reeve.job_history x WHERE x.id = s.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
+    LEFT JOIN reeve.dead_letter d ON d.id = s.job_id),
+  again AS (UPDATE reeve.batch_end e SET missed = true FROM found f WHERE e.ctid = f.place AND f.tenant_id IS NOT NULL AND f.state IS NULL AND NOT f.missed),
+  gone AS (DELETE FROM reeve.batch_end e USING found f WHERE e.ctid = f.place AND (f.tenant_id IS NULL OR f.state IS NOT NULL OR f.missed))
+  UPDATE reeve.batch_item i SET state = coalesce(f.state, 'cancelled'), error = left(CASE WHEN f.state IS NULL THEN 'the job was removed' WHEN f.state <> 'succeeded' THEN f.error END, 2000), ended_at = reeve.clock()
+  FROM found f WHERE i.batch_id = p_batch AND i.tenant_id = f.tenant_id AND (f.state IS NOT NULL OR f.missed);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   RETURN v_count;
 END $$;
@@ -4122,7 +4183,9 @@ BEGIN
     d := reeve.cron_day(c, d);
     IF d IS NULL THEN RETURN NULL; END IF;
     FOREACH h IN ARRAY c.hours LOOP
+      -- A later time of the clock never comes earlier, so that an hour and a minute can be left out by their last second.
       CONTINUE WHEN d + make_interval(hours => h + 1) <= v_low;
+      CONTINUE WHEN reeve.local_instant(d + make_time(h, 59, 59), p_zone) <= p_after;
       FOREACH m IN ARRAY c.minutes LOOP
         CONTINUE WHEN reeve.local_instant(d + make_time(h, m, 59), p_zone) <= p_after;
         FOREACH s IN ARRAY c.seconds LOOP
@@ -4141,13 +4204,25 @@ CREATE FUNCTION reeve.dead_letter_notice() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
+DECLARE v_last timestamptz; v_more bigint; v_now timestamptz := reeve.clock();
 BEGIN
-  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = NEW.tenant_id AND t.flags -> 'failure_notices' = 'true' AND t.status <> 'archived')
-     AND NOT EXISTS (SELECT FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind
-                     AND n.created_at > reeve.clock() - interval '1 h') THEN
+  PERFORM FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = NEW.tenant_id AND t.status <> 'archived'
+    AND CASE WHEN t.flags ? 'failure_notices' THEN t.flags -> 'failure_notices' = 'true' ELSE 'failure_notices' = ANY (r.features) END;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  -- Two that fail at once: the one that comes second is among those of the next notice.
+  IF NOT pg_try_advisory_xact_lock(hashtextextended('reeve failure notice ' || NEW.tenant_id, 0)) THEN RETURN NULL; END IF;
+  SELECT max(n.created_at) INTO v_last FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind;
+  IF v_last > v_now - interval '1 hour'
+     OR (SELECT count(*) FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.created_at > v_now - interval '1 hour') >= 6 THEN RETURN NULL; END IF;
+  SELECT count(*) INTO v_more FROM (SELECT FROM reeve.dead_letter d WHERE d.tenant_id = NEW.tenant_id AND d.kind = NEW.kind AND d.id <> NEW.id
+    AND d.finished_at > greatest(v_last, v_now - interval '1 day') LIMIT 10000) x;
+  BEGIN
     PERFORM reeve.notify_people(NEW.tenant_id, 'job.failed', format('A job of the kind %s failed', NEW.kind),
-      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt), 'technical');
-  END IF;
+      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt, 'others_since', v_more), 'technical');
+  EXCEPTION WHEN OTHERS THEN
+    IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+    RAISE WARNING 'no notice of the failure of job %: %', NEW.id, SQLERRM;
+  END;
   RETURN NULL;
 END $$;
 
@@ -4427,12 +4502,12 @@ BEGIN
       v_ids := reeve.enqueue_many(to_jsonb(p_jobs[v_from:v_to]));
       RETURN QUERY SELECT (v_from + u.o - 1)::int, u.i, NULL::text, NULL::text FROM unnest(v_ids) WITH ORDINALITY u (i, o);
     EXCEPTION WHEN OTHERS THEN
-      IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
       FOR k IN v_from..v_to LOOP
         BEGIN
           n := k; job := (reeve.enqueue_many(to_jsonb(p_jobs[k:k])))[1]; code := NULL; problem := NULL;
         EXCEPTION WHEN OTHERS THEN
-          IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+          IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
           job := NULL; code := SQLSTATE; problem := left(SQLERRM, 2000);
         END;
         RETURN NEXT;
@@ -4672,6 +4747,13 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.error_passes(p_state text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT left(p_state, 2) IN ('40', '53', '55', '57', '58') $$;
+
+ALTER FUNCTION reeve.error_passes(p_state text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -4957,7 +5039,7 @@ END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS void
+CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
@@ -4967,15 +5049,17 @@ BEGIN
     BEGIN
       v_job := reeve.enqueue(p_batch.on_finish ->> 'queue', p_batch.on_finish ->> 'kind', coalesce(p_batch.on_finish -> 'args', '{}'), idempotency_key => 'batch ' || p_batch.id);
     EXCEPTION WHEN OTHERS THEN
-      IF SQLSTATE NOT LIKE 'RV%' OR SQLSTATE IN ('RV007', 'RV013') THEN RAISE; END IF;     -- tried again with the batch
-      v_error := SQLERRM;
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      IF SQLSTATE IN ('RV007', 'RV013') THEN RETURN 'the completion job waits: ' || SQLERRM; END IF;
+      v_error := 'no completion job: ' || SQLERRM;
     END;
   END IF;
   SELECT jsonb_object_agg(c.state, c.n) INTO v_counts FROM (SELECT i.state, count(*) AS n FROM reeve.batch_item i WHERE i.batch_id = p_batch.id GROUP BY i.state) c;
-  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason) WHERE b.id = p_batch.id;
+  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason), problem = NULL WHERE b.id = p_batch.id;
   PERFORM reeve.audit(NULL, 'batch.end', 'batch ' || p_batch.id, left(v_error, 2000),
     jsonb_build_object('state', v_state, 'kind', p_batch.kind, 'counts', coalesce(v_counts, '{}'), 'completion_job', v_job), p_batch.created_at);
   PERFORM pg_notify('reeve_batch', p_batch.id::text);
+  RETURN NULL;
 END $$;
 
 ALTER FUNCTION reeve.finish_batch(p_batch reeve.batch) OWNER TO reeve_owner;
@@ -5090,19 +5174,26 @@ BEGIN
     v_count := v_count + 1;
     SELECT x.* INTO s FROM reeve.schedule x WHERE x.id = v.schedule_id FOR KEY SHARE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
-    v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
-    IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
-    FOREACH v_tick IN ARRAY v_ticks LOOP
-      -- The next tick of a schedule has to find the job of the one before.
-      IF s.id = n_schedules[cardinality(n_schedules)] THEN
-        PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks);
-        n_jobs := '{}'; n_schedules := '{}'; n_zones := '{}'; n_ticks := '{}';
-      END IF;
-      v_job := reeve.fire_tick(s, v.timezone, v_tick);
-      IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
-    END LOOP;
-    UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity')
-    WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+    v_job := NULL;
+    BEGIN
+      v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
+      IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
+      FOREACH v_tick IN ARRAY v_ticks LOOP
+        v_job := reeve.fire_tick(s, v.timezone, v_tick);
+        -- The next tick of a schedule has to find the job of the one before.
+        IF v_job IS NOT NULL AND cardinality(v_ticks) > 1 THEN
+          PERFORM reeve.enqueue_ticks(ARRAY[v_job], ARRAY[s.id], ARRAY[v.timezone], ARRAY[v_tick]);
+          v_job := NULL;
+        END IF;
+      END LOOP;
+      UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity'), problem = NULL
+      WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+    EXCEPTION WHEN OTHERS THEN
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      UPDATE reeve.schedule_due d SET next_at = v_now + interval '1 minute', problem = left(SQLERRM, 2000) WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+      CONTINUE;
+    END;
+    IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
   END LOOP;
   IF n_jobs <> '{}' THEN PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks); END IF;
   RETURN v_count;
@@ -5124,13 +5215,18 @@ BEGIN
     v_problem := format('kind "%s" is not registered: no worker that knows it has started', s.kind);
   ELSIF s.tenant_id IS NULL THEN
     v_selection := CASE WHEN s.timezone IS NULL AND NOT s.selection ? 'timezone' THEN s.selection || jsonb_build_object('timezone', jsonb_build_array(p_zone)) ELSE s.selection END;
-    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE s.timezone IS NOT NULL OR t.timezone = p_zone);
+    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE (s.timezone IS NOT NULL OR t.timezone = p_zone)
+      AND NOT (s.shipped AND reeve.has_own_schedule(x, s.kind)));
     IF cardinality(v_tenants) = 0 THEN
       v_outcome := 'skipped';
       v_problem := 'no tenant is selected';
     ELSE
-      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, p_tick) END;
+      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.into_window(p_zone, s.opens, s.closes, greatest(p_tick, reeve.clock())) END;
       v_batch := reeve.make_batch(s.kind, coalesce(s.queue, v_kind.queue), s.args, s.priority, v_selection, v_tenants, s.spread, s.max_running, NULL, v_at, s.jitter, s.id, p_tick, NULL);
+      IF s.opens IS NOT NULL THEN
+        UPDATE reeve.batch b SET opens = s.opens, closes = s.closes, timezone = p_zone WHERE b.id = v_batch;
+        UPDATE reeve.batch_item i SET run_at = reeve.into_window(p_zone, s.opens, s.closes, i.run_at) WHERE i.batch_id = v_batch AND s.spread + s.jitter > interval '0';
+      END IF;
       v_outcome := 'batch';
     END IF;
   ELSE
@@ -5234,6 +5330,17 @@ $$;
 
 ALTER FUNCTION reeve.has_column(p_table text, p_column text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.schedule o JOIN reeve.schedule_due d ON d.schedule_id = o.id
+                 WHERE o.tenant_id = p_tenant AND o.kind = p_kind AND o.paused_at IS NULL AND d.next_at < 'infinity' AND d.problem IS NULL)
+    AND EXISTS (SELECT FROM reeve.schedule_feature f WHERE f.kind = p_kind) AND reeve.schedule_problem(p_kind, p_tenant) IS NULL
+$$;
+
+ALTER FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5295,6 +5402,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_at timestamptz := p_at; v_local timestamp; v_opening timestamp; v_next timestamptz;
+BEGIN
+  IF p_opens IS NULL THEN RETURN p_at; END IF;
+  FOR n IN 0..5 LOOP
+    v_local := v_at AT TIME ZONE p_zone;
+    IF (CASE WHEN p_opens < p_closes THEN v_local::time >= p_opens AND v_local::time < p_closes ELSE v_local::time >= p_opens OR v_local::time < p_closes END) THEN RETURN v_at; END IF;
+    v_opening := v_local::date + p_opens;
+    v_next := reeve.local_instant(v_opening, p_zone);
+    -- In an hour that comes twice the opening may lie ahead in its second showing only, which is what AT TIME ZONE takes.
+    IF v_next <= v_at THEN v_next := v_opening AT TIME ZONE p_zone; END IF;
+    IF v_next <= v_at THEN v_next := reeve.local_instant(v_opening + interval '1 day', p_zone); END IF;
+    v_at := v_next;
+  END LOOP;
+  RETURN v_at;
+END $$;
+
+ALTER FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_approver() RETURNS boolean
     LANGUAGE sql STABLE
@@ -5594,8 +5723,11 @@ CREATE FUNCTION reeve.locked_schedule(p_name text) RETURNS reeve.schedule
 DECLARE v reeve.schedule;
 BEGIN
   SELECT s.* INTO v FROM reeve.schedule s WHERE s.name = p_name FOR NO KEY UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
-  RETURN v;
+  IF FOUND THEN RETURN v; END IF;
+  IF EXISTS (SELECT FROM reeve.standing_work w WHERE w.name = p_name) THEN
+    RAISE EXCEPTION '"%" is no schedule: every worker does it by itself', p_name USING ERRCODE = 'RV012', HINT = 'It can neither be paused nor deleted.';
+  END IF;
+  RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list';
 END $$;
 
 ALTER FUNCTION reeve.locked_schedule(p_name text) OWNER TO reeve_owner;
@@ -5629,7 +5761,7 @@ BEGIN
   VALUES (p_kind, p_queue, p_args, p_priority, p_selection, p_spread, p_max_running, p_on_finish, cardinality(p_tenants), p_schedule, p_tick, p_retried_from, p_from)
   RETURNING id INTO v_id;
   INSERT INTO reeve.batch_item (batch_id, tenant_id, run_at)
-  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(coalesce(p_tick, p_from) || ' ' || t) FROM unnest(p_tenants) t;
+  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(extract(epoch FROM coalesce(p_tick, p_from)) || ' ' || t) FROM unnest(p_tenants) t;
   RETURN v_id;
 END $$;
 
@@ -6064,6 +6196,39 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.preview_schedule(p_name text, p_count integer DEFAULT 10, p_tenant text DEFAULT NULL::text, p_zone text DEFAULT NULL::text) RETURNS TABLE(tick timestamp with time zone, timezone text, local_time timestamp without time zone, first_run timestamp with time zone, last_run timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE s reeve.schedule; t reeve.tenant; v record; v_zone text; v_base timestamptz;
+BEGIN
+  SELECT x.* INTO s FROM reeve.schedule x WHERE x.name = p_name;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
+  IF p_tenant IS NOT NULL OR s.tenant_id IS NOT NULL THEN
+    SELECT x.* INTO t FROM reeve.tenant x WHERE CASE WHEN p_tenant IS NULL THEN x.id = s.tenant_id ELSE x.code = p_tenant COLLATE "C" END;
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list'; END IF;
+    IF s.tenant_id <> t.id THEN RAISE EXCEPTION 'schedule "%" is another tenant''s', p_name USING ERRCODE = 'RV011', HINT = 'See: reeve schedule show ' || p_name; END IF;
+    IF s.tenant_id IS NULL AND t.id NOT IN (SELECT reeve.selected_tenants(s.selection, s.kind)) THEN
+      RAISE EXCEPTION 'schedule "%" does not select tenant "%"', p_name, t.code USING ERRCODE = 'RV011', HINT = 'See: reeve schedule show ' || p_name;
+    END IF;
+  END IF;
+  v_zone := coalesce(p_zone, s.timezone, t.timezone, (SELECT d.timezone FROM reeve.schedule_due d WHERE d.schedule_id = s.id ORDER BY d.next_at, d.timezone LIMIT 1), 'UTC');
+  FOR v IN SELECT p.tick, p.local_time FROM reeve.preview_cron(s.cron, v_zone, p_count) p LOOP
+    tick := v.tick; timezone := v_zone; local_time := v.local_time;
+    IF t.id IS NOT NULL THEN
+      first_run := reeve.schedule_time(s, v_zone, t.id, v.tick);
+      last_run := first_run;
+    ELSE
+      first_run := reeve.into_window(v_zone, s.opens, s.closes, v.tick);
+      last_run := reeve.into_window(v_zone, s.opens, s.closes, first_run + s.spread + s.jitter);
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7324,6 +7489,27 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.schedule_guard() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_open interval;
+BEGIN
+  IF EXISTS (SELECT FROM reeve.standing_work w WHERE w.name = NEW.name) THEN
+    RAISE EXCEPTION 'the name "%" is taken by what workers do by themselves', NEW.name USING ERRCODE = 'RV010', HINT = 'Choose another name; see: reeve schedule list';
+  END IF;
+  IF NEW.opens = NEW.closes THEN
+    RAISE EXCEPTION 'a window that opens and closes at the same time is none' USING ERRCODE = 'RV010', HINT = 'Leave it out for the whole day.';
+  END IF;
+  v_open := NEW.closes - NEW.opens + CASE WHEN NEW.closes < NEW.opens THEN interval '24 hours' ELSE '0' END;
+  IF NEW.spread + NEW.jitter > v_open THEN
+    RAISE EXCEPTION 'spread and jitter (%) are longer than the window (%)', NEW.spread + NEW.jitter, v_open USING ERRCODE = 'RV010', HINT = 'Spread over less, or open the window for longer.';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.schedule_guard() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -7377,11 +7563,11 @@ END $$;
 ALTER FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE
+    LANGUAGE sql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT CASE WHEN s.opens IS NULL THEN x.at ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, x.at) END
-  FROM (SELECT p_tick + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(p_tick || ' ' || p_tenant) AS at) x
+  SELECT reeve.into_window(p_zone, s.opens, s.closes, x.base + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(extract(epoch FROM p_tick) || ' ' || p_tenant))
+  FROM (SELECT CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.into_window(p_zone, s.opens, s.closes, greatest(p_tick, reeve.clock())) END AS base) x
 $$;
 
 ALTER FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) OWNER TO reeve_owner;
@@ -7736,17 +7922,26 @@ END $$;
 
 ALTER FUNCTION reeve.signing_key_guard() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0) RETURNS bigint
+CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0, idempotency_key text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint;
+DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint; v record;
 BEGIN
   IF spread IS NULL OR spread NOT BETWEEN interval '0' AND interval '366 days' THEN RAISE EXCEPTION 'a spread is from 0 to 366 days' USING ERRCODE = 'RV010'; END IF;
   IF max_running NOT BETWEEN 1 AND 1000000 THEN RAISE EXCEPTION 'max_running is from 1 to 1000000' USING ERRCODE = 'RV010'; END IF;
   IF priority IS NULL OR priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000' USING ERRCODE = 'RV010'; END IF;
+  IF length(idempotency_key) NOT BETWEEN 1 AND 200 THEN RAISE EXCEPTION 'an idempotency key has 1 to 200 characters' USING ERRCODE = 'RV010'; END IF;
   IF on_finish IS NOT NULL THEN PERFORM reeve.checked_finish(on_finish); END IF;
+  IF idempotency_key IS NOT NULL THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('reeve batch ' || idempotency_key, 0));
+    SELECT b.id, b.kind = kind AND b.queue = v_queue AND b.args = coalesce(args, '{}') AND b.selection = v_selection AS same INTO v FROM reeve.batch b WHERE b.idempotency_key = start_batch.idempotency_key;
+    IF v.same THEN RETURN v.id; END IF;
+    IF FOUND THEN
+      RAISE EXCEPTION 'the idempotency key was used for batch %, which is another', v.id USING ERRCODE = 'RV008', HINT = 'Use a new key for other work.';
+    END IF;
+  END IF;
   PERFORM FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c);
   IF FOUND THEN
     RAISE EXCEPTION 'tenant "%" is unknown', (SELECT left(c, 80) FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c) LIMIT 1)
@@ -7758,11 +7953,12 @@ BEGIN
       HINT = 'Without a status those are selected whose status the kind allows; see: reeve tenant list, reeve kind show ' || kind;
   END IF;
   v_id := reeve.make_batch(kind, v_queue, coalesce(args, '{}'), priority, v_selection, v_tenants, spread, max_running, on_finish, reeve.clock(), '0', NULL, NULL, NULL);
+  IF idempotency_key IS NOT NULL THEN UPDATE reeve.batch b SET idempotency_key = start_batch.idempotency_key WHERE b.id = v_id; END IF;
   PERFORM reeve.audit(NULL, 'batch.start', 'batch ' || v_id, NULL, jsonb_build_object('kind', kind, 'selection', v_selection, 'tenants', cardinality(v_tenants), 'spread', spread, 'max_running', max_running));
   RETURN v_id;
 END $$;
 
-ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -8084,44 +8280,64 @@ END $$;
 
 ALTER FUNCTION reeve.tend_backlog(p_budget interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_n int; v_due timestamptz; v_job bigint; v_wait text; v_now timestamptz := reeve.clock();
+BEGIN
+  v_n := reeve.collect_batch_ends(v.id, 5000);
+  IF v.state NOT IN ('running', 'cancelling') THEN RETURN v_n; END IF;
+  IF v.state = 'cancelling' THEN
+    FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
+        AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
+      PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
+      IF FOUND THEN
+        PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
+      ELSE
+        INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
+        PERFORM pg_notify('reeve_cancel', '');
+      END IF;
+      v_n := v_n + 1;
+    END LOOP;
+  ELSIF reeve.into_window(v.timezone, v.opens, v.closes, v_now) = v_now THEN
+    v_n := v_n + reeve.feed_batch(v, p_limit);
+  END IF;
+  SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
+  IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
+    v_wait := reeve.finish_batch(v);
+    IF v_wait IS NOT NULL THEN UPDATE reeve.batch b SET next_at = reeve.clock() + interval '1 minute', problem = left(v_wait, 2000) WHERE b.id = v.id; END IF;
+    RETURN v_n;
+  END IF;
+  IF v.opens IS NOT NULL AND v_due IS NOT NULL THEN v_due := reeve.into_window(v.timezone, v.opens, v.closes, greatest(v_due, v_now)); END IF;
+  -- A batch at its limit is looked at again when one of its jobs ends.
+  UPDATE reeve.batch b SET problem = NULL, next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
+    WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
+  RETURN v_n;
+END $$;
+
+ALTER FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_batches(p_limit integer DEFAULT 500) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     SET client_min_messages TO 'warning'
     SET jit TO 'off'
     AS $$
-DECLARE v reeve.batch; v_count int := 0; v_n int; v_now timestamptz := reeve.clock(); v_due timestamptz; v_job bigint;
+DECLARE v reeve.batch; v_count int := 0; v_now timestamptz := reeve.clock();
 BEGIN
   FOR v IN SELECT b.* FROM reeve.batch b
-      WHERE (b.state IN ('running', 'cancelling') AND b.next_at <= v_now) OR b.id IN (SELECT e.batch_id FROM reeve.batch_end e LIMIT 5000)
-      ORDER BY b.next_at, b.id LIMIT 4 FOR NO KEY UPDATE SKIP LOCKED LOOP
-    v_n := reeve.collect_batch_ends(v.id, 5000);
-    IF v.state = 'cancelling' THEN
-      FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
-          AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
-        PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
-        IF FOUND THEN
-          PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
-        ELSE
-          INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
-          PERFORM pg_notify('reeve_cancel', '');
-        END IF;
-        v_n := v_n + 1;
-      END LOOP;
-    ELSIF v.state = 'running' THEN
-      v_n := v_n + reeve.feed_batch(v, p_limit);
-    END IF;
-    v_count := v_count + v_n;
-    IF v.state IN ('running', 'cancelling') THEN
-      SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
-      IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
-        PERFORM reeve.finish_batch(v);
-      ELSE
-        -- A batch at its limit is looked at again when one of its jobs ends.
-        UPDATE reeve.batch b SET next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
-          WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
-      END IF;
-    END IF;
+      WHERE b.id = ANY (ARRAY(SELECT x.id FROM reeve.batch x WHERE x.state IN ('running', 'cancelling') AND x.next_at <= v_now ORDER BY x.next_at LIMIT 100)
+                     || ARRAY(SELECT DISTINCT e.batch_id FROM (SELECT y.batch_id FROM reeve.batch_end y LIMIT 5000) e))
+        AND (b.problem IS NULL OR b.next_at <= v_now)
+      ORDER BY random() LIMIT 16 FOR NO KEY UPDATE SKIP LOCKED LOOP
+    BEGIN
+      v_count := v_count + reeve.tend_batch(v, p_limit);
+    EXCEPTION WHEN OTHERS THEN
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      UPDATE reeve.batch b SET next_at = reeve.clock() + interval '1 minute', problem = left(SQLERRM, 2000) WHERE b.id = v.id;
+    END;
+    EXIT WHEN v_count >= p_limit;
   END LOOP;
   RETURN v_count;
 END $$;
@@ -8376,12 +8592,16 @@ CREATE FUNCTION reeve.tend_schedules(p_keep interval DEFAULT '90 days'::interval
 DECLARE v record; v_count int := 0; v_n int; v_digest text;
 BEGIN
   FOR v IN SELECT z.timezone, z.digest FROM reeve.zone_rule z FOR UPDATE SKIP LOCKED LOOP
-    v_digest := reeve.zone_digest(v.timezone);
-    CONTINUE WHEN v_digest = v.digest;
-    UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
-    FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
-    GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
-    UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
+    BEGIN
+      v_digest := reeve.zone_digest(v.timezone);
+      CONTINUE WHEN v_digest = v.digest;
+      UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
+      FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
+      GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
+      UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
+    EXCEPTION WHEN invalid_parameter_value THEN
+      NULL;                                                -- a zone that the server no longer knows: its schedules say so when they are due
+    END;
   END LOOP;
   DELETE FROM reeve.schedule_tick t WHERE t.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.schedule_tick x WHERE x.fired_at < reeve.clock() - p_keep ORDER BY x.fired_at LIMIT 5000));
   GET DIAGNOSTICS v_n = ROW_COUNT;
@@ -8739,6 +8959,8 @@ CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXE
 CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place FOR EACH ROW EXECUTE FUNCTION reeve.report_place_guard();
 
 ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
+
+CREATE TRIGGER schedule_guard BEFORE INSERT OR UPDATE OF name, opens, closes, spread, jitter ON reeve.schedule FOR EACH ROW EXECUTE FUNCTION reeve.schedule_guard();
 
 CREATE TRIGGER signing_key_fixed BEFORE UPDATE ON reeve.signing_key FOR EACH ROW EXECUTE FUNCTION reeve.signing_key_guard();
 
@@ -9150,6 +9372,8 @@ REVOKE ALL ON FUNCTION reeve.erasure_row(p_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.error_passes(p_state text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
@@ -9234,6 +9458,8 @@ GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.has_column(p_table text, p_column text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
@@ -9242,6 +9468,8 @@ GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp 
 
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.is_approver() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_operator;
@@ -9381,6 +9609,10 @@ GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for inter
 REVOKE ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
@@ -9570,6 +9802,8 @@ GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_o
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.schedule_guard() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) FROM PUBLIC;
@@ -9620,8 +9854,8 @@ REVOKE ALL ON FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text
 
 REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) TO reeve_operator;
+REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
@@ -9675,6 +9909,8 @@ GRANT ALL ON FUNCTION reeve.tend_audit(p_months integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_batches(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_worker;
@@ -9979,6 +10215,9 @@ GRANT SELECT ON TABLE reeve.signing_key TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_operator;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_worker;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.standing_work TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.standing_work TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.tenant TO reeve_viewer;
 GRANT SELECT,INSERT ON TABLE reeve.tenant TO reeve_operator;

@@ -146,7 +146,7 @@ BEGIN
     LEFT JOIN reeve.dead_letter d ON d.id = s.job_id),
   again AS (UPDATE reeve.batch_end e SET missed = true FROM found f WHERE e.ctid = f.place AND f.tenant_id IS NOT NULL AND f.state IS NULL AND NOT f.missed),
   gone AS (DELETE FROM reeve.batch_end e USING found f WHERE e.ctid = f.place AND (f.tenant_id IS NULL OR f.state IS NOT NULL OR f.missed))
-  UPDATE reeve.batch_item i SET state = coalesce(f.state, 'cancelled'), error = left(CASE WHEN f.state IS NULL THEN 'the job was removed' ELSE f.error END, 2000), ended_at = reeve.clock()
+  UPDATE reeve.batch_item i SET state = coalesce(f.state, 'cancelled'), error = left(CASE WHEN f.state IS NULL THEN 'the job was removed' WHEN f.state <> 'succeeded' THEN f.error END, 2000), ended_at = reeve.clock()
   FROM found f WHERE i.batch_id = p_batch AND i.tenant_id = f.tenant_id AND (f.state IS NOT NULL OR f.missed);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   RETURN v_count;
