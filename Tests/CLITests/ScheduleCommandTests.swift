@@ -22,7 +22,7 @@ struct ScheduleCommandTests {
         #expect(try preview.json.array?[0]["local"]?.string?.hasSuffix("02:30:00") == true)
         #expect(try preview.json.array?[0]["first_run"] != nil)
         let words = try control.run("schedule", "preview", "acme.stock", "--count", "1")
-        #expect(words.out.contains("RUNS FROM") && words.err.contains("in Europe/Berlin"), "\(words)")
+        #expect(words.out.contains("RUNS (LOCAL)") && words.err.contains("in Europe/Berlin"), "\(words)")
         #expect(try control.run("schedule", "preview", "acme.stock", "--tenant", "birch").code == 3)
         #expect(try control.run("schedule", "preview", "--cron", "@daily", "--tenant", "acme").code == 2)
         #expect(try control.run("schedule", "list", "--json").out.contains("due-purges"))
