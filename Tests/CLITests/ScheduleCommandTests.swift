@@ -1,8 +1,10 @@
+import Dispatch
 import Glibc
 import JobKit
 import Postgres
 import Processes
 import ReeveTesting
+import Synchronization
 import Testing
 
 @testable import ReeveCLI
@@ -34,6 +36,10 @@ struct ScheduleCommandTests {
         #expect(try control.run("schedule", "show", "acme.stock").out.contains("Europe/Berlin"))
         #expect(try control.run("schedule", "pause", "acme.stock", "--reason", "test").code == 0)
         #expect(try control.run("schedule", "resume", "acme.stock").code == 0)
+        let connection = try Connection(control.settings)
+        defer { connection.close() }
+        try connection.executeScript("UPDATE reeve.schedule_due SET problem = 'no such zone'")
+        #expect(try control.run("doctor").all.contains("schedule acme.stock does not go on: no such zone"))
         #expect(try control.run("schedule", "delete", "acme.stock").code == 4)
         #expect(try control.run("schedule", "delete", "acme.stock", "--yes").code == 0)
         #expect(try control.run("schedule", "show", "acme.stock").code == 3)
@@ -91,6 +97,39 @@ struct ScheduleCommandTests {
         let again = try control.run("batch", "retry", "\(id)", "--json")
         #expect(try again.json["id"]?.int != id)
         #expect(try control.run("batch", "list").out.contains("stocktake"))
+    }
+
+    @Test("a wait goes on when its connection breaks")
+    func reconnect() throws {
+        let control = try ControlFixture()
+        let id = try #require(
+            try control.run("batch", "run", "stocktake", "--tenants", "all", "--json").json["id"]?.int)
+        let found = Mutex<ReeveRun?>(nil)
+        let ended = DispatchSemaphore(value: 0)
+        DispatchQueue(label: "batch wait").async {
+            // What it cannot start shows as no run.
+            let run = try? control.run("batch", "wait", "\(id)", "--timeout", "50s")
+            found.withLock { $0 = run }
+            ended.signal()
+        }
+        let connection = try Connection(control.settings)
+        defer { connection.close() }
+        var broken: Int64 = 0
+        let limit = ContinuousClock.now + .seconds(40)
+        while broken == 0, .now < limit {
+            broken = try connection.execute(
+                """
+                SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name = 'reeve cli' AND query LIKE '%batch_list%'
+                """)[0].int(0)
+            usleep(10_000)
+        }
+        #expect(broken == 1)
+        try connection.execute("SELECT reeve.cancel_batch($1::bigint, 'enough')", [id])
+        try connection.execute("SELECT reeve.tend_batches()")
+        ended.wait()
+        let run = try #require(found.withLock { $0 })
+        #expect(run.code == 1 && run.out.contains("cancelled: 0 of 2 succeeded"), "\(run)")
     }
 
     @Test("run --wait with a worker: its exit code is the verdict, and a key starts one batch only")
