@@ -208,6 +208,7 @@ struct SendTests {
         #expect(try notices() == [])
         try fixture.connection.executeScript(#"UPDATE reeve.tenant SET flags = '{"failure_notices": true}'"#)
         try fail()
+        try fixture.at("2026-03-27 09:20+00")
         try fail()
         #expect(try notices() == ["backup 1"])
         try fixture.at("2026-03-27 10:10+00")

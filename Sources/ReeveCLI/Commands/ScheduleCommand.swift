@@ -20,7 +20,7 @@ extension Command {
                 examples: ["reeve schedule list --json"]
             ) { invocation in
                 let columns = [
-                    Column("SCHEDULE", "name"), Column("TENANT", "tenant_code"), Column("SELECTION", "selection"),
+                    Column("SCHEDULE", "name"), Column("FOR", "for"),
                     Column("KIND", "kind"), Column("CRON", "cron"), Column("ZONE", "timezone"),
                     Column("NEXT", "next_at", .age), Column("LAST", "last_tick", .age),
                     Column("OUTCOME", "last_outcome"), Column("PAUSED", "paused_at", .age),
@@ -145,7 +145,9 @@ extension Command {
     /// Schedules, and what workers do by themselves as rows of the same form.
     private static let listQuery = """
         SELECT d FROM (
-          SELECT 0 AS part, s.name, to_jsonb(s) AS d FROM reeve.schedule_list s WHERE $1::text IS NULL OR s.tenant_code = $1::text
+          SELECT 0 AS part, s.name, to_jsonb(s) || jsonb_build_object('for', coalesce(s.tenant_code, CASE s.selection WHEN '{}' THEN 'all' ELSE
+            (SELECT string_agg(e.key || '=' || array_to_string(ARRAY(SELECT jsonb_array_elements_text(e.value)), '|'), ',' ORDER BY e.key) FROM jsonb_each(s.selection) e) END)) AS d
+          FROM reeve.schedule_list s WHERE $1::text IS NULL OR s.tenant_code = $1::text
           UNION ALL SELECT 1, w.name, jsonb_build_object('name', w.name, 'kind', 'housekeeping', 'cron', 'every ' || w.every, 'next_at', w.next_at,
             'last_tick', w.last_at, 'last_detail', w.what, 'shipped', true, 'housekeeping', true)
           FROM reeve.standing_work w WHERE $1::text IS NULL) x
@@ -170,7 +172,8 @@ extension Command {
             ticks = try connection.execute(
                 """
                 SELECT jsonb_build_object('utc', \(utc("p.tick")), 'local', to_char(p.local_time, 'YYYY-MM-DD HH24:MI:SS'), 'timezone', p.timezone,
-                                          'first_run', \(utc("p.first_run")), 'last_run', \(utc("p.last_run")))
+                                          'first_run', \(utc("p.first_run")), 'last_run', \(utc("p.last_run")),
+                                          'first_local', to_char(p.first_run AT TIME ZONE p.timezone, 'YYYY-MM-DD HH24:MI:SS'))
                 FROM reeve.preview_schedule($1::text, $2::int, $3::text, $4::text) p
                 """, [name, count, invocation.string("tenant"), zone]
             ).map { try $0.json(0) }
@@ -182,8 +185,15 @@ extension Command {
                 """, [cron, zone ?? "UTC", count]
             ).map { try $0.json(0) }
         }
+        // Ticks without a delay are their runs; one tenant's have one moment, many tenants' a time over which they start.
         let isLater = ticks.contains { $0["last_run"] != nil && $0["last_run"] != $0["utc"] }
-        let runs = isLater ? [Column("RUNS FROM", "first_run"), Column("TO", "last_run")] : []
+        let isSpread = ticks.contains { $0["last_run"] != $0["first_run"] }
+        let runs =
+            !isLater
+            ? []
+            : isSpread
+                ? [Column("RUNS FROM (UTC)", "first_run"), Column("TO", "last_run")]
+                : [Column("RUNS (LOCAL)", "first_local"), Column("RUNS (UTC)", "first_run")]
         invocation.output.list(
             ticks, [Column("LOCAL", "local"), Column("ZONE", "timezone"), Column("UTC", "utc")] + runs,
             empty: "it never comes")

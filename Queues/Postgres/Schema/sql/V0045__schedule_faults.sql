@@ -132,6 +132,26 @@ BEGIN
   END LOOP;
 END $$;
 
+-- Takes the ends of a batch's jobs to its tenants. A job that is nowhere any more was removed with its tenant; that is believed at the second look only, since a look
+-- that is planned while history's rows move into a new partition sees them in neither place.
+ALTER TABLE reeve.batch_end ADD COLUMN missed boolean NOT NULL DEFAULT false;
+CREATE OR REPLACE FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit int) RETURNS int LANGUAGE plpgsql VOLATILE SET search_path = reeve, pg_temp AS $$
+DECLARE v_count int;
+BEGIN
+  WITH seen AS MATERIALIZED (SELECT e.ctid AS place, e.job_id, e.missed FROM reeve.batch_end e WHERE e.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED),
+  found AS MATERIALIZED (
+    SELECT s.place, i.tenant_id, s.missed, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END) AS state, coalesce(d.last_error, h.last_error) AS error
+    FROM seen s LEFT JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = s.job_id AND i.state = 'enqueued'
+    LEFT JOIN LATERAL (SELECT x.state, x.last_error FROM reeve.job_history x WHERE x.id = s.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
+    LEFT JOIN reeve.dead_letter d ON d.id = s.job_id),
+  again AS (UPDATE reeve.batch_end e SET missed = true FROM found f WHERE e.ctid = f.place AND f.tenant_id IS NOT NULL AND f.state IS NULL AND NOT f.missed),
+  gone AS (DELETE FROM reeve.batch_end e USING found f WHERE e.ctid = f.place AND (f.tenant_id IS NULL OR f.state IS NOT NULL OR f.missed))
+  UPDATE reeve.batch_item i SET state = coalesce(f.state, 'cancelled'), error = left(CASE WHEN f.state IS NULL THEN 'the job was removed' WHEN f.state <> 'succeeded' THEN f.error END, 2000), ended_at = reeve.clock()
+  FROM found f WHERE i.batch_id = p_batch AND i.tenant_id = f.tenant_id AND (f.state IS NOT NULL OR f.missed);
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
 -- Fires what is due, at most p_limit schedules; returns how many rows were due. The ticks are those of the rules that hold now, whatever was expected
 -- before. A schedule that cannot be fired (a zone that the server no longer knows) is left alone for a minute, with its problem on record.
 CREATE OR REPLACE FUNCTION reeve.fire_schedules(p_limit int DEFAULT 500) RETURNS int LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET client_min_messages = warning SET jit = off AS $$
