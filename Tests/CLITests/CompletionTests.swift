@@ -105,7 +105,8 @@ struct CompletionTests {
         let folder = ScratchFolder()
         try ReeveRun.write(page, to: "\(folder.path)/reeve.1")
         let shown = try ReeveRun(
-            program: "/usr/bin/groff", ["-man", "-Tutf8", "-ww", "-P-c", "-P-b", "-P-u", "\(folder.path)/reeve.1"], ["MANWIDTH": "200"])
+            program: "/usr/bin/groff", ["-man", "-Tutf8", "-ww", "-P-c", "-P-b", "-P-u", "\(folder.path)/reeve.1"],
+            ["MANWIDTH": "200"])
         #expect(shown.code == 0 && shown.err == "", "\(shown.err.prefix(2000))")
         let plain = shown.out.replacing("\u{2010}", with: "-").replacing("\u{2212}", with: "-")
         for (path, command) in HelpTests.walk(Command.table) where command.run != nil {
