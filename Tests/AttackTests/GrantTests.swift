@@ -65,11 +65,12 @@ struct GrantTests {
     private static let views =
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list block_list"
         "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list outbox_list event_status"
+        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list block_list claim_block"
     private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
     private static let departures = "hook lifecycle_event offboarding"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
     private static let erasures = "erasure_list data_map"
-    private static let isolations = "isolation_list"
+    private static let isolations = "isolation_list tenant_isolation"
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"
