@@ -11,7 +11,10 @@ final class IntakeProcess {
 
     init(_ control: ConnectionSettings, _ kafka: KafkaSettings, log: String, words: [String] = []) throws {
         self.log = log
-        var environment = ["PATH": "/usr/bin:/bin", "REEVE_DATABASE_URL": control.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")]
+        var environment = [
+            "PATH": "/usr/bin:/bin",
+            "REEVE_DATABASE_URL": control.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " "),
+        ]
         for (name, value) in kafka.properties {
             environment["REEVE_KAFKA_" + name.uppercased().replacing(".", with: "_")] = value
         }
