@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import JobKit
 import Kafka
@@ -32,6 +33,11 @@ final class IntakeProcess {
     }
 
     deinit { if pid > 0 { kill9() } }
+
+    /// The end of what all that share the log said.
+    var logTail: String {
+        String(decoding: (try? Data(contentsOf: URL(filePath: log))) ?? Data(), as: UTF8.self).suffix(4000).description
+    }
 
     func kill9() {
         kill(pid, SIGCONT)

@@ -64,7 +64,7 @@ struct RebalanceTests {
                 frozen.append((intakes[victim], .now + .seconds(4)))
                 intakes[victim] = try start()
             default:
-                #expect(intakes[victim].terminate() == 0)
+                expectEnd(intakes[victim])
                 intakes[victim] = try start()
             }
             for zombie in frozen where zombie.until < .now { zombie.process.resume() }
@@ -83,8 +83,13 @@ struct RebalanceTests {
             )
                 == 0)
         #expect(try fixture.count("SELECT count(*) FROM reeve.kafka_offset WHERE problem IS NOT NULL") == 0)
-        for intake in intakes { #expect(intake.terminate() == 0) }
-        for zombie in frozen { #expect(zombie.process.terminate() == 0) }
+        for intake in intakes { expectEnd(intake) }
+        for zombie in frozen { expectEnd(zombie.process) }
         try fixture.expectNothingLost(tenants.map { "\($0).reports" })
+    }
+
+    private func expectEnd(_ intake: IntakeProcess, sourceLocation: SourceLocation = #_sourceLocation) {
+        let status = intake.terminate()
+        #expect(status == 0, "\(intake.logTail)", sourceLocation: sourceLocation)
     }
 }
