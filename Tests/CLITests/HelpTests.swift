@@ -16,7 +16,9 @@ import Testing
     /// Commands that look at their words, or for the key, before they reach the database.
     static let looksFirst = [
         ["report", "window"], ["report", "show"], ["artifacts", "link"], ["artifacts", "fetch"],
-        ["artifacts", "revoke"],
+        ["artifacts", "revoke"], ["intake"], ["kafka", "topics", "plan"], ["kafka", "topics", "apply"],
+        ["kafka", "reset"],
+        ["rejected", "drop"], ["contract"],
     ]
 
     @Test("the help of every command is the one that was reviewed")

@@ -42,6 +42,22 @@ CREATE TYPE reeve.job_state AS ENUM (
 
 ALTER TYPE reeve.job_state OWNER TO reeve_owner;
 
+CREATE TYPE reeve.placed AS (
+	n integer,
+	code text,
+	detail text,
+	tenant_id uuid,
+	queue text,
+	kind text,
+	data jsonb,
+	hash bytea,
+	digest bytea,
+	first integer,
+	known bytea
+);
+
+ALTER TYPE reeve.placed OWNER TO reeve_owner;
+
 CREATE TYPE reeve.tenant_status AS ENUM (
     'trial',
     'active',
@@ -688,6 +704,54 @@ CREATE TABLE reeve.job_step (
 
 ALTER TABLE reeve.job_step OWNER TO reeve_owner;
 
+CREATE TABLE reeve.kafka_client (
+    id uuid NOT NULL,
+    role text NOT NULL,
+    node text NOT NULL,
+    pid integer NOT NULL,
+    state text NOT NULL,
+    detail text,
+    since timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT kafka_client_detail_check CHECK ((length(detail) <= 2000)),
+    CONSTRAINT kafka_client_role_check CHECK ((role = ANY (ARRAY['intake'::text, 'relay'::text])))
+);
+
+ALTER TABLE reeve.kafka_client OWNER TO reeve_owner;
+
+CREATE TABLE reeve.kafka_key (
+    hash bytea NOT NULL,
+    digest bytea NOT NULL,
+    job_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT kafka_key_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT kafka_key_hash_check CHECK ((octet_length(hash) = 32))
+);
+
+ALTER TABLE reeve.kafka_key OWNER TO reeve_owner;
+
+CREATE TABLE reeve.kafka_offset (
+    topic text NOT NULL COLLATE pg_catalog."C",
+    partition integer NOT NULL,
+    next bigint DEFAULT 0 NOT NULL,
+    digest bytea,
+    cluster_id text,
+    problem text,
+    detail text,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    moved_at timestamp with time zone,
+    CONSTRAINT kafka_offset_check CHECK (((problem IS NULL) OR (detail IS NOT NULL))),
+    CONSTRAINT kafka_offset_detail_check CHECK ((length(detail) <= 2000)),
+    CONSTRAINT kafka_offset_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT kafka_offset_next_check CHECK ((next >= 0)),
+    CONSTRAINT kafka_offset_partition_check CHECK ((partition >= 0)),
+    CONSTRAINT kafka_offset_topic_check CHECK (((length(topic) >= 1) AND (length(topic) <= 249)))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.kafka_offset OWNER TO reeve_owner;
+
 CREATE TABLE reeve.kind (
     name text NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
@@ -869,6 +933,36 @@ CREATE TABLE reeve.refusal (
 );
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.rejected_messages (
+    id bigint NOT NULL,
+    topic text NOT NULL COLLATE pg_catalog."C",
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    queue text NOT NULL,
+    tenant_id uuid,
+    reason text NOT NULL,
+    detail text,
+    key bytea,
+    body text,
+    bytes bytea,
+    size integer NOT NULL,
+    headers jsonb DEFAULT '[]'::jsonb NOT NULL,
+    written_at timestamp with time zone,
+    rejected_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    state text DEFAULT 'kept'::text NOT NULL,
+    job_id bigint,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT rejected_messages_check CHECK (((state = 'kept'::text) = (ended_at IS NULL))),
+    CONSTRAINT rejected_messages_check1 CHECK (((body IS NULL) OR (bytes IS NULL))),
+    CONSTRAINT rejected_messages_detail_check CHECK ((length(detail) <= 2000)),
+    CONSTRAINT rejected_messages_headers_check CHECK ((jsonb_typeof(headers) = 'array'::text)),
+    CONSTRAINT rejected_messages_reason_check CHECK ((reason ~ '^[a-z_]{1,40}$'::text)),
+    CONSTRAINT rejected_messages_state_check CHECK ((state = ANY (ARRAY['kept'::text, 'redriven'::text, 'dropped'::text])))
+);
+
+ALTER TABLE reeve.rejected_messages OWNER TO reeve_owner;
 
 CREATE TABLE reeve.reminder (
     id bigint NOT NULL,
@@ -1464,6 +1558,15 @@ ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE reeve.rejected_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.rejected_messages_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.reminder ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.reminder_id_seq
     START WITH 1
@@ -1647,6 +1750,15 @@ ALTER TABLE ONLY reeve.job_history_default
 ALTER TABLE ONLY reeve.job_step
     ADD CONSTRAINT job_step_pkey PRIMARY KEY (job_id, name);
 
+ALTER TABLE ONLY reeve.kafka_client
+    ADD CONSTRAINT kafka_client_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.kafka_key
+    ADD CONSTRAINT kafka_key_pkey PRIMARY KEY (hash);
+
+ALTER TABLE ONLY reeve.kafka_offset
+    ADD CONSTRAINT kafka_offset_pkey PRIMARY KEY (topic, partition);
+
 ALTER TABLE ONLY reeve.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
 
@@ -1682,6 +1794,9 @@ ALTER TABLE ONLY reeve.queue_block
 
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
+
+ALTER TABLE ONLY reeve.rejected_messages
+    ADD CONSTRAINT rejected_messages_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.reminder
     ADD CONSTRAINT reminder_pkey PRIMARY KEY (id);
@@ -1867,6 +1982,8 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE INDEX kafka_key_created ON reeve.kafka_key USING btree (created_at);
+
 CREATE INDEX lifecycle_event_tenant ON reeve.lifecycle_event USING btree (tenant_id, id);
 
 CREATE INDEX notice_due ON reeve.notice USING btree (next_at) WHERE (state = 'waiting'::text);
@@ -1878,6 +1995,12 @@ CREATE INDEX offboarding_tenant ON reeve.offboarding USING btree (tenant_id, req
 CREATE UNIQUE INDEX purge_request_open ON reeve.purge_request USING btree (tenant_id) WHERE (state <> ALL (ARRAY['cancelled'::text, 'certified'::text]));
 
 CREATE INDEX purge_request_tenant ON reeve.purge_request USING btree (tenant_id, requested_at);
+
+CREATE INDEX rejected_messages_age ON reeve.rejected_messages USING btree (rejected_at);
+
+CREATE INDEX rejected_messages_kept ON reeve.rejected_messages USING btree (id) WHERE (state = 'kept'::text);
+
+CREATE INDEX rejected_messages_tenant ON reeve.rejected_messages USING btree (tenant_id, id);
 
 CREATE INDEX reminder_due ON reeve.reminder USING btree (due_at) WHERE (state = 'planned'::text);
 
@@ -2481,6 +2604,27 @@ CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
      LEFT JOIN reeve.tenant t ON ((t.id = q.tenant_id)));
 
 ALTER TABLE reeve.queue_stats OWNER TO reeve_owner;
+
+CREATE VIEW reeve.rejected_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT r.id,
+    r.topic,
+    r.partition,
+    r."offset",
+    r.queue,
+    t.code AS tenant_code,
+    r.reason,
+    r.detail,
+    r.state,
+    r.rejected_at,
+    r.written_at,
+    r.size,
+    r.job_id,
+    r.ended_at,
+    r.ended_by
+   FROM (reeve.rejected_messages r
+     LEFT JOIN reeve.tenant t ON ((t.id = r.tenant_id)));
+
+ALTER TABLE reeve.rejected_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.reminder_list WITH (security_barrier='true') AS
  SELECT m.id,
@@ -4249,6 +4393,23 @@ END $$;
 
 ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  IF coalesce(p_reason, '') = '' THEN RAISE EXCEPTION 'a reason is needed' USING ERRCODE = 'RV010'; END IF;
+  FOR v IN UPDATE reeve.rejected_messages r SET state = 'dropped', key = NULL, body = NULL, bytes = NULL, headers = '[]', ended_at = reeve.clock(), ended_by = reeve.actor()
+      FROM (SELECT x.id FROM reeve.rejected_messages x WHERE x.id = ANY (p_ids) AND x.state = 'kept' ORDER BY x.id FOR UPDATE) o WHERE r.id = o.id RETURNING r.id, r.tenant_id, r.topic LOOP
+    PERFORM reeve.audit(v.tenant_id, 'kafka.drop', 'rejected message ' || v.id, p_reason, jsonb_build_object('topic', v.topic));
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) RETURNS SETOF reeve.schedule_due
     LANGUAGE sql
     SET search_path TO 'reeve', 'pg_temp'
@@ -5296,6 +5457,20 @@ END $$;
 
 ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.intake_hold(p_queue text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE
+    WHEN EXISTS (SELECT FROM reeve.tenant t JOIN reeve.tenant_backlog b ON b.tenant_id = t.id WHERE t.code = split_part(p_queue, '.', 1) COLLATE "C" AND b.is_full) THEN 'backlog'
+    WHEN EXISTS (SELECT FROM reeve.queue_block b WHERE b.refuse AND (p_queue LIKE b.like_pattern
+      OR (split_part(p_queue, '.', 2) = 'jobs' AND split_part(p_queue, '.', 1) LIKE split_part(b.like_pattern, '.', 1)))) THEN 'draining'
+    WHEN EXISTS (SELECT FROM reeve.tenant t WHERE t.code = split_part(p_queue, '.', 1) COLLATE "C" AND t.status IN ('churned', 'suspended') AND reeve.is_frozen(t.id)) THEN 'purging'
+  END
+$$;
+
+ALTER FUNCTION reeve.intake_hold(p_queue text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.is_approver() RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -5876,6 +6051,20 @@ END $$;
 
 ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) RETURNS TABLE(n integer, next bigint, digest bytea, cluster_id text, problem text, hold text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO reeve.kafka_offset (topic, partition) SELECT u.t, u.p FROM unnest(p_topics, p_partitions) u (t, p)
+    WHERE NOT EXISTS (SELECT FROM reeve.kafka_offset o WHERE o.topic = u.t AND o.partition = u.p) ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+  RETURN QUERY SELECT u.n::int, o.next, o.digest, o.cluster_id, o.problem, reeve.intake_hold(u.q)
+    FROM unnest(p_topics, p_partitions, p_queues) WITH ORDINALITY u (t, p, q, n) JOIN reeve.kafka_offset o ON o.topic = u.t AND o.partition = u.p;
+END $$;
+
+ALTER FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.parse_cron(p_text text) RETURNS reeve.cron
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -5972,6 +6161,85 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $_$
+DECLARE v_all reeve.placed[]; v_data jsonb[]; v_ns int[]; v_jobs jsonb[]; v_slice jsonb[]; v_at int[]; v_made bigint[]; v_ids bigint[] := '{}'; v_done int[] := '{}'; v_bad int; v_from int := 1;
+  v_count int; v_code text; v_problem text; r_ns int[] := '{}'; r_codes text[] := '{}'; r_details text[] := '{}'; v_refused jsonb;
+BEGIN
+  BEGIN
+    v_data := ARRAY(SELECT CASE WHEN u.w THEN u.b::jsonb -> 'data' ELSE u.b::jsonb END FROM unnest(p_bodies, p_whole) WITH ORDINALITY u (b, w, n) ORDER BY u.n);
+  EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN   -- what PostgreSQL's jsonb does not take: one of them
+    FOR k IN 1..cardinality(p_bodies) LOOP
+      IF p_bodies[k] IS NOT NULL AND reeve.try_json(p_bodies[k]) IS NULL THEN
+        r_ns := r_ns || k; r_codes := r_codes || 'not_json'::text; r_details := r_details || 'PostgreSQL does not take it: a NUL character, half a surrogate pair, or a number out of range'::text;
+      END IF;
+    END LOOP;
+    v_data := ARRAY(SELECT CASE WHEN u.w THEN reeve.try_json(u.b) -> 'data' ELSE reeve.try_json(u.b) END FROM unnest(p_bodies, p_whole) WITH ORDINALITY u (b, w, n) ORDER BY u.n);
+  END;
+  v_all := ARRAY(
+    SELECT ROW(x.n, x.code, x.detail, x.tenant_id, x.queue, x.kind, x.data, x.hash, x.digest, first_value(x.n) OVER (PARTITION BY x.hash ORDER BY x.n), o.digest)::reeve.placed
+    FROM (SELECT u.n::int AS n, c.code, c.detail, t.id AS tenant_id, q.queue, k.name AS kind, d.data,
+        CASE WHEN c.code IS NULL THEN sha256(convert_to(jsonb_build_array(t.id, u.source, u.id)::text, 'UTF8')) END AS hash,
+        CASE WHEN c.code IS NULL THEN sha256(convert_to(jsonb_build_array(q.queue, k.name, d.data)::text, 'UTF8')) END AS digest
+      FROM unnest(p_queues, p_types, p_sources, p_ids, p_tenants, v_data) WITH ORDINALITY u (queue, type, source, id, tenant, data, n)
+      LEFT JOIN reeve.tenant t ON t.code = split_part(u.queue, '.', 1) COLLATE "C"
+      LEFT JOIN reeve.kind k ON u.type LIKE 'reeve.job.%' AND k.name = substr(u.type, 11)
+      CROSS JOIN LATERAL (SELECT CASE WHEN split_part(u.queue, '.', 2) = 'jobs' THEN split_part(u.queue, '.', 1) || '.' || k.queue ELSE u.queue END AS queue) q
+      CROSS JOIN LATERAL (SELECT coalesce(nullif(u.data, 'null'), '{}') AS data) d
+      CROSS JOIN LATERAL (SELECT (CASE
+        WHEN u.n = ANY (r_ns) THEN ARRAY['', NULL]
+        WHEN t.id IS NULL THEN ARRAY['unknown_tenant', format('there is no tenant "%s"', left(split_part(u.queue, '.', 1), 80))]
+        WHEN u.tenant IS DISTINCT FROM t.id::text AND u.tenant IS DISTINCT FROM t.code THEN ARRAY['spoofed_tenant', 'the message names another tenant than the topic''s']
+        WHEN t.status = 'archived' THEN ARRAY['tenant_archived', 'its data is purged; nothing can run for it any more']
+        WHEN k.name IS NULL THEN ARRAY['unknown_kind', format('type "%s" is not reeve.job.<kind> of a registered kind', left(u.type, 120))] END) AS a) r
+      CROSS JOIN LATERAL (SELECT r.a[1] AS code, r.a[2] AS detail) c) x
+    LEFT JOIN reeve.kafka_key o ON o.hash = x.hash ORDER BY x.n);
+  SELECT array_agg(u.n ORDER BY u.n), array_agg(jsonb_build_object('queue', u.queue, 'kind', u.kind, 'args', u.data, 'tenant', u.tenant_id, 'traceparent', m.trace, 'run_at', m.at, 'priority', m.priority) ORDER BY u.n)
+    INTO v_ns, v_jobs
+    FROM unnest(v_all) u JOIN unnest(p_traces, p_run_at, p_priorities) WITH ORDINALITY m (trace, at, priority, n) ON m.n = u.n WHERE u.code IS NULL AND u.known IS NULL AND u.first = u.n;
+  WHILE v_from <= coalesce(cardinality(v_ns), 0) LOOP
+    v_slice := v_jobs[v_from : v_from + 199];
+    v_at := v_ns[v_from : v_from + 199];
+    v_from := v_from + 200;
+    WHILE cardinality(v_slice) > 0 LOOP
+      BEGIN
+        v_made := reeve.enqueue_many(to_jsonb(v_slice));
+        v_ids := v_ids || v_made; v_done := v_done || v_at;
+        EXIT;
+      EXCEPTION WHEN OTHERS THEN
+        IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+        IF SQLSTATE IN ('RV007', 'RV012', 'RV013') THEN RAISE EXCEPTION 'messages have to wait: %', SQLERRM USING ERRCODE = '40001'; END IF;
+        -- The one that was refused is left out and the others are tried again.
+        v_bad := CASE WHEN cardinality(v_slice) = 1 THEN 1 ELSE (regexp_match(SQLERRM, '\(job (\d+) of the array\)$'))[1]::int END;
+        IF v_bad IS NULL OR v_bad NOT BETWEEN 1 AND cardinality(v_slice) THEN RAISE; END IF;
+        v_code := CASE SQLSTATE WHEN 'RV001' THEN 'unknown_tenant' WHEN 'RV002' THEN 'queue' WHEN 'RV003' THEN 'spoofed_tenant' WHEN 'RV004' THEN 'unknown_kind' WHEN 'RV005' THEN 'arguments'
+          WHEN 'RV006' THEN CASE WHEN SQLERRM LIKE '%deeper%' THEN 'too_deep' ELSE 'too_large' END WHEN 'RV009' THEN 'tenant_archived' WHEN 'RV010' THEN 'field' ELSE 'refused' END;
+        v_problem := left(regexp_replace(SQLERRM, ' \(job \d+ of the array\)$', ''), 2000);
+        r_ns := r_ns || v_at[v_bad]; r_codes := r_codes || v_code; r_details := r_details || v_problem;
+        v_slice := v_slice[: v_bad - 1] || v_slice[v_bad + 1 :];
+        v_at := v_at[: v_bad - 1] || v_at[v_bad + 1 :];
+      END;
+    END LOOP;
+  END LOOP;
+  INSERT INTO reeve.kafka_key (hash, digest, job_id) SELECT u.hash, u.digest, j.id FROM unnest(v_done, v_ids) j (n, id) JOIN unnest(v_all) u ON u.n = j.n ORDER BY u.hash ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count < cardinality(v_done) THEN RAISE EXCEPTION 'another transaction took the same event' USING ERRCODE = '40001'; END IF;
+  SELECT coalesce(jsonb_agg(jsonb_build_array(f.n, f.code, f.detail) ORDER BY f.n), '[]') INTO v_refused FROM (
+    SELECT u.n, u.code, u.detail FROM unnest(v_all) u WHERE u.code <> ''
+    UNION ALL SELECT r.n, r.code, r.detail FROM unnest(r_ns, r_codes, r_details) r (n, code, detail)
+    -- A repetition shares its first one's fate.
+    UNION ALL SELECT u.n, r.code, r.detail FROM unnest(v_all) u JOIN unnest(r_ns, r_codes, r_details) r (n, code, detail) ON r.n = u.first WHERE u.code IS NULL AND u.n <> u.first
+    UNION ALL SELECT u.n, 'id_reused', 'its source and id were used before, with other contents' FROM unnest(v_all) u JOIN unnest(v_all) f ON f.n = u.first
+      WHERE u.code IS NULL AND u.n <> ALL (r_ns) AND u.first <> ALL (r_ns) AND u.digest <> coalesce(u.known, f.digest)) f;
+  RETURN jsonb_build_object('jobs', (SELECT coalesce(jsonb_agg(j.id ORDER BY u.n), '[]') FROM generate_series(1, cardinality(p_queues)) u (n) LEFT JOIN unnest(v_done, v_ids) j (n, id) ON j.n = u.n),
+    'refused', v_refused, 'duplicates', cardinality(p_queues) - cardinality(v_done) - jsonb_array_length(v_refused));
+END $_$;
+
+ALTER FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.placement(p_tenant uuid) RETURNS TABLE(role text, name text, url text, region text, sse text, kms_key_id text, problem text)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -6461,6 +6729,28 @@ END $_$;
 
 ALTER FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.rejected_messages; v_made jsonb; v_job bigint;
+BEGIN
+  SELECT r.* INTO v FROM reeve.rejected_messages r WHERE r.id = p_id FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no rejected message %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve rejected list'; END IF;
+  IF v.state <> 'kept' THEN RAISE EXCEPTION 'message % was % already', p_id, v.state USING ERRCODE = 'RV012'; END IF;
+  v_made := reeve.place_messages(ARRAY[v.queue], ARRAY[p_type], ARRAY[p_source], ARRAY[p_event], ARRAY[p_tenant], ARRAY[p_trace], ARRAY[p_run_at], ARRAY[p_priority], ARRAY[p_body], ARRAY[p_whole]);
+  IF jsonb_array_length(v_made -> 'refused') > 0 THEN
+    RAISE EXCEPTION 'message % is still refused (%): %', p_id, v_made #>> '{refused,0,1}', v_made #>> '{refused,0,2}' USING ERRCODE = 'RV012', HINT = 'It stays; see: reeve rejected show ' || p_id;
+  END IF;
+  v_job := coalesce((v_made #>> '{jobs,0}')::bigint,
+    (SELECT k.job_id FROM reeve.kafka_key k WHERE k.hash = sha256(convert_to(jsonb_build_array(v.tenant_id, p_source, p_event)::text, 'UTF8'))));
+  UPDATE reeve.rejected_messages r SET state = 'redriven', job_id = v_job, ended_at = reeve.clock(), ended_by = reeve.actor() WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'kafka.redrive', 'rejected message ' || p_id, v.reason, jsonb_build_object('job', v_job, 'topic', v.topic, 'partition', v.partition, 'offset', v."offset"));
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -6535,6 +6825,29 @@ CREATE FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_v
 $$;
 
 ALTER FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reject_messages(p_messages jsonb) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  INSERT INTO reeve.rejected_messages (topic, partition, "offset", queue, tenant_id, reason, detail, key, body, bytes, size, headers, written_at)
+  SELECT m.topic, m.partition, m."offset", m.queue, t.id, m.reason, left(m.detail, 2000), CASE WHEN k.keeps THEN decode(m.key, 'base64') END, CASE WHEN k.keeps THEN m.body END,
+    CASE WHEN k.keeps THEN decode(m.bytes, 'base64') END, m.size, CASE WHEN k.keeps THEN coalesce(m.headers, '[]') ELSE '[]' END, to_timestamp(m.written_ms / 1000.0)
+  FROM ROWS FROM (jsonb_to_recordset(p_messages) AS (topic text, partition int, "offset" bigint, queue text, reason text, detail text, key text, body text, bytes text, size int, headers jsonb,
+    written_ms bigint)) WITH ORDINALITY m (topic, partition, "offset", queue, reason, detail, key, body, bytes, size, headers, written_ms, n)
+  LEFT JOIN reeve.tenant t ON t.code = split_part(m.queue, '.', 1) COLLATE "C" CROSS JOIN LATERAL (SELECT t.status IS DISTINCT FROM 'archived' AS keeps) k ORDER BY m.n;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  INSERT INTO reeve.refusal AS r (tenant_id, kind, reason, minute, count)
+  SELECT t.id, 'kafka', left('spoofed_tenant: a message on topic ' || m.topic || ' names another tenant', 200), date_trunc('minute', reeve.clock()), count(*)
+  FROM jsonb_to_recordset(p_messages) m (topic text, queue text, reason text) JOIN reeve.tenant t ON t.code = split_part(m.queue, '.', 1) COLLATE "C"
+  WHERE m.reason = 'spoofed_tenant' GROUP BY 1, 3 ORDER BY 1, 3
+  ON CONFLICT (minute, tenant_id, kind, reason) DO UPDATE SET count = r.count + excluded.count;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.reject_messages(p_messages jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.release_held(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6796,6 +7109,23 @@ CREATE FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) RETURNS bigint
 
 ALTER FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  IF p_state IS NULL THEN
+    DELETE FROM reeve.kafka_client c WHERE c.id = p_id;
+  ELSE
+    INSERT INTO reeve.kafka_client AS c (id, role, node, pid, state, detail, since, seen_at, counts) VALUES (p_id, p_role, p_node, p_pid, p_state, left(p_detail, 2000), v_now, v_now, p_counts)
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, detail = excluded.detail, seen_at = excluded.seen_at, counts = excluded.counts,
+      since = CASE WHEN c.state = excluded.state THEN c.since ELSE excluded.since END;
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.report_place_guard() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -7043,6 +7373,24 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  IF p_next < 0 OR coalesce(p_reason, '') = '' THEN RAISE EXCEPTION 'an offset from 0 on and a reason are needed' USING ERRCODE = 'RV010'; END IF;
+  FOR v IN SELECT o.* FROM reeve.kafka_offset o WHERE o.topic = p_topic AND (p_partition IS NULL OR o.partition = p_partition) ORDER BY o.topic, o.partition FOR NO KEY UPDATE LOOP
+    UPDATE reeve.kafka_offset o SET next = p_next, digest = NULL, cluster_id = NULL, problem = NULL, detail = NULL, since = reeve.clock() WHERE o.topic = v.topic AND o.partition = v.partition;
+    PERFORM reeve.audit(NULL, 'kafka.reset', 'partition ' || v.topic || ' ' || v.partition, p_reason, jsonb_build_object('was', v.next, 'problem', v.problem, 'becomes', p_next));
+    v_count := v_count + 1;
+  END LOOP;
+  IF v_count = 0 THEN RAISE EXCEPTION 'no partition of topic "%" was ever read', left(p_topic, 249) USING ERRCODE = 'RV011', HINT = 'See: reeve kafka offsets'; END IF;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7771,6 +8119,18 @@ CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.kafka_offset o SET problem = p_problem, detail = left(p_detail, 2000), since = reeve.clock() WHERE o.topic = p_topic AND o.partition = p_partition AND o.problem IS NULL;
+  IF FOUND THEN PERFORM reeve.audit(NULL, 'kafka.stop', 'partition ' || p_topic || ' ' || p_partition, p_problem, jsonb_build_object('detail', left(p_detail, 500))); END IF;
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -7826,6 +8186,39 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_held jsonb; v_waits int[]; v_won int[]; v jsonb; v_at int[];
+BEGIN
+  SELECT coalesce(jsonb_agg(jsonb_build_array(h.n, h.hold)), '[]'), array_agg(h.n::int) INTO v_held, v_waits
+    FROM (SELECT u.n, reeve.intake_hold(u.q) AS hold FROM unnest(p_queues) WITH ORDINALITY u (q, n)) h WHERE h.hold IS NOT NULL;
+  PERFORM FROM reeve.kafka_offset o JOIN unnest(p_topics, p_partitions) u (t, p) ON o.topic = u.t AND o.partition = u.p ORDER BY o.topic, o.partition FOR NO KEY UPDATE OF o;
+  WITH won AS (
+    UPDATE reeve.kafka_offset o SET next = u.new, digest = u.digest, cluster_id = coalesce(p_cluster, o.cluster_id), moved_at = reeve.clock()
+    FROM unnest(p_topics, p_partitions, p_old, p_new, p_digests) WITH ORDINALITY u (t, p, old, new, digest, n)
+    WHERE o.topic = u.t AND o.partition = u.p AND o.next = u.old AND o.problem IS NULL AND u.n <> ALL (coalesce(v_waits, '{}')) RETURNING u.n)
+  SELECT coalesce(array_agg(w.n::int), '{}') INTO v_won FROM won w;
+  -- The numbers of those that are taken, for what comes back.
+  v_at := ARRAY(SELECT u.n::int FROM unnest(m_places) WITH ORDINALITY u (place, n) WHERE u.place = ANY (v_won) ORDER BY u.n);
+  IF cardinality(v_at) = cardinality(m_places) THEN
+    v := reeve.place_messages(ARRAY(SELECT p_queues[x] FROM unnest(m_places) WITH ORDINALITY u (x, n) ORDER BY u.n), m_types, m_sources, m_ids, m_tenants, m_traces, m_run_at, m_priorities, m_bodies, m_whole);
+  ELSE
+    v := (SELECT reeve.place_messages(coalesce(array_agg(p_queues[u.place] ORDER BY u.n), '{}'), coalesce(array_agg(u.type ORDER BY u.n), '{}'), coalesce(array_agg(u.source ORDER BY u.n), '{}'),
+        coalesce(array_agg(u.id ORDER BY u.n), '{}'), coalesce(array_agg(u.tenant ORDER BY u.n), '{}'), coalesce(array_agg(u.trace ORDER BY u.n), '{}'), coalesce(array_agg(u.at ORDER BY u.n), '{}'),
+        coalesce(array_agg(u.priority ORDER BY u.n), '{}'), coalesce(array_agg(u.body ORDER BY u.n), '{}'), coalesce(array_agg(u.whole ORDER BY u.n), '{}'))
+      FROM unnest(m_places, m_types, m_sources, m_ids, m_tenants, m_traces, m_run_at, m_priorities, m_bodies, m_whole) WITH ORDINALITY
+        u (place, type, source, id, tenant, trace, at, priority, body, whole, n) WHERE u.place = ANY (v_won));
+  END IF;
+  RETURN jsonb_build_object('jobs', v -> 'jobs', 'duplicates', v -> 'duplicates', 'held', v_held,
+    'refused', (SELECT coalesce(jsonb_agg(jsonb_build_array(v_at[(r ->> 0)::int], r -> 1, r -> 2) ORDER BY (r ->> 0)::int), '[]') FROM jsonb_array_elements(v -> 'refused') r),
+    'stale', (SELECT coalesce(jsonb_agg(n), '[]') FROM generate_series(1, cardinality(p_topics)) n WHERE n <> ALL (v_won) AND n <> ALL (coalesce(v_waits, '{}'))));
+END $$;
+
+ALTER FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.take_report_place(code text, name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8226,6 +8619,24 @@ END $_$;
 
 ALTER FUNCTION reeve.tend_history(p_keep interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_kafka(p_keys interval DEFAULT '8 days'::interval, p_rejected interval DEFAULT '30 days'::interval, p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_count int; v_all int;
+BEGIN
+  DELETE FROM reeve.kafka_key k WHERE k.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.kafka_key x WHERE x.created_at < v_now - p_keys LIMIT p_limit FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS v_all = ROW_COUNT;
+  DELETE FROM reeve.rejected_messages r WHERE r.id = ANY (ARRAY(SELECT x.id FROM reeve.rejected_messages x WHERE x.rejected_at < v_now - p_rejected
+    AND NOT reeve.tenant_is_held(x.tenant_id) ORDER BY x.rejected_at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
+  DELETE FROM reeve.kafka_client c WHERE c.seen_at < v_now - interval '1 hour';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_all + v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_leftovers(p_limit integer DEFAULT 5000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8534,6 +8945,16 @@ CREATE FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_
 $$;
 
 ALTER FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.try_json(p_text text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+BEGIN
+  RETURN p_text::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.try_json(p_text text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8854,6 +9275,36 @@ GRANT SELECT(state) ON TABLE reeve.erasure_request TO reeve_approver;
 GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_viewer;
 GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_approver;
 
+GRANT SELECT("offset") ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(detail) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(ended_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(ended_by) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(id) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(job_id) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(partition) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(queue) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(reason) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(rejected_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(size) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(state) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(tenant_id) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(topic) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(written_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
 GRANT SELECT(code) ON TABLE reeve.tenant TO reeve_approver;
 
 GRANT UPDATE(contacts) ON TABLE reeve.tenant TO reeve_operator;
@@ -9097,6 +9548,9 @@ REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
@@ -9243,6 +9697,8 @@ GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp 
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.intake_hold(p_queue text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.is_approver() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_approver;
@@ -9353,6 +9809,9 @@ REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uu
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.parse_cron(p_text text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
@@ -9366,6 +9825,8 @@ GRANT ALL ON FUNCTION reeve.pause_schedule(name text, reason text) TO reeve_oper
 
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.placement(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
@@ -9443,6 +9904,9 @@ GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, 
 REVOKE ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.refuse_unreadable() FROM PUBLIC;
@@ -9456,6 +9920,9 @@ GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.reject_messages(p_messages jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.reject_messages(p_messages jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
@@ -9498,6 +9965,9 @@ GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report tex
 REVOKE ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.report_reader(p_tenant uuid) FROM PUBLIC;
@@ -9525,6 +9995,9 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) TO reeve_operator;
@@ -9626,6 +10099,9 @@ GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, sp
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
@@ -9634,6 +10110,9 @@ GRANT ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_ag
 
 REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
@@ -9693,6 +10172,9 @@ GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_history(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_history(p_keep interval) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 
@@ -9732,6 +10214,8 @@ REVOKE ALL ON FUNCTION reeve.tier_reminders() FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.try_json(p_text text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) TO reeve_operator;
@@ -9889,6 +10373,14 @@ GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.kafka_client TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.kafka_client TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.kafka_key TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.kafka_offset TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.kafka_offset TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.key_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.key_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.key_list TO reeve_worker;
@@ -9932,6 +10424,11 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.rejected_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.rejected_list TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.rejected_messages TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.reminder_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.reminder_list TO reeve_operator;
