@@ -41,7 +41,8 @@ public struct IntakeBenchmark {
         let (rate, memory) = try intakeRate(fleet, cluster)
         let row = try fleet.control.execute("SELECT count(*), count(DISTINCT (queue, args)) FROM reeve.job")[0]
         guard try row.int(0) == messages, try row.int(1) == messages else {
-            throw BenchFailure("\(messages) messages became \(try row.int(0)) jobs, \(try row.int(1)) of them different")
+            throw BenchFailure(
+                "\(messages) messages became \(try row.int(0)) jobs, \(try row.int(1)) of them different")
         }
         let ceiling = min(inserting, reading)
         return [
@@ -55,11 +56,14 @@ public struct IntakeBenchmark {
     }
 
     private func produce(_ fleet: BenchFleet, _ cluster: MemoryCluster) throws {
-        let producer = try KafkaProducer(cluster.settings.with(["linger.ms": "20", "queue.buffering.max.messages": "200000"]))
+        let producer = try KafkaProducer(
+            cluster.settings.with(["linger.ms": "20", "queue.buffering.max.messages": "200000"]))
         var reported = 0
         func report() throws {
             guard case .delivered(let reports) = producer.poll(.milliseconds(100)) else { return }
-            if let error = reports.lazy.compactMap(\.error).first { throw BenchFailure("a message was not taken: \(error)") }
+            if let error = reports.lazy.compactMap(\.error).first {
+                throw BenchFailure("a message was not taken: \(error)")
+            }
             reported += reports.count
         }
         for n in 0..<messages {
@@ -68,7 +72,9 @@ public struct IntakeBenchmark {
                 {"specversion":"1.0","type":"reeve.job.bench","source":"/bench","id":"\(n)","time":"2027-01-01T00:00:00Z",\
                 "tenantid":"\(tenant)","datacontenttype":"application/json","data":{"n":\(n)}}
                 """
-            while try !producer.send("\(tenant).bench", partition: 0, key: nil, value: Array(body.utf8)) { try report() }
+            while try !producer.send("\(tenant).bench", partition: 0, key: nil, value: Array(body.utf8)) {
+                try report()
+            }
         }
         while reported < messages { try report() }
     }
@@ -80,11 +86,16 @@ public struct IntakeBenchmark {
         let meter = IntakeMeter()
         let stop = StopSignal()
         let ended = DispatchSemaphore(value: 0)
-        let (control, kafka, log) = (settings, cluster.settings.with(["topic.metadata.refresh.interval.ms": "1000", "session.timeout.ms": "6000"]), log)
+        let (control, kafka, log) = (
+            settings,
+            cluster.settings.with(["topic.metadata.refresh.interval.ms": "1000", "session.timeout.ms": "6000"]), log
+        )
         let failure = Mutex<String?>(nil)
         let made = options
         DispatchQueue(label: "bench intake").async {
-            do throws(KafkaError) { try Intake(kafka, control: control, options: made, meter: meter, log: log).run(until: stop) } catch {
+            do throws(KafkaError) {
+                try Intake(kafka, control: control, options: made, meter: meter, log: log).run(until: stop)
+            } catch {
                 failure.withLock { $0 = "\(error)" }
             }
             ended.signal()
@@ -127,7 +138,9 @@ public struct IntakeBenchmark {
         let count = min(messages, 50_000)
         let texts = batches(fleet, count)
         let start = ContinuousClock.now
-        for text in texts { _ = try fleet.control.execute("SELECT reeve.enqueue_many($1::jsonb)", [text], name: "enqueue") }
+        for text in texts {
+            _ = try fleet.control.execute("SELECT reeve.enqueue_many($1::jsonb)", [text], name: "enqueue")
+        }
         return Double(count) / seconds(.now - start)
     }
 
@@ -157,29 +170,32 @@ public struct IntakeBenchmark {
         let reader = try Reader(cluster, fleet.tenants)
         let box = ReaderBox(reader: reader)
         let tenants = messages
-        return try beside({ isOver in
-            while !isOver() {
-                _ = try box.reader.read(tenants, while: { !isOver() })
-                try box.reader.rewind()
-            }
-        }, body)
+        return try beside(
+            { isOver in
+                while !isOver() {
+                    _ = try box.reader.read(tenants, while: { !isOver() })
+                    try box.reader.rewind()
+                }
+            }, body)
     }
 
     private func whileInserting<T>(_ fleet: BenchFleet, _ body: () throws -> T) throws -> T {
         let texts = batches(fleet, min(messages, 50_000))
         let settings = settings
-        return try beside({ isOver in
-            let connection = try Connection(settings)
-            defer { connection.close() }
-            while !isOver() {
-                for text in texts where !isOver() {
-                    _ = try connection.execute("SELECT reeve.enqueue_many($1::jsonb)", [text], name: "enqueue")
+        return try beside(
+            { isOver in
+                let connection = try Connection(settings)
+                defer { connection.close() }
+                while !isOver() {
+                    for text in texts where !isOver() {
+                        _ = try connection.execute("SELECT reeve.enqueue_many($1::jsonb)", [text], name: "enqueue")
+                    }
                 }
-            }
-        }, body)
+            }, body)
     }
 
-    private func beside<T>(_ other: @escaping @Sendable (() -> Bool) throws -> Void, _ body: () throws -> T) throws -> T {
+    private func beside<T>(_ other: @escaping @Sendable (() -> Bool) throws -> Void, _ body: () throws -> T) throws -> T
+    {
         let isOver = Flag()
         let ended = DispatchSemaphore(value: 0)
         let failure = Mutex<String?>(nil)
@@ -202,7 +218,8 @@ public struct IntakeBenchmark {
         defer { fclose(file) }
         var line = [CChar](repeating: 0, count: 200)
         guard fgets(&line, 200, file) != nil else { throw BenchFailure("/proc/self/statm") }
-        let words = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(separator: " ")
+        let words = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(
+            separator: " ")
         return (words.count > 1 ? Int64(words[1]) ?? 0 : 0) * 4
     }
 

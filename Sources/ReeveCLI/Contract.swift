@@ -33,7 +33,8 @@ struct Contract {
             "channels": [
                 "queue": [
                     "address": "{tenant}.{queue}", "title": "A tenant's queue",
-                    "description": "Topic acme.reports is queue acme.reports. A cluster's topics may share a prefix before the code.",
+                    "description":
+                        "Topic acme.reports is queue acme.reports. A cluster's topics may share a prefix before the code.",
                     "parameters": [
                         "tenant": tenant,
                         "queue": ["description": "The queue's name: a-z, 0-9 and -. events, audit and jobs are taken."],
@@ -47,10 +48,12 @@ struct Contract {
             ],
             "operations": [
                 "takeFromQueue": [
-                    "action": "receive", "channel": ["$ref": "#/channels/queue"], "summary": "Makes a job of each message.",
+                    "action": "receive", "channel": ["$ref": "#/channels/queue"],
+                    "summary": "Makes a job of each message.",
                 ],
                 "takeFromJobs": [
-                    "action": "receive", "channel": ["$ref": "#/channels/jobs"], "summary": "Makes a job of each message.",
+                    "action": "receive", "channel": ["$ref": "#/channels/jobs"],
+                    "summary": "Makes a job of each message.",
                 ],
             ], "components": ["messages": .object(messages)],
         ]
@@ -60,7 +63,8 @@ struct Contract {
         let kind = job.kind.rawValue
         return [
             "name": .string("reeve.job.\(kind)"), "title": .string("Run \(kind)"),
-            "summary": .string("A CloudEvent 1.0, structured or binary, whose data are the arguments of a job of kind \(kind)."),
+            "summary": .string(
+                "A CloudEvent 1.0, structured or binary, whose data are the arguments of a job of kind \(kind)."),
             "contentType": "application/cloudevents+json",
             "payload": [
                 "schemaFormat": "application/schema+json;version=draft-2020-12",

@@ -18,7 +18,8 @@ struct KafkaCommandTests {
         let control = try Connection(settings)
         defer { control.close() }
         try control.execute(
-            "INSERT INTO reeve.tenant (code, name, tier, status, isolation, region) VALUES ('acme', 'acme', 'starter', 'active', 'schema', 'eu')")
+            "INSERT INTO reeve.tenant (code, name, tier, status, isolation, region) VALUES ('acme', 'acme', 'starter', 'active', 'schema', 'eu')"
+        )
         try control.execute(
             """
             SELECT reeve.register_kinds('[{"name": "note", "queue": "reports", "time_limit_ms": 60000, "max_attempts": 3, "statuses": ["active"],
@@ -33,7 +34,8 @@ struct KafkaCommandTests {
             bodies.enumerated().map { number, body in
                 [
                     "topic": "acme.reports", "partition": 0, "offset": .int(Int64(number)), "queue": "acme.reports",
-                    "reason": .string(reason), "detail": "args.n is missing", "body": .string(body), "size": .int(Int64(body.utf8.count)),
+                    "reason": .string(reason), "detail": "args.n is missing", "body": .string(body),
+                    "size": .int(Int64(body.utf8.count)),
                 ]
             })
         try control.execute("SELECT reeve.reject_messages($1::jsonb)", [rows])
@@ -54,7 +56,8 @@ struct KafkaCommandTests {
         #expect(try ReeveRun(["rejected", "redrive", "2"], environment).out.contains("job 1"))
         let refused = try ReeveRun(["rejected", "redrive", "1"], environment)
         #expect(refused.code == 5 && refused.err.contains("still refused (arguments)"))
-        let mended = try ReeveRun(["rejected", "redrive", "1", "--data", "-", "--json"], environment, input: #"{"n": 1}"#)
+        let mended = try ReeveRun(
+            ["rejected", "redrive", "1", "--data", "-", "--json"], environment, input: #"{"n": 1}"#)
         #expect(mended.code == 0)
         #expect(try mended.json["job"]?.int != nil)
         #expect(try ReeveRun(["rejected", "redrive", "1"], environment).code == 5)
@@ -69,36 +72,48 @@ struct KafkaCommandTests {
         let actions = try control.execute(
             "SELECT string_agg(action, ' ' ORDER BY id) FROM reeve.audit_entry WHERE action LIKE 'kafka.%'")[0].text(0)
         #expect(actions == "kafka.show kafka.redrive kafka.redrive kafka.drop")
-        #expect(try control.execute("SELECT count(*) FROM reeve.rejected_messages WHERE state = 'dropped' AND body IS NULL")[0].int(0) == 1)
-        #expect(try control.execute("SELECT string_agg(args ->> 'n', ' ' ORDER BY id) FROM reeve.job")[0].text(0) == "2 1")
+        #expect(
+            try control.execute(
+                "SELECT count(*) FROM reeve.rejected_messages WHERE state = 'dropped' AND body IS NULL")[0].int(0) == 1)
+        #expect(
+            try control.execute("SELECT string_agg(args ->> 'n', ' ' ORDER BY id) FROM reeve.job")[0].text(0) == "2 1")
     }
 
     @Test("a stopped partition is shown, and goes on when somebody says from where")
     func offsets() throws {
         let control = try Connection(settings)
         defer { control.close() }
-        try control.execute("SELECT * FROM reeve.open_partitions('{acme.reports,acme.jobs}', '{0,0}', '{acme.reports,acme.jobs}')")
+        try control.execute(
+            "SELECT * FROM reeve.open_partitions('{acme.reports,acme.jobs}', '{0,0}', '{acme.reports,acme.jobs}')")
         try control.execute("SELECT reeve.stop_partition('acme.reports', 0, 'recreated', 'another message')")
         let stopped = try ReeveRun(["kafka", "offsets", "--stopped", "--json"], environment)
         #expect(try stopped.json.array?.first?["problem"]?.string == "recreated")
         #expect(try ReeveRun(["kafka", "reset", "acme.reports", "--to", "0"], environment).code == 2)
-        #expect(try ReeveRun(["kafka", "reset", "acme.nope", "--to", "0", "--reason", "x", "--yes"], environment).code == 3)
-        let reset = try ReeveRun(["kafka", "reset", "acme.reports", "--to", "7", "--reason", "made anew", "--yes", "--json"], environment)
+        #expect(
+            try ReeveRun(["kafka", "reset", "acme.nope", "--to", "0", "--reason", "x", "--yes"], environment).code == 3)
+        let reset = try ReeveRun(
+            ["kafka", "reset", "acme.reports", "--to", "7", "--reason", "made anew", "--yes", "--json"], environment)
         #expect(reset.code == 0)
-        #expect(try control.execute("SELECT next, problem IS NULL FROM reeve.kafka_offset WHERE topic = 'acme.reports'")[0].int(0) == 7)
+        #expect(
+            try control.execute("SELECT next, problem IS NULL FROM reeve.kafka_offset WHERE topic = 'acme.reports'")[0]
+                .int(0) == 7)
         #expect(try ReeveRun(["kafka", "clients"], environment).code == 0)
     }
 
-    @Test("against a cluster that makes no topics, plan shows what is missing and apply ends within ten seconds with a clear error")
+    @Test(
+        "against a cluster that makes no topics, plan shows what is missing and apply ends within ten seconds with a clear error"
+    )
     func topics() throws {
         let cluster = MockCluster()
         cluster.createTopic("acme.jobs", partitions: 1)
         let kafka = environment.merging(["REEVE_KAFKA_BOOTSTRAP_SERVERS": cluster.servers]) { $1 }
         let plan = try ReeveRun(["kafka", "topics", "plan", "--principal", "User:{tenant}", "--json"], kafka)
-        let actions = try plan.json.array?.compactMap { "\($0["action"]?.string ?? "") \($0["topic"]?.string ?? "")" } ?? []
+        let actions =
+            try plan.json.array?.compactMap { "\($0["action"]?.string ?? "") \($0["topic"]?.string ?? "")" } ?? []
         #expect(
             actions == [
-                "create acme.reports", "create acme.exports", "create acme.backups", "create acme.events", "create acme.audit",
+                "create acme.reports", "create acme.exports", "create acme.backups", "create acme.events",
+                "create acme.audit",
                 "grow acme.jobs", "allow acme.*", "allow acme.*", "deny acme.events", "deny acme.audit",
             ])
         let start = ContinuousClock.now
@@ -110,7 +125,8 @@ struct KafkaCommandTests {
         #expect(none.code == 2 && none.err.contains("REEVE_KAFKA_BOOTSTRAP_SERVERS"))
     }
 
-    @Test("librdkafka's properties come from the environment, its secrets also from files, and no secret is ever printed")
+    @Test(
+        "librdkafka's properties come from the environment, its secrets also from files, and no secret is ever printed")
     func properties() throws {
         let folder = ScratchFolder()
         try ReeveRun.write("open-sesame\n", to: "\(folder.path)/secret")
@@ -119,7 +135,9 @@ struct KafkaCommandTests {
             "REEVE_KAFKA_SASL_USERNAME": "reeve-user",
         ]) { $1 }
         let config = try ReeveRun(["config", "--json"], all)
-        #expect(config.out.contains("kafka sasl.password") && !config.all.contains("sesame") && !config.all.contains("reeve-user"))
+        #expect(
+            config.out.contains("kafka sasl.password") && !config.all.contains("sesame")
+                && !config.all.contains("reeve-user"))
         let both = try ReeveRun(["config"], all.merging(["REEVE_KAFKA_SASL_PASSWORD": "open-sesame"]) { $1 })
         #expect(both.code == 2 && !both.all.contains("sesame"))
         let wrong = try ReeveRun(["intake"], all.merging(["REEVE_KAFKA_NO_SUCH_THING": "1"]) { $1 })
@@ -132,10 +150,14 @@ struct KafkaCommandTests {
 
     @Test("the committed contract is the one that this program's kinds make")
     func contract() throws {
-        let folder = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/") + "/deploy/contract"
+        let folder =
+            #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
+            + "/deploy/contract"
         if getenv("REEVE_RECORD") != nil { #expect(try ReeveRun(["contract", "--output", folder]).code == 0) }
         for (name, json) in Contract(BuiltInKinds.unassembled).files {
-            #expect(try ReeveRun.read("\(folder)/\(name)") == json.indented, "\(name): REEVE_RECORD=1 swift test --filter KafkaCommandTests")
+            #expect(
+                try ReeveRun.read("\(folder)/\(name)") == json.indented,
+                "\(name): REEVE_RECORD=1 swift test --filter KafkaCommandTests")
         }
         #expect(try ReeveRun(["contract", "--kind", "reprot"]).err.contains("report"))
     }

@@ -42,7 +42,9 @@ struct ClientTests {
         let cluster = MockCluster()
         cluster.createTopic("acme.reports", partitions: 2)
         let producer = try KafkaProducer(KafkaFixture.settings(cluster))
-        for number in 0..<20 { _ = try producer.send("acme.reports", partition: Int32(number % 2), key: nil, value: [UInt8(number)]) }
+        for number in 0..<20 {
+            _ = try producer.send("acme.reports", partition: Int32(number % 2), key: nil, value: [UInt8(number)])
+        }
         _ = KafkaFixture.reports(of: producer, count: 20)
         let consumer = try KafkaConsumer(KafkaFixture.settings(cluster, group: "positions"))
         try consumer.subscribe(["^acme[.]reports$"])
@@ -73,7 +75,9 @@ struct ClientTests {
         var failure: KafkaError?
         let end = ContinuousClock.now + .seconds(10)
         while failure == nil, .now < end {
-            if case .failed(let place, let error) = consumer.poll(.milliseconds(100)), place == places[0] { failure = error }
+            if case .failed(let place, let error) = consumer.poll(.milliseconds(100)), place == places[0] {
+                failure = error
+            }
         }
         #expect(failure?.fault == .offsetOutOfRange)
         let marks = try consumer.watermarks(places[0], .seconds(5))
@@ -101,7 +105,9 @@ struct ClientTests {
         #expect(KafkaFixture.reports(of: producer, count: 1).first?.error == nil)
         cluster.takeDown(1)
         cluster.takeDown(2)
-        for tag in 2...10 { _ = try producer.send("acme.events", partition: 0, key: nil, value: [UInt8(tag)], tag: tag) }
+        for tag in 2...10 {
+            _ = try producer.send("acme.events", partition: 0, key: nil, value: [UInt8(tag)], tag: tag)
+        }
         var health = KafkaHealth()
         let end = ContinuousClock.now + .seconds(15)
         while health.fault == nil, .now < end {
@@ -122,13 +128,17 @@ struct ClientTests {
         let error = #expect(throws: KafkaError.self) { try KafkaProducer(KafkaSettings(["acks.of.all": "1"])) }
         #expect(error?.fault == .configuration)
         #expect(error?.message.contains("acks.of.all") == true)
-        let secret = #expect(throws: KafkaError.self) { try KafkaProducer(KafkaSettings(["ssl.key.password.x": "open-sesame"])) }
+        let secret = #expect(throws: KafkaError.self) {
+            try KafkaProducer(KafkaSettings(["ssl.key.password.x": "open-sesame"]))
+        }
         #expect(secret?.description.contains("sesame") == false)
         let pem = #expect(throws: KafkaError.self) {
             try KafkaProducer(KafkaSettings(["security.protocol": "ssl", "ssl.key.pem": "open-sesame"]))
         }
         #expect(pem?.description.contains("sesame") == false)
-        let offsets = #expect(throws: KafkaError.self) { try KafkaConsumer(KafkaSettings(["enable.auto.commit": "true"])) }
+        let offsets = #expect(throws: KafkaError.self) {
+            try KafkaConsumer(KafkaSettings(["enable.auto.commit": "true"]))
+        }
         #expect(offsets?.message.contains("enable.auto.commit") == true)
         #expect(KafkaSettings.property("SASL_PASSWORD") == "sasl.password")
         #expect(KafkaSettings.isSecret("sasl.password") && !KafkaSettings.isSecret("bootstrap.servers"))

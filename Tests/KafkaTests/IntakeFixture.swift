@@ -46,7 +46,10 @@ final class IntakeFixture: Sendable {
     func count(_ sql: String) throws -> Int { Int(try value(sql) ?? "") ?? -1 }
 
     /// Waits until a query's only value is this.
-    func wait(_ expected: String, _ sql: String, within time: Duration = .seconds(30), sourceLocation: SourceLocation = #_sourceLocation) throws {
+    func wait(
+        _ expected: String, _ sql: String, within time: Duration = .seconds(30),
+        sourceLocation: SourceLocation = #_sourceLocation
+    ) throws {
         let end = ContinuousClock.now + time
         var last: String?
         let control = try Connection(settings)
@@ -62,7 +65,8 @@ final class IntakeFixture: Sendable {
 
     /// Runs an intake while `body` runs.
     func withIntake<T>(
-        _ cluster: (any TestBroker)? = nil, group: String = "reeve", meter: IntakeMeter = IntakeMeter(), _ body: () throws -> T
+        _ cluster: (any TestBroker)? = nil, group: String = "reeve", meter: IntakeMeter = IntakeMeter(),
+        _ body: () throws -> T
     ) throws -> T {
         let stop = StopSignal()
         let ended = DispatchSemaphore(value: 0)
@@ -84,11 +88,16 @@ final class IntakeFixture: Sendable {
     }
 
     /// Sends values to partitions and waits for the reports.
-    func send(_ messages: [(topic: String, partition: Int, value: [UInt8]?, headers: [KafkaHeader])], to cluster: (any TestBroker)? = nil) throws {
-        let producer = try KafkaProducer(KafkaFixture.settings(cluster ?? broker).with(["linger.ms": "5"]))
+    func send(
+        _ messages: [(topic: String, partition: Int, value: [UInt8]?, headers: [KafkaHeader])],
+        to cluster: (any TestBroker)? = nil
+    ) throws {
+        let producer = try KafkaProducer(
+            KafkaFixture.settings(cluster ?? broker).with(["linger.ms": "5", "message.max.bytes": "8000000"]))
         for message in messages {
             while try !producer.send(
-                message.topic, partition: Int32(message.partition), key: nil, value: message.value, headers: message.headers)
+                message.topic, partition: Int32(message.partition), key: nil, value: message.value,
+                headers: message.headers)
             { _ = producer.poll(.milliseconds(10)) }
         }
         let reports = KafkaFixture.reports(of: producer, count: messages.count)
@@ -97,7 +106,10 @@ final class IntakeFixture: Sendable {
     }
 
     /// Sends events of the kind `note`, structured.
-    func send(_ topic: String, _ numbers: some Sequence<Int>, tenant: String? = nil, partition: Int = 0, to cluster: (any TestBroker)? = nil) throws {
+    func send(
+        _ topic: String, _ numbers: some Sequence<Int>, tenant: String? = nil, partition: Int = 0,
+        to cluster: (any TestBroker)? = nil
+    ) throws {
         let owner = tenant ?? String(topic.prefix { $0 != "." })
         try send(numbers.map { (topic, partition, Array(Self.event($0, tenant: owner).utf8), []) }, to: cluster)
     }

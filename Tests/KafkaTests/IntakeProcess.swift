@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 import JobKit
 import Kafka
@@ -11,7 +12,10 @@ final class IntakeProcess {
 
     init(_ control: ConnectionSettings, _ kafka: KafkaSettings, log: String, words: [String] = []) throws {
         self.log = log
-        var environment = ["PATH": "/usr/bin:/bin", "REEVE_DATABASE_URL": control.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")]
+        var environment = [
+            "PATH": "/usr/bin:/bin",
+            "REEVE_DATABASE_URL": control.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " "),
+        ]
         for (name, value) in kafka.properties {
             environment["REEVE_KAFKA_" + name.uppercased().replacing(".", with: "_")] = value
         }
@@ -29,6 +33,11 @@ final class IntakeProcess {
     }
 
     deinit { if pid > 0 { kill9() } }
+
+    /// The end of what all that share the log said.
+    var logTail: String {
+        String(decoding: (try? Data(contentsOf: URL(filePath: log))) ?? Data(), as: UTF8.self).suffix(4000).description
+    }
 
     func kill9() {
         kill(pid, SIGCONT)

@@ -31,7 +31,8 @@ struct IntakeTests {
         try fixture.send("acme.reports", 61...70)
         try fixture.withIntake { try fixture.wait("75", "SELECT count(*) FROM reeve.job") }
         #expect(
-            try fixture.value("SELECT string_agg(DISTINCT queue, ' ' ORDER BY queue) FROM reeve.job") == "acme.reports globex.mine")
+            try fixture.value("SELECT string_agg(DISTINCT queue, ' ' ORDER BY queue) FROM reeve.job")
+                == "acme.reports globex.mine")
         // In the order of their offsets.
         #expect(
             try fixture.value(
@@ -60,8 +61,16 @@ struct IntakeTests {
             ("unknown_kind", good(3).replacing("job.note", with: "job.nope")),
             ("arguments", good(4).replacing("{\"n\": 4}", with: "{\"m (job 1 of the array)\": 4}")),
             ("arguments", good(5).replacing("{\"n\": 5}", with: "[]")),
-            ("too_large", good(6).replacing("{\"n\": 6}", with: "{\"n\": 6, \"text\": \"\(String(repeating: "x", count: 1_100_000))\"}")),
-            ("too_deep", good(7).replacing("{\"n\": 7}", with: String(repeating: "[", count: 70) + String(repeating: "]", count: 70))),
+            (
+                "too_large",
+                good(6).replacing(
+                    "{\"n\": 6}", with: "{\"n\": 6, \"text\": \"\(String(repeating: "x", count: 1_100_000))\"}")
+            ),
+            (
+                "too_deep",
+                good(7).replacing(
+                    "{\"n\": 7}", with: String(repeating: "[", count: 70) + String(repeating: "]", count: 70))
+            ),
         ]
         var messages: [(topic: String, partition: Int, value: [UInt8]?, headers: [KafkaHeader])] = []
         for (number, (_, value)) in values.enumerated() {
@@ -78,19 +87,33 @@ struct IntakeTests {
             try fixture.wait("\(values.count + 3)", "SELECT count(*) FROM reeve.rejected_messages")
         }
         let reasons = try fixture.value(
-            "SELECT string_agg(reason, ' ' ORDER BY \"offset\") FROM reeve.rejected_messages WHERE topic = 'acme.reports'")
+            "SELECT string_agg(reason, ' ' ORDER BY \"offset\") FROM reeve.rejected_messages WHERE topic = 'acme.reports'"
+        )
         #expect(reasons == (values.map(\.0) + ["empty", "not_json"]).joined(separator: " "))
-        #expect(try fixture.value("SELECT reason FROM reeve.rejected_messages WHERE topic = 'nobody.reports'") == "unknown_tenant")
-        #expect(try fixture.value("SELECT body FROM reeve.rejected_messages WHERE \"offset\" = 5 AND topic = 'acme.reports'") == values[2].1)
-        #expect(try fixture.value("SELECT headers::text FROM reeve.rejected_messages WHERE \"offset\" = 5 AND topic = 'acme.reports'") == #"[["x", "AP8="]]"#)
-        #expect(try fixture.value("SELECT encode(bytes, 'hex') FROM reeve.rejected_messages WHERE bytes IS NOT NULL") == "ff00")
+        #expect(
+            try fixture.value("SELECT reason FROM reeve.rejected_messages WHERE topic = 'nobody.reports'")
+                == "unknown_tenant")
+        #expect(
+            try fixture.value(
+                "SELECT body FROM reeve.rejected_messages WHERE \"offset\" = 5 AND topic = 'acme.reports'")
+                == values[2].1)
+        #expect(
+            try fixture.value(
+                "SELECT headers::text FROM reeve.rejected_messages WHERE \"offset\" = 5 AND topic = 'acme.reports'")
+                == #"[["x", "AP8="]]"#)
+        #expect(
+            try fixture.value("SELECT encode(bytes, 'hex') FROM reeve.rejected_messages WHERE bytes IS NOT NULL")
+                == "ff00")
         // The spoof is a matter for the audit, when its minute is over.
         #expect(try fixture.count("SELECT sum(count)::int FROM reeve.refusal WHERE kind = 'kafka'") == 1)
-        _ = try fixture.value("WITH u AS (UPDATE reeve.refusal SET minute = minute - interval '2 minutes' RETURNING 1) SELECT count(*) FROM u")
+        _ = try fixture.value(
+            "WITH u AS (UPDATE reeve.refusal SET minute = minute - interval '2 minutes' RETURNING 1) SELECT count(*) FROM u"
+        )
         _ = try fixture.value("SELECT reeve.tend_refusals()")
         #expect(
             try fixture.count(
-                "SELECT count(*) FROM reeve.audit_entry e JOIN reeve.tenant t ON t.id = e.tenant_id WHERE t.code = 'acme' AND e.action = 'job.refused' AND e.reason LIKE 'spoofed_tenant%acme.reports%'")
+                "SELECT count(*) FROM reeve.audit_entry e JOIN reeve.tenant t ON t.id = e.tenant_id WHERE t.code = 'acme' AND e.action = 'job.refused' AND e.reason LIKE 'spoofed_tenant%acme.reports%'"
+            )
                 == 1)
     }
 
@@ -102,7 +125,9 @@ struct IntakeTests {
         let other = Array(IntakeFixture.event(2, tenant: "acme", id: "1").utf8)
         let meter = IntakeMeter()
         try fixture.withIntake(meter: meter) {
-            try fixture.send([("acme.reports", 0, event, []), ("acme.reports", 0, event, []), ("acme.reports", 1, event, [])])
+            try fixture.send([
+                ("acme.reports", 0, event, []), ("acme.reports", 0, event, []), ("acme.reports", 1, event, []),
+            ])
             try fixture.wait("1", "SELECT count(*) FROM reeve.job")
             try fixture.send([("acme.reports", 0, other, []), ("acme.reports", 1, event, [])])
             try fixture.wait("1", "SELECT count(*) FROM reeve.rejected_messages WHERE reason = 'id_reused'")
@@ -111,7 +136,9 @@ struct IntakeTests {
         #expect(meter.counts.jobs == 1 && meter.counts.duplicates == 3 && meter.counts.rejected == 1)
     }
 
-    @Test("a topic that is another one than was read stops, whether it is shorter or longer, and goes on when somebody says so")
+    @Test(
+        "a topic that is another one than was read stops, whether it is shorter or longer, and goes on when somebody says so"
+    )
     func recreated() throws {
         let fixture = try IntakeFixture()
         fixture.cluster.createTopic("acme.reports")
@@ -128,7 +155,8 @@ struct IntakeTests {
         try fixture.withIntake(another) {
             try fixture.wait("recreated recreated", "SELECT string_agg(problem, ' ') FROM reeve.kafka_offset")
             #expect(try fixture.count("SELECT count(*) FROM reeve.job") == 40)
-            _ = try fixture.value("SELECT reeve.reset_kafka_offset('globex.reports', NULL, 0, 'the topic was made anew')")
+            _ = try fixture.value(
+                "SELECT reeve.reset_kafka_offset('globex.reports', NULL, 0, 'the topic was made anew')")
             try fixture.wait("80", "SELECT count(*) FROM reeve.job")
         }
         #expect(try fixture.value("SELECT problem FROM reeve.kafka_offset WHERE topic = 'acme.reports'") == "recreated")
@@ -144,7 +172,10 @@ struct IntakeTests {
         try fixture.send("acme.reports", 1...10)
         try fixture.withIntake {
             try fixture.wait("10", "SELECT count(*) FROM reeve.job")
-            try fixture.wait("t", "SELECT is_full FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id WHERE t.code = 'acme'")
+            try fixture.wait(
+                "t",
+                "SELECT is_full FROM reeve.tenant_backlog b JOIN reeve.tenant t ON t.id = b.tenant_id WHERE t.code = 'acme'"
+            )
             try fixture.send("acme.reports", 11...30)
             try fixture.send("globex.reports", 1...30)
             try fixture.wait("40", "SELECT count(*) FROM reeve.job")
@@ -246,6 +277,9 @@ struct IntakeTests {
         _ = try fixture.value("UPDATE reeve.tenant SET status = 'archived' WHERE code = 'acme'")
         try fixture.send("acme.reports", [1])
         try fixture.withIntake { try fixture.wait("tenant_archived", "SELECT reason FROM reeve.rejected_messages") }
-        #expect(try fixture.count("SELECT count(*) FROM reeve.rejected_messages WHERE body IS NULL AND bytes IS NULL AND key IS NULL AND headers = '[]'") == 1)
+        #expect(
+            try fixture.count(
+                "SELECT count(*) FROM reeve.rejected_messages WHERE body IS NULL AND bytes IS NULL AND key IS NULL AND headers = '[]'"
+            ) == 1)
     }
 }

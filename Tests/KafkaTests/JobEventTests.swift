@@ -12,7 +12,9 @@ struct JobEventTests {
     }
 
     private func reason(_ text: String, _ headers: [KafkaHeader] = []) -> String? {
-        do throws(JobEvent.Refusal) { _ = try JobEvent(value: Array(text.utf8), headers: headers) } catch { return error.reason }
+        do throws(JobEvent.Refusal) { _ = try JobEvent(value: Array(text.utf8), headers: headers) } catch {
+            return error.reason
+        }
         return nil
     }
 
@@ -32,10 +34,14 @@ struct JobEventTests {
 
     @Test("a binary event takes its attributes from headers")
     func binary() throws {
-        let headers = ["ce_specversion": "1.0", "ce_type": "reeve.job.report", "ce_source": "s", "ce_id": "1", "ce_tenantid": "acme"]
-            .map { KafkaHeader($0.key, Array($0.value.utf8)) }
+        let headers = [
+            "ce_specversion": "1.0", "ce_type": "reeve.job.report", "ce_source": "s", "ce_id": "1",
+            "ce_tenantid": "acme",
+        ]
+        .map { KafkaHeader($0.key, Array($0.value.utf8)) }
         let event = try JobEvent(
-            value: Array(#"{"n":1}"#.utf8), headers: headers + [KafkaHeader("content-type", Array("application/json; charset=utf-8".utf8))])
+            value: Array(#"{"n":1}"#.utf8),
+            headers: headers + [KafkaHeader("content-type", Array("application/json; charset=utf-8".utf8))])
         #expect(event.body == #"{"n":1}"# && !event.isWhole && event.type == "reeve.job.report")
         #expect(try JobEvent(value: nil, headers: headers).body == nil)
         #expect(reason("{", headers) == "not_json")
@@ -46,14 +52,18 @@ struct JobEventTests {
     @Test(
         "what is no event is refused with the reason",
         arguments: [
-            ("", "empty"), ("hello", "not_json"), ("[1]", "not_cloudevent"), (#"{"specversion":"0.3"}"#, "not_cloudevent"),
+            ("", "empty"), ("hello", "not_json"), ("[1]", "not_cloudevent"),
+            (#"{"specversion":"0.3"}"#, "not_cloudevent"),
             (#"{"specversion":"1.0","type":"t","source":"s","id":"1"}"#, "tenant_missing"),
             (#"{"specversion":"1.0","type":"t","source":"s","tenantid":"acme"}"#, "not_cloudevent"),
             (#"{"specversion":"1.0","type":"t","source":"s","id":"\u0000","tenantid":"acme"}"#, "not_cloudevent"),
             (#"{"specversion":"1.0","type":"t","source":"s","id":[],"tenantid":"acme"}"#, "not_cloudevent"),
             (#"{"specversion":"1.0","type":"t","source":"s","id":"1","tenantid":"acme","runat":"soon"}"#, "field"),
             (#"{"specversion":"1.0","type":"t","source":"s","id":"1","tenantid":"acme","priority":"high"}"#, "field"),
-            (#"{"specversion":"1.0","type":"t","source":"s","id":"1","tenantid":"acme","data_base64":"AA=="}"#, "not_cloudevent"),
+            (
+                #"{"specversion":"1.0","type":"t","source":"s","id":"1","tenantid":"acme","data_base64":"AA=="}"#,
+                "not_cloudevent"
+            ),
             (String(repeating: "[", count: 200) + String(repeating: "]", count: 200), "too_deep"),
             (#"{"specversion":"1.0","type":"t","source":"s","id":"1","tenantid":"acme"} x"#, "not_json"),
         ])
@@ -69,7 +79,8 @@ struct JobEventTests {
     @Test("random bytes and cut events never trap")
     func noise() {
         var generator = SystemRandomNumberGenerator()
-        let good = Array(#"{"specversion":"1.0","type":"t","source":"s","id":"1","tenantid":"acme","data":{"a":[1,"ü\n"]}}"#.utf8)
+        let good = Array(
+            #"{"specversion":"1.0","type":"t","source":"s","id":"1","tenantid":"acme","data":{"a":[1,"ü\n"]}}"#.utf8)
         for round in 0..<2000 {
             var bytes = good
             for _ in 0..<Int.random(in: 1...4, using: &generator) {
@@ -84,7 +95,10 @@ struct JobEventTests {
         let names = try #require(TopicNames(prefix: "prod."))
         #expect(names.queue(of: "prod.acme.reports") == "acme.reports")
         #expect(names.queue(of: "prod.acme.jobs") == "acme.jobs")
-        for other in ["acme.reports", "prod.acme.events", "prod.acme.audit", "prod.acme", "prod.acme.reports.x", "prod.-a.b", "prod.ac.b", "prodxacme.reports", "prod.Acme.reports"] {
+        for other in [
+            "acme.reports", "prod.acme.events", "prod.acme.audit", "prod.acme", "prod.acme.reports.x", "prod.-a.b",
+            "prod.ac.b", "prodxacme.reports", "prod.Acme.reports",
+        ] {
             #expect(names.queue(of: other) == nil, "\(other)")
         }
         #expect(TopicNames(prefix: "a b") == nil)

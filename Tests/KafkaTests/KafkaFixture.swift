@@ -21,7 +21,9 @@ final class RealBroker: TestBroker {
 
     func createTopic(_ name: String, partitions: Int) {
         do {
-            let made = try KafkaAdmin(KafkaFixture.settings(self)).create([KafkaAdmin.Topic(name, partitions: partitions)])
+            let made = try KafkaAdmin(KafkaFixture.settings(self)).create([
+                KafkaAdmin.Topic(name, partitions: partitions)
+            ])
             if let error = made[name].flatMap({ $0 }) { fatalError("\(error)") }
         } catch { fatalError("\(error)") }
     }
@@ -43,13 +45,16 @@ enum KafkaFixture {
     static func assigned(_ consumer: KafkaConsumer) throws -> [TopicPartition] {
         let end = ContinuousClock.now + .seconds(30)
         while .now < end {
-            if case .assigned(let places) = consumer.poll(.milliseconds(100)), !places.isEmpty { return places.sorted() }
+            if case .assigned(let places) = consumer.poll(.milliseconds(100)), !places.isEmpty {
+                return places.sorted()
+            }
         }
         throw JobFailure("no_assignment", "the group gave no partitions")
     }
 
     /// The next messages.
-    static func messages(_ consumer: KafkaConsumer, count: Int, within time: Duration = .seconds(20)) -> [KafkaMessage] {
+    static func messages(_ consumer: KafkaConsumer, count: Int, within time: Duration = .seconds(20)) -> [KafkaMessage]
+    {
         var found: [KafkaMessage] = []
         let end = ContinuousClock.now + time
         while found.count < count, .now < end {

@@ -9,7 +9,9 @@ struct PartitionBookTests {
     private let place = TopicPartition("acme.reports", 0)
     private let digest = [UInt8](repeating: 7, count: 32)
 
-    private func book(next: Int64, digest: [UInt8]? = nil, problem: String? = nil, hold: String? = nil) -> (PartitionBook, KafkaConsumer.Position?) {
+    private func book(next: Int64, digest: [UInt8]? = nil, problem: String? = nil, hold: String? = nil) -> (
+        PartitionBook, KafkaConsumer.Position?
+    ) {
         var book = PartitionBook()
         book.assign([place])
         let position = book.record(

@@ -7,10 +7,13 @@ import ReeveTesting
 import Testing
 
 /// Runs a program to its end; its output.
-func runProgram(_ program: String, _ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) throws -> String {
+func runProgram(_ program: String, _ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) throws
+    -> String
+{
     var text: [UInt8] = []
     let output = try ChildProcess.run(
-        program: program, arguments: arguments, environment: ["PATH": "/usr/bin:/bin"], supervisor: BuiltProducts.supervisor,
+        program: program, arguments: arguments, environment: ["PATH": "/usr/bin:/bin"],
+        supervisor: BuiltProducts.supervisor,
         deadline: .now + .seconds(60)
     ) { text += Array($0) }
     let said = String(decoding: text, as: UTF8.self)
@@ -58,13 +61,15 @@ struct ProducerExampleTests {
             try Data(message.value ?? []).write(to: URL(filePath: files[number]))
         }
         #expect(files.count == 2)
-        _ = try runProgram("\(Self.tools)/check-jsonschema", ["--schemafile", "\(Self.contract)/schemas/report.json"] + files)
+        _ = try runProgram(
+            "\(Self.tools)/check-jsonschema", ["--schemafile", "\(Self.contract)/schemas/report.json"] + files)
     }
 
     @Test("the contract's document and examples are valid")
     func valid() throws {
         let check = "\(Self.tools)/check-jsonschema"
-        _ = try runProgram(check, ["--schemafile", "\(Self.contract)/asyncapi.schema.json", "\(Self.contract)/asyncapi.json"])
+        _ = try runProgram(
+            check, ["--schemafile", "\(Self.contract)/asyncapi.schema.json", "\(Self.contract)/asyncapi.json"])
         let schemas = try FileManager.default.contentsOfDirectory(atPath: "\(Self.contract)/schemas")
         _ = try runProgram(check, ["--check-metaschema"] + schemas.map { "\(Self.contract)/schemas/\($0)" })
         for example in try FileManager.default.contentsOfDirectory(atPath: "\(Self.contract)/examples") {

@@ -33,13 +33,16 @@ struct RealBrokerTests {
         let broker = RealBroker()
         let fixture = try IntakeFixture(broker, tenants: [tenant])
         broker.createTopic("\(tenant).reports", partitions: 3)
-        for partition in 0..<3 { try fixture.send("\(tenant).reports", (partition * 1000)..<(partition * 1000 + 500), partition: partition) }
+        for partition in 0..<3 {
+            try fixture.send("\(tenant).reports", (partition * 1000)..<(partition * 1000 + 500), partition: partition)
+        }
         for _ in 0..<2 {
             try fixture.withIntake(group: tenant) { try fixture.wait("1500", "SELECT count(*) FROM reeve.job") }
         }
         #expect(try fixture.count("SELECT count(*) FROM reeve.kafka_offset WHERE problem IS NOT NULL") == 0)
         let producer = try KafkaProducer(KafkaFixture.settings(broker).with(["message.max.bytes": "8000000"]))
-        _ = try producer.send("\(tenant).reports", partition: 0, key: nil, value: [UInt8](repeating: 1, count: 4_000_000))
+        _ = try producer.send(
+            "\(tenant).reports", partition: 0, key: nil, value: [UInt8](repeating: 1, count: 4_000_000))
         #expect(KafkaFixture.reports(of: producer, count: 1).first?.error?.fault == .tooLarge)
     }
 }

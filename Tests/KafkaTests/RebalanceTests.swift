@@ -9,7 +9,9 @@ import Testing
 /// Intakes that are killed, stopped and started while messages come.
 @Suite("Rebalance chaos")
 struct RebalanceTests {
-    @Test("three intakes killed, frozen and restarted: one job for each id, every poison kept, ids in order in each partition")
+    @Test(
+        "three intakes killed, frozen and restarted: one job for each id, every poison kept, ids in order in each partition"
+    )
     func chaos() throws { try chaos(on: MockCluster(), named: "t") }
 
     @Test("the same against a real broker", .enabled(if: RealBroker.isThere, "REEVE_TEST_KAFKA names none"))
@@ -36,7 +38,9 @@ struct RebalanceTests {
             var text = IntakeFixture.event(number, tenant: tenants[owner])
             switch Int.random(in: 0..<100, using: &generator) {
             case 0:
-                text = Bool.random(using: &generator) ? "{\"poison\": \(number)" : text.replacing("job.note", with: "job.nope")
+                text =
+                    Bool.random(using: &generator)
+                    ? "{\"poison\": \(number)" : text.replacing("job.note", with: "job.nope")
                 poison += 1
             case 1 where !sent[owner].isEmpty: text = sent[owner].randomElement(using: &generator) ?? text
             default:
@@ -60,25 +64,32 @@ struct RebalanceTests {
                 frozen.append((intakes[victim], .now + .seconds(4)))
                 intakes[victim] = try start()
             default:
-                #expect(intakes[victim].terminate() == 0)
+                expectEnd(intakes[victim])
                 intakes[victim] = try start()
             }
             for zombie in frozen where zombie.until < .now { zombie.process.resume() }
         }
         for zombie in frozen { zombie.process.resume() }
         try fixture.wait(
-            "\(count)", "SELECT coalesce(sum(next), 0) FROM reeve.kafka_offset WHERE problem IS NULL", within: .seconds(soak ? 900 : 120))
+            "\(count)", "SELECT coalesce(sum(next), 0) FROM reeve.kafka_offset WHERE problem IS NULL",
+            within: .seconds(soak ? 900 : 120))
         #expect(try fixture.count("SELECT count(*) FROM reeve.job") == jobs)
         #expect(try fixture.count("SELECT count(DISTINCT args ->> 'n') FROM reeve.job") == jobs)
         #expect(try fixture.count("SELECT count(*) FROM reeve.rejected_messages") == poison)
         #expect(try fixture.count("SELECT count(DISTINCT (topic, \"offset\")) FROM reeve.rejected_messages") == poison)
         #expect(
             try fixture.count(
-                "SELECT count(*) FROM (SELECT (args ->> 'n')::int AS n, lag((args ->> 'n')::int, 1, 0) OVER (PARTITION BY queue ORDER BY id) AS before FROM reeve.job) x WHERE n < before")
+                "SELECT count(*) FROM (SELECT (args ->> 'n')::int AS n, lag((args ->> 'n')::int, 1, 0) OVER (PARTITION BY queue ORDER BY id) AS before FROM reeve.job) x WHERE n < before"
+            )
                 == 0)
         #expect(try fixture.count("SELECT count(*) FROM reeve.kafka_offset WHERE problem IS NOT NULL") == 0)
-        for intake in intakes { #expect(intake.terminate() == 0) }
-        for zombie in frozen { #expect(zombie.process.terminate() == 0) }
+        for intake in intakes { expectEnd(intake) }
+        for zombie in frozen { expectEnd(zombie.process) }
         try fixture.expectNothingLost(tenants.map { "\($0).reports" })
+    }
+
+    private func expectEnd(_ intake: IntakeProcess, sourceLocation: SourceLocation = #_sourceLocation) {
+        let status = intake.terminate()
+        #expect(status == 0, "\(intake.logTail)", sourceLocation: sourceLocation)
     }
 }

@@ -45,7 +45,9 @@ public final class MockCluster: Sendable {
     public func createTopic(_ name: String, partitions: Int = 1) { tell("topic \(name) \(partitions)") }
 
     /// The next requests of this kind (0 Produce, 1 Fetch, 3 Metadata, 8 OffsetCommit, 11 JoinGroup, 12 Heartbeat) fail with these errors.
-    public func fail(request: Int, _ codes: [Int]) { tell("fail \(request) \(codes.map(String.init).joined(separator: " "))") }
+    public func fail(request: Int, _ codes: [Int]) {
+        tell("fail \(request) \(codes.map(String.init).joined(separator: " "))")
+    }
 
     /// Makes a topic fail for everybody with this error; 0 ends it.
     public func failTopic(_ name: String, _ code: Int) { tell("topicfail \(name) \(code)") }
@@ -63,7 +65,9 @@ public final class MockCluster: Sendable {
     public func delay(_ broker: Int = 1, milliseconds: Int) { tell("rtt \(broker) \(milliseconds)") }
 
     /// Makes another broker the leader of a partition.
-    public func moveLeader(_ topic: String, _ partition: Int, to broker: Int) { tell("leader \(topic) \(partition) \(broker)") }
+    public func moveLeader(_ topic: String, _ partition: Int, to broker: Int) {
+        tell("leader \(topic) \(partition) \(broker)")
+    }
 
     /// Ends it, as a broker's death would.
     public func end() {
@@ -98,7 +102,11 @@ public final class MockCluster: Sendable {
             while let end = state.buffer.firstIndex(of: 10) {
                 let line = String(decoding: state.buffer[..<end], as: UTF8.self)
                 state.buffer.removeFirst(end + 1)
-                if line.hasPrefix("servers ") { state.servers = String(line.dropFirst(8)) } else { state.answers.append(line == "ok") }
+                if line.hasPrefix("servers ") {
+                    state.servers = String(line.dropFirst(8))
+                } else {
+                    state.answers.append(line == "ok")
+                }
             }
         }
         arrived.signal()

@@ -39,7 +39,8 @@ public final class KafkaAdmin {
         public let isDenial: Bool
 
         /// A rule.
-        public init(_ topic: String, isPrefix: Bool, principal: String, _ operation: Operation, isDenial: Bool = false) {
+        public init(_ topic: String, isPrefix: Bool, principal: String, _ operation: Operation, isDenial: Bool = false)
+        {
             self.topic = topic
             self.isPrefix = isPrefix
             self.principal = principal
@@ -72,7 +73,9 @@ public final class KafkaAdmin {
                 let new = rd_kafka_NewTopic_new(
                     topic.name, Int32(clamping: topic.partitions), Int32(clamping: topic.replication ?? -1), &text,
                     text.count)
-            else { throw KafkaError(.configuration, name: "_INVALID_ARG", string(text), operation: "create \(topic.name)") }
+            else {
+                throw KafkaError(.configuration, name: "_INVALID_ARG", string(text), operation: "create \(topic.name)")
+            }
             made.append(new)
             for (name, value) in topic.settings { rd_kafka_NewTopic_set_config(new, name, value) }
         }
@@ -116,10 +119,15 @@ public final class KafkaAdmin {
             guard
                 let new = rd_kafka_AclBinding_new(
                     RD_KAFKA_RESOURCE_TOPIC, rule.topic,
-                    rule.isPrefix ? RD_KAFKA_RESOURCE_PATTERN_PREFIXED : RD_KAFKA_RESOURCE_PATTERN_LITERAL, rule.principal,
+                    rule.isPrefix ? RD_KAFKA_RESOURCE_PATTERN_PREFIXED : RD_KAFKA_RESOURCE_PATTERN_LITERAL,
+                    rule.principal,
                     "*", rule.operation == .write ? RD_KAFKA_ACL_OPERATION_WRITE : RD_KAFKA_ACL_OPERATION_DESCRIBE,
-                    rule.isDenial ? RD_KAFKA_ACL_PERMISSION_TYPE_DENY : RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, &text, text.count)
-            else { throw KafkaError(.configuration, name: "_INVALID_ARG", string(text), operation: "rule for \(rule.topic)") }
+                    rule.isDenial ? RD_KAFKA_ACL_PERMISSION_TYPE_DENY : RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, &text,
+                    text.count)
+            else {
+                throw KafkaError(
+                    .configuration, name: "_INVALID_ARG", string(text), operation: "rule for \(rule.topic)")
+            }
             made.append(new)
         }
         let failure: KafkaError? = try call(RD_KAFKA_ADMIN_OP_CREATEACLS, "create access rules") { options, queue in
@@ -132,7 +140,8 @@ public final class KafkaAdmin {
                 guard let error = results?[index].flatMap({ rd_kafka_acl_result_error($0) }) else { continue }
                 let code = rd_kafka_error_code(error)
                 if code != RD_KAFKA_RESP_ERR_NO_ERROR {
-                    return KafkaError(code, String(cString: rd_kafka_error_string(error)), operation: "create access rules")
+                    return KafkaError(
+                        code, String(cString: rd_kafka_error_string(error)), operation: "create access rules")
                 }
             }
             return nil
@@ -169,7 +178,8 @@ public final class KafkaAdmin {
         defer { rd_kafka_queue_destroy(queue) }
         ask(options, queue)
         guard let event = rd_kafka_queue_poll(queue, milliseconds) else {
-            throw KafkaError(.brokersDown, name: "_TIMED_OUT", "the cluster's controller did not answer", operation: name)
+            throw KafkaError(
+                .brokersDown, name: "_TIMED_OUT", "the cluster's controller did not answer", operation: name)
         }
         defer { rd_kafka_event_destroy(event) }
         let code = rd_kafka_event_error(event)

@@ -70,7 +70,11 @@ public final class KafkaConsumer {
             let isFine = code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__NO_OFFSET
             return .committed(isFine ? nil : handle.error(of: event, "commit"))
         case RD_KAFKA_EVENT_LOG: return handle.line(of: event).map(Event.log)
-        default: return .error(handle.error(of: event, "consume"))
+        default:
+            let error = handle.error(of: event, "consume")
+            guard let place = rd_kafka_event_topic_partition(event) else { return .error(error) }
+            defer { rd_kafka_topic_partition_destroy(place) }
+            return .failed(TopicPartition(String(cString: place.pointee.topic), place.pointee.partition), error)
         }
     }
 
@@ -174,22 +178,15 @@ public final class KafkaConsumer {
 
     /// Leaves the group, within `limit`: its partitions go to others at once. Without an answer by then the session ends by itself.
     public func leave(_ limit: Duration) {
-        opened = []
-        if KafkaError(adopting: rd_kafka_consumer_close_queue(handle.pointer, handle.queue), operation: "close") != nil {
+        if KafkaError(adopting: rd_kafka_consumer_close_queue(handle.pointer, handle.queue), operation: "close") != nil
+        {
             return
         }
         let end = ContinuousClock.now + limit
         while rd_kafka_consumer_closed(handle.pointer) == 0, .now < end {
             guard let event = handle.poll(.milliseconds(100)) else { continue }
             defer { rd_kafka_event_destroy(event) }
-            guard rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE else { continue }
-            // Everything goes; librdkafka takes any answer for that now.
-            if let error = rd_kafka_incremental_unassign(
-                handle.pointer, rd_kafka_event_topic_partition_list(event))
-            {
-                rd_kafka_error_destroy(error)
-                rd_kafka_assign(handle.pointer, nil)
-            }
+            if rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE { _ = rebalance(event) }
         }
     }
 }

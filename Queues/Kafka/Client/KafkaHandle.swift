@@ -15,7 +15,8 @@ final class KafkaHandle: @unchecked Sendable {
         let configuration = try Self.configuration(settings)
         rd_kafka_conf_set_events(configuration, events | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG)
         var text = [CChar](repeating: 0, count: 512)
-        guard let made = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, configuration, &text, text.count)
+        guard
+            let made = rd_kafka_new(consumer ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER, configuration, &text, text.count)
         else {
             rd_kafka_conf_destroy(configuration)
             throw KafkaError(

@@ -77,7 +77,8 @@ public final class KafkaProducer: Sendable {
                 found.append(
                     Delivery(
                         tag: Int(bitPattern: it._private), place: place, offset: it.offset,
-                        error: it.err == RD_KAFKA_RESP_ERR_NO_ERROR ? nil : KafkaError(it.err, operation: "send to \(place)")))
+                        error: it.err == RD_KAFKA_RESP_ERR_NO_ERROR
+                            ? nil : KafkaError(it.err, operation: "send to \(place)")))
             }
             return .delivered(found)
         case RD_KAFKA_EVENT_LOG: return handle.line(of: event).map(Event.log)
@@ -111,6 +112,7 @@ public final class KafkaProducer: Sendable {
     private func withBytes<T>(_ bytes: [UInt8]?, _ body: (UnsafeRawPointer?, Int) -> T) -> T {
         guard let bytes else { return body(nil, 0) }
         return bytes.isEmpty
-            ? withUnsafeBytes(of: UInt8(0)) { body($0.baseAddress, 0) } : bytes.withUnsafeBytes { body($0.baseAddress, $0.count) }
+            ? withUnsafeBytes(of: UInt8(0)) { body($0.baseAddress, 0) }
+            : bytes.withUnsafeBytes { body($0.baseAddress, $0.count) }
     }
 }

@@ -43,7 +43,8 @@ public struct KafkaSettings: Sendable {
 
     /// Properties that only producers understand.
     static let producerOnly = [
-        "acks", "request.required.acks", "enable.idempotence", "linger.ms", "queue.buffering.max.ms", "compression.codec",
+        "acks", "request.required.acks", "enable.idempotence", "linger.ms", "queue.buffering.max.ms",
+        "compression.codec",
         "compression.type", "compression.level", "batch.size", "batch.num.messages", "message.timeout.ms",
         "delivery.timeout.ms", "retries", "message.send.max.retries", "transactional.id", "partitioner",
         "queue.buffering.max.messages", "queue.buffering.max.kbytes", "request.timeout.ms",

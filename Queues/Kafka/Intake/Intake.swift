@@ -36,7 +36,8 @@ public final class Intake {
     /// An intake of the cluster that the settings name into the control database. Connects to neither. Throws for properties that
     /// librdkafka refuses.
     public init(
-        _ settings: KafkaSettings, control: ConnectionSettings, options: IntakeOptions, meter: IntakeMeter = IntakeMeter(),
+        _ settings: KafkaSettings, control: ConnectionSettings, options: IntakeOptions,
+        meter: IntakeMeter = IntakeMeter(),
         log: Log
     ) throws(KafkaError) {
         self.options = options
@@ -60,7 +61,8 @@ public final class Intake {
                 try session(stop)
             } catch {
                 note(error)
-                log.error("the Kafka client is made anew", ["error": .string(error.description), "in": .string("\(pause)")])
+                log.error(
+                    "the Kafka client is made anew", ["error": .string(error.description), "in": .string("\(pause)")])
                 reportNow()
                 wait(pause, stop)
                 pause = min(pause * 2, .seconds(30))
@@ -123,7 +125,8 @@ public final class Intake {
         case .failed(let place, let error) where error.fault == .offsetOutOfRange:
             try repair(place, consumer)
         case .failed(let place, let error):
-            log.warning("a partition cannot be read", ["partition": .string("\(place)"), "error": .string(error.description)])
+            log.warning(
+                "a partition cannot be read", ["partition": .string("\(place)"), "error": .string(error.description)])
             forget([place])
             try consumer.close([place])
             book.wait(place, fault: error, until: .now + .seconds(5))
@@ -244,7 +247,8 @@ public final class Intake {
         return try body()
     }
 
-    private func reopen(_ places: [TopicPartition], _ consumer: KafkaConsumer, after pause: Duration) throws(KafkaError) {
+    private func reopen(_ places: [TopicPartition], _ consumer: KafkaConsumer, after pause: Duration) throws(KafkaError)
+    {
         forget(places)
         try consumer.close(places)
         for place in places { book.wait(place, until: .now + pause) }
@@ -385,7 +389,8 @@ public final class Intake {
         databaseTries = 0
         guard let fault = databaseFault else { return }
         databaseFault = nil
-        log.info("the control database takes messages again", ["after": .string("\(ContinuousClock.now - fault.since)")])
+        log.info(
+            "the control database takes messages again", ["after": .string("\(ContinuousClock.now - fault.since)")])
     }
 
     /// The cluster's id, asked for once.

@@ -63,7 +63,8 @@ final class IntakeStore {
                     [
                         parts.map(\.place.topic), parts.map(\.place.partition),
                         parts.map { names.queue(of: $0.place.topic) ?? "" }, parts.map(\.old), parts.map(\.new),
-                        parts.map { ByteText($0.digest) }, cluster, events.map { $0.part + 1 }, events.map(\.event.type),
+                        parts.map { ByteText($0.digest) }, cluster, events.map { $0.part + 1 },
+                        events.map(\.event.type),
                         events.map(\.event.source), events.map(\.event.id), events.map(\.event.tenant),
                         events.map(\.event.traceparent), events.map(\.event.runAt), events.map(\.event.priority),
                         events.map(\.event.body), events.map(\.event.isWhole),
@@ -79,7 +80,9 @@ final class IntakeStore {
         taken.duplicates = Int(answer["duplicates"]?.int ?? 0)
         taken.stale = Set((answer["stale"]?.array ?? []).compactMap { $0.int.map { Int($0) - 1 } })
         for item in answer["held"]?.array ?? [] {
-            if let place = item.array?.first?.int, let why = item.array?.last?.string { taken.held[Int(place) - 1] = why }
+            if let place = item.array?.first?.int, let why = item.array?.last?.string {
+                taken.held[Int(place) - 1] = why
+            }
         }
         let isTaken = { (part: Int) in !taken.stale.contains(part) && taken.held[part] == nil }
         var rejected = batch.refused.filter { isTaken($0.part) }.map { ($0.message, $0.refusal) }
@@ -103,7 +106,8 @@ final class IntakeStore {
         var members: [String: JSON] = [
             "topic": .string(message.place.topic), "partition": .int(Int64(message.place.partition)),
             "offset": .int(message.offset), "queue": .string(names.queue(of: message.place.topic) ?? ""),
-            "reason": .string(refusal.reason), "detail": .string(refusal.detail), "size": .int(Int64(message.value?.count ?? 0)),
+            "reason": .string(refusal.reason), "detail": .string(refusal.detail),
+            "size": .int(Int64(message.value?.count ?? 0)),
             "headers": .array(
                 message.headers.map { header in
                     let name = header.name.unicodeScalars.contains { $0.value == 0 } ? "?" : header.name

@@ -108,7 +108,9 @@ public struct JobEvent: Sendable, Equatable {
             }
         }
         func required(_ name: String) throws(Refusal) -> String {
-            guard let text = attributes[name], !text.isEmpty else { throw Refusal("not_cloudevent", "\(name) is missing") }
+            guard let text = attributes[name], !text.isEmpty else {
+                throw Refusal("not_cloudevent", "\(name) is missing")
+            }
             return text
         }
         guard try required("specversion") == "1.0" else { throw Refusal("not_cloudevent", "specversion is not 1.0") }

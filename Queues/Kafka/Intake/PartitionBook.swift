@@ -128,7 +128,8 @@ struct PartitionBook {
         case .checking(let next, let known):
             if offset < next - 1 { return .skip }
             guard offset == next - 1 else {
-                return .stop("missing", "the message at \(next - 1), which was taken, is not there: the next one is \(offset)")
+                return .stop(
+                    "missing", "the message at \(next - 1), which was taken, is not there: the next one is \(offset)")
             }
             guard digest() == known else {
                 return .stop(
@@ -182,7 +183,8 @@ struct PartitionBook {
         }
         if next == 0 { return .reopen }
         if high < next {
-            return .stop("recreated", "its log ends at \(high), but \(next) was reached: the topic was made anew or restored")
+            return .stop(
+                "recreated", "its log ends at \(high), but \(next) was reached: the topic was made anew or restored")
         }
         if low > next {
             return .stop("expired", "messages \(next) to \(low - 1) expired before they were taken")

@@ -18,7 +18,8 @@ extension Command {
             ]
         }
         invocation.output.list(
-            items + invocation.configuration.kafkaItems, [Column("SETTING", "setting"), Column("VALUE", "value"), Column("SOURCE", "source")], empty: "")
+            items + invocation.configuration.kafkaItems,
+            [Column("SETTING", "setting"), Column("VALUE", "value"), Column("SOURCE", "source")], empty: "")
         return .done
     }
 }

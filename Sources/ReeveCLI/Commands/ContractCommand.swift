@@ -32,7 +32,8 @@ extension Command {
                     try Data(json.indented.utf8).write(to: URL(filePath: path))
                 } catch { throw CommandError(.failed, "cannot write \(path): \(error)") }
             }
-            invocation.output.result(["files": .int(Int64(contract.files.count))], "\(contract.files.count) files written")
+            invocation.output.result(
+                ["files": .int(Int64(contract.files.count))], "\(contract.files.count) files written")
         } else {
             invocation.output.raw(invocation.output.isJSON ? contract.document.text + "\n" : contract.document.indented)
         }

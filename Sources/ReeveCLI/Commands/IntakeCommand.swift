@@ -16,7 +16,8 @@ extension Command {
             .setting(.topicPrefix), .setting(.log), .setting(.logLevel),
             CommandOption("batch", "N", "at most this many messages in one transaction (1000)", .integer(1...5000)),
             CommandOption(
-                "remember", "TIME", "how long an event's source and id are known: longer than topics keep messages (8d)",
+                "remember", "TIME",
+                "how long an event's source and id are known: longer than topics keep messages (8d)",
                 .duration),
         ],
         examples: ["reeve intake", "reeve intake --topic-prefix prod. --batch 500"]

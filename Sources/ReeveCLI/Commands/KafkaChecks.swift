@@ -4,7 +4,9 @@ import Postgres
 
 extension DatabaseChecks {
     /// What the processes that speak to Kafka say, and which partitions are not read.
-    static let kafkaChecks = [DatabaseChecks(name: "kafka clients", run: clients), DatabaseChecks(name: "kafka partitions", run: partitions)]
+    static let kafkaChecks = [
+        DatabaseChecks(name: "kafka clients", run: clients), DatabaseChecks(name: "kafka partitions", run: partitions),
+    ]
 
     private static func clients(_ doctor: Doctor, _ connection: Connection) throws {
         let rows = try connection.execute(
@@ -14,7 +16,9 @@ extension DatabaseChecks {
             """)
         guard let worst = rows.first else {
             if doctor.invocation.configuration.kafkaSettings() != nil {
-                doctor.report("kafka clients", .warn, "Kafka is configured, and nothing reads it", "run: reeve intake, or reeve worker")
+                doctor.report(
+                    "kafka clients", .warn, "Kafka is configured, and nothing reads it",
+                    "run: reeve intake, or reeve worker")
             }
             return
         }
@@ -23,7 +27,8 @@ extension DatabaseChecks {
             doctor.report("kafka clients", .ok, "\(rows.count) up")
         } else {
             doctor.report(
-                "kafka clients", .fail, "\(try worst.text(0)) \(try worst.int(2)) on \(try worst.text(1)): \(state): \(try worst.text(4))",
+                "kafka clients", .fail,
+                "\(try worst.text(0)) \(try worst.int(2)) on \(try worst.text(1)): \(state): \(try worst.text(4))",
                 remedy(state))
         }
     }
@@ -40,7 +45,8 @@ extension DatabaseChecks {
 
     private static func partitions(_ doctor: Doctor, _ connection: Connection) throws {
         let rows = try connection.execute(
-            "SELECT topic, partition, problem FROM reeve.kafka_offset WHERE problem IS NOT NULL ORDER BY topic, partition")
+            "SELECT topic, partition, problem FROM reeve.kafka_offset WHERE problem IS NOT NULL ORDER BY topic, partition"
+        )
         let kept = try connection.execute("SELECT count(*) FROM reeve.rejected_messages WHERE state = 'kept'")[0].int(0)
         if let first = rows.first {
             doctor.report(
@@ -49,7 +55,8 @@ extension DatabaseChecks {
                 "see: reeve kafka offsets --stopped; then: reeve kafka reset")
         }
         if kept > 0 {
-            doctor.report("rejected messages", .warn, "\(kept) messages could not become jobs", "see: reeve rejected list")
+            doctor.report(
+                "rejected messages", .warn, "\(kept) messages could not become jobs", "see: reeve rejected list")
         }
     }
 }

@@ -16,7 +16,9 @@ extension Command {
 
     static let kafkaTopics = Command(
         "topics", "the topics that tenants should have",
-        examples: ["reeve kafka topics plan", "reeve kafka topics apply --tenant acme --principal 'User:{tenant}' --yes"],
+        examples: [
+            "reeve kafka topics plan", "reeve kafka topics apply --tenant acme --principal 'User:{tenant}' --yes",
+        ],
         subcommands: [
             Command(
                 "plan", "show which topics and access rules are to be made; exit code 0, whatever is missing",
@@ -54,7 +56,8 @@ extension Command {
         if let text = invocation.string("queues") {
             layout.queues = text.split(separator: ",").map(String.init)
             for queue in layout.queues where names.queue(of: names.topic("tenant", queue)) == nil {
-                throw CommandError(.usage, "'\(queue)' is not a queue's name", hint: "for example --queues jobs,reports")
+                throw CommandError(
+                    .usage, "'\(queue)' is not a queue's name", hint: "for example --queues jobs,reports")
             }
         }
         layout.partitions = invocation.int("partitions") ?? layout.partitions
@@ -84,7 +87,8 @@ extension Command {
         var items: [JSON] = plan.create.map {
             [
                 "action": "create", "topic": .string($0.name), "partitions": .int(Int64($0.partitions)),
-                "detail": .string($0.settings.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")),
+                "detail": .string(
+                    $0.settings.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: " ")),
             ]
         }
         items += plan.grow.sorted { $0.key < $1.key }.map { topic, change in
@@ -116,7 +120,8 @@ func asking<T>(_ body: () throws(KafkaError) -> T) throws -> T {
             throw CommandError(
                 .usage, "Kafka: \(error.message)", hint: "REEVE_KAFKA_<PROPERTY> is librdkafka's, dots as underscores")
         case .authentication, .authorization:
-            throw CommandError(.refused, "Kafka: \(error.description)", hint: "see the cluster's users and access rules")
+            throw CommandError(
+                .refused, "Kafka: \(error.description)", hint: "see the cluster's users and access rules")
         default:
             throw CommandError(.unavailable, "Kafka: \(error.description)", hint: "see REEVE_KAFKA_BOOTSTRAP_SERVERS")
         }

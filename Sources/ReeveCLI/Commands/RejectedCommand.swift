@@ -7,14 +7,18 @@ import Postgres
 extension Command {
     static let rejected = Command(
         "rejected", "see and redrive messages that could not become jobs",
-        examples: ["reeve rejected list", "reeve rejected redrive 12", "reeve rejected drop 13,14 --reason 'load test'"],
+        examples: [
+            "reeve rejected list", "reeve rejected redrive 12", "reeve rejected drop 13,14 --reason 'load test'",
+        ],
         subcommands: [
             Command(
                 "list", "list them, the newest first",
                 options: [
-                    CommandOption("tenant", "CODE", "on this tenant's topics"), CommandOption("topic", "TOPIC", "of this topic"),
+                    CommandOption("tenant", "CODE", "on this tenant's topics"),
+                    CommandOption("topic", "TOPIC", "of this topic"),
                     CommandOption("reason", "WORD", "refused for this reason: not_json, unknown_kind, arguments …"),
-                    CommandOption("state", "STATE", "kept, redriven or dropped (kept)", .choice(["kept", "redriven", "dropped"])),
+                    CommandOption(
+                        "state", "STATE", "kept, redriven or dropped (kept)", .choice(["kept", "redriven", "dropped"])),
                     CommandOption("limit", "N", "at most this many (100)", .integer(1...1_000_000)),
                 ], examples: ["reeve rejected list --tenant acme --reason arguments", "reeve rejected list --json"]
             ) { invocation in
@@ -29,8 +33,10 @@ extension Command {
                         invocation.string("state") ?? "kept", invocation.int("limit") ?? 100,
                     ])
                 let columns = [
-                    Column("MESSAGE", "id", .number), Column("TOPIC", "topic"), Column("PARTITION", "partition", .number),
-                    Column("OFFSET", "offset", .number), Column("AT", "rejected_at", .time), Column("SIZE", "size", .bytes),
+                    Column("MESSAGE", "id", .number), Column("TOPIC", "topic"),
+                    Column("PARTITION", "partition", .number),
+                    Column("OFFSET", "offset", .number), Column("AT", "rejected_at", .time),
+                    Column("SIZE", "size", .bytes),
                     Column("REASON", "reason", .state), Column("DETAIL", "detail"),
                 ]
                 invocation.output.list(items, columns, empty: "no messages were rejected")
@@ -141,7 +147,8 @@ struct RejectedMessage {
             ?? members["bytes"]?.string.flatMap { Data(base64Encoded: $0.replacing("\n", with: "")) }.map { Array($0) }
         let headers = (members["headers"]?.array ?? []).map { pair in
             KafkaHeader(
-                pair.array?.first?.string ?? "", pair.array?.last?.string.flatMap { Data(base64Encoded: $0) }.map { Array($0) })
+                pair.array?.first?.string ?? "",
+                pair.array?.last?.string.flatMap { Data(base64Encoded: $0) }.map { Array($0) })
         }
         let event: JobEvent
         do throws(JobEvent.Refusal) { event = try JobEvent(value: value, headers: headers, data: data) } catch {

@@ -65,7 +65,8 @@ extension Configuration {
     func topicNames() throws -> TopicNames {
         guard let names = TopicNames(prefix: self[.topicPrefix] ?? "") else {
             throw CommandError(
-                .usage, "\(entry(.topicPrefix)?.source ?? "") is not a topic's prefix: letters, digits, '.', '_' and '-'",
+                .usage,
+                "\(entry(.topicPrefix)?.source ?? "") is not a topic's prefix: letters, digits, '.', '_' and '-'",
                 hint: "for example REEVE_TOPIC_PREFIX=prod.")
         }
         return names
@@ -77,7 +78,8 @@ extension Configuration {
             [
                 "setting": .string("kafka \(property)"),
                 "variable": .string(Self.prefix + property.uppercased().replacing(".", with: "_")),
-                "value": .string(KafkaSettings.isSecret(property) ? "***" : entry.text), "source": .string(entry.source),
+                "value": .string(KafkaSettings.isSecret(property) ? "***" : entry.text),
+                "source": .string(entry.source),
             ]
         }
     }

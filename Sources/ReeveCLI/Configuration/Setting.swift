@@ -145,7 +145,8 @@ public struct Setting: Sendable, Equatable {
         "webhook_secret", "SECRET", "what webhooks are signed with; 16 characters or more", isSecret: true)
     /// What is before the tenant's code in the names of topics.
     public static let topicPrefix = Setting(
-        "topic_prefix", "PREFIX", "what is before the tenant's code in every topic's name: prod.", flag: "topic-prefix")
+        "topic_prefix", "PREFIX", "what is before the tenant's code in every topic's name ('prod.')",
+        flag: "topic-prefix")
     /// Where messages are taken in.
     public static let intake = Setting(
         "intake", "WHERE", "who takes jobs from Kafka: workers too, or reeve intake alone", flag: "intake",
