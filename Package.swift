@@ -226,7 +226,7 @@ let package = Package(
             ]),
         // Every kind of tampering, done as the database's owner, against both verifiers.
         tests("AuditTests", ["Audit", "Storage", "Processes", "PostgresQueue", "Postgres", "Crypto", "JobKit", "supervise-fixture"]),
-        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit", "mock-kafka"]),
+        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "Crypto", "JobKit", "mock-kafka"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
 )

@@ -44,7 +44,8 @@ struct Relays {
     private let events: EventRelay?
 
     init(_ invocation: Invocation, settings: ConnectionSettings, lease: Duration = .seconds(15)) throws {
-        log = invocation.configuration.makeLog()
+        let log = invocation.configuration.makeLog()
+        self.log = log
         let sealer = try invocation.configuration.makeSealer()
         if sealer == nil { log.info("REEVE_KEY_FILE is not set: this process relays no outboxes") }
         events = try invocation.configuration.kafkaSettings().map { kafka in
