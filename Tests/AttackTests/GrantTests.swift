@@ -85,7 +85,8 @@ struct GrantTests {
             "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request \(purges) \(departures)",
             "r"
         ).merging([
-            "outbox_refusal": "r", "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
+            "outbox_refusal": "r", "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd",
+            "tenant_checkpoint": "rawd",
             "tenant_login": "awd", "rejected_messages": "r", "kafka_key": "r",
         ]) { $1 },
     ]

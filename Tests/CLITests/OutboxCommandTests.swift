@@ -26,7 +26,8 @@ import Testing
         #expect(away.code == ExitCode.unavailable.rawValue, "\(away.all)")
         let wrong = try fixture.run("outbox", "install", service, "--name", "Shop!", options: options)
         #expect(wrong.code == ExitCode.usage.rawValue)
-        let nobody = try fixture.run("outbox", "install", service, "--name", name, "--tenant", "nobody", options: options)
+        let nobody = try fixture.run(
+            "outbox", "install", service, "--name", name, "--tenant", "nobody", options: options)
         #expect(nobody.code == ExitCode.notFound.rawValue)
         let made = try fixture.run("outbox", "install", service, "--name", name, "--json", options: options)
         #expect(made.code == 0, "\(made.all)")
@@ -51,7 +52,8 @@ import Testing
     func events() throws {
         let fixture = try ControlFixture()
         #expect(try fixture.run("events", "set", "--types", "job.lost").code == ExitCode.usage.rawValue)
-        let set = try fixture.run("events", "set", "--types", "job.succeeded,tenant.status", "--audit", "--keep", "30d", "--json")
+        let set = try fixture.run(
+            "events", "set", "--types", "job.succeeded,tenant.status", "--audit", "--keep", "30d", "--json")
         #expect(set.code == 0 && set.err == "", "\(set.all)")
         let shown = try fixture.run("events", "show", "--json").json
         #expect(shown["types"] == ["job.succeeded", "tenant.status"] && shown["audit"] == true)

@@ -11,7 +11,9 @@ import Testing
 
 @Suite("Events out")
 struct EventTests {
-    @Test("each step of a job and of a tenant is one event in the transaction of the change, without arguments, results or errors")
+    @Test(
+        "each step of a job and of a tenant is one event in the transaction of the change, without arguments, results or errors"
+    )
     func lifecycle() throws {
         let fixture = try EventFixture()
         let base = try #require(Int64(try fixture.value("SELECT coalesce(max(id), 0) FROM reeve.event") ?? ""))
@@ -52,7 +54,9 @@ struct EventTests {
     func off() throws {
         let fixture = try EventFixture([])
         func triggers() throws -> String? {
-            try fixture.value("SELECT coalesce(string_agg(tgname, ' ' ORDER BY tgname), '') FROM pg_trigger WHERE tgname ~ '^job_events' AND tgparentid = 0")
+            try fixture.value(
+                "SELECT coalesce(string_agg(tgname, ' ' ORDER BY tgname), '') FROM pg_trigger WHERE tgname ~ '^job_events' AND tgparentid = 0"
+            )
         }
         #expect(try triggers() == "")
         try fixture.enqueue()
@@ -65,7 +69,9 @@ struct EventTests {
         let cancelled = try fixture.enqueue()
         try fixture.connection.execute("SELECT reeve.cancel($1::bigint)", [cancelled])
         #expect(try fixture.value("SELECT count(*) FROM reeve.event") == "0")
-        #expect(throws: PostgresError.self) { try fixture.connection.execute("SELECT reeve.set_events('{job.lost}', false)") }
+        #expect(throws: PostgresError.self) {
+            try fixture.connection.execute("SELECT reeve.set_events('{job.lost}', false)")
+        }
         try fixture.connection.execute("SET ROLE reeve_viewer")
         #expect(throws: PostgresError.self) { try fixture.connection.execute("SELECT reeve.set_events('{}', false)") }
     }
@@ -94,7 +100,9 @@ struct EventTests {
                 ids.insert(event["id"]?.string ?? "")
                 #expect(event["specversion"]?.string == "1.0" && event["source"]?.string == "/reeve")
                 #expect(event["tenantid"]?.string == row.3 && event["data"]?["tenant"]?.string == code)
-                #expect(event["time"]?.string?.hasSuffix("Z") == true && event["datacontenttype"]?.string == "application/json")
+                #expect(
+                    event["time"]?.string?.hasSuffix("Z") == true
+                        && event["datacontenttype"]?.string == "application/json")
                 #expect(message.key.map { String(decoding: $0, as: UTF8.self) } == row.3)
                 #expect(message.headers == [KafkaHeader("content-type", Array("application/cloudevents+json".utf8))])
             }
@@ -102,7 +110,9 @@ struct EventTests {
         #expect(ids.count == expected.filter { $0.0 != "initech" }.count)
     }
 
-    @Test("a broker that is down loses nothing and slows no job; its state is told, and all comes when it is back, each tenant's in order")
+    @Test(
+        "a broker that is down loses nothing and slows no job; its state is told, and all comes when it is back, each tenant's in order"
+    )
     func brokerDown() throws {
         let fixture = try EventFixture(["job.succeeded"])
         try fixture.startRelay()
@@ -125,7 +135,9 @@ struct EventTests {
         #expect(try fixture.value("SELECT count(*) FROM reeve.event_block") == "0")
         fixture.cluster.bringUp()
         try fixture.eventually("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
-        try fixture.eventually("nothing is wrong") { try fixture.value("SELECT problem FROM reeve.event_status") == nil }
+        try fixture.eventually("nothing is wrong") {
+            try fixture.value("SELECT problem FROM reeve.event_status") == nil
+        }
         let sent = try fixture.read(["acme.events"])["acme.events"] ?? []
         #expect(try firsts(sent.dropFirst()) == ids)
     }
@@ -146,7 +158,9 @@ struct EventTests {
             try fixture.enqueue("globex")
         }
         try fixture.eventually("the others are sent") {
-            try fixture.value("SELECT count(*) FROM reeve.event WHERE tenant_id <> (SELECT id FROM reeve.tenant WHERE code = 'acme')") == "0"
+            try fixture.value(
+                "SELECT count(*) FROM reeve.event WHERE tenant_id <> (SELECT id FROM reeve.tenant WHERE code = 'acme')")
+                == "0"
         }
         #expect(try fixture.value("SELECT blocked_tenants FROM reeve.event_status") == "1")
         fixture.cluster.failTopic("acme.events", 0)
@@ -190,13 +204,16 @@ struct EventTests {
         try fixture.enqueue()
         #expect(try fixture.value("SELECT reeve.tend_events()") == "0")
         try fixture.connection.executeScript(
-            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp() + interval ''3 hours'''")
+            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp() + interval ''3 hours'''"
+        )
         try fixture.enqueue()
         #expect(try fixture.value("SELECT reeve.tend_events()") == "1")
         #expect(try fixture.value("SELECT waiting || ' ' || expired FROM reeve.event_status") == "1 1")
     }
 
-    @Test("the audit goes out in chain order with its hashes, so that what a reader has verifies by itself, and a change shows")
+    @Test(
+        "the audit goes out in chain order with its hashes, so that what a reader has verifies by itself, and a change shows"
+    )
     func audit() throws {
         let fixture = try EventFixture([], audit: true)
         for number in 0..<30 {
@@ -208,7 +225,8 @@ struct EventTests {
         try fixture.startRelay()
         func isDone() throws -> Bool { try fixture.value("SELECT audit_chains_behind FROM reeve.event_status") == "0" }
         try fixture.eventually("all are sent") { try isDone() }
-        try fixture.connection.execute("SELECT reeve.audit(id, 'test.later', 'object') FROM reeve.tenant WHERE code = 'acme'")
+        try fixture.connection.execute(
+            "SELECT reeve.audit(id, 'test.later', 'object') FROM reeve.tenant WHERE code = 'acme'")
         try fixture.connection.execute("SELECT reeve.seal_audit()")
         try fixture.eventually("the last is sent") { try isDone() }
         let found = try fixture.read(["acme.audit", "globex.audit", "_fleet.audit"])

@@ -104,7 +104,8 @@ final class OutboxFixture {
     }
 
     @discardableResult
-    func enqueue(_ n: Int, queue: String = "acme.work", key: String? = nil, on other: Connection? = nil) throws -> Int64 {
+    func enqueue(_ n: Int, queue: String = "acme.work", key: String? = nil, on other: Connection? = nil) throws -> Int64
+    {
         try (other ?? service).execute(
             "SELECT reeve.enqueue($1::text, 'work', $2::jsonb, idempotency_key => $3::text)",
             [queue, JSON.object(["n": .int(Int64(n))]), key])[0].int(0)

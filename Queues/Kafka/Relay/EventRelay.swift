@@ -124,7 +124,10 @@ public final class EventRelay: Sendable {
                 [task.rawValue, process, fault.map { "\($0.fault.rawValue): \($0)" }])
             _ = try connection.execute(
                 "SELECT reeve.report_kafka($1::uuid, 'relay', $2::text, $3::int, $4::text, $5::text, '{}')",
-                [process, ProcessInfo.processInfo.hostName, Int(getpid()), fault?.fault.rawValue ?? "up", fault?.description])
+                [
+                    process, ProcessInfo.processInfo.hostName, Int(getpid()), fault?.fault.rawValue ?? "up",
+                    fault?.description,
+                ])
         }
     }
 
