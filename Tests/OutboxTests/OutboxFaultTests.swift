@@ -69,7 +69,7 @@ struct OutboxFaultTests {
             }
         }
         var random = SeededGenerator(seed: 7)
-        var relays = [try RelayProcess(fixture), try RelayProcess(fixture)]
+        var relays = [try fixture.relayProcess(), try fixture.relayProcess()]
         for round in 0..<8 {
             usleep(UInt32.random(in: 200_000..<700_000, using: &random))
             let index = Int.random(in: 0..<2, using: &random)
@@ -80,7 +80,7 @@ struct OutboxFaultTests {
                 relays[index].proceed()
             } else {
                 relays[index].end(SIGKILL)
-                relays[index] = try RelayProcess(fixture)
+                relays[index] = try fixture.relayProcess()
             }
         }
         isOver.withLock { $0 = true }

@@ -95,6 +95,9 @@ final class OutboxFixture {
             sealer: sealer, log: .quiet)
     }
 
+    /// A relay that is a process.
+    func relayProcess() throws -> RelayProcess { try RelayProcess(control, ["REEVE_KEY_FILE": keyFile]) }
+
     /// Relays what is there with a relay of the moment.
     @discardableResult
     func relayAll() throws -> Int {

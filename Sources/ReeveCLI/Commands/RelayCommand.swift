@@ -56,7 +56,9 @@ struct Relays {
                     .usage, "Kafka: \(error.message)",
                     hint: "REEVE_KAFKA_<PROPERTY> is librdkafka's, dots as underscores")
             }
-            return EventRelay(settings, kafka: kafka, names: names, log: log)
+            var options = EventRelay.Options()
+            options.lease = lease
+            return EventRelay(settings, kafka: kafka, names: names, log: log, options: options)
         }
         outboxes = OutboxFleet(settings, sealer: sealer, log: log, lease: lease)
     }
