@@ -239,7 +239,7 @@ let package = Package(
                 "Dashboard", "Metrics", "HTTP", "Artifacts", "Storage", "PostgresQueue", "WorkerEngine", "Postgres", "Crypto",
                 "Processes", "JobKit", "supervise-fixture",
             ]),
-        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "JobKit", "mock-kafka"]),
+        tests("CLITests", ["ReeveCLI", "Postgres", "Processes", "Crypto", "JobKit", "mock-kafka"]),
         tests("FaultTests", ["PostgresQueue", "Postgres", "WorkerEngine", "EmbeddedPostgres", "Processes", "JobKit", "fault-worker", "supervise-fixture"]),
     ]
 )

@@ -63,9 +63,8 @@ struct GrantTests {
     ]
 
     private static let views =
-        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list block_list"
-        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list outbox_list event_status"
-        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list block_list claim_block"
+        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list"
+        + " block_list outbox_list event_status claim_block"
     private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
     private static let departures = "hook lifecycle_event offboarding"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
@@ -97,7 +96,8 @@ struct GrantTests {
             "\(views) kind queue_block tenant_status_change \(audit) artifact tier_change schema_migration exec_kind tenant_key \(retention) restore backup_set backup_status dump_slot destination destination_rule \(proof) \(erasures) erasure_request \(purges) \(departures) \(isolations)",
             "r"
         ).merging([
-            "outbox_refusal": "r", "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd", "tenant_checkpoint": "rawd",
+            "outbox_refusal": "r", "tenant": "rau", "tier": "raw", "tenant_server": "raw", "tenant_store": "rawd",
+            "tenant_checkpoint": "rawd",
             "tenant_login": "awd", "rejected_messages": "r", "kafka_key": "r",
         ]) { $1 },
     ]

@@ -59,7 +59,8 @@ final class EventFixture {
     /// Sends until `stopRelay`.
     func startRelay() throws {
         let relay = EventRelay(
-            control, kafka: kafka.without(["session.timeout.ms", "heartbeat.interval.ms"]), names: try #require(TopicNames()),
+            control, kafka: kafka.without(["session.timeout.ms", "heartbeat.interval.ms"]),
+            names: try #require(TopicNames()),
             log: .quiet)
         let signal = StopSignal()
         stop.withLock { $0 = signal }
@@ -73,7 +74,8 @@ final class EventFixture {
 
     @discardableResult
     func enqueue(_ code: String = "acme") throws -> Int64 {
-        try connection.execute("SELECT reeve.enqueue($1::text, 'work', '{\"secret\": \"x\"}')", ["\(code).work"])[0].int(0)
+        try connection.execute("SELECT reeve.enqueue($1::text, 'work', '{\"secret\": \"x\"}')", ["\(code).work"])[0]
+            .int(0)
     }
 
     /// Claims what there is; returns ids and leases.
@@ -90,7 +92,9 @@ final class EventFixture {
 
     func settle(_ job: (id: Int64, lease: UUID), _ outcome: String, _ more: [String: JSON] = [:]) throws {
         let item = JSON.object(
-            more.merging(["id": .int(job.id), "lease": .string(job.lease.uuidString), "outcome": .string(outcome)]) { a, _ in a })
+            more.merging(["id": .int(job.id), "lease": .string(job.lease.uuidString), "outcome": .string(outcome)]) {
+                a, _ in a
+            })
         try connection.execute("SELECT reeve.settle($1::jsonb)", [JSON.array([item])])
     }
 

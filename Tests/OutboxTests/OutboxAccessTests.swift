@@ -17,7 +17,8 @@ struct OutboxAccessTests {
             let refusal = Refusal(fixture.service, "SELECT reeve.enqueue('\(queue)', 'work', '{\"n\": 1}')")
             #expect(refusal.state == "RV003" && refusal.message == "queue \"\(queue)\" belongs to another tenant")
         }
-        #expect(try fixture.service.execute("SELECT string_agg(code, ',') FROM reeve.outbox_tenant")[0].text(0) == "acme")
+        #expect(
+            try fixture.service.execute("SELECT string_agg(code, ',') FROM reeve.outbox_tenant")[0].text(0) == "acme")
         // The database's owner can write what enqueue refuses.
         try fixture.service.executeScript(
             """
@@ -25,17 +26,21 @@ struct OutboxAccessTests {
             UPDATE reeve.outbox_state SET tenant_id = NULL;
             """)
         _ = try fixture.enqueue(2, queue: "globex.work")
-        try fixture.service.executeScript("UPDATE reeve.outbox_state SET tenant_id = (SELECT id FROM reeve.outbox_tenant WHERE code = 'acme')")
+        try fixture.service.executeScript(
+            "UPDATE reeve.outbox_state SET tenant_id = (SELECT id FROM reeve.outbox_tenant WHERE code = 'acme')")
         try fixture.relayAll()
         #expect(try fixture.jobs() == [id: 1])
         #expect(try fixture.value("SELECT code FROM reeve.outbox_refusal") == "RV003")
         #expect(
             try fixture.value(
-                "SELECT t.code FROM reeve.audit_entry e JOIN reeve.tenant t ON t.id = e.tenant_id WHERE e.action = 'outbox.spoof'") == "acme")
+                "SELECT t.code FROM reeve.audit_entry e JOIN reeve.tenant t ON t.id = e.tenant_id WHERE e.action = 'outbox.spoof'"
+            ) == "acme")
         #expect(try fixture.value("SELECT count(*) FROM reeve.dead_letter") == "0")
     }
 
-    @Test("an enqueuer calls enqueue and nothing else; the relay's login calls its functions and nothing else; nobody calls any without a grant")
+    @Test(
+        "an enqueuer calls enqueue and nothing else; the relay's login calls its functions and nothing else; nobody calls any without a grant"
+    )
     func grants() throws {
         let fixture = try OutboxFixture()
         try fixture.relayAll()
@@ -85,7 +90,9 @@ struct OutboxAccessTests {
         #expect(try fixture.jobs() == [id: 7])
     }
 
-    @Test("installed again it is brought up to date: its rows stay, its relay's password is new; a foreign schema or role is left alone")
+    @Test(
+        "installed again it is brought up to date: its rows stay, its relay's password is new; a foreign schema or role is left alone"
+    )
     func again() throws {
         let fixture = try OutboxFixture()
         try fixture.relayAll()
@@ -105,7 +112,9 @@ struct OutboxAccessTests {
         try connection.executeScript("CREATE SCHEMA reeve; CREATE TABLE reeve.theirs (x int)")
         let taken = Result { try OutboxFixture(control: fixture, database: foreign) }
         #expect("\(taken)".contains("RV012"), "\(taken)")
-        #expect(try connection.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'reeve'::regnamespace")[0].int(0) == 1)
+        #expect(
+            try connection.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'reeve'::regnamespace")[0].int(0)
+                == 1)
         #expect(try fixture.value("SELECT count(*) FROM reeve.outbox") == "1")
     }
 

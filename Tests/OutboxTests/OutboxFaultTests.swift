@@ -24,7 +24,9 @@ struct OutboxFaultTests {
         }
     }
 
-    @Test("relays that are killed with -9, stopped and replaced: every committed row is one job, and none of those that were rolled back")
+    @Test(
+        "relays that are killed with -9, stopped and replaced: every committed row is one job, and none of those that were rolled back"
+    )
     func killed() throws {
         let fixture = try OutboxFixture(block: 200)
         try fixture.relayAll()
@@ -67,7 +69,7 @@ struct OutboxFaultTests {
             }
         }
         var random = SeededGenerator(seed: 7)
-        var relays = [try RelayProcess(fixture), try RelayProcess(fixture)]
+        var relays = [try fixture.relayProcess(), try fixture.relayProcess()]
         for round in 0..<8 {
             usleep(UInt32.random(in: 200_000..<700_000, using: &random))
             let index = Int.random(in: 0..<2, using: &random)
@@ -78,7 +80,7 @@ struct OutboxFaultTests {
                 relays[index].proceed()
             } else {
                 relays[index].end(SIGKILL)
-                relays[index] = try RelayProcess(fixture)
+                relays[index] = try fixture.relayProcess()
             }
         }
         isOver.withLock { $0 = true }
@@ -160,7 +162,9 @@ struct OutboxFaultTests {
         #expect(waits.sorted()[29] < .seconds(1), "\(waits.sorted())")
     }
 
-    @Test("under a held snapshot a read touches as many pages after 10,000 rows as after 500, and the table grows by what was enqueued")
+    @Test(
+        "under a held snapshot a read touches as many pages after 10,000 rows as after 500, and the table grows by what was enqueued"
+    )
     func heldSnapshot() throws {
         let fixture = try OutboxFixture(block: 20_000)
         let relay = try #require(try fixture.relay())
@@ -196,11 +200,14 @@ struct OutboxFaultTests {
         let tuples = try fixture.service.execute("SELECT count(*), max(ctid)::text FROM reeve.outbox_row")[0]
         #expect(try tuples.int(0) == 10_000)
         let written = try fixture.service.execute(
-            "SELECT pg_stat_force_next_flush() IS NULL, coalesce((SELECT n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE relname = 'outbox_row'), 0)")[0]
+            "SELECT pg_stat_force_next_flush() IS NULL, coalesce((SELECT n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE relname = 'outbox_row'), 0)"
+        )[0]
         #expect(try written.int(1) == 0)
     }
 
-    @Test("a service's database that was restored to an earlier time stops the outbox with a clear word; resumed, nothing is doubled or missing")
+    @Test(
+        "a service's database that was restored to an earlier time stops the outbox with a clear word; resumed, nothing is doubled or missing"
+    )
     func restored() throws {
         let fixture = try OutboxFixture(block: 50)
         try fixture.relayAll()
@@ -217,7 +224,8 @@ struct OutboxFaultTests {
         let admin = try Connection(fixture.database.with(["dbname": "postgres"]))
         defer { admin.close() }
         try admin.execute("DROP DATABASE \(quoteIdentifier(name)) WITH (FORCE)")
-        try admin.execute("ALTER DATABASE \(quoteIdentifier(try #require(copy["dbname"]))) RENAME TO \(quoteIdentifier(name))")
+        try admin.execute(
+            "ALTER DATABASE \(quoteIdentifier(try #require(copy["dbname"]))) RENAME TO \(quoteIdentifier(name))")
         try admin.execute("GRANT CONNECT ON DATABASE \(quoteIdentifier(name)) TO PUBLIC")
         try fixture.service.reconnect()
         let again = try fixture.enqueue(3)
@@ -238,7 +246,9 @@ struct OutboxFaultTests {
         #expect(try fixture.value("SELECT count(*) FROM reeve.outbox_refusal") == "0")
     }
 
-    @Test("a control database that was restored to an earlier time stops the outbox; resumed, it gets the rows again, under the ids that were given")
+    @Test(
+        "a control database that was restored to an earlier time stops the outbox; resumed, it gets the rows again, under the ids that were given"
+    )
     func controlRestored() throws {
         let fixture = try OutboxFixture(block: 50)
         try fixture.relayAll()
@@ -284,9 +294,11 @@ struct OutboxFaultTests {
         try fixture.relayAll()
         func age(_ interval: String) throws {
             try fixture.service.executeScript(
-                "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp() + interval ''\(interval)'''")
+                "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS 'SELECT clock_timestamp() + interval ''\(interval)'''"
+            )
         }
         let count = "SELECT count(*) FROM reeve.outbox_row"
+        try age("2 minutes")
         try fixture.service.execute("SELECT reeve.outbox_tend()")
         #expect(try fixture.service.execute(count)[0].int(0) == 10)
         for n in 10..<15 { try fixture.enqueue(n) }

@@ -95,6 +95,9 @@ final class OutboxFixture {
             sealer: sealer, log: .quiet)
     }
 
+    /// A relay that is a process.
+    func relayProcess() throws -> RelayProcess { try RelayProcess(control, ["REEVE_KEY_FILE": keyFile]) }
+
     /// Relays what is there with a relay of the moment.
     @discardableResult
     func relayAll() throws -> Int {
@@ -104,7 +107,8 @@ final class OutboxFixture {
     }
 
     @discardableResult
-    func enqueue(_ n: Int, queue: String = "acme.work", key: String? = nil, on other: Connection? = nil) throws -> Int64 {
+    func enqueue(_ n: Int, queue: String = "acme.work", key: String? = nil, on other: Connection? = nil) throws -> Int64
+    {
         try (other ?? service).execute(
             "SELECT reeve.enqueue($1::text, 'work', $2::jsonb, idempotency_key => $3::text)",
             [queue, JSON.object(["n": .int(Int64(n))]), key])[0].int(0)

@@ -50,9 +50,13 @@ struct OutboxTests {
             SELECT concat_ws('|', args, run_at AT TIME ZONE 'UTC', priority, max_attempts, traceparent, state, pool, created_by) FROM reeve.job WHERE id = $1::bigint
             """, [id])
         #expect(
-            row == #"{"a": null, "b": {"c": null}, "t": "line\nbreak \"x\""}|2031-02-03 04:05:06.789|-7|9|00-ab-cd-01|scheduled|starter|outbox:\#(fixture.name)"#)
+            row
+                == #"{"a": null, "b": {"c": null}, "t": "line\nbreak \"x\""}|2031-02-03 04:05:06.789|-7|9|00-ab-cd-01|scheduled|starter|outbox:\#(fixture.name)"#
+        )
         #expect(
-            try fixture.value("SELECT concat_ws('|', args, priority, max_attempts, state) FROM reeve.job WHERE id = $1::bigint", [plain])
+            try fixture.value(
+                "SELECT concat_ws('|', args, priority, max_attempts, state) FROM reeve.job WHERE id = $1::bigint",
+                [plain])
                 == "{}|0|4|available")
     }
 
@@ -95,7 +99,9 @@ struct OutboxTests {
         #expect(try fixture.service.execute("SELECT count(*) FROM reeve.outbox_row")[0].int(0) == 0)
     }
 
-    @Test("a change of a tenant, a kind or a drain reaches it with the next relay, and a row that was accepted before is a dead letter at most")
+    @Test(
+        "a change of a tenant, a kind or a drain reaches it with the next relay, and a row that was accepted before is a dead letter at most"
+    )
     func freshness() throws {
         let fixture = try OutboxFixture()
         let relay = try #require(try fixture.relay())
@@ -123,14 +129,19 @@ struct OutboxTests {
         #expect(listed == 2)
     }
 
-    @Test("a key is the same job for both ways in: what is known there is an alias of the first, with other arguments a dead letter")
+    @Test(
+        "a key is the same job for both ways in: what is known there is an alias of the first, with other arguments a dead letter"
+    )
     func keys() throws {
         let fixture = try OutboxFixture()
         try fixture.relayAll()
         let first = try fixture.enqueue(1, key: "order 7", on: fixture.connection)
         let alias = try fixture.enqueue(1, key: "order 7")
         #expect(try fixture.enqueue(1, key: "order 7") == alias)
-        #expect(Refusal(fixture.service, "SELECT reeve.enqueue('acme.work', 'work', '{\"n\": 2}', idempotency_key => 'order 7')").state == "RV008")
+        #expect(
+            Refusal(
+                fixture.service, "SELECT reeve.enqueue('acme.work', 'work', '{\"n\": 2}', idempotency_key => 'order 7')"
+            ).state == "RV008")
         let other = try fixture.enqueue(1, key: "order 8", on: fixture.connection)
         let clash = try fixture.enqueue(2, key: "order 8")
         let fresh = try fixture.enqueue(3, key: "order 9")

@@ -1,5 +1,6 @@
 import Dispatch
 import FoundationEssentials
+import Glibc
 public import JobKit
 public import Kafka
 public import KafkaIntake
@@ -50,12 +51,16 @@ public final class EventRelay: Sendable {
             DispatchQueue(label: "reeve.\(task.rawValue)").async(group: group) { [self] in run(task, stop) }
         }
         group.wait()
+        _ = try? control.withConnection {
+            try $0.execute("SELECT reeve.report_kafka($1::uuid, 'relay', '', 0, NULL, NULL, NULL)", [process])
+        }
         control.close()
     }
 
     private func run(_ task: RelayTask, _ stop: StopSignal) {
         var sender: EventSender?
         var failures = 0
+        var noteAt = ContinuousClock.now
         while stop.reason == nil {
             var wait = options.pause
             do {
@@ -68,8 +73,11 @@ public final class EventRelay: Sendable {
                 sender = made
                 let sent = try round(task, made, stop)
                 if failures > 0 { log.info("\(task.rawValue) are sent again") }
+                if failures > 0 || made.fault != nil || noteAt <= .now {
+                    noteAt = .now + .seconds(15)
+                    try note(task, nil)
+                }
                 failures = 0
-                try note(task, nil)
                 if sent > 0 { wait = .zero }
             } catch {
                 if stop.reason != nil { break }
@@ -82,7 +90,7 @@ public final class EventRelay: Sendable {
                             ["error": .string("\(fault)"), "state": .string(fault.fault.rawValue)])
                     }
                     // The database may be away too: then this is only in the log.
-                    try? note(task, "\(fault.fault.rawValue): \(fault)")
+                    try? note(task, fault)
                 } else if failures == 0 {
                     log.warning("\(task.rawValue) cannot be read now", ["error": .string("\(error)")])
                 }
@@ -108,10 +116,18 @@ public final class EventRelay: Sendable {
         }
     }
 
-    private func note(_ task: RelayTask, _ problem: String?) throws {
-        _ = try control.withConnection {
-            try $0.execute(
-                "SELECT reeve.note_turn($1::text, $2::uuid, $3::text)", [task.rawValue, process, problem])
+    /// Says how the cluster is: what keeps a task from going on, or that nothing does.
+    private func note(_ task: RelayTask, _ fault: KafkaError?) throws {
+        try control.withConnection { connection in
+            _ = try connection.execute(
+                "SELECT reeve.note_turn($1::text, $2::uuid, $3::text)",
+                [task.rawValue, process, fault.map { "\($0.fault.rawValue): \($0)" }])
+            _ = try connection.execute(
+                "SELECT reeve.report_kafka($1::uuid, 'relay', $2::text, $3::int, $4::text, $5::text, '{}')",
+                [
+                    process, ProcessInfo.processInfo.hostName, Int(getpid()), fault?.fault.rawValue ?? "up",
+                    fault?.description,
+                ])
         }
     }
 
@@ -121,7 +137,7 @@ public final class EventRelay: Sendable {
         if messages.isEmpty { return 0 }
         let report = try sender.send(messages, stop: stop) {
             _ = try hold(task)
-            if let fault = sender.fault { try note(task, "\(fault.fault.rawValue): \(fault)") }
+            if let fault = sender.fault { try note(task, fault) }
         }
         let isDown = report.failures.values.allSatisfy { $0.fault == KafkaError.Fault.brokersDown.rawValue }
         if report.sent.isEmpty, isDown {

@@ -121,7 +121,8 @@ final class OutboxRelay {
         }
         guard renewsIDs || found.mark == lastMark else {
             throw Stop(
-                reason: "its last row is not the one that was relayed: the database was restored or lost commits; see what "
+                reason:
+                    "its last row is not the one that was relayed: the database was restored or lost commits; see what "
                     + "was lost, then: reeve outbox resume \(lease.name)")
         }
         let knowsIDs = try control.withConnection {

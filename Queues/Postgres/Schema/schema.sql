@@ -278,6 +278,20 @@ CREATE TABLE reeve.audit_seal_default (
 
 ALTER TABLE reeve.audit_seal_default OWNER TO reeve_owner;
 
+CREATE TABLE reeve.audit_sent (
+    chain uuid NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    sent_at timestamp with time zone,
+    problem text,
+    problem_since timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    retry_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT audit_sent_problem_check CHECK ((length(problem) <= 500))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.audit_sent OWNER TO reeve_owner;
+
 CREATE TABLE reeve.audit_turn (
     one boolean DEFAULT true NOT NULL,
     anchor_at timestamp with time zone NOT NULL,
@@ -553,6 +567,47 @@ CREATE TABLE reeve.erasure_request (
 
 ALTER TABLE reeve.erasure_request OWNER TO reeve_owner;
 
+CREATE TABLE reeve.event (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    type text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    job_id bigint,
+    queue text,
+    kind text,
+    attempt integer,
+    traceparent text,
+    detail jsonb,
+    parked boolean DEFAULT false NOT NULL
+)
+WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_insert_threshold='-1');
+
+ALTER TABLE reeve.event OWNER TO reeve_owner;
+
+CREATE TABLE reeve.event_block (
+    tenant_id uuid NOT NULL,
+    reason text NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    retry_at timestamp with time zone NOT NULL,
+    CONSTRAINT event_block_reason_check CHECK ((length(reason) <= 500))
+);
+
+ALTER TABLE reeve.event_block OWNER TO reeve_owner;
+
+CREATE TABLE reeve.event_setting (
+    one boolean DEFAULT true NOT NULL,
+    types text[] DEFAULT '{}'::text[] NOT NULL,
+    audit boolean DEFAULT false NOT NULL,
+    keep interval DEFAULT '7 days'::interval NOT NULL,
+    expired bigint DEFAULT 0 NOT NULL,
+    changed_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT event_setting_keep_check CHECK (((keep >= '01:00:00'::interval) AND (keep <= '366 days'::interval))),
+    CONSTRAINT event_setting_one_check CHECK (one)
+);
+
+ALTER TABLE reeve.event_setting OWNER TO reeve_owner;
+
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
     program text NOT NULL,
@@ -637,6 +692,16 @@ CREATE TABLE reeve.job (
 WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.5', autovacuum_vacuum_insert_threshold='-1');
 
 ALTER TABLE reeve.job OWNER TO reeve_owner;
+
+CREATE TABLE reeve.job_alias (
+    id bigint NOT NULL,
+    job_id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT job_alias_check CHECK ((job_id <> id))
+);
+
+ALTER TABLE reeve.job_alias OWNER TO reeve_owner;
 
 CREATE TABLE reeve.job_history (
     id bigint NOT NULL,
@@ -835,6 +900,79 @@ CREATE TABLE reeve.offboarding (
 
 ALTER TABLE reeve.offboarding OWNER TO reeve_owner;
 
+CREATE TABLE reeve.outbox (
+    id integer NOT NULL,
+    name text NOT NULL,
+    conninfo text NOT NULL,
+    login text NOT NULL,
+    secret bytea NOT NULL,
+    tenant_id uuid,
+    block_size integer DEFAULT 10000 NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    holder uuid,
+    lease_until timestamp with time zone,
+    next_row bigint DEFAULT 1 NOT NULL,
+    last_row bigint,
+    last_mark uuid,
+    relayed bigint DEFAULT 0 NOT NULL,
+    aliased bigint DEFAULT 0 NOT NULL,
+    refused bigint DEFAULT 0 NOT NULL,
+    relayed_at timestamp with time zone,
+    activity double precision DEFAULT 0 NOT NULL,
+    waiting bigint,
+    oldest_at timestamp with time zone,
+    ids_left bigint,
+    seen_at timestamp with time zone,
+    problem text,
+    problem_since timestamp with time zone,
+    stopped boolean DEFAULT false NOT NULL,
+    renew boolean DEFAULT false NOT NULL,
+    resumed_at timestamp with time zone,
+    CONSTRAINT outbox_block_size_check CHECK (((block_size >= 10) AND (block_size <= 1000000))),
+    CONSTRAINT outbox_conninfo_check CHECK ((conninfo !~* 'password'::text)),
+    CONSTRAINT outbox_login_check CHECK (((octet_length(login) >= 1) AND (octet_length(login) <= 63))),
+    CONSTRAINT outbox_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,39}$'::text)),
+    CONSTRAINT outbox_problem_check CHECK ((length(problem) <= 2000))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.outbox OWNER TO reeve_owner;
+
+CREATE TABLE reeve.outbox_block (
+    outbox_id integer NOT NULL,
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    reserved_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT outbox_block_check CHECK ((last >= first))
+);
+
+ALTER TABLE reeve.outbox_block OWNER TO reeve_owner;
+
+CREATE TABLE reeve.outbox_refusal (
+    outbox_id integer NOT NULL,
+    row_id bigint NOT NULL,
+    job_id bigint NOT NULL,
+    login text,
+    item jsonb NOT NULL,
+    code text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.outbox_refusal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.outbox_taken (
+    outbox_id integer NOT NULL,
+    row_id bigint NOT NULL,
+    mark uuid NOT NULL,
+    job_id bigint NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000');
+
+ALTER TABLE reeve.outbox_taken OWNER TO reeve_owner;
+
 CREATE TABLE reeve.purge_approval (
     request_id uuid NOT NULL,
     login text DEFAULT SESSION_USER NOT NULL,
@@ -963,6 +1101,30 @@ CREATE TABLE reeve.rejected_messages (
 );
 
 ALTER TABLE reeve.rejected_messages OWNER TO reeve_owner;
+
+CREATE TABLE reeve.relay_process (
+    id uuid NOT NULL,
+    node text NOT NULL,
+    pid integer NOT NULL,
+    started_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    alive_until timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.relay_process OWNER TO reeve_owner;
+
+CREATE TABLE reeve.relay_turn (
+    task text NOT NULL,
+    holder uuid,
+    lease_until timestamp with time zone,
+    problem text,
+    problem_since timestamp with time zone,
+    CONSTRAINT relay_turn_problem_check CHECK ((length(problem) <= 500)),
+    CONSTRAINT relay_turn_task_check CHECK ((task = ANY (ARRAY['events'::text, 'audit'::text])))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.relay_turn OWNER TO reeve_owner;
 
 CREATE TABLE reeve.reminder (
     id bigint NOT NULL,
@@ -1522,6 +1684,15 @@ ALTER TABLE reeve.destination_rule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
+ALTER TABLE reeve.event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -1542,6 +1713,15 @@ ALTER TABLE reeve.lifecycle_event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTI
 
 ALTER TABLE reeve.notice ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.notice_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.outbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.outbox_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1672,6 +1852,9 @@ ALTER TABLE ONLY reeve.audit_seal
 ALTER TABLE ONLY reeve.audit_seal_default
     ADD CONSTRAINT audit_seal_default_pkey PRIMARY KEY (chain, seq, expires_on);
 
+ALTER TABLE ONLY reeve.audit_sent
+    ADD CONSTRAINT audit_sent_pkey PRIMARY KEY (chain);
+
 ALTER TABLE ONLY reeve.audit_turn
     ADD CONSTRAINT audit_turn_pkey PRIMARY KEY (one);
 
@@ -1726,6 +1909,15 @@ ALTER TABLE ONLY reeve.erasure_request
 ALTER TABLE ONLY reeve.erasure_request
     ADD CONSTRAINT erasure_request_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.event
+    ADD CONSTRAINT event_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.event_block
+    ADD CONSTRAINT event_block_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY reeve.event_setting
+    ADD CONSTRAINT event_setting_pkey PRIMARY KEY (one);
+
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
 
@@ -1740,6 +1932,9 @@ ALTER TABLE ONLY reeve.idle_pool
 
 ALTER TABLE ONLY reeve.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.job_alias
+    ADD CONSTRAINT job_alias_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.job_history
     ADD CONSTRAINT job_history_pkey PRIMARY KEY (id, finished_at);
@@ -1774,6 +1969,24 @@ ALTER TABLE ONLY reeve.notice
 ALTER TABLE ONLY reeve.offboarding
     ADD CONSTRAINT offboarding_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.outbox
+    ADD CONSTRAINT outbox_name_key UNIQUE (name);
+
+ALTER TABLE ONLY reeve.outbox
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.outbox_block
+    ADD CONSTRAINT outbox_block_pkey PRIMARY KEY (outbox_id, first);
+
+ALTER TABLE ONLY reeve.outbox_refusal
+    ADD CONSTRAINT outbox_refusal_pkey PRIMARY KEY (outbox_id, row_id, at);
+
+ALTER TABLE ONLY reeve.outbox_taken
+    ADD CONSTRAINT outbox_taken_job_id_key UNIQUE (job_id);
+
+ALTER TABLE ONLY reeve.outbox_taken
+    ADD CONSTRAINT outbox_taken_pkey PRIMARY KEY (outbox_id, mark);
+
 ALTER TABLE ONLY reeve.purge_approval
     ADD CONSTRAINT purge_approval_pkey PRIMARY KEY (request_id, login);
 
@@ -1797,6 +2010,12 @@ ALTER TABLE ONLY reeve.refusal
 
 ALTER TABLE ONLY reeve.rejected_messages
     ADD CONSTRAINT rejected_messages_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.relay_process
+    ADD CONSTRAINT relay_process_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.relay_turn
+    ADD CONSTRAINT relay_turn_pkey PRIMARY KEY (task);
 
 ALTER TABLE ONLY reeve.reminder
     ADD CONSTRAINT reminder_pkey PRIMARY KEY (id);
@@ -1968,7 +2187,15 @@ CREATE INDEX erasure_request_open ON reeve.erasure_request USING btree (due_at) 
 
 CREATE INDEX erasure_request_tenant ON reeve.erasure_request USING btree (tenant_id, requested_at);
 
+CREATE INDEX event_at ON reeve.event USING btree (at);
+
+CREATE INDEX event_parked ON reeve.event USING btree (tenant_id, id) WHERE parked;
+
+CREATE INDEX event_waiting ON reeve.event USING btree (id) WHERE (NOT parked);
+
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
+
+CREATE INDEX job_alias_at ON reeve.job_alias USING btree (at);
 
 CREATE INDEX job_due ON reeve.job USING btree (run_at, id) WHERE (state = 'scheduled'::reeve.job_state);
 
@@ -1991,6 +2218,8 @@ CREATE INDEX notice_due ON reeve.notice USING btree (next_at) WHERE (state = 'wa
 CREATE INDEX notice_tenant ON reeve.notice USING btree (tenant_id, id);
 
 CREATE INDEX offboarding_tenant ON reeve.offboarding USING btree (tenant_id, requested_at);
+
+CREATE INDEX outbox_taken_at ON reeve.outbox_taken USING btree (at);
 
 CREATE UNIQUE INDEX purge_request_open ON reeve.purge_request USING btree (tenant_id) WHERE (state <> ALL (ARRAY['cancelled'::text, 'certified'::text]));
 
@@ -2092,6 +2321,15 @@ ALTER TABLE ONLY reeve.erasure_request
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
+
+ALTER TABLE ONLY reeve.outbox
+    ADD CONSTRAINT outbox_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.outbox_block
+    ADD CONSTRAINT outbox_block_outbox_id_fkey FOREIGN KEY (outbox_id) REFERENCES reeve.outbox(id);
+
+ALTER TABLE ONLY reeve.outbox_refusal
+    ADD CONSTRAINT outbox_refusal_outbox_id_fkey FOREIGN KEY (outbox_id) REFERENCES reeve.outbox(id);
 
 ALTER TABLE ONLY reeve.purge_approval
     ADD CONSTRAINT purge_approval_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
@@ -2501,6 +2739,46 @@ CREATE VIEW reeve.erasure_list WITH (security_barrier='true', security_invoker='
 
 ALTER TABLE reeve.erasure_list OWNER TO reeve_owner;
 
+CREATE VIEW reeve.event_status WITH (security_barrier='true') AS
+ SELECT s.types,
+    s.audit,
+    s.keep,
+    s.expired,
+    ( SELECT count(*) AS count
+           FROM ( SELECT
+                   FROM reeve.event e
+                 LIMIT 100000) n) AS waiting,
+    ( SELECT e.at
+           FROM reeve.event e
+          ORDER BY e.id
+         LIMIT 1) AS oldest_at,
+    ( SELECT count(*) AS count
+           FROM reeve.event_block) AS blocked_tenants,
+    ( SELECT b.reason
+           FROM reeve.event_block b
+          ORDER BY b.since
+         LIMIT 1) AS block_reason,
+    (( SELECT (t.lease_until > reeve.clock())
+           FROM reeve.relay_turn t
+          WHERE (t.task = 'events'::text)) IS TRUE) AS relayed,
+    ( SELECT t.problem
+           FROM reeve.relay_turn t
+          WHERE (t.task = 'events'::text)) AS problem,
+    ( SELECT count(*) AS count
+           FROM (reeve.audit_head h
+             LEFT JOIN reeve.audit_sent a ON ((a.chain = h.chain)))
+          WHERE (h.seq > COALESCE(a.seq, (0)::bigint))) AS audit_chains_behind,
+    COALESCE(( SELECT t.problem
+           FROM reeve.relay_turn t
+          WHERE (t.task = 'audit'::text)), ( SELECT a.problem
+           FROM reeve.audit_sent a
+          WHERE (a.problem IS NOT NULL)
+          ORDER BY a.problem_since
+         LIMIT 1)) AS audit_problem
+   FROM reeve.event_setting s;
+
+ALTER TABLE reeve.event_status OWNER TO reeve_owner;
+
 CREATE VIEW reeve.job_list WITH (security_barrier='true') AS
  SELECT j.id,
     t.code AS tenant_code,
@@ -2576,6 +2854,39 @@ CREATE VIEW reeve.key_list WITH (security_barrier='true') AS
      JOIN reeve.tenant t ON ((t.id = k.tenant_id)));
 
 ALTER TABLE reeve.key_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.outbox_list WITH (security_barrier='true') AS
+ SELECT o.id,
+    o.name,
+    o.conninfo,
+    o.login,
+    t.code AS tenant_code,
+    o.block_size,
+    o.created_at,
+    o.created_by,
+    o.relayed,
+    o.aliased,
+    o.refused,
+    o.relayed_at,
+    o.waiting,
+    o.oldest_at,
+    o.ids_left,
+    o.seen_at,
+    o.problem,
+    o.problem_since,
+        CASE
+            WHEN o.stopped THEN 'stopped'::text
+            WHEN (o.problem IS NOT NULL) THEN 'failing'::text
+            WHEN ((o.holder IS NULL) OR (o.lease_until <= reeve.clock())) THEN 'unattended'::text
+            ELSE 'relaying'::text
+        END AS state,
+    p.node,
+    p.pid
+   FROM ((reeve.outbox o
+     LEFT JOIN reeve.tenant t ON ((t.id = o.tenant_id)))
+     LEFT JOIN reeve.relay_process p ON (((p.id = o.holder) AND (o.lease_until > reeve.clock()))));
+
+ALTER TABLE reeve.outbox_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
  SELECT q.queue,
@@ -2845,6 +3156,37 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text DEFAULT NULL::text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid; v_status text; v_known record; v_id int;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may add outboxes' USING ERRCODE = '42501'; END IF;
+  IF p_tenant IS NOT NULL THEN
+    SELECT t.id, t.status INTO v_tenant, v_status FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
+    IF v_status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived', p_tenant USING ERRCODE = 'RV009'; END IF;
+  END IF;
+  SELECT o.id, o.tenant_id INTO v_known FROM reeve.outbox o WHERE o.name = p_name FOR UPDATE;
+  IF FOUND THEN
+    IF v_known.tenant_id IS DISTINCT FROM v_tenant THEN
+      RAISE EXCEPTION 'outbox "%" is there for another tenant', p_name USING ERRCODE = 'RV012', HINT = 'Remove it first, or use another name.';
+    END IF;
+    UPDATE reeve.outbox o SET conninfo = p_conninfo, login = p_login, secret = p_secret, block_size = p_block_size, problem = NULL, problem_since = NULL
+    WHERE o.id = v_known.id;
+    v_id := v_known.id;
+  ELSE
+    INSERT INTO reeve.outbox (name, conninfo, login, secret, tenant_id, block_size)
+    VALUES (p_name, p_conninfo, p_login, p_secret, v_tenant, p_block_size) RETURNING id INTO v_id;
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'outbox.add', 'outbox ' || p_name, p_reason,
+    jsonb_build_object('login', p_login, 'again', v_known.id IS NOT NULL));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.address_hash(p_address text) RETURNS text
     LANGUAGE sql IMMUTABLE
@@ -3572,6 +3914,7 @@ CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
 #variable_conflict use_variable
 DECLARE v record; v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
 BEGIN
+  id := reeve.first_job(cancel.id);
   SELECT j.tenant_id, j.kind, j.queue, j.created_by INTO v FROM reeve.job j WHERE j.id = cancel.id AND (v_owner IS NULL OR j.tenant_id = v_owner);
   IF NOT FOUND THEN
     IF EXISTS (SELECT FROM reeve.job_history h WHERE h.id = cancel.id AND (v_owner IS NULL OR h.tenant_id = v_owner))
@@ -4834,6 +5177,95 @@ END $$;
 
 ALTER FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.event_of_changed_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.event (tenant_id, type, job_id, queue, kind, attempt, traceparent, detail)
+  SELECT c.tenant_id, c.type, c.id, c.queue, c.kind, c.attempt, c.traceparent, c.detail
+  FROM (SELECT n.tenant_id, n.id, n.queue, n.kind, n.attempt, n.traceparent,
+          CASE WHEN n.state = 'running' AND o.state <> 'running' THEN 'job.started'
+               WHEN n.hold_reason IS NOT NULL AND o.hold_reason IS NULL THEN 'job.held'
+               WHEN o.state = 'running' AND n.state = 'scheduled' AND n.attempt = o.attempt THEN 'job.retrying' END AS type,
+          CASE WHEN n.hold_reason IS NOT NULL THEN jsonb_build_object('hold_reason', n.hold_reason)
+               WHEN n.state = 'scheduled' THEN jsonb_build_object('run_at', n.run_at) END AS detail
+        FROM changed n JOIN before o ON o.id = n.id) c
+  WHERE c.type = ANY ((SELECT s.types FROM reeve.event_setting s)::text[]) ORDER BY c.id;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_changed_jobs() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_dead_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent, detail)
+  SELECT n.tenant_id, 'job.dead', n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent, jsonb_build_object('reason', n.reason) FROM added n ORDER BY n.id;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_dead_jobs() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_ended_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent)
+  SELECT n.tenant_id, 'job.' || n.state, n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n
+  WHERE 'job.' || n.state = ANY ((SELECT s.types FROM reeve.event_setting s)::text[]) ORDER BY n.id;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_ended_jobs() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_new_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent)
+  SELECT n.tenant_id, 'job.enqueued', n.created_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n ORDER BY n.id;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_new_jobs() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_tenant() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_types text[] := (SELECT s.types FROM reeve.event_setting s);
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    IF 'tenant.created' = ANY (v_types) THEN
+      INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.created', jsonb_build_object('status', NEW.status, 'tier', NEW.tier));
+    END IF;
+    RETURN NULL;
+  END IF;
+  IF NEW.status <> OLD.status AND 'tenant.status' = ANY (v_types) THEN
+    INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.status', jsonb_build_object('was', OLD.status, 'became', NEW.status));
+  END IF;
+  IF NEW.tier <> OLD.tier AND 'tenant.tier' = ANY (v_types) THEN
+    INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.tier', jsonb_build_object('was', OLD.tier, 'became', NEW.tier));
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_tenant() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_types() RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT ARRAY['job.enqueued', 'job.started', 'job.retrying', 'job.held', 'job.succeeded', 'job.cancelled', 'job.dead', 'tenant.created', 'tenant.status', 'tenant.tier']
+$$;
+
+ALTER FUNCTION reeve.event_types() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5315,6 +5747,15 @@ END $$;
 
 ALTER FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.first_job(p_id bigint) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce((SELECT a.job_id FROM reeve.job_alias a WHERE a.id = p_id), p_id)
+$$;
+
+ALTER FUNCTION reeve.first_job(p_id bigint) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -5395,6 +5836,21 @@ $$;
 
 ALTER FUNCTION reeve.has_column(p_table text, p_column text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) RETURNS reeve.outbox
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.outbox;
+BEGIN
+  SELECT * INTO v FROM reeve.outbox o WHERE o.id = p_outbox FOR UPDATE;
+  IF v.id IS NULL OR v.holder IS DISTINCT FROM p_process OR v.lease_until <= reeve.clock() OR v.stopped THEN
+    RAISE EXCEPTION 'the lease of outbox % is over', p_outbox USING ERRCODE = 'RV031';
+  END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5421,6 +5877,33 @@ END $$;
 
 ALTER FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval DEFAULT '00:00:15'::interval) RETURNS TABLE(id integer, name text, conninfo text, login text, secret bytea, tenant_id uuid, block_size integer, next_row bigint, last_row bigint, last_mark uuid, renew boolean, listen boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_now timestamptz := reeve.clock(); v_share int; v_held int;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.outbox) THEN RETURN; END IF;
+  INSERT INTO reeve.relay_process AS p (id, node, pid, alive_until) VALUES (p_process, left(p_node, 200), p_pid, v_now + p_lease)
+  ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until;
+  DELETE FROM reeve.relay_process p WHERE p.id IN (SELECT d.id FROM reeve.relay_process d WHERE d.alive_until < v_now - interval '1 min' FOR UPDATE SKIP LOCKED);
+  SELECT ceil((SELECT count(*) FROM reeve.outbox o WHERE NOT o.stopped)::numeric / greatest(1, count(*))) INTO v_share FROM reeve.relay_process p WHERE p.alive_until >= v_now;
+  UPDATE reeve.outbox o SET lease_until = v_now + p_lease
+  WHERE o.id IN (SELECT m.id FROM reeve.outbox m WHERE m.holder = p_process AND m.lease_until > v_now AND NOT m.stopped ORDER BY m.activity DESC, m.id LIMIT v_share FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS v_held = ROW_COUNT;
+  UPDATE reeve.outbox o SET holder = p_process, lease_until = v_now + p_lease
+  WHERE o.id IN (SELECT f.id FROM reeve.outbox f WHERE (f.lease_until IS NULL OR f.lease_until <= v_now) AND NOT f.stopped
+                 ORDER BY f.activity DESC, f.id LIMIT greatest(0, v_share - v_held) FOR UPDATE SKIP LOCKED);
+  RETURN QUERY
+    SELECT o.id, o.name, o.conninfo, o.login, o.secret, o.tenant_id, o.block_size, o.next_row, o.last_row, o.last_mark, o.renew, o.place <= 50
+    FROM (SELECT a.*, row_number() OVER (ORDER BY a.activity * power(0.5, extract(epoch FROM v_now - coalesce(a.relayed_at, a.created_at)) / 60) DESC, a.id) AS place
+          FROM reeve.outbox a WHERE NOT a.stopped) o
+    WHERE o.holder = p_process AND o.lease_until > v_now;
+END $$;
+
+ALTER FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5439,6 +5922,19 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval DEFAULT '00:00:15'::interval) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  UPDATE reeve.relay_turn t SET holder = p_process, lease_until = v_now + p_lease
+  WHERE t.task = p_task AND (t.holder = p_process OR t.lease_until IS NULL OR t.lease_until <= v_now);
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5517,15 +6013,15 @@ CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
   FROM (
     SELECT j.id, j.tenant_id, j.created_by, j.queue, j.kind, j.state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.created_at, j.started_at, NULL::timestamptz AS finished_at,
            j.worker_id, j.lease_id, j.retried_from, NULL::bigint AS retried_as, j.progress, j.last_error AS error, NULL::text AS reason, NULL::jsonb AS result
-    FROM reeve.job j WHERE j.id = job.id
+    FROM reeve.job j WHERE j.id = reeve.first_job(job.id)
     UNION ALL
     SELECT h.id, h.tenant_id, h.created_by, h.queue, h.kind, h.state, NULL, h.attempt, h.max_attempts, h.priority, h.run_at, h.created_at, h.started_at, h.finished_at,
            h.worker_id, h.lease_id, h.retried_from, NULL, NULL, h.last_error, NULL, h.result
-    FROM reeve.job_history h WHERE h.id = job.id
+    FROM reeve.job_history h WHERE h.id = reeve.first_job(job.id)
     UNION ALL
     SELECT d.id, d.tenant_id, d.created_by, d.queue, d.kind, d.state, NULL, d.attempt, d.max_attempts, d.priority, d.run_at, d.created_at, d.started_at, d.finished_at,
            d.worker_id, d.lease_id, d.retried_from, d.redriven_as, NULL, d.last_error, d.reason, NULL
-    FROM reeve.dead_letter d WHERE d.id = job.id) j
+    FROM reeve.dead_letter d WHERE d.id = reeve.first_job(job.id)) j
   LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
   WHERE reeve.may_see(j.tenant_id, j.created_by)
 $$;
@@ -5616,6 +6112,16 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT NOT EXISTS (SELECT FROM unnest(p_firsts, p_lasts) AS g (first, last)
+    WHERE NOT EXISTS (SELECT FROM reeve.outbox_block b WHERE b.outbox_id = p_outbox AND b.first <= g.first AND b.last >= g.last))
+$$;
+
+ALTER FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) RETURNS boolean
     LANGUAGE sql STABLE
@@ -5969,6 +6475,32 @@ END $$;
 
 ALTER FUNCTION reeve.note_batch_end() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process);
+BEGIN
+  UPDATE reeve.outbox o SET waiting = CASE WHEN p_problem IS NULL THEN p_waiting ELSE o.waiting END, oldest_at = CASE WHEN p_problem IS NULL THEN p_oldest ELSE o.oldest_at END,
+    ids_left = coalesce(p_ids_left, o.ids_left), seen_at = CASE WHEN p_problem IS NULL THEN v_now ELSE o.seen_at END,
+    problem = left(p_problem, 2000), problem_since = CASE WHEN p_problem IS NOT NULL THEN coalesce(o.problem_since, v_now) END, stopped = p_stop
+  WHERE o.id = p_outbox;
+  IF p_stop THEN PERFORM reeve.audit(v_box.tenant_id, 'outbox.stop', 'outbox ' || v_box.name, left(p_problem, 2000), '{}'); END IF;
+END $$;
+
+ALTER FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.relay_turn t SET problem = left(p_problem, 500), problem_since = CASE WHEN p_problem IS NOT NULL THEN coalesce(t.problem_since, reeve.clock()) END
+  WHERE t.task = p_task AND t.holder = p_process AND t.problem IS DISTINCT FROM left(p_problem, 500);
+END $$;
+
+ALTER FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb DEFAULT '{}'::jsonb, p_recipients text DEFAULT 'compliance'::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6065,6 +6597,47 @@ END $$;
 
 ALTER FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.outbox_facts(p_known text) RETURNS TABLE(digest text, facts jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_digest text;
+BEGIN
+  SELECT md5(concat_ws('|', (SELECT concat_ws(',', count(*), sum(t.version), max(t.created_at)) FROM reeve.tenant t),
+    (SELECT string_agg(b.tenant_id::text, ',' ORDER BY b.tenant_id) FROM reeve.tenant_backlog b WHERE b.is_full),
+    (SELECT string_agg(r.tenant_id::text, ',' ORDER BY r.tenant_id) FROM reeve.purge_request r WHERE r.state IN ('frozen', 'final_backup', 'purging', 'verified')),
+    (SELECT string_agg(k.name || k.registered_at, ',' ORDER BY k.name) FROM reeve.kind k),
+    (SELECT string_agg(q.pattern || q.reason, ',' ORDER BY q.pattern) FROM reeve.queue_block q WHERE q.refuse))) INTO v_digest;
+  IF v_digest = p_known THEN RETURN QUERY SELECT v_digest, NULL::jsonb; RETURN; END IF;
+  RETURN QUERY SELECT v_digest, jsonb_build_object(
+    'tenants', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'code', t.code, 'status', t.status, 'is_full', coalesce(b.is_full, false),
+        'is_frozen', t.status IN ('churned', 'suspended') AND reeve.is_frozen(t.id))), '[]')
+      FROM reeve.tenant t LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id),
+    'kinds', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.name, 'queue', k.queue, 'schema', k.schema)), '[]') FROM reeve.kind k),
+    'closed', (SELECT coalesce(jsonb_agg(jsonb_build_object('pattern', q.pattern, 'like_pattern', q.like_pattern, 'reason', q.reason)), '[]') FROM reeve.queue_block q WHERE q.refuse));
+END $$;
+
+ALTER FUNCTION reeve.outbox_facts(p_known text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.outbox_functions() RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT pg_get_functiondef(f) FROM unnest(ARRAY['reeve.args_problem(jsonb, jsonb, text)', 'reeve.pool_of(text, text)']::regprocedure[]) f
+$$;
+
+ALTER FUNCTION reeve.outbox_functions() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) RETURNS TABLE(last_row bigint, last_mark uuid)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT o.last_row, o.last_mark FROM reeve.held_outbox(p_outbox, p_process) o
+$$;
+
+ALTER FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.parse_cron(p_text text) RETURNS reeve.cron
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -6094,6 +6667,19 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.parse_cron(p_text text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_missing bigint := p_last - (SELECT s.last_value FROM reeve.job_id s);
+BEGIN
+  IF v_box.renew AND v_box.tenant_id IS NULL AND v_missing BETWEEN 1 AND 10000000 THEN
+    PERFORM count(nextval('reeve.job_id')) FROM generate_series(1, v_missing);
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6549,6 +7135,66 @@ $$;
 
 ALTER FUNCTION reeve.purged_tables() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) RETURNS TABLE(chain uuid, tenant_code text, last_seq bigint, at text, line jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE v record; v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM reeve.require_turn('audit', p_process);
+  FOR v IN
+    SELECT h.chain, coalesce(a.seq, 0) AS seq, t.code FROM reeve.audit_head h LEFT JOIN reeve.audit_sent a ON a.chain = h.chain LEFT JOIN reeve.tenant t ON t.id = h.chain
+    WHERE h.seq > coalesce(a.seq, 0) AND coalesce(a.retry_at, '-infinity') <= v_now ORDER BY a.sent_at NULLS FIRST, h.chain LIMIT p_chains
+  LOOP
+    RETURN QUERY
+      SELECT v.chain, v.code, l.last, l.at, l.line FROM (
+        SELECT s.seq AS first, s.seq AS last, reeve.audit_time(e.at) AS at, jsonb_build_object('type', 'entry', 'chain', v.chain, 'seq', s.seq, 'hash', encode(s.hash, 'hex'), 'id', s.entry_id)
+          || CASE WHEN e.id IS NULL THEN '{}' ELSE jsonb_build_object('tenant', e.tenant_id, 'at', reeve.audit_time(e.at), 'actor', e.actor, 'login', e.login, 'action', e.action,
+            'object', e.object, 'reason', e.reason, 'started_at', reeve.audit_time(e.started_at), 'ended_at', reeve.audit_time(e.ended_at), 'detail', e.detail::text) END AS line
+        FROM (SELECT x.* FROM reeve.audit_seal x WHERE x.chain = v.chain AND x.seq > v.seq ORDER BY x.seq LIMIT p_places) s
+        LEFT JOIN reeve.audit_entry e ON e.id = s.entry_id AND e.expires_on = s.expires_on
+        UNION ALL
+        SELECT c.first_seq, c.last_seq, reeve.audit_time(c.at), jsonb_build_object('type', 'checkpoint', 'chain', v.chain, 'first', c.first_seq, 'last', c.last_seq, 'hash', encode(c.hash, 'hex'),
+          'at', reeve.audit_time(c.at))
+        FROM reeve.audit_checkpoint c WHERE c.chain = v.chain AND c.last_seq > v.seq
+          AND NOT EXISTS (SELECT FROM reeve.audit_seal x WHERE x.chain = v.chain AND x.seq > v.seq AND x.seq < c.first_seq OFFSET p_places)) l
+      ORDER BY l.first;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.read_events(p_process uuid, p_limit integer) RETURNS TABLE(id bigint, tenant_id uuid, tenant_code text, type text, at timestamp with time zone, job_id bigint, queue text, kind text, attempt integer, traceparent text, detail jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE v_now timestamptz := reeve.clock(); v_ids bigint[]; v_parked bigint[];
+BEGIN
+  PERFORM reeve.require_turn('events', p_process);
+  FOR i IN 1..20 LOOP
+    v_ids := ARRAY(SELECT e.id FROM reeve.event e WHERE NOT e.parked ORDER BY e.id LIMIT p_limit);
+    v_parked := ARRAY(SELECT e.id FROM reeve.event e JOIN reeve.event_block b ON b.tenant_id = e.tenant_id WHERE e.id = ANY (v_ids));
+    UPDATE reeve.event e SET parked = true WHERE e.id = ANY (v_parked);
+    EXIT WHEN cardinality(v_parked) < p_limit;
+  END LOOP;
+  RETURN QUERY
+    SELECT e.id, e.tenant_id, t.code, e.type, e.at, e.job_id, e.queue, e.kind, e.attempt, e.traceparent, e.detail
+    FROM (SELECT x.id FROM unnest(v_ids) AS x (id) WHERE x.id <> ALL (v_parked)
+          UNION ALL
+          SELECT p.id FROM (SELECT b.tenant_id FROM reeve.event_block b WHERE b.retry_at <= v_now ORDER BY b.retry_at LIMIT 50) d,
+            LATERAL (SELECT y.id FROM reeve.event y WHERE y.parked AND y.tenant_id = d.tenant_id ORDER BY y.id LIMIT greatest(1, p_limit / 10)) p) i
+    JOIN reeve.event e ON e.id = i.id JOIN reeve.tenant t ON t.id = e.tenant_id
+    ORDER BY e.id;
+END $$;
+
+ALTER FUNCTION reeve.read_events(p_process uuid, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6835,8 +7481,7 @@ BEGIN
   INSERT INTO reeve.rejected_messages (topic, partition, "offset", queue, tenant_id, reason, detail, key, body, bytes, size, headers, written_at)
   SELECT m.topic, m.partition, m."offset", m.queue, t.id, m.reason, left(m.detail, 2000), CASE WHEN k.keeps THEN decode(m.key, 'base64') END, CASE WHEN k.keeps THEN m.body END,
     CASE WHEN k.keeps THEN decode(m.bytes, 'base64') END, m.size, CASE WHEN k.keeps THEN coalesce(m.headers, '[]') ELSE '[]' END, to_timestamp(m.written_ms / 1000.0)
-  FROM ROWS FROM (jsonb_to_recordset(p_messages) AS (topic text, partition int, "offset" bigint, queue text, reason text, detail text, key text, body text, bytes text, size int, headers jsonb,
-    written_ms bigint)) WITH ORDINALITY m (topic, partition, "offset", queue, reason, detail, key, body, bytes, size, headers, written_ms, n)
+  FROM jsonb_to_recordset(p_messages) WITH ORDINALITY m (topic text, partition int, "offset" bigint, queue text, reason text, detail text, key text, body text, bytes text, size int, headers jsonb, written_ms bigint, n bigint)
   LEFT JOIN reeve.tenant t ON t.code = split_part(m.queue, '.', 1) COLLATE "C" CROSS JOIN LATERAL (SELECT t.status IS DISTINCT FROM 'archived' AS keeps) k ORDER BY m.n;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   INSERT INTO reeve.refusal AS r (tenant_id, kind, reason, minute, count)
@@ -6848,6 +7493,15 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.reject_messages(p_messages jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.relay_wanted(p_task text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE p_task WHEN 'audit' THEN s.audit ELSE s.types <> '{}' OR EXISTS (SELECT FROM reeve.event) END FROM reeve.event_setting s
+$$;
+
+ALTER FUNCTION reeve.relay_wanted(p_task text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.release_held(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6864,6 +7518,18 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.release_outboxes(p_process uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.outbox o SET holder = NULL, lease_until = NULL
+  WHERE o.id IN (SELECT m.id FROM reeve.outbox m WHERE m.holder = p_process ORDER BY m.id FOR UPDATE);
+  DELETE FROM reeve.relay_process p WHERE p.id = p_process;
+END $$;
+
+ALTER FUNCTION reeve.release_outboxes(p_process uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.release_report_place(code text, name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7005,6 +7671,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.remove_outbox(p_name text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may remove outboxes' USING ERRCODE = '42501'; END IF;
+  SELECT o.id, o.tenant_id INTO v FROM reeve.outbox o WHERE o.name = p_name FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no outbox "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve outbox list'; END IF;
+  DELETE FROM reeve.outbox_refusal r WHERE r.outbox_id = v.id;
+  DELETE FROM reeve.outbox_block b WHERE b.outbox_id = v.id;
+  DELETE FROM reeve.outbox o WHERE o.id = v.id;
+  PERFORM reeve.audit(v.tenant_id, 'outbox.remove', 'outbox ' || p_name, p_reason, '{}');
+END $$;
+
+ALTER FUNCTION reeve.remove_outbox(p_name text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7301,6 +7984,17 @@ END $_$;
 
 ALTER FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.require_turn(p_task text, p_process uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM FROM reeve.relay_turn t WHERE t.task = p_task AND t.holder = p_process AND t.lease_until > reeve.clock() FOR SHARE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'the turn to send % is another process''s', p_task USING ERRCODE = 'RV031'; END IF;
+END $$;
+
+ALTER FUNCTION reeve.require_turn(p_task text, p_process uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -7373,6 +8067,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) RETURNS TABLE(first bigint, last bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM reeve.held_outbox(p_outbox, p_process);
+  UPDATE reeve.outbox o SET renew = false WHERE o.id = p_outbox AND o.renew;
+  RETURN QUERY
+    WITH drawn AS MATERIALIZED (SELECT nextval('reeve.job_id') AS n FROM generate_series(1, least(p_count, 1000000))),
+    run AS (SELECT min(d.n) AS first, max(d.n) AS last FROM (SELECT n, n - row_number() OVER (ORDER BY n) AS island FROM drawn) d GROUP BY d.island)
+    INSERT INTO reeve.outbox_block AS b (outbox_id, first, last) SELECT p_outbox, r.first, r.last FROM run r ORDER BY r.first RETURNING b.first, b.last;
+END $$;
+
+ALTER FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7454,6 +8164,21 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.resume_batch(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.resume_outbox(p_name text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  UPDATE reeve.outbox o SET stopped = false, renew = true, resumed_at = reeve.clock(), problem = NULL, problem_since = NULL, next_row = 1, last_row = NULL, last_mark = NULL, holder = NULL, lease_until = NULL
+  WHERE o.name = p_name RETURNING o.id, o.tenant_id INTO v;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no outbox "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve outbox list'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'outbox.resume', 'outbox ' || p_name, p_reason, '{}');
+END $$;
+
+ALTER FUNCTION reeve.resume_outbox(p_name text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean DEFAULT false) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7854,6 +8579,41 @@ $$;
 
 ALTER FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval DEFAULT NULL::interval, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET lock_timeout TO '2s'
+    SET client_min_messages TO 'warning'
+    AS $$
+DECLARE v_wrong text := (SELECT t FROM unnest(p_types) t WHERE t <> ALL (reeve.event_types()) LIMIT 1);
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may say which events are sent' USING ERRCODE = '42501'; END IF;
+  IF v_wrong IS NOT NULL THEN
+    RAISE EXCEPTION 'there is no event "%"', left(v_wrong, 80) USING ERRCODE = 'RV010', HINT = 'Known: ' || array_to_string(reeve.event_types(), ', ');
+  END IF;
+  UPDATE reeve.event_setting s SET types = coalesce(p_types, '{}'), audit = p_audit, keep = coalesce(p_keep, s.keep), changed_at = reeve.clock();
+  DROP TRIGGER IF EXISTS job_events_added ON reeve.job;
+  DROP TRIGGER IF EXISTS job_events_changed ON reeve.job;
+  DROP TRIGGER IF EXISTS job_events_ended ON reeve.job_history;
+  DROP TRIGGER IF EXISTS job_events_dead ON reeve.dead_letter;
+  IF 'job.enqueued' = ANY (p_types) THEN
+    CREATE TRIGGER job_events_added AFTER INSERT ON reeve.job REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_new_jobs();
+  END IF;
+  IF p_types && ARRAY['job.started', 'job.retrying', 'job.held'] THEN
+    CREATE TRIGGER job_events_changed AFTER UPDATE ON reeve.job REFERENCING OLD TABLE AS before NEW TABLE AS changed
+      FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_changed_jobs();
+  END IF;
+  IF p_types && ARRAY['job.succeeded', 'job.cancelled'] THEN
+    CREATE TRIGGER job_events_ended AFTER INSERT ON reeve.job_history REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_ended_jobs();
+  END IF;
+  IF 'job.dead' = ANY (p_types) THEN
+    CREATE TRIGGER job_events_dead AFTER INSERT ON reeve.dead_letter REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_dead_jobs();
+  END IF;
+  PERFORM reeve.audit(NULL, 'events.set', 'events', p_reason, jsonb_build_object('types', to_jsonb(coalesce(p_types, '{}')), 'audit', p_audit));
+END $$;
+
+ALTER FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8037,6 +8797,48 @@ END $$;
 
 ALTER FUNCTION reeve.settle(p_items jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb DEFAULT '[]'::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM reeve.require_turn('audit', p_process);
+  INSERT INTO reeve.audit_sent AS a (chain, seq, sent_at) SELECT s.chain, max(s.seq), v_now FROM jsonb_to_recordset(p_sent) AS s (chain uuid, seq bigint) GROUP BY s.chain
+  ON CONFLICT (chain) DO UPDATE SET seq = greatest(a.seq, excluded.seq), sent_at = v_now, problem = NULL, problem_since = NULL, attempts = 0, retry_at = '-infinity';
+  INSERT INTO reeve.audit_sent AS a (chain, problem, problem_since, attempts, retry_at)
+    SELECT DISTINCT ON (f.chain) f.chain, left(f.reason, 500), v_now, 1, v_now + interval '1 s' FROM jsonb_to_recordset(p_failures) AS f (chain uuid, reason text)
+  ON CONFLICT (chain) DO UPDATE SET problem = excluded.problem, problem_since = coalesce(a.problem_since, v_now), attempts = a.attempts + 1,
+    retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(a.attempts, 9)));
+END $$;
+
+ALTER FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb DEFAULT '[]'::jsonb) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_tenants uuid[]; v_count int;
+BEGIN
+  PERFORM reeve.require_turn('events', p_process);
+  WITH gone AS (DELETE FROM reeve.event e WHERE e.id = ANY (p_sent) RETURNING e.tenant_id, e.parked)
+  SELECT array_agg(DISTINCT g.tenant_id) FILTER (WHERE g.parked), count(*) INTO v_tenants, v_count FROM gone g;
+  INSERT INTO reeve.event_block AS b (tenant_id, reason, retry_at)
+    SELECT DISTINCT ON (f.tenant) f.tenant, left(f.reason, 500), v_now + interval '1 s' FROM jsonb_to_recordset(p_failures) AS f (tenant uuid, reason text)
+    WHERE EXISTS (SELECT FROM reeve.tenant t WHERE t.id = f.tenant)
+  ON CONFLICT (tenant_id) DO UPDATE SET reason = excluded.reason, attempts = b.attempts + 1, retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(b.attempts, 9)));
+  -- One that took something is tried at once, and free when nothing of it is parked any more.
+  DELETE FROM reeve.event_block b WHERE b.tenant_id = ANY (v_tenants) AND b.tenant_id <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)))
+    AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.parked AND e.tenant_id = b.tenant_id);
+  UPDATE reeve.event_block b SET retry_at = v_now, attempts = 1
+    WHERE b.tenant_id = ANY (v_tenants) AND b.tenant_id <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)));
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8219,6 +9021,140 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) RETURNS TABLE(taken integer, aliased integer, refused integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET lock_timeout TO '5s'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
+#variable_conflict use_variable
+DECLARE
+  v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_now timestamptz := reeve.clock();
+  v record; v_tenant record; v_kind record; v_known record; v_code text; v_last_code text; v_last_kind text; v_state text; v_problem text; v_run_at timestamptz;
+  v_hash bytea; v_digest bytea; v_size int; v_job bigint; v_spoofs int := 0; v_taken int := 0; v_aliased int := 0; v_refused int := 0; v_last bigint; v_mark uuid;
+  n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
+  n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
+BEGIN
+  FOR v IN
+    WITH given AS MATERIALIZED (
+      SELECT g.id, g.job, g.mark, g.login, g.item,
+        (SELECT y.last FROM reeve.outbox_block y WHERE y.outbox_id = p_outbox AND y.first <= g.job ORDER BY y.first DESC LIMIT 1) >= g.job AS is_ours
+      FROM jsonb_to_recordset(p_rows) AS g (id bigint, job bigint, mark uuid, login text, item jsonb)),
+    fresh AS (
+      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job_id) SELECT p_outbox, g.id, g.mark, g.job FROM given g WHERE g.is_ours ORDER BY g.id
+      ON CONFLICT DO NOTHING RETURNING k.mark)
+    SELECT g.*, f.mark IS NOT NULL AS is_new, i.*
+    FROM given g LEFT JOIN fresh f ON f.mark = g.mark,
+    LATERAL jsonb_to_record(CASE WHEN jsonb_typeof(g.item) = 'object' THEN g.item ELSE '{}' END)
+      AS i (queue text, kind text, args jsonb, run_at_us text, priority text, idempotency_key text, max_attempts text, traceparent text, tenant text)
+    ORDER BY g.id
+  LOOP
+    v_job := v.job;
+    IF NOT v.is_new THEN
+      -- Taken before, as nearly always; or its id was not reserved for this outbox, or is another row's.
+      CONTINUE WHEN EXISTS (SELECT FROM reeve.outbox_taken k WHERE k.outbox_id = p_outbox AND k.mark = v.mark);
+      IF v_box.resumed_at IS NULL THEN
+        INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
+          VALUES (p_outbox, v.id, v.job, left(v.login, 200), coalesce(v.item, 'null'), 'RV032', 'its job id is not its own') ON CONFLICT DO NOTHING;
+        v_refused := v_refused + 1;
+        CONTINUE;
+      END IF;
+      -- A database was restored: the row was accepted under that id, so it becomes a job under another, by which it is found where that names nothing else.
+      v_job := nextval('reeve.job_id');
+      INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job_id) VALUES (p_outbox, v.id, v.mark, v_job);
+      IF v_box.tenant_id IS NULL AND v.job < v_job AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job) AND NOT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = v.job)
+        AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job) AND split_part(v.queue, '.', 1) IN (SELECT t.code FROM reeve.tenant t) THEN
+        INSERT INTO reeve.job_alias (id, job_id, tenant_id) SELECT v.job, v_job, t.id FROM reeve.tenant t WHERE t.code = split_part(v.queue, '.', 1) ON CONFLICT DO NOTHING;
+      END IF;
+    END IF;
+    v_last := v.id; v_mark := v.mark; v_state := NULL; v_problem := NULL;
+    v_code := split_part(coalesce(v.queue, ''), '.', 1);
+    IF v_code IS DISTINCT FROM v_last_code THEN
+      v_last_code := v_code;
+      SELECT t.id, t.code, t.tier, t.status INTO v_tenant FROM reeve.tenant t WHERE t.code = v_code COLLATE "C";
+    END IF;
+    IF v_last_kind IS NULL OR v.kind IS DISTINCT FROM v_last_kind THEN
+      v_last_kind := v.kind;
+      SELECT k.name, k.queue, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
+    END IF;
+    v_size := octet_length(v.args::text);
+    CASE
+      WHEN v.queue IS NULL OR v.queue !~ '^[a-z0-9][a-z0-9-]*\.[a-z0-9][a-z0-9-]{0,60}$' OR split_part(v.queue, '.', 2) IN ('events', 'audit', 'jobs') THEN
+        v_state := 'RV002'; v_problem := 'the queue is not <tenant code>.<name>';
+      WHEN v_tenant.id IS NULL THEN v_state := 'RV001'; v_problem := format('tenant "%s" is unknown', left(v_code, 80));
+      WHEN v.tenant IS NOT NULL AND v.tenant IS DISTINCT FROM v_tenant.id::text OR v_box.tenant_id IS NOT NULL AND v_box.tenant_id <> v_tenant.id THEN
+        v_state := 'RV003'; v_problem := format('queue "%s" belongs to another tenant', v.queue); v_spoofs := v_spoofs + 1;
+      WHEN v_tenant.status = 'archived' THEN v_state := 'RV009'; v_problem := format('tenant "%s" is archived', v_code);
+      WHEN v_kind.name IS NULL THEN v_state := 'RV004'; v_problem := format('kind "%s" is not registered', left(coalesce(v.kind, ''), 80));
+      WHEN v.kind IN ('purge', 'erasure') THEN v_state := 'RV020'; v_problem := format('kind "%s" is asked for in the control database', v.kind);
+      WHEN (reeve.pool_of('', '.' || v_kind.queue) = 'restore' OR reeve.pool_of('', v.queue) = 'restore') AND v.queue <> v_code || '.' || v_kind.queue THEN
+        v_state := 'RV002'; v_problem := format('kind "%s" does not run on queue "%s"', v.kind, v.queue);
+      WHEN v_tenant.status IN ('churned', 'suspended') AND reeve.is_frozen(v_tenant.id) THEN v_state := 'RV012'; v_problem := format('tenant "%s" is being purged', v_code);
+      WHEN v_size > 1048576 THEN v_state := 'RV006'; v_problem := 'the arguments are over 1 MiB';
+      WHEN v_size > 130 AND jsonb_path_exists(v.args, '$.**{65}') THEN v_state := 'RV006'; v_problem := 'the arguments are nested deeper than 64 levels';
+      WHEN v.priority IS NOT NULL AND v.priority !~ '^-?\d{1,6}$' OR v.max_attempts IS NOT NULL AND v.max_attempts !~ '^[1-9]\d{0,2}$'
+        OR v.run_at_us IS NOT NULL AND v.run_at_us !~ '^-?\d{1,17}$' OR v.traceparent !~ '^[!-~]{0,128}$' OR length(v.idempotency_key) NOT BETWEEN 1 AND 500 THEN
+        v_state := 'RV010'; v_problem := 'a field of the row is out of its range';
+      ELSE
+        v_problem := reeve.args_problem(v_kind.schema, coalesce(v.args, '{}'));
+        IF v_problem IS NOT NULL THEN v_state := 'RV005'; v_problem := format('the arguments do not match kind "%s": %s', v.kind, v_problem); END IF;
+    END CASE;
+    IF v_state IS NULL AND v.idempotency_key IS NOT NULL THEN
+      v_hash := sha256(convert_to(jsonb_build_array(v_tenant.id, 'sql', v.idempotency_key)::text, 'UTF8'));
+      v_digest := sha256(convert_to(jsonb_build_array(v.queue, v.kind, coalesce(v.args, '{}'))::text, 'UTF8'));
+      INSERT INTO reeve.idempotency_key (hash, job_id, digest) VALUES (v_hash, v_job, v_digest) ON CONFLICT (hash) DO NOTHING;
+      IF NOT FOUND THEN
+        SELECT i.job_id, i.digest INTO v_known FROM reeve.idempotency_key i WHERE i.hash = v_hash;
+        IF NOT FOUND THEN RAISE EXCEPTION 'a key of this outbox expired while it was looked at' USING ERRCODE = '40001'; END IF;
+        IF v_known.digest = v_digest THEN
+          INSERT INTO reeve.job_alias (id, job_id, tenant_id) VALUES (v_job, v_known.job_id, v_tenant.id);
+          v_aliased := v_aliased + 1;
+          CONTINUE;
+        END IF;
+        v_state := 'RV008'; v_problem := format('the idempotency key was used for job %s with other arguments', v_known.job_id);
+      END IF;
+    END IF;
+    v_run_at := coalesce(to_timestamp(CASE WHEN v.run_at_us ~ '^-?\d{1,17}$' THEN v.run_at_us END::numeric / 1000000), v_now);
+    IF v_state IS NOT NULL THEN
+      v_refused := v_refused + 1;
+      IF v_tenant.id IS NOT NULL AND v_state NOT IN ('RV002', 'RV003') THEN
+        INSERT INTO reeve.dead_letter (id, tenant_id, pool, queue, kind, priority, attempt, max_attempts, run_at, created_at, created_by, last_error, args, reason)
+        VALUES (v_job, v_tenant.id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, left(coalesce(v.kind, ''), 200), 0, 0, 1, v_run_at, v_now, left('outbox:' || v_box.name, 200),
+          left(v_problem, 2000), coalesce(v.args, '{}'), left(format('refused (%s), from outbox %s', v_state, v_box.name), 200));
+      ELSE
+        INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
+          VALUES (p_outbox, v.id, v_job, left(v.login, 200), coalesce(v.item, 'null'), v_state, left(v_problem, 2000)) ON CONFLICT DO NOTHING;
+      END IF;
+      CONTINUE;
+    END IF;
+    n_ids := n_ids || v_job; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || reeve.pool_of(v_tenant.tier, v.queue); n_queues := n_queues || v.queue;
+    n_kinds := n_kinds || v.kind; n_args := n_args || coalesce(v.args, '{}'); n_run_at := n_run_at || v_run_at;
+    n_priority := n_priority || coalesce(v.priority::int, 0); n_max := n_max || coalesce(v.max_attempts::int, v_kind.max_attempts); n_trace := n_trace || v.traceparent;
+  END LOOP;
+
+  v_taken := cardinality(n_ids);
+  INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args)
+  SELECT j.id, j.tenant_id, j.pool, j.queue, j.kind, CASE WHEN j.run_at > v_now THEN 'scheduled' ELSE 'available' END::reeve.job_state,
+         j.priority, j.max, j.run_at, 'outbox:' || v_box.name, j.trace, j.args
+  FROM unnest(n_ids, n_tenants, n_pools, n_queues, n_kinds, n_args, n_run_at, n_priority, n_max, n_trace)
+    AS j (id, tenant_id, pool, queue, kind, args, run_at, priority, max, trace);
+  PERFORM reeve.wake(ARRAY(SELECT DISTINCT p FROM unnest(n_pools, n_run_at) AS u (p, r) WHERE r <= v_now));
+  IF v_spoofs > 0 THEN
+    PERFORM reeve.audit(v_box.tenant_id, 'outbox.spoof', 'outbox ' || v_box.name, 'rows that name another tenant''s queue were refused', jsonb_build_object('rows', v_spoofs));
+  END IF;
+  UPDATE reeve.outbox o SET next_row = greatest(o.next_row, p_next_row), last_row = coalesce(greatest(o.last_row, v_last), o.last_row),
+    last_mark = CASE WHEN v_last > coalesce(o.last_row, 0) THEN v_mark ELSE o.last_mark END, relayed = o.relayed + v_taken, aliased = o.aliased + v_aliased,
+    refused = o.refused + v_refused, relayed_at = CASE WHEN v_last IS NULL THEN o.relayed_at ELSE v_now END,
+    activity = CASE WHEN v_last IS NULL THEN o.activity
+      ELSE o.activity * power(0.5, extract(epoch FROM v_now - coalesce(o.relayed_at, o.created_at))::double precision / 60) + v_taken + v_aliased + v_refused END
+  WHERE o.id = p_outbox;
+  RETURN QUERY SELECT v_taken, v_aliased, v_refused;
+END $_$;
+
+ALTER FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.take_report_place(code text, name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8579,6 +9515,24 @@ END $$;
 
 ALTER FUNCTION reeve.tend_drains() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_events(p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  DELETE FROM reeve.event e WHERE e.id = ANY (ARRAY(
+    SELECT x.id FROM reeve.event x WHERE x.at < reeve.clock() - (SELECT s.keep FROM reeve.event_setting s) ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count > 0 THEN UPDATE reeve.event_setting s SET expired = s.expired + v_count; END IF;
+  DELETE FROM reeve.event_block b WHERE b.since < reeve.clock() - interval '1 day' AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.tenant_id = b.tenant_id AND e.parked);
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_events(p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_history(p_keep interval DEFAULT '30 days'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8671,6 +9625,22 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_old_batches(p_keep interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_outboxes(p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int; v_more int; v_now timestamptz := reeve.clock();
+BEGIN
+  DELETE FROM reeve.outbox_taken k WHERE k.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.outbox_taken x WHERE x.at < v_now - interval '7 days'
+    AND NOT EXISTS (SELECT FROM reeve.outbox o WHERE o.id = x.outbox_id AND o.next_row <= x.row_id) ORDER BY x.at LIMIT p_limit FOR UPDATE OF x SKIP LOCKED));
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  DELETE FROM reeve.job_alias a WHERE a.id = ANY (ARRAY(SELECT x.id FROM reeve.job_alias x WHERE x.at < v_now - interval '30 days' ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS v_more = ROW_COUNT;
+  RETURN v_count + v_more;
+END $$;
+
+ALTER FUNCTION reeve.tend_outboxes(p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_purges() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9179,6 +10149,8 @@ CREATE TRIGGER tenant_changes_zone AFTER UPDATE OF timezone ON reeve.tenant FOR 
 
 CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN ((old.status IS DISTINCT FROM new.status)) EXECUTE FUNCTION reeve.tenant_departs();
 
+CREATE TRIGGER tenant_events AFTER INSERT OR UPDATE OF status, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.event_of_tenant();
+
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
@@ -9209,11 +10181,17 @@ COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never per
 
 COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
 
+COMMENT ON TABLE reeve.event IS 'Events that wait to be sent. No arguments, results or errors of jobs: they may hold personal data.';
+
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
 
 COMMENT ON VIEW reeve.audit_window IS 'How far the audit''s chains and anchors lag behind its entries.';
+
+COMMENT ON VIEW reeve.event_status IS 'Which events are sent, how many wait, and what keeps them.';
+
+COMMENT ON VIEW reeve.outbox_list IS 'Services'' databases that enqueue, and how their relays stand.';
 
 GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_viewer;
 GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_approver;
@@ -9370,6 +10348,9 @@ GRANT ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region te
 
 REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.address_hash(p_address text) FROM PUBLIC;
 
@@ -9604,6 +10585,21 @@ REVOKE ALL ON FUNCTION reeve.erasure_row(p_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.event_of_changed_jobs() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_dead_jobs() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_ended_jobs() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_new_jobs() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_tenant() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_types() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.event_types() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.event_types() TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.event_types() TO reeve_viewer;
+
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
@@ -9671,6 +10667,8 @@ GRANT ALL ON FUNCTION reeve.fire_schedules(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.first_job(p_id bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.follow_zones(p_schedule bigint, p_from timestamp with time zone) FROM PUBLIC;
@@ -9688,11 +10686,19 @@ GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.has_column(p_table text, p_column text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
@@ -9735,6 +10741,9 @@ REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
 
@@ -9793,6 +10802,12 @@ REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without
 
 REVOKE ALL ON FUNCTION reeve.note_batch_end() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_operator;
@@ -9812,7 +10827,21 @@ GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uui
 REVOKE ALL ON FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.outbox_facts(p_known text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.outbox_facts(p_known text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.outbox_facts(p_known text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.outbox_functions() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.outbox_functions() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.outbox_functions() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.parse_cron(p_text text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
@@ -9877,6 +10906,12 @@ GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uui
 
 REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.read_events(p_process uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.read_events(p_process uuid, p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
 
@@ -9924,8 +10959,14 @@ GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid intege
 REVOKE ALL ON FUNCTION reeve.reject_messages(p_messages jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.reject_messages(p_messages jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.relay_wanted(p_task text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.relay_wanted(p_task text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.release_outboxes(p_process uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_outboxes(p_process uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.release_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_operator;
@@ -9946,6 +10987,9 @@ GRANT ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) TO re
 
 REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.remove_outbox(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.remove_outbox(p_name text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
@@ -9987,6 +11031,8 @@ GRANT ALL ON FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirma
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.require_turn(p_task text, p_process uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
 
@@ -9995,6 +11041,9 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) TO reeve_operator;
@@ -10010,6 +11059,9 @@ GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resume_batch(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume_batch(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.resume_outbox(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resume_outbox(p_name text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) TO reeve_operator;
@@ -10063,6 +11115,9 @@ GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
 
@@ -10083,6 +11138,12 @@ GRANT ALL ON FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) T
 
 REVOKE ALL ON FUNCTION reeve.settle(p_items jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) TO reeve_worker;
@@ -10113,6 +11174,9 @@ GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text
 
 REVOKE ALL ON FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
@@ -10169,6 +11233,9 @@ REVOKE ALL ON FUNCTION reeve.tend_drains() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_events(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_events(p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_history(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_history(p_keep interval) TO reeve_worker;
 
@@ -10181,6 +11248,9 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tend_outboxes(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_outboxes(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_purges() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_purges() TO reeve_worker;
@@ -10361,6 +11431,10 @@ GRANT SELECT ON TABLE reeve.erasure_list TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.erasure_request TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.event_status TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.event_status TO reeve_operator;
+GRANT SELECT ON TABLE reeve.event_status TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
@@ -10400,6 +11474,12 @@ GRANT SELECT ON TABLE reeve.notice TO reeve_worker;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_operator;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.outbox_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.outbox_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.outbox_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.outbox_refusal TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.purge_approval TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.purge_approval TO reeve_operator;

@@ -22,8 +22,10 @@ extension Command {
                 arguments: [outboxDatabase],
                 options: [
                     CommandOption("name", "NAME", "the outbox's name: a-z, 0-9 and - (the database's name)"),
-                    CommandOption("tenant", "CODE", "the tenant whose database it is: it enqueues for that tenant alone"),
-                    CommandOption("block", "N", "how many job ids are reserved at once (10000)", .integer(10...1_000_000)),
+                    CommandOption(
+                        "tenant", "CODE", "the tenant whose database it is: it enqueues for that tenant alone"),
+                    CommandOption(
+                        "block", "N", "how many job ids are reserved at once (10000)", .integer(10...1_000_000)),
                     outboxPassword, CommandOption("reason", "TEXT", "why, for the audit"), .setting(.keyFile),
                 ],
                 examples: [
@@ -92,7 +94,9 @@ extension Command {
 
     private static func installOutbox(_ invocation: Invocation) throws -> ExitCode {
         let database = try serviceDatabase(invocation)
-        let name = invocation.string("name") ?? (database["dbname"] ?? database["service"] ?? "").lowercased()
+        let name =
+            invocation.string("name")
+            ?? (database["dbname"] ?? database["service"] ?? "").lowercased()
             .replacing("_", with: "-")
         let sealer = try invocation.configuration.requireSealer()
         let control = try invocation.connect()
@@ -111,7 +115,8 @@ extension Command {
         }
         invocation.output.result(
             ["outbox": .string(name)],
-            "outbox \(name) is there; grant its enqueuers: GRANT reeve_enqueuer TO <login>; workers relay it from now on")
+            "outbox \(name) is there; grant its enqueuers: GRANT reeve_enqueuer TO <login>; workers relay it from now on"
+        )
         return .done
     }
 
@@ -179,7 +184,8 @@ extension Command {
             "Remove outbox \(name)" + (database == nil ? "?" : ", with schema reeve of its database?"))
         if let database { try OutboxInstaller.uninstall(name, from: database, dropping: true) }
         try invocation.change { connection in
-            _ = try connection.execute("SELECT reeve.remove_outbox($1::text, $2::text)", [name, invocation.string("reason")])
+            _ = try connection.execute(
+                "SELECT reeve.remove_outbox($1::text, $2::text)", [name, invocation.string("reason")])
         }
         invocation.output.result(["outbox": .string(name)], "outbox \(name) is removed")
         return .done

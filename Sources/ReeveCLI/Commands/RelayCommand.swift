@@ -44,7 +44,8 @@ struct Relays {
     private let events: EventRelay?
 
     init(_ invocation: Invocation, settings: ConnectionSettings, lease: Duration = .seconds(15)) throws {
-        log = invocation.configuration.makeLog()
+        let log = invocation.configuration.makeLog()
+        self.log = log
         let sealer = try invocation.configuration.makeSealer()
         if sealer == nil { log.info("REEVE_KEY_FILE is not set: this process relays no outboxes") }
         events = try invocation.configuration.kafkaSettings().map { kafka in
@@ -55,7 +56,9 @@ struct Relays {
                     .usage, "Kafka: \(error.message)",
                     hint: "REEVE_KAFKA_<PROPERTY> is librdkafka's, dots as underscores")
             }
-            return EventRelay(settings, kafka: kafka, names: names, log: log)
+            var options = EventRelay.Options()
+            options.lease = lease
+            return EventRelay(settings, kafka: kafka, names: names, log: log, options: options)
         }
         outboxes = OutboxFleet(settings, sealer: sealer, log: log, lease: lease)
     }

@@ -12,10 +12,10 @@ INSERT INTO reeve.event_setting DEFAULT VALUES;
 
 CREATE TABLE reeve.event (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  tenant_id uuid NOT NULL,
+  tenant uuid NOT NULL,
   type text NOT NULL,
   at timestamptz NOT NULL DEFAULT reeve.clock(),
-  job_id bigint,
+  job bigint,
   queue text,
   kind text,
   attempt int,
@@ -25,13 +25,13 @@ CREATE TABLE reeve.event (
 ) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0,
         autovacuum_vacuum_insert_threshold = -1);
 CREATE INDEX event_waiting ON reeve.event (id) WHERE NOT parked;
-CREATE INDEX event_parked ON reeve.event (tenant_id, id) WHERE parked;
+CREATE INDEX event_parked ON reeve.event (tenant, id) WHERE parked;
 CREATE INDEX event_at ON reeve.event (at);
-COMMENT ON TABLE reeve.event IS 'Events that wait to be sent. No arguments, results or errors of jobs: they may hold personal data.';
+COMMENT ON TABLE reeve.event IS 'Events that wait to be sent, also those of a tenant that a purge ends. No arguments, results or errors of jobs: they may hold personal data.';
 
 -- Tenants whose topics do not take events: theirs wait, and others go on.
 CREATE TABLE reeve.event_block (
-  tenant_id uuid PRIMARY KEY,
+  tenant uuid PRIMARY KEY,
   reason text NOT NULL CHECK (length(reason) <= 500),
   since timestamptz NOT NULL DEFAULT reeve.clock(),
   attempts int NOT NULL DEFAULT 1,
@@ -61,14 +61,14 @@ $$;
 
 CREATE FUNCTION reeve.event_of_new_jobs() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 BEGIN
-  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent)
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent)
   SELECT n.tenant_id, 'job.enqueued', n.created_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n ORDER BY n.id;
   RETURN NULL;
 END $$;
 
 CREATE FUNCTION reeve.event_of_changed_jobs() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 BEGIN
-  INSERT INTO reeve.event (tenant_id, type, job_id, queue, kind, attempt, traceparent, detail)
+  INSERT INTO reeve.event (tenant, type, job, queue, kind, attempt, traceparent, detail)
   SELECT c.tenant_id, c.type, c.id, c.queue, c.kind, c.attempt, c.traceparent, c.detail
   FROM (SELECT n.tenant_id, n.id, n.queue, n.kind, n.attempt, n.traceparent,
           CASE WHEN n.state = 'running' AND o.state <> 'running' THEN 'job.started'
@@ -83,7 +83,7 @@ END $$;
 
 CREATE FUNCTION reeve.event_of_ended_jobs() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 BEGIN
-  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent)
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent)
   SELECT n.tenant_id, 'job.' || n.state, n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n
   WHERE 'job.' || n.state = ANY ((SELECT s.types FROM reeve.event_setting s)::text[]) ORDER BY n.id;
   RETURN NULL;
@@ -91,7 +91,7 @@ END $$;
 
 CREATE FUNCTION reeve.event_of_dead_jobs() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 BEGIN
-  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent, detail)
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent, detail)
   SELECT n.tenant_id, 'job.dead', n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent, jsonb_build_object('reason', n.reason) FROM added n ORDER BY n.id;
   RETURN NULL;
 END $$;
@@ -101,15 +101,15 @@ DECLARE v_types text[] := (SELECT s.types FROM reeve.event_setting s);
 BEGIN
   IF TG_OP = 'INSERT' THEN
     IF 'tenant.created' = ANY (v_types) THEN
-      INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.created', jsonb_build_object('status', NEW.status, 'tier', NEW.tier));
+      INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.created', jsonb_build_object('status', NEW.status, 'tier', NEW.tier));
     END IF;
     RETURN NULL;
   END IF;
   IF NEW.status <> OLD.status AND 'tenant.status' = ANY (v_types) THEN
-    INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.status', jsonb_build_object('was', OLD.status, 'became', NEW.status));
+    INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.status', jsonb_build_object('was', OLD.status, 'became', NEW.status));
   END IF;
   IF NEW.tier <> OLD.tier AND 'tenant.tier' = ANY (v_types) THEN
-    INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.tier', jsonb_build_object('was', OLD.tier, 'became', NEW.tier));
+    INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.tier', jsonb_build_object('was', OLD.tier, 'became', NEW.tier));
   END IF;
   RETURN NULL;
 END $$;
@@ -188,17 +188,17 @@ BEGIN
   PERFORM reeve.require_turn('events', p_process);
   FOR i IN 1..20 LOOP
     v_ids := ARRAY(SELECT e.id FROM reeve.event e WHERE NOT e.parked ORDER BY e.id LIMIT p_limit);
-    v_parked := ARRAY(SELECT e.id FROM reeve.event e JOIN reeve.event_block b ON b.tenant_id = e.tenant_id WHERE e.id = ANY (v_ids));
+    v_parked := ARRAY(SELECT e.id FROM reeve.event e JOIN reeve.event_block b ON b.tenant = e.tenant WHERE e.id = ANY (v_ids));
     UPDATE reeve.event e SET parked = true WHERE e.id = ANY (v_parked);
     EXIT WHEN cardinality(v_parked) < p_limit;
   END LOOP;
   RETURN QUERY
-    SELECT e.id, e.tenant_id, t.code, e.type, e.at, e.job_id, e.queue, e.kind, e.attempt, e.traceparent, e.detail
+    SELECT e.id, e.tenant, t.code, e.type, e.at, e.job, e.queue, e.kind, e.attempt, e.traceparent, e.detail
     FROM (SELECT x.id FROM unnest(v_ids) AS x (id) WHERE x.id <> ALL (v_parked)
           UNION ALL
-          SELECT p.id FROM (SELECT b.tenant_id FROM reeve.event_block b WHERE b.retry_at <= v_now ORDER BY b.retry_at LIMIT 50) d,
-            LATERAL (SELECT y.id FROM reeve.event y WHERE y.parked AND y.tenant_id = d.tenant_id ORDER BY y.id LIMIT greatest(1, p_limit / 10)) p) i
-    JOIN reeve.event e ON e.id = i.id JOIN reeve.tenant t ON t.id = e.tenant_id
+          SELECT p.id FROM (SELECT b.tenant FROM reeve.event_block b WHERE b.retry_at <= v_now ORDER BY b.retry_at LIMIT 50) d,
+            LATERAL (SELECT y.id FROM reeve.event y WHERE y.parked AND y.tenant = d.tenant ORDER BY y.id LIMIT greatest(1, p_limit / 10)) p) i
+    JOIN reeve.event e ON e.id = i.id JOIN reeve.tenant t ON t.id = e.tenant
     ORDER BY e.id;
 END $$;
 
@@ -208,17 +208,17 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET 
 DECLARE v_now timestamptz := reeve.clock(); v_tenants uuid[]; v_count int;
 BEGIN
   PERFORM reeve.require_turn('events', p_process);
-  WITH gone AS (DELETE FROM reeve.event e WHERE e.id = ANY (p_sent) RETURNING e.tenant_id, e.parked)
-  SELECT array_agg(DISTINCT g.tenant_id) FILTER (WHERE g.parked), count(*) INTO v_tenants, v_count FROM gone g;
-  INSERT INTO reeve.event_block AS b (tenant_id, reason, retry_at)
+  WITH gone AS (DELETE FROM reeve.event e WHERE e.id = ANY (p_sent) RETURNING e.tenant, e.parked)
+  SELECT array_agg(DISTINCT g.tenant) FILTER (WHERE g.parked), count(*) INTO v_tenants, v_count FROM gone g;
+  INSERT INTO reeve.event_block AS b (tenant, reason, retry_at)
     SELECT DISTINCT ON (f.tenant) f.tenant, left(f.reason, 500), v_now + interval '1 s' FROM jsonb_to_recordset(p_failures) AS f (tenant uuid, reason text)
     WHERE EXISTS (SELECT FROM reeve.tenant t WHERE t.id = f.tenant)
-  ON CONFLICT (tenant_id) DO UPDATE SET reason = excluded.reason, attempts = b.attempts + 1, retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(b.attempts, 9)));
+  ON CONFLICT (tenant) DO UPDATE SET reason = excluded.reason, attempts = b.attempts + 1, retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(b.attempts, 9)));
   -- One that took something is tried at once, and free when nothing of it is parked any more.
-  DELETE FROM reeve.event_block b WHERE b.tenant_id = ANY (v_tenants) AND b.tenant_id <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)))
-    AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.parked AND e.tenant_id = b.tenant_id);
+  DELETE FROM reeve.event_block b WHERE b.tenant = ANY (v_tenants) AND b.tenant <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)))
+    AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.parked AND e.tenant = b.tenant);
   UPDATE reeve.event_block b SET retry_at = v_now, attempts = 1
-    WHERE b.tenant_id = ANY (v_tenants) AND b.tenant_id <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)));
+    WHERE b.tenant = ANY (v_tenants) AND b.tenant <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)));
   RETURN v_count;
 END $$;
 
@@ -231,7 +231,7 @@ BEGIN
     SELECT x.id FROM reeve.event x WHERE x.at < reeve.clock() - (SELECT s.keep FROM reeve.event_setting s) ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS v_count = ROW_COUNT;
   IF v_count > 0 THEN UPDATE reeve.event_setting s SET expired = s.expired + v_count; END IF;
-  DELETE FROM reeve.event_block b WHERE b.since < reeve.clock() - interval '1 day' AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.tenant_id = b.tenant_id AND e.parked);
+  DELETE FROM reeve.event_block b WHERE b.since < reeve.clock() - interval '1 day' AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.tenant = b.tenant AND e.parked);
   RETURN v_count;
 END $$;
 

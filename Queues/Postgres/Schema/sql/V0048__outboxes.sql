@@ -53,7 +53,7 @@ CREATE TABLE reeve.outbox_taken (
   outbox_id int NOT NULL,
   row_id bigint NOT NULL,
   mark uuid NOT NULL,
-  job_id bigint NOT NULL UNIQUE,
+  job bigint NOT NULL UNIQUE,
   at timestamptz NOT NULL DEFAULT reeve.clock(),
   PRIMARY KEY (outbox_id, mark)
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000);
@@ -243,7 +243,7 @@ BEGIN
         (SELECT y.last FROM reeve.outbox_block y WHERE y.outbox_id = p_outbox AND y.first <= g.job ORDER BY y.first DESC LIMIT 1) >= g.job AS is_ours
       FROM jsonb_to_recordset(p_rows) AS g (id bigint, job bigint, mark uuid, login text, item jsonb)),
     fresh AS (
-      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job_id) SELECT p_outbox, g.id, g.mark, g.job FROM given g WHERE g.is_ours ORDER BY g.id
+      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job) SELECT p_outbox, g.id, g.mark, g.job FROM given g WHERE g.is_ours ORDER BY g.id
       ON CONFLICT DO NOTHING RETURNING k.mark)
     SELECT g.*, f.mark IS NOT NULL AS is_new, i.*
     FROM given g LEFT JOIN fresh f ON f.mark = g.mark,
@@ -263,7 +263,7 @@ BEGIN
       END IF;
       -- A database was restored: the row was accepted under that id, so it becomes a job under another, by which it is found where that names nothing else.
       v_job := nextval('reeve.job_id');
-      INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job_id) VALUES (p_outbox, v.id, v.mark, v_job);
+      INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job) VALUES (p_outbox, v.id, v.mark, v_job);
       IF v_box.tenant_id IS NULL AND v.job < v_job AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job) AND NOT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = v.job)
         AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job) AND split_part(v.queue, '.', 1) IN (SELECT t.code FROM reeve.tenant t) THEN
         INSERT INTO reeve.job_alias (id, job_id, tenant_id) SELECT v.job, v_job, t.id FROM reeve.tenant t WHERE t.code = split_part(v.queue, '.', 1) ON CONFLICT DO NOTHING;
@@ -390,7 +390,7 @@ CREATE FUNCTION reeve.outbox_functions() RETURNS SETOF text LANGUAGE sql STABLE 
   SELECT pg_get_functiondef(f) FROM unnest(ARRAY['reeve.args_problem(jsonb, jsonb, text)', 'reeve.pool_of(text, text)']::regprocedure[]) f
 $$;
 
--- Forgets rows that no outbox has any more, and aliases of jobs that left the history. Returns how many.
+-- Forgets rows that no outbox has any more, refusals of 30 days ago, and aliases of jobs that left the history. Returns how many.
 CREATE FUNCTION reeve.tend_outboxes(p_limit int DEFAULT 5000) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v_count int; v_more int; v_now timestamptz := reeve.clock();
@@ -400,6 +400,7 @@ BEGIN
   GET DIAGNOSTICS v_count = ROW_COUNT;
   DELETE FROM reeve.job_alias a WHERE a.id = ANY (ARRAY(SELECT x.id FROM reeve.job_alias x WHERE x.at < v_now - interval '30 days' ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS v_more = ROW_COUNT;
+  DELETE FROM reeve.outbox_refusal r WHERE r.at < v_now - interval '30 days';
   RETURN v_count + v_more;
 END $$;
 
