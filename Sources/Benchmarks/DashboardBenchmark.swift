@@ -55,7 +55,8 @@ public struct DashboardBenchmark {
         ("jobs", "/api/jobs", []), ("jobs_succeeded", "/api/jobs", [("state", "succeeded")]),
         ("jobs_of_tenant", "/api/jobs", [("tenant", "bench-000007")]),
         ("jobs_deep", "/api/jobs", [("before", "1000000")]), ("running", "/api/jobs", [("state", "running")]),
-        ("tenants", "/api/tenants", []), ("tenants_busiest", "/api/tenants", [("busiest", "1")]), ("queues", "/api/queues", []),
+        ("tenants", "/api/tenants", []), ("tenants_busiest", "/api/tenants", [("busiest", "1")]),
+        ("queues", "/api/queues", []),
         ("dead", "/api/jobs", [("state", "dead")]), ("audit", "/api/audit", []), ("metrics", "/metrics", []),
     ]
 
@@ -139,7 +140,9 @@ private final class OpenPage: Sendable {
     init(_ server: DashboardServer, token: String) {
         DispatchQueue(label: "reeve.bench.page").async { [self] in
             while isOpen.withLock({ $0 }) {
-                for query in [[], [("state", "running")], [("tenant", "bench-000007")]] as [[(name: String, value: String)]] {
+                for query in [[], [("state", "running")], [("tenant", "bench-000007")]]
+                    as [[(name: String, value: String)]]
+                {
                     _ = server.answer(
                         HTTPRequest("GET", "/api/jobs", query: query, headers: [("authorization", "Bearer \(token)")]))
                 }

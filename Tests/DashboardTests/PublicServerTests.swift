@@ -45,8 +45,10 @@ struct PublicServerTests {
         let pool = Pool(control, bound: 2, name: "public")
         defer { pool.close() }
         let server = PublicServer(
-            pool: pool, links: ArtifactLinks(key: key), stores: SingleStore(FolderStore(root: folder.path)), log: .quiet)
-        let listener = try HTTPListener(try #require(ListenAddress(parsing: "127.0.0.1:0")), log: .quiet, responder: server)
+            pool: pool, links: ArtifactLinks(key: key), stores: SingleStore(FolderStore(root: folder.path)), log: .quiet
+        )
+        let listener = try HTTPListener(
+            try #require(ListenAddress(parsing: "127.0.0.1:0")), log: .quiet, responder: server)
         defer { listener.stop() }
         try body(Int(listener.address.port))
     }
@@ -66,7 +68,9 @@ struct PublicServerTests {
         try connection.execute("SELECT count(*) FROM reeve.audit_entry WHERE action = 'artifact.download'")[0].int(0)
     }
 
-    @Test("a link gives the artifact's bytes, as a file to keep, and the audit knows; looking without taking is no download")
+    @Test(
+        "a link gives the artifact's bytes, as a file to keep, and the audit knows; looking without taking is no download"
+    )
     func download() throws {
         try serving { port in
             let connection = try #require(RawConnection(port: port))
@@ -108,7 +112,9 @@ struct PublicServerTests {
             INSERT INTO reeve.reminder (tenant_id, period, milestone, trial_ends_at, due_at, address_hash)
             VALUES ($1::uuid, 1, 3, now(), now(), 'hash') RETURNING unsubscribe::text
             """, [tenant.rawValue])[0].text(0)
-        func suppressed() throws -> Int64 { try connection.execute("SELECT count(*) FROM reeve.mail_suppression")[0].int(0) }
+        func suppressed() throws -> Int64 {
+            try connection.execute("SELECT count(*) FROM reeve.mail_suppression")[0].int(0)
+        }
         try serving { port in
             #expect(ask("GET", "/unsubscribe/\(token)", port).contains("<form method=\"post\">"))
             #expect(try suppressed() == 0)
@@ -116,7 +122,8 @@ struct PublicServerTests {
             #expect(done.hasPrefix("HTTP/1.1 200"))
             #expect(try suppressed() == 1)
             for wrong in [UUID().uuidString, "x", "%27"] {
-                #expect(ask("POST", "/unsubscribe/\(wrong)", port, body: "List-Unsubscribe=One-Click") == done, "\(wrong)")
+                #expect(
+                    ask("POST", "/unsubscribe/\(wrong)", port, body: "List-Unsubscribe=One-Click") == done, "\(wrong)")
             }
             #expect(try suppressed() == 1)
         }
