@@ -1,5 +1,6 @@
 import Dashboard
 import JobKit
+import Postgres
 import ReeveTesting
 import Testing
 

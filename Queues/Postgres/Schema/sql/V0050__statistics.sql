@@ -128,7 +128,7 @@ BEGIN
   tenants AS (
     INSERT INTO reeve.stat_tenant AS s
     SELECT p.tenant_id, p.tier, p.kind, p.outcome, p.jobs, p.attempts, p.late, p.wait_seconds, p.run_seconds, p.dwell_seconds, p.wait, p.run, p.dwell
-    FROM part p JOIN reeve.tenant t ON t.id = p.tenant_id WHERE p.minute IS NULL AND t.status <> 'archived' ORDER BY p.tenant_id
+    FROM part p JOIN reeve.tenant t ON t.id = p.tenant_id WHERE p.minute IS NULL AND t.status <> 'archived' AND NOT (t.status = 'churned' AND reeve.is_frozen(t.id)) ORDER BY p.tenant_id      -- a purge leaves none
     ON CONFLICT (tenant_id, tier, kind, outcome) DO UPDATE SET jobs = s.jobs + excluded.jobs, attempts = s.attempts + excluded.attempts, late = s.late + excluded.late,
       wait_seconds = s.wait_seconds + excluded.wait_seconds, run_seconds = s.run_seconds + excluded.run_seconds, dwell_seconds = s.dwell_seconds + excluded.dwell_seconds,
       wait = ARRAY(SELECT x + y FROM unnest(s.wait, excluded.wait) u (x, y)),
