@@ -89,7 +89,7 @@ struct CompletionTests {
 
     @Test("fish takes the printed script and completes by itself", .enabled(if: access("/usr/bin/fish", X_OK) == 0))
     func fish() throws {
-        let folder = try ScratchFolder()
+        let folder = ScratchFolder()
         let run = try shell(
             [
                 "/usr/bin/env", "XDG_CONFIG_HOME=\(folder.path)", "XDG_DATA_HOME=\(folder.path)", "/usr/bin/fish",
@@ -102,7 +102,7 @@ struct CompletionTests {
     @Test("the manual page names every command, option, setting and exit code, and groff takes it without a warning")
     func manual() throws {
         let page = ManualPage(commands: Command.table).text
-        let folder = try ScratchFolder()
+        let folder = ScratchFolder()
         try ReeveRun.write(page, to: "\(folder.path)/reeve.1")
         let shown = try ReeveRun(
             program: "/usr/bin/groff", ["-man", "-Tutf8", "-ww", "-P-c", "\(folder.path)/reeve.1"], ["MANWIDTH": "200"])

@@ -202,7 +202,7 @@ struct MetricsTests {
             waitUntil {
                 let found = samples(get("/metrics")?.body ?? "")
                 return found[#"reeve_attempts_total{kind="test",outcome="succeeded"}"#] == 1
-                    && found[#"reeve_attempts_total{kind="test",outcome="dead"}"#] == 1
+                    && found[#"reeve_attempts_total{kind="test",outcome="retry"}"#] == 1
             })
         let found = samples(get("/metrics")?.body ?? "")
         #expect(found[#"reeve_worker_slots{tier="starter",state="free"}"#] == 2)

@@ -48,7 +48,8 @@ struct SpanTests {
     func span() throws {
         let collector = WebhookServer()
         defer { collector.stop() }
-        let exporter = SpanExporter(endpoint: "http://127.0.0.1:\(collector.port)", service: "test")
+        let exporter = SpanExporter(
+            endpoint: "http://127.0.0.1:\(collector.port)", service: "test", supervisor: BuiltProducts.supervisor)
         let trace = "0af7651916cd43dd8448eb211c80319c"
         let job = try attempt(
             traceparent: "00-\(trace)-b7ad6b7169203331-01",
@@ -72,7 +73,8 @@ struct SpanTests {
 
     @Test("a broken trace context begins a trace of its own, and a collector that is away costs spans, not jobs")
     func away() throws {
-        let exporter = SpanExporter(endpoint: "http://127.0.0.1:1/v1/traces", service: "test")
+        let exporter = SpanExporter(
+            endpoint: "http://127.0.0.1:1/v1/traces", service: "test", supervisor: BuiltProducts.supervisor)
         for broken in ["00-00000000000000000000000000000000-b7ad6b7169203331-01", "nonsense", "ff-x"] {
             _ = try attempt(traceparent: broken, .succeeded(JobResult()), to: exporter)
         }
