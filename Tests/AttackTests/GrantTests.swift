@@ -17,7 +17,7 @@ struct GrantTests {
         placement destination_for destinations_in seal_audit tend_audit begin_anchor finish_anchor
         report_admit report_done tend_batches tend_old_batches fire_schedules tend_schedules
         record_certificate claim_notices settle_notice notify_people
-        tend_purges purge_work begin_purge_step purge_must_stop finish_purge_step repeat_purge_steps freeze_for_purge record_retained tenant_records purge_records
+        tend_purges purge_work begin_purge_step purge_must_stop finish_purge_step repeat_purge_steps running_since_before freeze_for_purge begin_backup_end record_retained tenant_records purge_records
         begin_purge_keys finish_purge_key bury_tenant certify_purge register_hooks offboarding_work keep_archive replace_login_secret finish_offboarding
         tend_reminders begin_reminder end_reminder fail_reminder
         report_admit report_done report_hold report_unchanged
@@ -57,12 +57,12 @@ struct GrantTests {
     ]
 
     private static let views =
-        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list block_list"
+        "job_list queue_stats tenant_stats worker_list autoscale counter_fault circuit_list key_list block_list claim_block"
     private static let purges = "purge_request purge_approval purge_step retained_backup purge_policy"
     private static let departures = "hook lifecycle_event offboarding"
     private static let proof = "signing_key certificate notice reminder_list reminder_rule"
     private static let erasures = "erasure_list data_map"
-    private static let isolations = "isolation_list"
+    private static let isolations = "isolation_list tenant_isolation"
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"

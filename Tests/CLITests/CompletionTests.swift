@@ -105,11 +105,13 @@ struct CompletionTests {
         let folder = ScratchFolder()
         try ReeveRun.write(page, to: "\(folder.path)/reeve.1")
         let shown = try ReeveRun(
-            program: "/usr/bin/groff", ["-man", "-Tutf8", "-ww", "-P-c", "\(folder.path)/reeve.1"], ["MANWIDTH": "200"])
+            program: "/usr/bin/groff", ["-man", "-Tutf8", "-ww", "-P-c", "-P-b", "-P-u", "\(folder.path)/reeve.1"],
+            ["MANWIDTH": "200"])
         #expect(shown.code == 0 && shown.err == "", "\(shown.err.prefix(2000))")
         let plain = shown.out.replacing("\u{2010}", with: "-").replacing("\u{2212}", with: "-")
         for (path, command) in HelpTests.walk(Command.table) where command.run != nil {
-            #expect(page.contains("\\fBreeve \(path.joined(separator: " "))\\fR"), "\(path)")
+            let name = ManualPage.escaped("reeve " + path.joined(separator: " "))
+            #expect(page.contains("\\fB\(name)\\fR"), "\(path)")
         }
         for setting in Setting.all { #expect(plain.contains(setting.variable), "\(setting.variable)") }
         #expect(plain.contains("EXIT STATUS") && plain.contains("130") && plain.contains("--keep-logins"))

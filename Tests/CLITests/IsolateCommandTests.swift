@@ -17,21 +17,23 @@ struct IsolateCommandTests {
         let login = try admin.execute(
             "SELECT s.login FROM reeve.tenant_store s JOIN reeve.tenant t ON t.id = s.tenant_id WHERE t.code = 'kiln-iso'"
         )[0].text(0)
-        let session = try Connection(fixture.control.settings.with(["user": login, "dbname": "postgres"]))
+        try admin.executeScript("ALTER ROLE \(quoteIdentifier(login)) PASSWORD 'known'")
+        let asTenant = fixture.control.settings.with(["user": login, "password": "known", "dbname": "postgres"])
+        let session = try Connection(asTenant)
         defer { session.close() }
         let isolated = try run("tenant", "isolate", "kiln-iso", "--reason", "key leaked", "--wait", "--json")
         #expect(isolated.code == 0, "\(isolated)")
         #expect(try isolated.json["logins"]?.array?.map { $0["state"] } == ["revoked"])
         #expect(throws: PostgresError.self) { try session.execute("SELECT 1") }
         #expect(throws: PostgresError.self, "nobody new is let in") {
-            try Connection(fixture.control.settings.with(["user": login, "dbname": "postgres"])).close()
+            try Connection(asTenant).close()
         }
         #expect(try run("queue", "list").out.contains("key leaked"))
         #expect(try run("tenant", "isolate", "kiln-iso", "--reason", "again").code == 0, "again is the same")
         #expect(try run("doctor", "--json").json.array?.contains { $0["check"] == "access" } == true)
         let back = try run("tenant", "rejoin", "kiln-iso", "--reason", "rotated")
         #expect(back.code == 0, "\(back)")
-        try Connection(fixture.control.settings.with(["user": login, "dbname": "postgres"])).close()
+        try Connection(asTenant).close()
         #expect(try run("tenant", "rejoin", "kiln-iso").code == 3)
         #expect(try run("tenant", "isolate", "kiln-iso").code == 2, "a reason is needed")
         #expect(try run("tenant", "isolate", "kiln-ios", "--reason", "x").code == 3)

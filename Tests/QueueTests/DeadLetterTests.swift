@@ -30,7 +30,9 @@ struct DeadLetterTests {
         let last = try died(control, "initech.work", "order 5 of \"Li\" <d@z.example> failed at 0x00aa99c0d1ff")
         try died(control, "acme.work", "disk full")
         try died(control, "acme.work", "job 6ab0ecd8-45ba-4b0d-a3ca-0a8e70c1fd25 is gone")
-        let groups = try control.connection.execute("SELECT to_jsonb(g) FROM reeve.dead_groups() g").map { try $0.json(0) }
+        let groups = try control.connection.execute("SELECT to_jsonb(g) FROM reeve.dead_groups() g").map {
+            try $0.json(0)
+        }
         #expect(groups.count == 3)
         #expect(groups[0]["count"] == 3 && groups[0]["tenants"] == 3 && groups[0]["last_id"] == .int(last))
         let cause = try #require(groups[0]["cause"]?.string)
@@ -40,10 +42,14 @@ struct DeadLetterTests {
             "SELECT id FROM reeve.dead_list(jsonb_build_object('cause', $1::text))", [cause])
         #expect(found.count == 3)
         try control.value("SELECT reeve.redrive($1::bigint)", [last])
-        #expect(try control.value("SELECT count FROM reeve.dead_groups() LIMIT 1") == "2", "what was redriven is no longer one")
+        #expect(
+            try control.value("SELECT count FROM reeve.dead_groups() LIMIT 1") == "2",
+            "what was redriven is no longer one")
     }
 
-    @Test("the story of a job has every failed attempt with its error, log, worker and lease, and its steps while it is dead")
+    @Test(
+        "the story of a job has every failed attempt with its error, log, worker and lease, and its steps while it is dead"
+    )
     func story() throws {
         let control = try Control()
         let id = try control.enqueue(n: 7)
@@ -59,7 +65,8 @@ struct DeadLetterTests {
             }
             #expect(
                 try control.value(
-                    "SELECT reeve.record_attempt_log($1::bigint, $2::uuid, $3::text)", [id, job.lease, "line \(attempt)"])
+                    "SELECT reeve.record_attempt_log($1::bigint, $2::uuid, $3::text)",
+                    [id, job.lease, "line \(attempt)"])
                     == "t")
             #expect(try control.settle(job, "retry", ["delay_ms": 0, "error": .string("error \(attempt)")]).isEmpty)
             #expect(
@@ -81,7 +88,9 @@ struct DeadLetterTests {
         #expect(steps?.array?.count == 1, "steps of a dead letter are not tidied away")
     }
 
-    @Test("an attempt that its worker took with it is in the story; one that was given back is not; a success leaves none")
+    @Test(
+        "an attempt that its worker took with it is in the story; one that was given back is not; a success leaves none"
+    )
     func rescued() throws {
         let control = try Control()
         let id = try control.enqueue()
@@ -102,9 +111,11 @@ struct DeadLetterTests {
         let control = try Control()
         let id = try died(control, "acme.work", "n is wrong", n: 1)
         #expect(try control.refusal(#"SELECT reeve.redrive($1::bigint, 'x', '{"n": "two"}')"#, [id]).0 == "RV005")
-        #expect(try control.value("SELECT redriven_as IS NULL FROM reeve.dead_letter") == "t", "a refusal redrives nothing")
+        #expect(
+            try control.value("SELECT redriven_as IS NULL FROM reeve.dead_letter") == "t", "a refusal redrives nothing")
         let next = try control.value(#"SELECT reeve.redrive($1::bigint, 'typing error', '{"n": 2}')"#, [id])
-        let args = try control.value("SELECT args::text || ' ' || retried_from FROM reeve.job WHERE id = $1::bigint", [next])
+        let args = try control.value(
+            "SELECT args::text || ' ' || retried_from FROM reeve.job WHERE id = $1::bigint", [next])
         #expect(args == #"{"n": 2} \#(id)"#)
         #expect(try control.refusal("SELECT reeve.redrive($1::bigint)", [id]).0 == "RV012")
         #expect(try control.refusal("SELECT reeve.redrive(999)").0 == "RV011")
@@ -128,28 +139,34 @@ struct DeadLetterTests {
             """, [first["next_after"]?.int, first["next_start"]?.string])[0].json(0)
         #expect(second["count"] == 3 && second["next_after"] == .null)
         let starts = try control.connection.execute(
-            "SELECT retried_from, extract(epoch FROM run_at - reeve.clock())::float8::text, state::text FROM reeve.job ORDER BY run_at, id")
+            "SELECT retried_from, extract(epoch FROM run_at - reeve.clock())::float8::text, state::text FROM reeve.job ORDER BY run_at, id"
+        )
         #expect(try starts.map { try $0.int(0) } == ids)
         #expect(try starts.map { Double(try $0.text(1)) } == (0..<7).map { Double($0) / 2 })
         #expect(try starts.map { try $0.text(2) } == ["available"] + Array(repeating: "scheduled", count: 6))
         #expect(try control.value("SELECT count(*) FROM reeve.dead_list()") == "1", "the other tenant's stays")
     }
 
-    @Test("a filter of nothing, of unknown members, or without a reason is refused; what may not run again is counted with its reason")
+    @Test(
+        "a filter of nothing, of unknown members, or without a reason is refused; what may not run again is counted with its reason"
+    )
     func refusals() throws {
         let control = try Control()
         try died(control, "acme.work", "x")
         for filter in ["{}", #"{"redriven": false}"#, #"{"tenent": "acme"}"#, "[]"] {
-            #expect(try control.refusal("SELECT reeve.redrive_many($1::jsonb, 'x')", [filter]).0 == "RV010", "\(filter)")
+            #expect(
+                try control.refusal("SELECT reeve.redrive_many($1::jsonb, 'x')", [filter]).0 == "RV010", "\(filter)")
             #expect(try control.refusal("SELECT reeve.drop_dead($1::jsonb, 'x')", [filter]).0 == "RV010", "\(filter)")
         }
         #expect(try control.refusal(#"SELECT reeve.redrive_many('{"tenant": "nobody"}', 'x')"#).0 == "RV001")
         #expect(try control.refusal(#"SELECT reeve.redrive_many('{"tenant": "acme"}', ' ')"#).0 == "RV010")
         #expect(try control.refusal(#"SELECT reeve.redrive_many('{"tenant": "acme"}', 'x', 0)"#).0 == "RV010")
         try control.connection.executeScript(
-            "SET session_replication_role = replica; UPDATE reeve.tenant SET status = 'archived' WHERE code = 'acme'; RESET session_replication_role")
+            "SET session_replication_role = replica; UPDATE reeve.tenant SET status = 'archived' WHERE code = 'acme'; RESET session_replication_role"
+        )
         let done = try redriveMany(control, ["queue": "acme.*"])
-        #expect(done["count"] == 0 && done["refused"] == 1 && done["why"]?.object?.keys.first?.contains("archived") == true)
+        #expect(
+            done["count"] == 0 && done["refused"] == 1 && done["why"]?.object?.keys.first?.contains("archived") == true)
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "0")
     }
 
@@ -163,7 +180,8 @@ struct DeadLetterTests {
         #expect(try control.value("SELECT string_agg(job_id::text, ' ') FROM reeve.job_attempt") == "\(kept)")
         #expect(
             try control.value(
-                "SELECT (detail ->> 'count') || ' ' || reason FROM reeve.audit_entry WHERE action = 'dead.drop' AND tenant_id IS NOT NULL")
+                "SELECT (detail ->> 'count') || ' ' || reason FROM reeve.audit_entry WHERE action = 'dead.drop' AND tenant_id IS NOT NULL"
+            )
                 == "1 a test")
     }
 

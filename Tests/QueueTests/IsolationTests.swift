@@ -92,10 +92,10 @@ struct IsolationTests {
         let login = "isolated_\(control.settings["dbname"] ?? "")"
         try control.connection.executeScript(
             """
-            CREATE ROLE \(login) LOGIN; GRANT reeve_enqueuer TO \(login);
+            CREATE ROLE \(login) LOGIN PASSWORD 'isolated'; GRANT reeve_enqueuer TO \(login);
             INSERT INTO reeve.tenant_login SELECT '\(login)', id FROM reeve.tenant WHERE code = 'acme'
             """)
-        let tenant = try Connection(control.settings.with(["user": login]))
+        let tenant = try Connection(control.settings.with(["user": login, "password": "isolated"]))
         defer { tenant.close() }
         let sql = #"SELECT reeve.enqueue('acme.work', 'work', '{"n": 1}')"#
         #expect(try control.refusal(sql, on: tenant).0 == nil)

@@ -166,7 +166,7 @@ struct OperateTests {
     func roles() throws {
         let control = try Control()
         let allowed: [String: Set<String>] = [
-            "reeve_enqueuer": ["enqueue", "job"], "reeve_viewer": ["list"],
+            "reeve_enqueuer": ["enqueue", "job"], "reeve_viewer": ["list", "job"],
             "reeve_operator": ["enqueue", "pause", "list", "job"],
             "reeve_worker": ["enqueue", "claim", "list", "job"], "reeve_approver": [],
         ]

@@ -74,6 +74,7 @@ CREATE INDEX job_parked ON reeve.job (kind, id) WHERE state = 'scheduled' AND ho
 -- What a target names: a queue pattern (acme.reports, acme.*, *.backups), or tenant:CODE, tier:NAME, kind:NAME, node:NAME, worker:ID; names of
 -- tiers, kinds and nodes may hold *. Scope `queue` for patterns, tenant:acme being acme.*.
 CREATE FUNCTION reeve.block_target(p_target text, OUT scope text, OUT name text) LANGUAGE plpgsql STABLE SET search_path = reeve, pg_temp AS $$
+#variable_conflict use_variable
 BEGIN
   IF p_target !~ '^(tenant|tier|kind|node|worker):' THEN
     PERFORM reeve.check_pattern(p_target);
@@ -109,6 +110,12 @@ CREATE VIEW reeve.block_list WITH (security_barrier) AS
 CREATE VIEW reeve.isolation_list WITH (security_barrier) AS
   SELECT i.id, t.code AS tenant_code, i.reason, i.actor, i.since, cardinality(i.cancelled) AS cancelled, i.logins, i.released_at, i.released_by, i.release_reason
   FROM reeve.tenant_isolation i JOIN reeve.tenant t ON t.id = i.tenant_id;
+DO $$ BEGIN
+  IF current_setting('server_version_num')::int >= 150000 THEN
+    ALTER VIEW reeve.block_list SET (security_invoker = true);
+    ALTER VIEW reeve.isolation_list SET (security_invoker = true);
+  END IF;
+END $$;
 
 -- Whether a worker takes no jobs: its own block or one of its node.
 CREATE FUNCTION reeve.is_quiet(p_worker uuid, p_node text) RETURNS boolean LANGUAGE sql STABLE SET search_path = reeve, pg_temp AS $$
@@ -199,7 +206,9 @@ END $$;
 -- needed, and a busy fleet is sampled. Returns how many attempts it took in.
 CREATE FUNCTION reeve.tend_paces(p_pages int DEFAULT 200) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp SET timezone = 'UTC' SET jit = off AS $$
-DECLARE v record; v_place text; v_end bigint; v_from bigint; v_count int; v_upto timestamptz;
+DECLARE
+  v record; v_place text; v_end bigint; v_from bigint; v_first tid; v_last tid; v_upto timestamptz;
+  v_kinds text[]; v_tenants uuid[]; v_seconds float8[]; v_ended timestamptz[];
 BEGIN
   SELECT p.* INTO v FROM reeve.pace_position p FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN RETURN 0; END IF;
@@ -208,24 +217,25 @@ BEGIN
   v_end := pg_relation_size(to_regclass('reeve.' || v_place)) / current_setting('block_size')::int;
   -- The last page may have been filled since: it is read again, and what was seen is known by its time.
   v_from := greatest(CASE WHEN v.place = v_place THEN least(v.block, v_end) - 1 ELSE 0 END, v_end - p_pages, 0);
-  EXECUTE format($sql$
-    WITH attempt AS MATERIALIZED (
-      SELECT h.kind, h.tenant_id, extract(epoch FROM h.finished_at - h.started_at)::float8 AS seconds, h.finished_at FROM reeve.%I h
-      WHERE h.ctid >= %L::tid AND h.ctid < %L::tid AND h.state = 'succeeded' AND h.finished_at > $1 AND h.started_at <= h.finished_at),
-    kinds AS (
-      INSERT INTO reeve.kind_pace AS p (kind, seconds)
-      SELECT a.kind, (array_agg(a.seconds ORDER BY a.finished_at DESC))[1:20] FROM attempt a GROUP BY 1 ORDER BY 1
-      ON CONFLICT (kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at),
-    tenants AS (
-      INSERT INTO reeve.tenant_pace AS p (tenant_id, kind, seconds)
-      SELECT a.tenant_id, a.kind, (array_agg(a.seconds ORDER BY a.finished_at DESC))[1:20] FROM attempt a JOIN reeve.tenant t ON t.id = a.tenant_id
-      WHERE a.seconds >= 1 AND a.kind <> 'purge' AND t.status <> 'archived' GROUP BY 1, 2 ORDER BY 1, 2
-      ON CONFLICT (tenant_id, kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at)
-    SELECT count(*), max(a.finished_at) FROM attempt a $sql$, v_place, format('(%s,0)', v_from), format('(%s,0)', v_end))
-  INTO v_count, v_upto USING CASE WHEN v.place = v_place THEN v.finished_at ELSE '-infinity' END;
+  v_first := format('(%s,0)', v_from)::tid;
+  v_last := format('(%s,0)', v_end)::tid;
+  EXECUTE format('SELECT array_agg(h.kind), array_agg(h.tenant_id), array_agg(extract(epoch FROM h.finished_at - h.started_at)::float8), array_agg(h.finished_at), max(h.finished_at)
+    FROM reeve.%I h WHERE h.ctid >= $1 AND h.ctid < $2 AND h.state = ''succeeded'' AND h.finished_at > $3 AND h.started_at <= h.finished_at', v_place)
+  INTO v_kinds, v_tenants, v_seconds, v_ended, v_upto
+  USING v_first, v_last, CASE WHEN v.place = v_place THEN v.finished_at ELSE '-infinity' END;
+  IF v_kinds IS NOT NULL THEN
+    INSERT INTO reeve.kind_pace AS p (kind, seconds)
+    SELECT a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20] FROM unnest(v_kinds, v_seconds, v_ended) AS a (kind, seconds, ended) GROUP BY 1 ORDER BY 1
+    ON CONFLICT (kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+    INSERT INTO reeve.tenant_pace AS p (tenant_id, kind, seconds)
+    SELECT a.tenant_id, a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20]
+    FROM unnest(v_kinds, v_tenants, v_seconds, v_ended) AS a (kind, tenant_id, seconds, ended) JOIN reeve.tenant t ON t.id = a.tenant_id
+    WHERE a.seconds >= 1 AND a.kind <> 'purge' AND t.status <> 'archived' GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (tenant_id, kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+  END IF;
   UPDATE reeve.pace_position p SET place = v_place, block = v_end, finished_at = coalesce(v_upto, p.finished_at)
   WHERE (p.place, p.block, p.finished_at) IS DISTINCT FROM (v_place, v_end, coalesce(v_upto, p.finished_at));
-  RETURN v_count;
+  RETURN coalesce(cardinality(v_kinds), 0);
 END $$;
 
 -- Pause, drain, resume
@@ -563,7 +573,8 @@ BEGIN
 
     -- Statements of their own, so that they see every pause that was committed before the counters were locked. What is paused by its kind
     -- is parked when a claim comes upon it: once for each job, and nobody has to search for it.
-    IF EXISTS (SELECT FROM reeve.claim_block) THEN
+    v_narrow := EXISTS (SELECT FROM reeve.claim_block);
+    IF v_narrow THEN
       IF reeve.claims_stopped(p_worker, v_node, p_pool) THEN RETURN; END IF;
       SELECT array_agg(b.like_pattern) INTO v_kinds FROM reeve.claim_block b WHERE b.scope = 'kind';
       IF v_kinds IS NOT NULL THEN v_parked := reeve.park(p_pool, v_tenants, v_kinds, v_want + 100); END IF;
@@ -585,7 +596,7 @@ BEGIN
           ORDER BY j.priority, j.id LIMIT least(l.room, v_share) FOR UPDATE SKIP LOCKED) y) j
       WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
         AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)
-        AND NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = split_part(q.queue, '.', 1))),
+        AND (NOT v_narrow OR NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = split_part(q.queue, '.', 1)))),
     ranked AS (
       SELECT c.id, c.running + c.nth AS rank, row_number() OVER (ORDER BY c.running + c.nth, c.id) AS taken
       FROM candidate c WHERE c.nth <= c.room),
@@ -1064,5 +1075,5 @@ GRANT EXECUTE ON FUNCTION reeve.drain_progress(bigint) TO reeve_operator;
 GRANT EXECUTE ON FUNCTION reeve.isolate_tenant(text, text, boolean), reeve.note_isolation_logins(bigint, jsonb), reeve.release_isolation(text, text, boolean),
   reeve.redrive(bigint, text, jsonb), reeve.redrive_many(jsonb, text, float8, int, bigint, timestamptz), reeve.drop_dead(jsonb, text, int) TO reeve_operator;
 GRANT EXECUTE ON FUNCTION reeve.record_attempt_log(bigint, uuid, text), reeve.tend_paces(int), reeve.tend_dead_letters(interval, int) TO reeve_worker;
-GRANT SELECT ON reeve.block_list TO reeve_viewer, reeve_operator, reeve_worker;
-GRANT SELECT ON reeve.isolation_list TO reeve_viewer, reeve_operator;
+GRANT SELECT ON reeve.block_list, reeve.claim_block TO reeve_viewer, reeve_operator, reeve_worker;
+GRANT SELECT ON reeve.isolation_list, reeve.tenant_isolation TO reeve_viewer, reeve_operator;
