@@ -82,7 +82,9 @@ public final class DashboardAccess: Sendable {
             guard header.hasPrefix("Bearer "), let user = user(token: String(header.dropFirst(7))) else { return nil }
             return (user, false)
         }
-        if let proxy, proxy.addresses.contains(request.peer), let user = proxyUser(request, proxy) { return (user, true) }
+        if let proxy, proxy.addresses.contains(request.peer), let user = proxyUser(request, proxy) {
+            return (user, true)
+        }
         guard let cookie = request.cookie(Self.cookieName) else { return nil }
         return sessions.withLock { sessions in
             guard let session = sessions[Token.digest(cookie)], session.until > .now else { return nil }
@@ -152,7 +154,9 @@ struct Origins: Sendable {
     func isOurs(_ request: HTTPRequest) -> Bool {
         guard let host = request.header("host")?.lowercased() else { return false }
         var name = host
-        if let colon = host.lastIndex(of: ":"), host[host.index(after: colon)...].allSatisfy(\.isNumber), !host.hasSuffix("]") {
+        if let colon = host.lastIndex(of: ":"), host[host.index(after: colon)...].allSatisfy(\.isNumber),
+            !host.hasSuffix("]")
+        {
             name = String(host[..<colon])
         }
         if hosts.contains(host) || hosts.contains(name) { return true }

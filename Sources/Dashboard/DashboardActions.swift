@@ -48,7 +48,9 @@ struct DashboardActions: Sendable {
             return ["job": .int(new)]
         },
         "redrive-many": Action(role: .operator) { connection, body in
-            guard let filter = body["filter"], filter.object?.isEmpty == false else { throw BadRequest("'filter' is missing") }
+            guard let filter = body["filter"], filter.object?.isEmpty == false else {
+                throw BadRequest("'filter' is missing")
+            }
             guard let rate = body["rate"]?.number, rate > 0 else { throw BadRequest("'rate' is missing") }
             return try connection.execute(
                 "SELECT reeve.redrive_many($1::jsonb, $2::text, $3::float8, 1000)",
@@ -56,12 +58,15 @@ struct DashboardActions: Sendable {
         },
         "isolate": Action(role: .admin) { connection, body in
             try connection.execute(
-                "SELECT reeve.isolate_tenant($1::text, $2::text)", [try text(body, "tenant"), try text(body, "reason")])[0]
+                "SELECT reeve.isolate_tenant($1::text, $2::text)", [try text(body, "tenant"), try text(body, "reason")])[
+                    0
+                ]
                 .json(0)
         },
         "release": Action(role: .admin) { connection, body in
             try connection.execute(
-                "SELECT reeve.release_isolation($1::text, $2::text)", [try text(body, "tenant"), try text(body, "reason")]
+                "SELECT reeve.release_isolation($1::text, $2::text)",
+                [try text(body, "tenant"), try text(body, "reason")]
             )[0].json(0)
         },
         "pause-schedule": Action(role: .operator) { connection, body in

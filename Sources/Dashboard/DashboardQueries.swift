@@ -19,7 +19,8 @@ struct DashboardQueries: Sendable {
         "overview": { connection, request, _ in
             let width = request.queryValue("width") == "hour" ? "hour" : "minute"
             let slots = request.queryValue("slots").flatMap { Int($0) } ?? 60
-            return try connection.execute("SELECT reeve.overview($1::text, $2::int)", [width, min(max(slots, 5), 744)])[0]
+            return try connection.execute(
+                "SELECT reeve.overview($1::text, $2::int)", [width, min(max(slots, 5), 744)])[0]
                 .json(0)
         },
         "tenants": { connection, request, _ in
@@ -99,14 +100,16 @@ struct DashboardQueries: Sendable {
             members["cause"] = story?["cause"]
             members["explain"] = .string(
                 try connection.execute("SELECT reeve.explain($1::bigint)", [id])[0].text(0))
-            members["likely_at"] = try connection.execute("SELECT reeve.explain_job($1::bigint)", [id])[0].json(0)["likely_at"]
+            members["likely_at"] = try connection.execute("SELECT reeve.explain_job($1::bigint)", [id])[0].json(0)[
+                "likely_at"]
             return .object(members)
         },
         "dead": { connection, request, _ in
             var filter: [String: JSON] = ["redriven": .bool(false)]
             for name in ["tenant", "kind"] { filter[name] = request.queryValue(name).map { JSON.string($0) } }
             return page(
-                try rows(connection, "SELECT to_jsonb(g) FROM reeve.dead_groups($1::jsonb, 50) g", [JSON.object(filter)]))
+                try rows(
+                    connection, "SELECT to_jsonb(g) FROM reeve.dead_groups($1::jsonb, 50) g", [JSON.object(filter)]))
         },
         "workers": { connection, _, _ in
             page(

@@ -59,7 +59,9 @@ public final class PublicServer: HTTPResponder {
         guard let links else { return page(404, "There is nothing here.") }
         let opened: Result<ArtifactLinks.Download, LinkRefusal> = try pool.withConnection { connection in
             try connection.transaction {
-                do { return .success(try links.open(text, on: connection, stores: stores)) } catch let error as LinkRefusal {
+                do { return .success(try links.open(text, on: connection, stores: stores)) } catch let error
+                    as LinkRefusal
+                {
                     // Refusals are audited too, so the transaction is kept.
                     return .failure(error)
                 }
@@ -70,12 +72,14 @@ public final class PublicServer: HTTPResponder {
             let isOver = [.expired, .revoked, .gone].contains(refusal)
             return page(isOver ? 410 : 404, "This link does not work.", "<p>\(refusal.description).</p>")
         case .success(let download):
-            let name = "\(download.entity)-\(download.artifact.uuidString.lowercased())" + (download.isEncrypted ? ".age" : "")
+            let name =
+                "\(download.entity)-\(download.artifact.uuidString.lowercased())" + (download.isEncrypted ? ".age" : "")
             return HTTPResponse(
                 200,
                 headers: [
                     ("Content-Type", "application/octet-stream"),
-                    ("Content-Disposition", "attachment; filename=\"\(name)\""), ("Digest", "sha-256=\(download.sha256)"),
+                    ("Content-Disposition", "attachment; filename=\"\(name)\""),
+                    ("Digest", "sha-256=\(download.sha256)"),
                     ("Content-Security-Policy", "default-src 'none'; sandbox"), ("Referrer-Policy", "no-referrer"),
                 ],
                 body: .stream(length: download.bytes) { writer in try send(download, to: writer) })

@@ -206,7 +206,11 @@ final class HTTPLoop: Sendable {
             shared.work.append((id, request))
             return true
         }
-        if isTaken { hands.ring() } else { begin(connection, HTTPResponse(503, "busy\n").with("Retry-After", "1"), nil) }
+        if isTaken {
+            hands.ring()
+        } else {
+            begin(connection, HTTPResponse(503, "busy\n").with("Retry-After", "1"), nil)
+        }
     }
 
     private func begin(_ connection: HTTPConnection, _ response: HTTPResponse, _ writer: HTTPWriter?) {

@@ -4,7 +4,9 @@ import Glibc
 public enum HTTPProbe {
     /// The status and the start of the body; nil when nobody answered in time. An address that means every interface is asked on this
     /// machine's own. Blocks for at most `limit`.
-    public static func get(_ address: ListenAddress, _ path: String, within limit: Duration) -> (status: Int, body: String)? {
+    public static func get(_ address: ListenAddress, _ path: String, within limit: Duration) -> (
+        status: Int, body: String
+    )? {
         let host = ["0.0.0.0": "127.0.0.1", "::": "::1"][address.host] ?? address.host
         var hints = addrinfo()
         hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV

@@ -40,7 +40,8 @@ public struct HTTPRequest: Sendable, Equatable {
     public func cookie(_ name: String) -> String? {
         for field in headers where field.name == "cookie" {
             for pair in field.value.split(separator: ";") {
-                let parts = pair.drop { $0 == " " }.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+                let parts = pair.drop { $0 == " " }.split(
+                    separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
                 if parts.count == 2, parts[0] == name { return String(parts[1]) }
             }
         }

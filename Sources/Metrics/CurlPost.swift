@@ -4,6 +4,7 @@ import Processes
 /// POSTs JSON once with curl, whose arguments and environment hold neither the URL nor the body.
 struct CurlPost {
     let url: String
+    let supervisor: Supervisor
 
     func send(_ body: JSON) throws {
         func quoted(_ text: String) -> String {
@@ -20,7 +21,7 @@ struct CurlPost {
         var reply: [UInt8] = []
         let ended = try ChildProcess.run(
             program: "curl", arguments: ["-q", "--config", ChildProcess.documentPath(0)],
-            environment: ["PATH": "/usr/local/bin:/usr/bin:/bin"], supervisor: .current(),
+            environment: ["PATH": "/usr/local/bin:/usr/bin:/bin"], supervisor: supervisor,
             deadline: .now + .seconds(15), documents: [settings, body.text]
         ) { reply.append(contentsOf: $0.prefix(100)) }
         let code = Int(String(decoding: reply, as: UTF8.self).prefix(3)) ?? 0

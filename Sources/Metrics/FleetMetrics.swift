@@ -54,7 +54,8 @@ public struct FleetMetrics: Sendable {
         let proof = parts?["proof"]
         text.gauge("reeve_backups_missing_tenants", "Tenants without any backup.", proof?["without"]?.number)
         text.gauge(
-            "reeve_backups_overdue_tenants", "Tenants without a backup of the last 26 hours.", proof?["overdue"]?.number)
+            "reeve_backups_overdue_tenants", "Tenants without a backup of the last 26 hours.", proof?["overdue"]?.number
+        )
         text.gauge(
             "reeve_backups_unproven_tenants", "Tenants whose backups no restore has proven in time.",
             proof?["unproven"]?.number)
@@ -87,7 +88,8 @@ public struct FleetMetrics: Sendable {
         for state in ["alive", "late", "stopping"] {
             text.sample(["state": state], known: live?["workers"]?[state]?.number)
         }
-        text.gauge("reeve_workers_died_today", "Workers declared dead within a day.", live?["workers"]?["dead_today"]?.number)
+        text.gauge(
+            "reeve_workers_died_today", "Workers declared dead within a day.", live?["workers"]?["dead_today"]?.number)
         text.gauge("reeve_tenants_noisy", "Tenants that take a tenth of what runs or waits.", live?["noisy"]?.number)
         text.gauge("reeve_queue_blocks", "Pauses and drains in force.", live?["blocks"]?.number)
         text.gauge("reeve_circuits_open", "Tenants' databases that do not answer.", live?["circuits"]?.number)
@@ -103,19 +105,24 @@ public struct FleetMetrics: Sendable {
         for (tier, at) in (slow?["oldest"]?.object ?? [:]).sorted(by: { $0.key < $1.key }) {
             text.sample(["tier": tier], known: at.number.map { max(0, now - $0) })
         }
-        text.gauge("reeve_dead_letters", "Dead letters that were not redriven, at most 10000.", slow?["dead_letters"]?.number)
+        text.gauge(
+            "reeve_dead_letters", "Dead letters that were not redriven, at most 10000.", slow?["dead_letters"]?.number)
         text.family("reeve_tenants", .gauge, "Tenants by status.")
         for (status, count) in (slow?["statuses"]?.object ?? [:]).sorted(by: { $0.key < $1.key }) {
             text.sample(["status": status], known: count.number)
         }
-        text.gauge("reeve_erasures_open", "Requests of data subjects that have not ended.", slow?["erasures"]?["open"]?.number)
-        text.gauge("reeve_erasures_overdue", "Of those, past their statutory deadline.", slow?["erasures"]?["overdue"]?.number)
+        text.gauge(
+            "reeve_erasures_open", "Requests of data subjects that have not ended.", slow?["erasures"]?["open"]?.number)
+        text.gauge(
+            "reeve_erasures_overdue", "Of those, past their statutory deadline.", slow?["erasures"]?["overdue"]?.number)
         text.gauge("reeve_erasures_due_soon", "Of those, due within 7 days.", slow?["erasures"]?["near"]?.number)
         text.gauge(
-            "reeve_erasure_next_due_timestamp_seconds", "The next statutory deadline.", slow?["erasures"]?["next"]?.number)
+            "reeve_erasure_next_due_timestamp_seconds", "The next statutory deadline.",
+            slow?["erasures"]?["next"]?.number)
         text.gauge("reeve_purges_open", "Purges that have not ended.", slow?["purges"]?["open"]?.number)
         text.gauge("reeve_purges_due", "Of those, whose time has come.", slow?["purges"]?["due"]?.number)
-        text.gauge("reeve_audit_unsealed_entries", "Audit entries not chained yet, at most 10000.", slow?["unsealed"]?.number)
+        text.gauge(
+            "reeve_audit_unsealed_entries", "Audit entries not chained yet, at most 10000.", slow?["unsealed"]?.number)
         text.gauge(
             "reeve_audit_last_anchor_timestamp_seconds", "When the audit's heads were last anchored outside.",
             slow?["anchored"]?.number)
@@ -125,7 +132,8 @@ public struct FleetMetrics: Sendable {
             text.sample(["table": table, "state": "dead"], known: rows["dead"]?.number)
         }
         text.gauge(
-            "reeve_oldest_transaction_seconds", "The longest transaction in the control database that the login may see.",
+            "reeve_oldest_transaction_seconds",
+            "The longest transaction in the control database that the login may see.",
             slow?["oldest_transaction"]?.number)
         text.gauge(
             "reeve_oldest_snapshot_transactions", "How many transactions the oldest snapshot there is behind.",

@@ -7,7 +7,9 @@ enum ProcessMetrics {
         let stat = read("/proc/self/stat")
         // The name in parentheses may hold anything; the fields behind it are numbers.
         let fields = stat.lastIndex(of: ")").map { stat[$0...].split(separator: " ") } ?? []
-        if fields.count > 20, let user = Double(fields[12]), let system = Double(fields[13]), let started = Double(fields[20]) {
+        if fields.count > 20, let user = Double(fields[12]), let system = Double(fields[13]),
+            let started = Double(fields[20])
+        {
             text.counter("process_cpu_seconds_total", "Processor time used.", (user + system) / ticks)
             let boot = read("/proc/stat").split(separator: "\n").first { $0.hasPrefix("btime ") }?.dropFirst(6)
             if let boot = boot.flatMap({ Double($0) }) {

@@ -1,7 +1,7 @@
 import Crypto
 import FoundationEssentials
 import JobKit
-import Processes
+public import Processes
 import Synchronization
 public import WorkerEngine
 
@@ -26,10 +26,12 @@ public final class SpanExporter: Sendable {
     private static let bound = 10_000
     private let endpoint: String
     private let service: String
+    private let supervisor: Supervisor
     private let state = Mutex(State())
 
     /// Sends to `endpoint` + `/v1/traces`, as `service`.
-    public init(endpoint: String, service: String) {
+    public init(endpoint: String, service: String, supervisor: Supervisor = .current()) {
+        self.supervisor = supervisor
         self.endpoint = endpoint.hasSuffix("/v1/traces") ? endpoint : endpoint.trimmingSlash + "/v1/traces"
         self.service = service
     }
@@ -87,7 +89,7 @@ public final class SpanExporter: Sendable {
                 ]
             ]
         ]
-        try CurlPost(url: endpoint).send(body)
+        try CurlPost(url: endpoint, supervisor: supervisor).send(body)
     }
 
     private static func attributes(_ values: [String: JSON]) -> JSON {

@@ -107,7 +107,8 @@ public final class WorkerMetrics: Sendable {
         histogram("reeve_claim_batch_jobs", "Jobs that a claim brings.", state.batches)
         histogram("reeve_settle_duration_seconds", "How long it takes to record ends.", state.settles)
         text.family("reeve_attempts_total", .counter, "Attempts of this worker by how they ended.")
-        for (key, count) in state.attempts.sorted(by: { ($0.key.kind, $0.key.outcome) < ($1.key.kind, $1.key.outcome) }) {
+        for (key, count) in state.attempts.sorted(by: { ($0.key.kind, $0.key.outcome) < ($1.key.kind, $1.key.outcome) })
+        {
             text.sample(["kind": key.kind, "outcome": key.outcome], Double(count))
         }
         text.family("reeve_attempt_duration_seconds", .histogram, "How long attempts take, from claim to recorded end.")
@@ -118,8 +119,11 @@ public final class WorkerMetrics: Sendable {
         for result in ["renewed", "failed", "dead"] {
             text.sample(["result": result], Double(state.renewals[result] ?? 0))
         }
-        text.counter("reeve_leases_lost_total", "Ends that came too late: another holds the lease.", Double(state.leasesLost))
-        text.counter("reeve_jobs_rescued_total", "Jobs of dead workers that this one returned to their queues.", Double(state.rescued))
+        text.counter(
+            "reeve_leases_lost_total", "Ends that came too late: another holds the lease.", Double(state.leasesLost))
+        text.counter(
+            "reeve_jobs_rescued_total", "Jobs of dead workers that this one returned to their queues.",
+            Double(state.rescued))
         ProcessMetrics.write(to: &text)
         return text.text
     }

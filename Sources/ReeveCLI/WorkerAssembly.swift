@@ -113,8 +113,16 @@ struct WorkerAssembly {
     func housekeeping(_ configuration: Configuration, _ log: Log) throws -> [HousekeepingTask] {
         [
             NoticeDelivery(try configuration.noticeSettings(), control: control, log: log).task,
-            try configuration.anchorTask(control: control, log),
+            try configuration.anchorTask(control: control, log), statistics,
         ].compactMap { $0 }
+    }
+
+    /// Keeps the sums that metrics and the dashboard show. Apart from the queue's own housekeeping, which must not wait for it.
+    private var statistics: HousekeepingTask {
+        HousekeepingTask(name: "statistics", interval: .seconds(5)) { [control] in
+            let count = try control.withConnection { try $0.execute("SELECT reeve.tend_stats()")[0].int(0) }
+            return HousekeepingReport(changed: Int(count))
+        }
     }
 
     /// Closes the connections; after the worker has ended.

@@ -28,14 +28,20 @@ struct Executor: Sendable {
         do { found = try registry.find(job.kind) } catch {
             log.warning(
                 "the kind could not be looked up; the job waits",
-                ["job": .int(job.id), "tenant_id": .string(job.tenantID.description), "kind": .string(job.kind.rawValue), "error": .string("\(error)")])
+                [
+                    "job": .int(job.id), "tenant_id": .string(job.tenantID.description),
+                    "kind": .string(job.kind.rawValue), "error": .string("\(error)"),
+                ])
             return .snooze(.seconds(5))
         }
         guard let kind = found else {
             // A rolling release: another worker may know it.
             log.warning(
                 "this worker does not know the kind",
-                ["job": .int(job.id), "tenant_id": .string(job.tenantID.description), "kind": .string(job.kind.rawValue)])
+                [
+                    "job": .int(job.id), "tenant_id": .string(job.tenantID.description),
+                    "kind": .string(job.kind.rawValue),
+                ])
             return .snooze(.seconds(30))
         }
         guard case .run = check.verdict(queue: job.queue, tenant: tenant, policy: kind.policy), let tenant else {

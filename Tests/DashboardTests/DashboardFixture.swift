@@ -8,7 +8,10 @@ import Testing
 
 /// A dashboard on a control database of its own, with a viewer, an operator and an admin.
 final class DashboardFixture {
-    static let tokens = ["viewer": "viewer-token-0123456789-abcd", "operator": "operator-token-0123456789-ab", "admin": "admin-token-0123456789-abcde"]
+    static let tokens = [
+        "viewer": "viewer-token-0123456789-abcd", "operator": "operator-token-0123456789-ab",
+        "admin": "admin-token-0123456789-abcde",
+    ]
 
     let control: ConnectionSettings
     let connection: Connection
@@ -21,7 +24,9 @@ final class DashboardFixture {
         connection = try Connection(control)
         let roles: [(String, DashboardRole)] = [("viewer", .viewer), ("operator", .operator), ("admin", .admin)]
         let access = DashboardAccess(
-            tokens: roles.map { DashboardAccess.Token(name: "the \($0.0)", role: $0.1, token: Self.tokens[$0.0] ?? "") },
+            tokens: roles.map {
+                DashboardAccess.Token(name: "the \($0.0)", role: $0.1, token: Self.tokens[$0.0] ?? "")
+            },
             proxy: proxy)
         let address = try #require(ListenAddress(parsing: "127.0.0.1:0"))
         server = DashboardServer(
@@ -45,18 +50,20 @@ final class DashboardFixture {
             """, [code, tier])
         try connection.execute(
             """
-            SELECT reeve.register_kinds('[{"name": "test", "queue": "reports", "schema": {}, "time_limit": 60, "max_attempts": 5,
+            SELECT reeve.register_kinds('[{"name": "test", "queue": "reports", "schema": {}, "time_limit_ms": 60000, "max_attempts": 5,
               "statuses": ["trial", "active"]}]')
             """)
         return try (0..<jobs).map { n in
             try connection.execute(
-                "SELECT reeve.enqueue($1::text || '.reports', 'test', jsonb_build_object('secret', 'arg-' || $2::int))", [code, n])[0].int(0)
+                "SELECT reeve.enqueue($1::text || '.reports', 'test', jsonb_build_object('secret', 'arg-' || $2::int))",
+                [code, n])[0].int(0)
         }
     }
 
     /// The status and body of a request; `headers` are lines with their ends.
     func ask(
-        _ method: String = "GET", _ path: String, as role: String? = nil, headers: String = "", host: String? = nil, body: String? = nil
+        _ method: String = "GET", _ path: String, as role: String? = nil, headers: String = "", host: String? = nil,
+        body: String? = nil
     ) -> (status: Int, body: String, head: String) {
         var request = "\(method) \(path) HTTP/1.1\r\nHost: \(host ?? "127.0.0.1:\(port)")\r\n\(headers)"
         if let role { request += "Authorization: Bearer \(Self.tokens[role] ?? role)\r\n" }

@@ -10,13 +10,16 @@ struct DashboardTests {
     func pages() throws {
         let dashboard = try DashboardFixture()
         let paths = [
-            "overview", "overview?width=hour&slots=24", "tenants", "tenants?busiest=1", "queues", "jobs", "jobs?state=running", "jobs?state=dead",
+            "overview", "overview?width=hour&slots=24", "tenants", "tenants?busiest=1", "queues", "jobs",
+            "jobs?state=running", "jobs?state=dead",
             "workers", "schedules", "batches", "backups", "purges", "erasures", "audit", "names", "me", "dead",
         ]
         for path in paths { _ = try dashboard.json("/api/\(path)") }
         let job = try dashboard.tenant("acme", jobs: 3)[1]
         try dashboard.connection.execute("SELECT reeve.tend_backlog()")
-        for path in paths + ["jobs/\(job)", "tenants/acme", "queues?tenant=acme"] { _ = try dashboard.json("/api/\(path)") }
+        for path in paths + ["jobs/\(job)", "tenants/acme", "queues?tenant=acme"] {
+            _ = try dashboard.json("/api/\(path)")
+        }
         let queue = try #require(try dashboard.json("/api/queues")["rows"]?.array?.first)
         #expect(queue["queue"]?.string == "acme.reports" && queue["available"]?.int == 3)
         #expect(try dashboard.json("/api/tenants")["rows"]?.array?.first?["waiting"]?.int == 3)
@@ -76,7 +79,9 @@ struct DashboardTests {
     func actions() throws {
         let dashboard = try DashboardFixture()
         let jobs = try dashboard.tenant("acme", jobs: 2)
-        #expect(dashboard.act("drain", as: "operator", ["pattern": "acme.*", "reason": "incident 7", "expires": "2 hours"]).status == 200)
+        #expect(
+            dashboard.act("drain", as: "operator", ["pattern": "acme.*", "reason": "incident 7", "expires": "2 hours"])
+                .status == 200)
         let block = try #require(try dashboard.json("/api/queues")["blocks"]?.array?.first)
         #expect(block["mode"]?.string == "drain" && block["reason"]?.string == "incident 7")
         #expect(dashboard.act("pause", as: "operator", ["pattern": "acme.*", "reason": "x"]).status == 409)
@@ -87,8 +92,12 @@ struct DashboardTests {
         let new = try #require(try JSON(parsing: again.body)["job"]?.int)
         #expect(try dashboard.json("/api/jobs/\(new)")["retried_from"]?.int == jobs[0])
         #expect(dashboard.act("cancel", as: "operator", ["job": 999_999, "reason": "x"]).status == 404)
-        let reasons = try dashboard.connection.execute("SELECT reason FROM reeve.audit_entry WHERE actor LIKE 'the operator%' AND reason IS NOT NULL")
-        #expect(Set(try reasons.map { try $0.text(0) }).isSuperset(of: ["incident 7", "over", "not wanted", "wanted after all"]))
+        let reasons = try dashboard.connection.execute(
+            "SELECT reason FROM reeve.audit_entry WHERE actor LIKE 'the operator%' AND reason IS NOT NULL")
+        #expect(
+            Set(try reasons.map { try $0.text(0) }).isSuperset(of: [
+                "incident 7", "over", "not wanted", "wanted after all",
+            ]))
     }
 
     @Test("an open page is told what is now without asking")
@@ -97,7 +106,9 @@ struct DashboardTests {
         try dashboard.tenant("acme", jobs: 1)
         try dashboard.connection.execute("SELECT reeve.tend_stats()")
         let page = try #require(RawConnection(port: dashboard.port))
-        page.send("GET /api/live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \(DashboardFixture.tokens["viewer"] ?? "")\r\n\r\n")
+        page.send(
+            "GET /api/live HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \(DashboardFixture.tokens["viewer"] ?? "")\r\n\r\n"
+        )
         let seen = try #require(page.read(untilIt: "event: running", within: .seconds(10)))
         #expect(seen.contains("event: overview\ndata: {") && seen.contains("\"starter\""))
     }

@@ -68,7 +68,9 @@ struct MetricsTests {
         try slow.execute("COMMIT")
         #expect(try fold(control) == 3)
         #expect(try fold(control) == 0)
-        let total = try control.execute("SELECT sum(jobs)::bigint, (SELECT sum(jobs)::bigint FROM reeve.stat_tenant), (SELECT sum(jobs)::bigint FROM reeve.stat_slot) FROM reeve.stat_fleet")[0]
+        let total = try control.execute(
+            "SELECT sum(jobs)::bigint, (SELECT sum(jobs)::bigint FROM reeve.stat_tenant), (SELECT sum(jobs)::bigint FROM reeve.stat_slot) FROM reeve.stat_fleet"
+        )[0]
         #expect(try [total.int(0), total.int(1), total.int(2)] == [11, 11, 22])
     }
 
@@ -114,7 +116,8 @@ struct MetricsTests {
         let names = page.split(separator: "\n").filter { $0.hasPrefix("# TYPE ") }.map { $0.split(separator: " ")[2] }
         #expect(Set(names).count == names.count)
         let tenants = samples(try unchunked(dashboard.ask("GET", "/metrics/tenants", as: "viewer").body))
-        #expect(tenants[#"reeve_jobs_finished_total{tenant="acme",tier="starter",kind="test",outcome="succeeded"}"#] == 6)
+        #expect(
+            tenants[#"reeve_jobs_finished_total{tenant="acme",tier="starter",kind="test",outcome="succeeded"}"#] == 6)
         #expect(tenants[#"reeve_promise_kept{tenant="acme",tier="starter",promise="start"}"#] == 0)
         #expect(tenants[#"reeve_promise_kept{tenant="acme",tier="starter",promise="success"}"#] == 1)
         #expect(tenants[#"reeve_promise_kept{tenant="globex",tier="enterprise",promise="success"}"#] == 0)
@@ -178,11 +181,14 @@ struct MetricsTests {
         let listener = try HTTPListener(
             try #require(ListenAddress(parsing: "127.0.0.1:0")), log: .quiet, responder: WorkerEndpoint(metrics))
         defer { listener.stop() }
-        func get(_ path: String) -> (status: Int, body: String)? { HTTPProbe.get(listener.address, path, within: .seconds(5)) }
+        func get(_ path: String) -> (status: Int, body: String)? {
+            HTTPProbe.get(listener.address, path, within: .seconds(5))
+        }
         #expect(get("/readyz")?.status == 503)
         let worker = Worker(
             source: MeasuredJobSource(source, metrics: metrics), registry: registry,
-            options: WorkerOptions(pools: ["starter": 2], otherSlots: nil, region: "eu", lease: .seconds(2)), resources: JobResources(), log: .quiet)
+            options: WorkerOptions(pools: ["starter": 2], otherSlots: nil, region: "eu", lease: .seconds(2)),
+            resources: JobResources(), log: .quiet)
         let stop = StopSignal()
         let ended = DispatchSemaphore(value: 0)
         DispatchQueue(label: "worker").async {
@@ -196,7 +202,7 @@ struct MetricsTests {
             waitUntil {
                 let found = samples(get("/metrics")?.body ?? "")
                 return found[#"reeve_attempts_total{kind="test",outcome="succeeded"}"#] == 1
-                    && found[#"reeve_attempts_total{kind="test",outcome="dead"}"#] == 1
+                    && found[#"reeve_attempts_total{kind="test",outcome="retry"}"#] == 1
             })
         let found = samples(get("/metrics")?.body ?? "")
         #expect(found[#"reeve_worker_slots{tier="starter",state="free"}"#] == 2)

@@ -45,8 +45,10 @@ struct PublicServerTests {
         let pool = Pool(control, bound: 2, name: "public")
         defer { pool.close() }
         let server = PublicServer(
-            pool: pool, links: ArtifactLinks(key: key), stores: SingleStore(FolderStore(root: folder.path)), log: .quiet)
-        let listener = try HTTPListener(try #require(ListenAddress(parsing: "127.0.0.1:0")), log: .quiet, responder: server)
+            pool: pool, links: ArtifactLinks(key: key), stores: SingleStore(FolderStore(root: folder.path)), log: .quiet
+        )
+        let listener = try HTTPListener(
+            try #require(ListenAddress(parsing: "127.0.0.1:0")), log: .quiet, responder: server)
         defer { listener.stop() }
         try body(Int(listener.address.port))
     }
@@ -66,9 +68,11 @@ struct PublicServerTests {
         try connection.execute("SELECT count(*) FROM reeve.audit_entry WHERE action = 'artifact.download'")[0].int(0)
     }
 
-    @Test("a link gives the artifact's bytes, as a file to keep, and the audit knows; looking without taking is no download")
+    @Test(
+        "a link gives the artifact's bytes, as a file to keep, and the audit knows; looking without taking is no download"
+    )
     func download() throws {
-        try serving { port in
+        try serving { (port: Int) throws in
             let connection = try #require(RawConnection(port: port))
             connection.send("GET /artifacts/\(try link()) HTTP/1.1\r\nHost: h\r\n\r\n")
             let answer = connection.readBytes(within: .seconds(20))
@@ -85,7 +89,7 @@ struct PublicServerTests {
 
     @Test("a forged, a revoked and an unknown link give nothing, and a damaged artifact ends before its end")
     func refused() throws {
-        try serving { port in
+        try serving { (port: Int) throws in
             #expect(ask("GET", "/artifacts/reeve1.abc.def", port).hasPrefix("HTTP/1.1 404"))
             for path in ["/", "/artifacts/", "/artifacts/../x", "/artifacts/a/b", "/nothing/x", "/healthz/x"] {
                 #expect(ask("GET", path, port).hasPrefix("HTTP/1.1 404"), "\(path)")
@@ -106,17 +110,20 @@ struct PublicServerTests {
         let token = try connection.execute(
             """
             INSERT INTO reeve.reminder (tenant_id, period, milestone, trial_ends_at, due_at, address_hash)
-            VALUES ($1::uuid, 1, 3, now(), now(), 'hash') RETURNING unsubscribe::text
+            VALUES ($1::uuid, 1, 3, now(), now(), repeat('a', 64)) RETURNING unsubscribe::text
             """, [tenant.rawValue])[0].text(0)
-        func suppressed() throws -> Int64 { try connection.execute("SELECT count(*) FROM reeve.mail_suppression")[0].int(0) }
-        try serving { port in
+        func suppressed() throws -> Int64 {
+            try connection.execute("SELECT count(*) FROM reeve.mail_suppression")[0].int(0)
+        }
+        try serving { (port: Int) throws in
             #expect(ask("GET", "/unsubscribe/\(token)", port).contains("<form method=\"post\">"))
             #expect(try suppressed() == 0)
             let done = ask("POST", "/unsubscribe/\(token)", port, body: "List-Unsubscribe=One-Click")
             #expect(done.hasPrefix("HTTP/1.1 200"))
             #expect(try suppressed() == 1)
             for wrong in [UUID().uuidString, "x", "%27"] {
-                #expect(ask("POST", "/unsubscribe/\(wrong)", port, body: "List-Unsubscribe=One-Click") == done, "\(wrong)")
+                #expect(
+                    ask("POST", "/unsubscribe/\(wrong)", port, body: "List-Unsubscribe=One-Click") == done, "\(wrong)")
             }
             #expect(try suppressed() == 1)
         }

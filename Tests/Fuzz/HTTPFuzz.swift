@@ -10,9 +10,10 @@ public func fuzzHTTP(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
     precondition(request.path.hasPrefix("/"))
     precondition(request.body.count <= 65_536)
     precondition(request.headers.count { $0.name == "host" } <= 1)
-    precondition(request.headers.allSatisfy { field in
-        !field.name.isEmpty && !(field.name + field.value).utf8.contains { $0 == 13 || $0 == 10 || $0 == 0 }
-    })
+    precondition(
+        request.headers.allSatisfy { field in
+            !field.name.isEmpty && !(field.name + field.value).utf8.contains { $0 == 13 || $0 == 10 || $0 == 0 }
+        })
     // What came in one piece is read the same however it is cut.
     for cut in [1, length / 2, length - 1] where cut > 0 && cut < length {
         precondition(parser.parse(Array(bytes[..<cut])) == .incomplete)

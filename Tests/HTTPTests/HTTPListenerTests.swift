@@ -83,7 +83,9 @@ struct HTTPListenerTests {
         #expect(!old.contains("chunked") && old.hasSuffix("piece 0\npiece 1\npiece 2\n"))
     }
 
-    @Test("1,000 idle connections and 200 that send a byte at a time keep no probe waiting, and all of them end by their deadline")
+    @Test(
+        "1,000 idle connections and 200 that send a byte at a time keep no probe waiting, and all of them end by their deadline"
+    )
     func idle() throws {
         var limit = rlimit()
         getrlimit(__rlimit_resource_t(UInt32(RLIMIT_NOFILE.rawValue)), &limit)

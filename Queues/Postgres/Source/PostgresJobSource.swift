@@ -240,7 +240,6 @@ public final class PostgresJobSource: JobSource {
             task("reminders", .seconds(5), "SELECT reeve.tend_reminders(200)", repeatFrom: 200),
             task("pools", .seconds(5), "SELECT reeve.move_pools(1000)", repeatFrom: 1000),
             task("leftovers", .seconds(60), "SELECT reeve.tend_leftovers(5000)", repeatFrom: 5000),
-            task("stats", .seconds(5), "SELECT reeve.tend_stats()"),
             task("zones", .seconds(3600), "SELECT reeve.tend_schedules()", repeatFrom: 5000),
             task("paces", .seconds(10), "SELECT reeve.tend_paces()"),
             task(

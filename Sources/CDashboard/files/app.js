@@ -308,6 +308,7 @@ function showKeys() {
 
 const nav = document.getElementById("nav");
 for (const [name, page] of Object.entries(pages)) {
+  if (page.section) nav.append(h("span", { class: "section", "aria-hidden": "true" }, page.section));
   if (page.title) nav.append(h("a", { href: `#/${name}`, "data-page": name }, page.title, name === "dead" ? h("span", { class: "count", hidden: true }) : null));
 }
 document.getElementById("keys").addEventListener("click", showKeys);

@@ -46,9 +46,17 @@ export function quantile(share, counts, bounds) {
   return bounds[bounds.length - 1];
 }
 
+// As wide as it will be shown, so that its words are as large as the page's.
 const size = { width: 640, height: 190, left: 44, right: 8, top: 10, bottom: 22 };
+let room = 0;
+
+function measure() {
+  size.width = innerWidth < 760 ? Math.max(280, innerWidth - 58) : 640;
+  room = size.width - size.left - size.right;
+}
 
 function frame(label, top, times, format) {
+  measure();
   const chart = svg("svg", { class: "chart", viewBox: `0 0 ${size.width} ${size.height}`, role: "img", "aria-label": label });
   const inner = size.height - size.top - size.bottom;
   for (const part of [0, 0.5, 1]) {
@@ -56,7 +64,7 @@ function frame(label, top, times, format) {
     chart.append(svg("line", { class: "axis", x1: size.left, x2: size.width - size.right, y1: y, y2: y }));
     chart.append(svg("text", { x: size.left - 6, y: y + 4, "text-anchor": "end" }, format(top * part)));
   }
-  const every = Math.max(1, Math.ceil(times.length / 6));
+  const every = Math.max(1, Math.ceil(times.length / (size.width < 500 ? 4 : 6)));
   times.forEach((time, index) => {
     if (index % every) return;
     chart.append(svg("text", { x: place(index, times.length) + barWidth(times.length) / 2, y: size.height - 6, "text-anchor": index ? "middle" : "start" }, time));
@@ -64,7 +72,6 @@ function frame(label, top, times, format) {
   return chart;
 }
 
-const room = size.width - size.left - size.right;
 const place = (index, count) => size.left + (room * index) / count;
 const barWidth = (count) => Math.max(1, room / count - 1.5);
 const height = (value, top) => ((size.height - size.top - size.bottom) * value) / top;

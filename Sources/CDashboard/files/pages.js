@@ -23,7 +23,7 @@ const jobLink = (id) => id ? h("a", { href: link("jobs", id) }, `#${id}`) : null
 
 function head(title, ...tools) { return h("div", { class: "head" }, h("h1", {}, title), h("span", { class: "grow" }), tools); }
 
-/// A table that becomes a list of cards on a phone. `columns`: {label, cell, number, class}.
+/// A table that becomes a list of cards on a phone, with the `lead` columns side by side and the `minor` ones left out.
 function table(rows, columns, empty, caption) {
   if (!rows.length) return h("div", { class: "empty" }, empty);
   return h("div", { class: "scroll" }, h("table", { class: "cards", "aria-label": caption },
@@ -31,7 +31,7 @@ function table(rows, columns, empty, caption) {
     h("tbody", {}, rows.map((row) => h("tr", {}, columns.map((column) => {
       const content = column.cell(row);
       const isNothing = content === null || content === undefined || content === "" || content === false;
-      return h("td", { class: [column.number ? "number" : "", column.class ?? "", isNothing ? "none" : ""].join(" ").trim() || null, "data-label": column.label }, isNothing ? null : content);
+      return h("td", { class: [column.number ? "number" : "", column.class ?? "", column.lead ? "lead" : "", column.minor ? "minor" : "", isNothing ? "none" : ""].join(" ").trim() || null, "data-label": column.label }, isNothing ? null : content);
     }))))));
 }
 
@@ -125,24 +125,24 @@ function jobActions(job) {
 }
 
 const jobColumns = [
-  { label: "Job", class: "tight", cell: (job) => jobLink(job.id) },
-  { label: "State", cell: (job) => [badge(job.state), job.hold_reason ? [" ", badge(job.hold_reason, "warn")] : null] },
-  { label: "Queue", cell: (job) => h("a", { href: link("jobs", null, { queue: job.queue, state: here().fields.state }) }, job.queue) },
+  { label: "Job", class: "tight", lead: true, cell: (job) => jobLink(job.id) },
+  { label: "State", lead: true, cell: (job) => [badge(job.state), job.hold_reason ? [" ", badge(job.hold_reason, "warn")] : null] },
+  { label: "Queue", class: "tight", cell: (job) => h("a", { href: link("jobs", null, { queue: job.queue, state: here().fields.state }) }, job.queue) },
   { label: "Kind", cell: (job) => job.kind },
-  { label: "Attempt", number: true, cell: (job) => job.attempt ? `${job.attempt}${job.max_attempts ? ` of ${job.max_attempts}` : ""}` : "" },
+  { label: "Attempt", number: true, minor: true, cell: (job) => job.attempt ? `${job.attempt}${job.max_attempts ? ` of ${job.max_attempts}` : ""}` : "" },
   { label: "When", class: "tight", cell: (job) => when(job.finished_at ?? job.started_at ?? job.run_at) },
-  { label: "Took", number: true, cell: (job) => job.started_at && job.finished_at ? seconds((new Date(job.finished_at) - new Date(job.started_at)) / 1000) : "" },
+  { label: "Took", number: true, minor: true, cell: (job) => job.started_at && job.finished_at ? seconds((new Date(job.finished_at) - new Date(job.started_at)) / 1000) : "" },
   { label: "What", class: "error", cell: (job) => job.state === "running" ? progressOf(job) : job.error },
   { label: "", class: "acts", cell: jobActions },
 ];
 
 function runningTable(rows) {
   return table(rows, [
-    { label: "Job", class: "tight", cell: (job) => jobLink(job.id) },
-    { label: "Tenant", cell: (job) => tenantLink(job.tenant_code) },
-    { label: "Queue", cell: (job) => job.queue },
+    { label: "Job", class: "tight", lead: true, cell: (job) => jobLink(job.id) },
+    { label: "Tenant", lead: true, cell: (job) => tenantLink(job.tenant_code) },
+    { label: "Queue", class: "tight", cell: (job) => job.queue },
     { label: "Kind", cell: (job) => job.kind },
-    { label: "Attempt", number: true, cell: (job) => `${job.attempt} of ${job.max_attempts}` },
+    { label: "Attempt", number: true, minor: true, cell: (job) => `${job.attempt} of ${job.max_attempts}` },
     { label: "For", number: true, cell: (job) => job.started_at ? seconds(Math.max(0, (Date.now() - new Date(job.started_at)) / 1000)) : "" },
     { label: "Progress", cell: progressOf },
     { label: "", class: "acts", cell: jobActions },
@@ -209,7 +209,7 @@ function tierTable(overview) {
   return table(names.map((name) => ({ name, slots: Number(live.slots?.[name] ?? 0), oldest: slow.oldest?.[name], ...live.tiers?.[name] })), [
     { label: "Tier", cell: (tier) => h("a", { href: link("tenants", null, { tier: tier.name }) }, tier.name) },
     { label: "Tenants", number: true, cell: (tier) => number(tier.tenants) },
-    { label: "Running", cell: (tier) => h("span", { class: "meter" }, h("progress", { max: Math.max(tier.slots, 1), value: Math.min(tier.running ?? 0, tier.slots), class: tier.slots && tier.running >= tier.slots ? "full" : null, "aria-label": `${tier.name}: running of slots` }), `${number(tier.running ?? 0)} of ${number(tier.slots)} slots`) },
+    { label: "Slots", cell: (tier) => h("span", { class: "meter" }, h("progress", { max: Math.max(tier.slots, 1), value: Math.min(tier.running ?? 0, tier.slots), class: tier.slots && tier.running >= tier.slots ? "full" : null, "aria-label": `${tier.name}: running of slots` }), `${number(tier.running ?? 0)} of ${number(tier.slots)}`) },
     { label: "Waiting", number: true, cell: (tier) => number(tier.waiting) },
     { label: "Oldest due", number: true, cell: (tier) => tier.oldest ? seconds(Math.max(0, Date.parse(overview.now) / 1000 - tier.oldest)) : "" },
   ], "There are no tenants yet.", "Tiers");
@@ -331,7 +331,7 @@ async function deadPage({ fields }) {
   const redriveMany = (group) => act({
     title: `Redrive ${number(group.count)} ${group.kind} jobs`, text: `Cause: ${group.cause}. They run again as new jobs, so many a second that nothing is overrun.`, action: "redrive-many", button: "Redrive all",
     fields: [{ name: "rate", label: "Jobs a second", value: "10", type: "number", required: true }],
-    body: { filter: { kind: group.kind, cause: group.cause, ...(fields.tenant ? { tenant: fields.tenant } : {}) } }, done: (result) => `${number(result.count)} redriven${result.refused ? `, ${number(result.refused)} refused` : ""}`,
+    body: { filter: { kind: group.kind, cause: group.cause, ...(fields.tenant ? { tenant: fields.tenant } : {}) } }, done: (result) => `${number(result.count)} redriven${result.refused ? `, ${number(result.refused)} refused` : ""}${result.next_after ? "; more are left" : ""}`,
   });
   return {
     title: "Dead letters",
@@ -345,7 +345,7 @@ async function deadPage({ fields }) {
       h("p", {}),
       filters("dead", fields, [{ name: "search", label: "Search", placeholder: "id, reason or error", size: 22 }, { name: "tenant", label: "Tenant", size: 12 }, { name: "kind", label: "Kind", options: state.names.kinds }]),
       pager(first, load, (rows) => table(rows, [
-        { label: "Job", class: "tight", cell: (job) => jobLink(job.id) }, { label: "Queue", cell: (job) => job.queue }, { label: "Kind", cell: (job) => job.kind },
+        { label: "Job", class: "tight", lead: true, cell: (job) => jobLink(job.id) }, { label: "Queue", class: "tight", lead: true, cell: (job) => job.queue }, { label: "Kind", minor: true, cell: (job) => job.kind },
         { label: "Reason", cell: (job) => [badge(job.reason, "bad"), job.redriven_as ? [" redriven as ", jobLink(job.redriven_as)] : null] }, { label: "Died", class: "tight", cell: (job) => when(job.finished_at) },
         { label: "Error", class: "error", cell: (job) => job.error }, { label: "", class: "acts", cell: jobActions },
       ], "No dead letters. Everything that was accepted ran.", "Dead letters")),
@@ -369,11 +369,11 @@ async function tenantsPage({ fields }) {
         { name: "status", label: "Status", options: ["trial", "active", "suspended", "churned", "archived"] }, { name: "busiest", label: "Busiest first", check: true },
       ]),
       pager(first, ask50, (rows) => table(rows, [
-        { label: "Tenant", cell: (tenant) => [tenantLink(tenant.code), h("div", { class: "sub" }, tenant.name)] }, { label: "Tier", cell: (tenant) => tenant.tier },
+        { label: "Tenant", lead: true, cell: (tenant) => [tenantLink(tenant.code), h("div", { class: "sub" }, tenant.name)] }, { label: "Tier", cell: (tenant) => tenant.tier },
         { label: "Status", cell: (tenant) => [badge(tenant.status), tenant.isolated ? [" ", badge("isolated", "bad")] : tenant.blocked ? [" ", badge("blocked", "warn")] : null] }, { label: "Running", cell: load },
         { label: "Waiting", number: true, cell: (tenant) => [number(tenant.waiting), tenant.is_full ? [" ", badge("full", "bad")] : null] },
         { label: "Dead", number: true, cell: (tenant) => tenant.dead ? h("a", { href: link("dead", null, { tenant: tenant.code }) }, tenant.dead >= 1000 ? "1000+" : number(tenant.dead)) : "" },
-        { label: "Data", cell: (tenant) => h("span", { class: "sub" }, `${tenant.isolation}, ${tenant.region}`) },
+        { label: "Data", minor: true, cell: (tenant) => h("span", { class: "sub" }, `${tenant.isolation}, ${tenant.region}`) },
       ], "No tenant matches.", "Tenants")),
     ],
   };
@@ -426,7 +426,7 @@ const some = (count) => Number(count) >= 1000 ? "1000+" : number(count);
 
 function queueTable(rows) {
   return table(rows, [
-    { label: "Queue", cell: (queue) => h("a", { href: link("jobs", null, { queue: queue.queue, state: "available,scheduled" }) }, queue.queue) }, { label: "Tier", cell: (queue) => queue.tier },
+    { label: "Queue", cell: (queue) => h("a", { href: link("jobs", null, { queue: queue.queue, state: "available,scheduled" }) }, queue.queue) }, { label: "Tier", minor: true, cell: (queue) => queue.tier },
     { label: "Available", number: true, cell: (queue) => some(queue.available) }, { label: "Running", number: true, cell: (queue) => some(queue.running) }, { label: "Scheduled", number: true, cell: (queue) => some(queue.scheduled) },
     { label: "Held", number: true, cell: (queue) => Number(queue.held) ? some(queue.held) : "" }, { label: "Oldest due", class: "tight", cell: (queue) => queue.oldest_available_at ? when(queue.oldest_available_at) : "" },
     { label: "", cell: (queue) => queue.blocks?.map((block) => [badge(block.mode === "pause" ? "paused" : "draining", "warn"), " "]) },
@@ -461,8 +461,8 @@ function listPage(title, name, columns, empty, { filter = true, key = "before" }
 }
 
 const scheduleColumns = [
-  { label: "Schedule", cell: (schedule) => [h("b", {}, schedule.name), schedule.paused_at ? [" ", badge("paused", "warn")] : null, h("div", { class: "sub" }, schedule.tenant_code ? tenantLink(schedule.tenant_code) : "many tenants")] },
-  { label: "Runs", cell: (schedule) => [schedule.kind, h("div", { class: "sub" }, h("code", {}, schedule.cron), " ", schedule.timezone ?? "each tenant's time zone")] },
+  { label: "Schedule", lead: true, cell: (schedule) => h("div", {}, schedule.name, schedule.paused_at ? [" ", badge("paused", "warn")] : null, h("div", { class: "sub" }, schedule.tenant_code ? tenantLink(schedule.tenant_code) : "many tenants")) },
+  { label: "Runs", cell: (schedule) => h("div", {}, schedule.kind, h("div", { class: "sub" }, h("code", {}, schedule.cron), " ", schedule.timezone ?? "each tenant's time zone")) },
   { label: "Next", class: "tight", cell: (schedule) => schedule.paused_at ? `paused: ${schedule.pause_reason ?? ""}` : when(schedule.next_at) },
   { label: "Last", class: "tight", cell: (schedule) => schedule.last_tick ? [when(schedule.last_tick), " ", badge(schedule.last_outcome)] : "" },
   { label: "Did", cell: (schedule) => schedule.last_job ? jobLink(schedule.last_job) : schedule.last_batch ? h("a", { href: link("batches") }, `batch ${schedule.last_batch}`) : "" },
@@ -516,17 +516,17 @@ const workerColumns = [
 ];
 
 export const pages = {
-  overview: { title: "Overview", show: overviewPage },
+  overview: { title: "Overview", section: "Now", show: overviewPage },
   running: { title: "Running", show: runningPage },
   jobs: { title: "Jobs", show: jobsPage },
   "jobs/": { show: jobPage },
   dead: { title: "Dead letters", show: deadPage },
-  queues: { title: "Queues", show: queuesPage },
+  queues: { title: "Queues", section: "Who and when", show: queuesPage },
   tenants: { title: "Tenants", show: tenantsPage },
   "tenants/": { show: tenantPage },
   schedules: listPage("Schedules", "schedules", scheduleColumns, "There are no schedules.", { key: "after" }),
   batches: listPage("Batches", "batches", batchColumns, "There were no batches.", { filter: false }),
-  backups: listPage("Backups", "backups", backupColumns, "There are no tenants.", { key: "after" }),
+  backups: { section: "Records", ...listPage("Backups", "backups", backupColumns, "There are no tenants.", { key: "after" }) },
   purges: listPage("Purges", "purges", purgeColumns, "No tenant was or is to be purged.", { filter: false }),
   erasures: listPage("Erasures", "erasures", erasureColumns, "Nobody has asked for erasure or a copy.", { filter: false }),
   workers: listPage("Workers", "workers", workerColumns, "No worker runs. Start one with: reeve worker", { filter: false }),

@@ -23,7 +23,8 @@ extension Command {
             The login of REEVE_DATABASE_URL needs reeve_operator; with reeve_viewer nobody can act.
             """,
         options: [
-            .setting(.listen), .setting(.dashboardHosts), .setting(.publicListen), .setting(.storage), .setting(.keyFile),
+            .setting(.listen), .setting(.dashboardHosts), .setting(.publicListen), .setting(.storage),
+            .setting(.keyFile),
             .flag("open-metrics", "serve metrics without a token"), .setting(.log), .setting(.logLevel),
         ],
         examples: [
@@ -77,7 +78,9 @@ enum DashboardRun {
         return .done
     }
 
-    private static func listen(_ address: ListenAddress, _ log: Log, _ responder: any HTTPResponder) throws -> HTTPListener {
+    private static func listen(_ address: ListenAddress, _ log: Log, _ responder: any HTTPResponder) throws
+        -> HTTPListener
+    {
         do { return try HTTPListener(address, log: log, responder: responder) } catch let error as ListenError {
             throw CommandError(.failed, error.description, hint: "choose another with --listen ADDRESS:PORT")
         }

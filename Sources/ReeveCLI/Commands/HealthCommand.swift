@@ -12,19 +12,27 @@ extension Command {
             .setting(.listen), .flag("live", "only whether the process answers"),
             CommandOption("timeout", "TIME", "how long to wait (3s)", .duration),
         ],
-        examples: ["reeve health --listen 127.0.0.1:9464", "reeve health --listen 127.0.0.1:9464 --live", "reeve health"]
+        examples: [
+            "reeve health --listen 127.0.0.1:9464", "reeve health --listen 127.0.0.1:9464 --live", "reeve health",
+        ]
     ) { invocation in
         let limit = invocation.duration("timeout") ?? .seconds(3)
         guard let address = try invocation.configuration.listenAddress(.listen) else {
-            let isWell = try invocation.objects(
-                """
-                SELECT to_jsonb(EXISTS (SELECT FROM reeve.worker_list w WHERE w.node = $1::text AND w.state = 'alive'
-                  AND w.lease_until > reeve.clock()))
-                """, [invocation.actor.split(separator: "@").last.map(String.init)])[0] == .bool(true)
-            return say(invocation, isWell, isWell ? "a worker of this machine has a current lease" : "no worker of this machine has a current lease")
+            let isWell =
+                try invocation.objects(
+                    """
+                    SELECT to_jsonb(EXISTS (SELECT FROM reeve.worker_list w WHERE w.node = $1::text AND w.state = 'alive'
+                      AND w.lease_until > reeve.clock()))
+                    """, [invocation.actor.split(separator: "@").last.map(String.init)])[0] == .bool(true)
+            return say(
+                invocation, isWell,
+                isWell
+                    ? "a worker of this machine has a current lease" : "no worker of this machine has a current lease")
         }
-        guard let answer = HTTPProbe.get(address, invocation.flag("live") ? "/healthz" : "/readyz", within: limit) else {
-            throw CommandError(.unavailable, "nobody answers at \(address)", hint: "is it running with --listen \(address)?")
+        guard let answer = HTTPProbe.get(address, invocation.flag("live") ? "/healthz" : "/readyz", within: limit)
+        else {
+            throw CommandError(
+                .unavailable, "nobody answers at \(address)", hint: "is it running with --listen \(address)?")
         }
         return say(invocation, answer.status == 200, String(answer.body.prefix(200).prefix { !$0.isNewline }))
     }

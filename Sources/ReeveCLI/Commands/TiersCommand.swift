@@ -61,7 +61,9 @@ extension Command {
             .integer(0...1_000_000)),
         CommandOption("off-peak-from", "TIME", "when the tenants' off-peak window opens, in their time zones: 22:00"),
         CommandOption("off-peak-until", "TIME", "when it closes: 06:00"),
-        CommandOption("promised-start", "N", "seconds within which jobs start; metrics say who waited longer", .integer(1...86400)),
+        CommandOption(
+            "promised-start", "N", "seconds within which jobs start; metrics say who waited longer", .integer(1...86400)
+        ),
         CommandOption("promised-success", "SHARE", "the share of jobs that succeed: 0.99"),
     ]
 

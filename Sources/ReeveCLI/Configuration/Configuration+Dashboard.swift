@@ -19,7 +19,8 @@ extension Configuration {
             let parts = entry.split(separator: ":", maxSplits: 2).map(String.init)
             guard parts.count == 3, let role = DashboardRole(rawValue: parts[1]), parts[2].utf8.count >= 24 else {
                 throw CommandError(
-                    .usage, "REEVE_DASHBOARD_TOKENS: an entry is not name:role:token with a token of 24 characters or more",
+                    .usage,
+                    "REEVE_DASHBOARD_TOKENS: an entry is not name:role:token with a token of 24 characters or more",
                     hint: "roles: viewer, operator, admin; a token: openssl rand -hex 24")
             }
             return DashboardAccess.Token(name: parts[0], role: role, token: parts[2])

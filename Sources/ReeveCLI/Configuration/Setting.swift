@@ -165,7 +165,8 @@ public struct Setting: Sendable, Equatable {
         flag: "public")
     /// Under which names the dashboard is reached.
     public static let dashboardHosts = Setting(
-        "dashboard_hosts", "NAMES", "the names under which the dashboard is reached: ops.platform.example", flag: "host")
+        "dashboard_hosts", "NAMES", "the names under which the dashboard is reached: ops.platform.example", flag: "host"
+    )
     /// Who may come into the dashboard.
     public static let dashboardTokens = Setting(
         "dashboard_tokens", "TOKENS", "who may come in, as name:role:token,…; roles: viewer, operator, admin",

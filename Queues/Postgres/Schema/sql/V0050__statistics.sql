@@ -128,7 +128,7 @@ BEGIN
   tenants AS (
     INSERT INTO reeve.stat_tenant AS s
     SELECT p.tenant_id, p.tier, p.kind, p.outcome, p.jobs, p.attempts, p.late, p.wait_seconds, p.run_seconds, p.dwell_seconds, p.wait, p.run, p.dwell
-    FROM part p JOIN reeve.tenant t ON t.id = p.tenant_id WHERE p.minute IS NULL AND t.status <> 'archived' ORDER BY p.tenant_id
+    FROM part p JOIN reeve.tenant t ON t.id = p.tenant_id WHERE p.minute IS NULL AND t.status <> 'archived' AND NOT (t.status = 'churned' AND reeve.is_frozen(t.id)) ORDER BY p.tenant_id      -- a purge leaves none
     ON CONFLICT (tenant_id, tier, kind, outcome) DO UPDATE SET jobs = s.jobs + excluded.jobs, attempts = s.attempts + excluded.attempts, late = s.late + excluded.late,
       wait_seconds = s.wait_seconds + excluded.wait_seconds, run_seconds = s.run_seconds + excluded.run_seconds, dwell_seconds = s.dwell_seconds + excluded.dwell_seconds,
       wait = ARRAY(SELECT x + y FROM unnest(s.wait, excluded.wait) u (x, y)),
@@ -340,7 +340,7 @@ BEGIN
   SELECT jsonb_build_object('id', t.id, 'code', t.code, 'name', t.name, 'tier', t.tier, 'status', t.status, 'isolation', t.isolation, 'region', t.region, 'trial_ends_at', t.trial_ends_at,
     'cap', c.cap, 'running', c.running, 'waiting', b.waiting, 'is_full', b.is_full,
     'dead', (SELECT count(*) FROM (SELECT FROM reeve.dead_letter d WHERE d.tenant_id = t.id AND d.redriven_as IS NULL LIMIT 1000) d),
-    'blocked', EXISTS (SELECT FROM reeve.queue_block q WHERE t.code || '.' LIKE split_part(q.like_pattern, '.', 1) || '.'),
+    'blocked', EXISTS (SELECT FROM reeve.queue_block q WHERE q.pattern IN (t.code || '.*', '*.*')),
     'isolated', EXISTS (SELECT FROM reeve.claim_block q WHERE q.scope = 'tenant' AND q.name = t.code))
   FROM unnest(v_ids) WITH ORDINALITY u (id, place) JOIN reeve.tenant t ON t.id = u.id LEFT JOIN reeve.tenant_counter c ON c.tenant_id = t.id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id
   ORDER BY u.place;
