@@ -66,7 +66,7 @@ struct SessionTests {
         }
     }
 
-    @Test("a server that is registered with a standby, and with read-write, lets sessions in that are read-only at first")
+    @Test("a server that is registered as read-write, for failover, lets sessions in that are read-only at first")
     func withStandby() throws {
         let fleet = try Fleet()
         try fleet.registry.addServer(
