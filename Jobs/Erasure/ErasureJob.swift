@@ -8,9 +8,10 @@ import Tenancy
 /// that no request names does nothing.
 ///
 /// 1. Finds the subject in every database, and keeps, sealed, by which keys tables lead to it and what to look for afterwards;
-/// 2. erases it, in one transaction for each database, until a pass finds nothing; 3. cancels waiting jobs that mention it and
-/// replaces mentions in finished jobs and dead letters; 4. deletes reports and exports that hold it; 5. calls the hooks;
-/// 6. proves it: passes that find nothing, a scan of all texts, another look at the jobs; 7. certificate, and end of the request.
+/// 2. erases it, in one transaction for each database, until a pass finds nothing; 3. waits for the tenant's jobs that ran
+/// meanwhile, cancels waiting ones that mention it and replaces mentions in finished jobs and dead letters; 4. deletes reports and
+/// exports that hold it; 5. calls the hooks; 6. proves it: passes that find nothing, a scan of all texts, another look at the jobs;
+/// 7. certificate, and end of the request.
 /// The request's state is read under its row's lock before each part. Safe to run twice, also after a kill anywhere.
 public struct ErasureJob: Job {
     /// The arguments: no personal data.

@@ -107,6 +107,16 @@ struct ErasureRecords {
         return (json["cancelled"]?.int ?? 0, json["running"]?.int ?? 0)
     }
 
+    /// The database's time.
+    func now() throws -> String {
+        try control.withConnection { try $0.execute("SELECT reeve.clock()::text")[0].text(0) }
+    }
+
+    /// How many other jobs of the tenant run since before then.
+    func running(since moment: String) throws -> Int64 {
+        try call("SELECT reeve.running_since_before($1::bigint, $2::uuid, $3::timestamptz)", [moment])[0].int(0)
+    }
+
     func places() throws -> [String] {
         try call("SELECT place FROM reeve.mention_places($1::bigint, $2::uuid)", []).map { try $0.text(0) }
     }

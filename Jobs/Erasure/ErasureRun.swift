@@ -37,6 +37,12 @@ struct ErasureRun {
                 })
         }
         try part("jobs")
+        let erasedAt: String = try context.step("erased at") { try records.now() }
+        let older = try records.running(since: erasedAt)
+        guard older == 0 else {
+            context.log.info("the erasure waits for jobs that may have read the subject", ["jobs": .int(older)])
+            return .snoozed(.seconds(5))
+        }
         guard let jobs = try redactJobs(mentions) else { return .snoozed(.seconds(5)) }
         try part("artifacts")
         let artifacts = try ErasureArtifacts(job: job, context: context, records: records).run(map, mentions)

@@ -24,6 +24,11 @@ struct PurgeLedger {
         try call("SELECT reeve.purge_work($1::bigint, $2::uuid, $3::uuid)")[0].optionalJSON(0)
     }
 
+    /// `go` when the final backup's time is over, `held` when a legal hold keeps it, `kept` before, `certified` after.
+    func beginBackupEnd() throws -> String {
+        try call("SELECT reeve.begin_backup_end($1::bigint, $2::uuid, $3::uuid)")[0].text(0)
+    }
+
     /// Asks for a step, with the request's state and the tenant's holds read behind their locks.
     func begin(_ step: PurgeStep) throws -> Verdict {
         let answer = try call(

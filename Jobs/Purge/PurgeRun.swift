@@ -49,13 +49,19 @@ struct PurgeRun {
         return .finished(JobResult(summary: ["certificate": results[.certify]?["certificate"] ?? .null]))
     }
 
-    /// Deletes the final backup and its key, whose time is over, and certifies it; of a cancelled request without a certificate.
+    /// Deletes the final backup and its key once their time is over, and certifies it; of a cancelled request without a certificate.
     func endBackup() throws -> JobOutcome {
-        if work["held"] == .bool(true) { return .snoozed(.seconds(3600)) }
+        switch try ledger.beginBackupEnd() {
+        case "go": break
+        case "held": return .snoozed(.seconds(3600))
+        // An attempt that died after it certified the purge, or the backup's end, has nothing left to do.
+        case let other: return .finished(JobResult(summary: ["backup": .string(other)]))
+        }
         try job.at?("before end")
         let ended = try backup.end()
         try job.at?("after end")
         if work["state"]?.string == "certified" { try certify("purge_backup", ["backup": ended]) }
+        try job.at?("end certified")
         return .finished(JobResult(summary: ended))
     }
 

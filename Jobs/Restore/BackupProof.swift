@@ -20,7 +20,8 @@ public struct BackupProof: Sendable {
         defer { session.close() }
         try session.sweep()
         let filled = try ScratchRestore(
-            reader: reader, session: session, record: record, copies: BackupCopies(of: record), context: context, hooks: []
+            reader: reader, session: session, record: record, copies: BackupCopies(of: record), context: context,
+            hooks: []
         ).fill()
         return (filled.rows.values.reduce(0, +), filled.rows.count)
     }

@@ -17,7 +17,7 @@ struct GrantTests {
         placement destination_for destinations_in seal_audit tend_audit begin_anchor finish_anchor
         report_admit report_done tend_batches tend_old_batches fire_schedules tend_schedules
         record_certificate claim_notices settle_notice notify_people
-        tend_purges purge_work begin_purge_step purge_must_stop finish_purge_step repeat_purge_steps freeze_for_purge record_retained tenant_records purge_records
+        tend_purges purge_work begin_purge_step purge_must_stop finish_purge_step repeat_purge_steps running_since_before freeze_for_purge begin_backup_end record_retained tenant_records purge_records
         begin_purge_keys finish_purge_key bury_tenant certify_purge register_hooks offboarding_work keep_archive replace_login_secret finish_offboarding
         tend_reminders begin_reminder end_reminder fail_reminder
         report_admit report_done report_hold report_unchanged

@@ -14,10 +14,12 @@ import Testing
     }
 
     /// Commands that look at their words, or for the key, before they reach the database.
-    static let looksFirst = [
-        ["report", "window"], ["report", "show"], ["artifacts", "link"], ["artifacts", "fetch"],
-        ["artifacts", "revoke"],
-    ]
+    static let looksFirst =
+        [
+            ["report", "window"], ["report", "show"], ["artifacts", "link"], ["artifacts", "fetch"],
+            ["artifacts", "revoke"], ["purge", "approve"], ["purge", "request"], ["erasure", "map", "check"],
+            ["erasure", "request"],
+        ] + ["approve", "cancel", "close", "export", "extend", "identify", "plan", "show"].map { ["erasure", $0] }
 
     @Test("the help of every command is the one that was reviewed")
     func snapshot() throws {

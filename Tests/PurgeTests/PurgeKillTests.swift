@@ -57,14 +57,15 @@ struct PurgeKillTests {
         let steps = try fixture.value(
             "SELECT count(*) || ' ' || count(finished_at) FROM reeve.purge_step WHERE request_id = $1::uuid", [request])
         #expect(steps == "\(PurgeStep.allCases.count) \(PurgeStep.allCases.count)")
+        let place = try fixture.storage.within(["retained", request.uuidString.lowercased()])
+        #expect(try !place.contents(of: acme.id).isEmpty, "the final backup is kept for its time")
         // And its end, too.
         _ = try fixture.connection.execute("UPDATE reeve.retained_backup SET kept_until = reeve.clock()")
         _ = try fixture.connection.execute("SELECT reeve.tend_purges()")
-        for point in ["before end", "after end"] {
+        for point in ["before end", "after end", "end certified"] {
             #expect(try run(fixture, killedAt: point) == .signalled(SIGKILL), "\(point)")
         }
         #expect(try run(fixture, killedAt: "-") == .exited(0))
-        let place = try fixture.storage.within(["retained", request.uuidString.lowercased()])
         #expect(try place.contents(of: acme.id).isEmpty)
         #expect(
             try fixture.value("SELECT count(*) FROM reeve.certificate WHERE request_id = $1::uuid", [request]) == "2")

@@ -130,6 +130,9 @@ MIGRATION(V0041) = {
 MIGRATION(V0042) = {
 #embed "sql/V0042__schedules.sql"
     , 0};
+MIGRATION(V0043) = {
+#embed "sql/V0043__erasure_waits.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -174,6 +177,7 @@ static const reeve_migration migrations[] = {
     {40, "batches", V0040},
     {41, "cron", V0041},
     {42, "schedules", V0042},
+    {43, "erasure_waits", V0043},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -2712,15 +2712,13 @@ ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
 CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_problem text;
+    AS $$
 BEGIN
   IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
   IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
   IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
-  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
-  RETURN v_problem;
-END $_$;
+  RETURN reeve.erasure_admits(p_args, p_tenant);
+END $$;
 
 ALTER FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
@@ -3182,6 +3180,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF v.ended_at IS NULL OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RETURN 'kept';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = 'purge_backup') THEN RETURN 'certified'; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RETURN 'held'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, v.end_reason, '{"outcome": "intent", "changed": ["deleted", "destruction"]}');
+  RETURN 'go';
+END $$;
+
+ALTER FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5387,6 +5402,15 @@ END $$;
 
 ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT p_table IN ('job', 'job_history', 'dead_letter')
+$$;
+
+ALTER FUNCTION reeve.keeps_purge_jobs(p_table text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6139,15 +6163,6 @@ END $$;
 
 ALTER FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
-$$;
-
-ALTER FUNCTION reeve.purge_condition(p_table text, p_alias text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -6207,16 +6222,18 @@ BEGIN
   END LOOP;
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
     BEGIN
-      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+      FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
           JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
           WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
-            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
-        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+            AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM reeve.%I x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
-        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
+        WHERE y.tenant_id = $1 AND (NOT $3 OR to_jsonb(y) ->> ''kind'' <> ''purge'') LIMIT $2)', v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_purge_jobs(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -6389,6 +6406,9 @@ CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid
     AS $$
 DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
 BEGIN
+  IF p_change ?| '{deleted, destruction}' AND NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RAISE EXCEPTION 'the final backup is still kept' USING ERRCODE = 'RV012';
+  END IF;
   IF p_change ? 'key_id' THEN
     INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
     ON CONFLICT (request_id) DO NOTHING;
@@ -7324,6 +7344,18 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT count(*) FROM reeve.job j
+    WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.started_at <= p_moment AND j.id <> p_job AND j.kind <> 'erasure');
+END $$;
+
+ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -7964,8 +7996,8 @@ CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
-      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR to_jsonb(x) ->> ''kind'' <> ''purge'')', v_table)
+      INTO v_n USING p_tenant, reeve.keeps_purge_jobs(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
   RETURN v;
@@ -8985,6 +9017,9 @@ GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
 
@@ -9269,6 +9304,8 @@ GRANT ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, 
 
 REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.keeps_purge_jobs(p_table text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_operator;
@@ -9391,8 +9428,6 @@ REVOKE ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p
 GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.purge_condition(p_table text, p_alias text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purge_keeps(p_table text) FROM PUBLIC;
 
@@ -9569,6 +9604,9 @@ GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_o
 
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 

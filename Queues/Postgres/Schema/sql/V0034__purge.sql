@@ -119,13 +119,11 @@ END $$;
 -- Kinds that do nothing without an approved request: why this job is not admitted, or NULL. Asked wherever a job comes to be.
 CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
-DECLARE v_problem text;
 BEGIN
   IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
   IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
   IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
-  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
-  RETURN v_problem;
+  RETURN reeve.erasure_admits(p_args, p_tenant);
 END $$;
 
 -- Whether a purge has frozen a tenant: nothing new is taken for it.
@@ -457,11 +455,28 @@ BEGIN
   RETURN (SELECT count(*) FROM reeve.job j WHERE j.tenant_id = v.tenant_id AND j.state = 'running' AND j.id <> p_job);
 END $$;
 
+-- Whether the final backup's time is over: 'go', 'held', 'kept', or 'certified' when its end is done. Asked before anything of it goes, behind the request's lock; audits the intent.
+CREATE FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF v.ended_at IS NULL OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RETURN 'kept';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = 'purge_backup') THEN RETURN 'certified'; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RETURN 'held'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, v.end_reason, '{"outcome": "intent", "changed": ["deleted", "destruction"]}');
+  RETURN 'go';
+END $$;
+
 -- The final backup's record, changed by the parts that are named in p_change.
 CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid, p_change jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
 BEGIN
+  IF p_change ?| '{deleted, destruction}' AND NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RAISE EXCEPTION 'the final backup is still kept' USING ERRCODE = 'RV012';
+  END IF;
   IF p_change ? 'key_id' THEN
     INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
     ON CONFLICT (request_id) DO NOTHING;
@@ -496,9 +511,9 @@ CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text LANGUAGE sql STABLE SET
   WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND NOT reeve.purge_keeps(c.relname::text) ORDER BY 1
 $$;
 
--- Which of a table's rows of a tenant stay: the jobs of purges themselves, which say nothing of the tenant but the request's id.
-CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
-  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
+-- The tables in which a purge's own jobs stay: those say nothing of the tenant but the request's id.
+CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
+  SELECT p_table IN ('job', 'job_history', 'dead_letter')
 $$;
 
 -- How many rows the control database has of a tenant in what a purge deletes, by table.
@@ -507,8 +522,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
-      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR to_jsonb(x) ->> ''kind'' <> ''purge'')', v_table)
+      INTO v_n USING p_tenant, reeve.keeps_purge_jobs(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
   RETURN v;
@@ -532,16 +547,18 @@ BEGIN
   END LOOP;
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
     BEGIN
-      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+      FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
           JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
           WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
-            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
-        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+            AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM reeve.%I x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
-        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
+        WHERE y.tenant_id = $1 AND (NOT $3 OR to_jsonb(y) ->> ''kind'' <> ''purge'') LIMIT $2)', v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_purge_jobs(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -992,7 +1009,7 @@ GRANT EXECUTE ON FUNCTION reeve.is_approver() TO reeve_operator, reeve_approver;
 GRANT EXECUTE ON FUNCTION reeve.purge_request_json(uuid) TO reeve_viewer, reeve_operator, reeve_approver;
 GRANT EXECUTE ON FUNCTION reeve.tend_purges(), reeve.purge_work(bigint, uuid, uuid), reeve.begin_purge_step(bigint, uuid, uuid, text), reeve.purge_must_stop(bigint, uuid, uuid),
   reeve.finish_purge_step(bigint, uuid, uuid, text, jsonb), reeve.repeat_purge_steps(bigint, uuid, uuid, text, jsonb), reeve.freeze_for_purge(bigint, uuid, uuid),
-  reeve.record_retained(bigint, uuid, uuid, jsonb), reeve.tenant_records(uuid), reeve.purge_records(bigint, uuid, uuid, int), reeve.begin_purge_keys(bigint, uuid, uuid),
+  reeve.begin_backup_end(bigint, uuid, uuid), reeve.record_retained(bigint, uuid, uuid, jsonb), reeve.tenant_records(uuid), reeve.purge_records(bigint, uuid, uuid, int), reeve.begin_purge_keys(bigint, uuid, uuid),
   reeve.finish_purge_key(bigint, uuid, uuid, uuid, jsonb), reeve.bury_tenant(bigint, uuid, uuid),
   reeve.certify_purge(bigint, uuid, uuid, text, uuid, text, text, text), reeve.register_hooks(jsonb), reeve.offboarding_work(bigint, uuid, uuid),
   reeve.keep_archive(bigint, uuid, uuid, bigint), reeve.replace_login_secret(bigint, uuid, text, text, bytea), reeve.finish_offboarding(bigint, uuid, uuid, jsonb) TO reeve_worker;
