@@ -57,6 +57,8 @@ public struct TenantStore: Sendable, Hashable {
         var settings = server
         // What the administrator's connection uses to prove itself is nothing for a tenant.
         for keyword in ["password", "passfile", "user", "sslcert", "sslkey", "sslpassword"] { settings[keyword] = nil }
+        // libpq takes a server whose sessions start read-only for none that can be written to; standbys are what is meant.
+        if readOnly, settings["target_session_attrs"] == "read-write" { settings["target_session_attrs"] = "primary" }
         let given = settings["options"].map { $0 + " " } ?? ""
         return settings.with([
             "dbname": database, "user": login, "application_name": applicationName,

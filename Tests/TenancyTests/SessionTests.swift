@@ -66,6 +66,20 @@ struct SessionTests {
         }
     }
 
+    @Test("a server that is registered as read-write, for failover, lets sessions in that are read-only at first")
+    func withStandby() throws {
+        let fleet = try Fleet()
+        try fleet.registry.addServer(
+            "main", conninfo: Fleet.server.conninfo(database: "postgres") + " target_session_attrs=read-write",
+            region: "eu", sharedDatabase: fleet.sharedDatabase)
+        let tenant = try fleet.tenant("acme", .schema)
+        let sessions = TenantSessions(directory: fleet.directory, leases: CurrentLeases())
+        defer { sessions.close() }
+        try sessions.withSession(tenant.store, of: tenant.attempt, stop: StopSignal()) { session in
+            #expect(try session.query("SELECT current_setting('default_transaction_read_only')")[0].text(0) == "on")
+        }
+    }
+
     @Test("a SET ROLE on a pooled connection is noticed")
     func setRole() throws {
         let fleet = try Fleet()

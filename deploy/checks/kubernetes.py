@@ -233,8 +233,11 @@ def main():
             compare_with_kubectl(folder, objects)
         for one in objects:
             check_schema(folder, one)
-        for owner, labels, spec in check_together(folder, objects):
-            check_pod(folder, owner, labels, spec, objects)
+        try:
+            for owner, labels, spec in check_together(folder, objects):
+                check_pod(folder, owner, labels, spec, objects)
+        except KeyError as missing:
+            found.wrong(f"{folder}: something has no {missing}, which all of them need")
         found.note(f"{folder}: {len(objects)} objects")
     return found.end()
 

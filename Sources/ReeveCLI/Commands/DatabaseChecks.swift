@@ -14,6 +14,7 @@ struct DatabaseChecks: Sendable {
         [
             DatabaseChecks(name: "server", run: server), DatabaseChecks(name: "schema", run: schema),
             DatabaseChecks(name: "roles", run: roles), DatabaseChecks(name: "connections", run: connections),
+            DatabaseChecks(name: "durability", run: durability),
             DatabaseChecks(name: "clock", run: clock), DatabaseChecks(name: "workers", run: workers),
             DatabaseChecks(name: "counters", run: counters), DatabaseChecks(name: "circuits", run: circuits),
             DatabaseChecks(name: "programs", run: programs), DatabaseChecks(name: "holds", run: holds),
