@@ -4133,6 +4133,7 @@ DECLARE v_first timestamptz := reeve.cron_next(c, p_zone, p_after); v_second tim
 BEGIN
   IF v_first IS NULL OR v_first > p_until THEN RETURN '{}'; END IF;
   v_second := reeve.cron_next(c, p_zone, v_first);
+  IF v_second IS NULL OR v_second > p_until THEN RETURN ARRAY[v_first]; END IF;          -- nothing was missed, as mostly
   v_span := greatest(coalesce(v_second - v_first, interval '1 day'), interval '1 second') * p_most;
   LOOP
     v_from := greatest(p_until - v_span, p_after);
