@@ -268,6 +268,11 @@ public struct TenantProvisioner: Sendable {
 
     private func forget(_ tenant: TenantRecord) throws {
         try registry.change { connection in
+            for schedule in try connection.execute(
+                "SELECT name FROM reeve.schedule WHERE tenant_id = $1::uuid", [tenant.id])
+            {
+                try connection.execute("SELECT reeve.delete_schedule($1::text)", [try schedule.text(0)])
+            }
             for table in ["tenant_checkpoint", "tenant_store"] {
                 try connection.execute("DELETE FROM reeve.\(table) WHERE tenant_id = $1::uuid", [tenant.id])
             }

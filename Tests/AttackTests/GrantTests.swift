@@ -37,7 +37,7 @@ struct GrantTests {
         resolve_reminder set_reminders suppress_address reminder_verdict unsubscribe
         take_report_place release_report_place set_report_window report_reader
         start_batch pause_batch resume_batch cancel_batch retry_batch tend_batches tend_old_batches preview_cron
-        create_schedule pause_schedule resume_schedule delete_schedule fire_schedules tend_schedules
+        create_schedule pause_schedule resume_schedule delete_schedule fire_schedules tend_schedules preview_schedule
         artifact_days grace_ends_at may_fetch make_link presign revoke_links open_link
         request_erasure identify_erasure extend_erasure cancel_erasure export_subject close_access
         seal_audit begin_anchor finish_anchor
@@ -46,7 +46,7 @@ struct GrantTests {
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json
         """,
         "reeve_viewer": """
-        actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron purge_request_json
+        actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron preview_schedule purge_request_json
         """,
     ]
 
@@ -59,7 +59,7 @@ struct GrantTests {
     private static let retention =
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"
-        + " schedule schedule_due schedule_tick schedule_list unprotected_tenant"
+        + " schedule schedule_due schedule_tick schedule_list unprotected_tenant standing_work"
 
     private static let audit =
         "audit_entry audit_seal audit_checkpoint audit_anchor audit_pending audit_head audit_window"

@@ -81,6 +81,19 @@ import Testing
         }
     }
 
+    @Test("schedules and batch tell what they cost the others, and that no tick and no tenant was left out")
+    func schedules() throws {
+        let schedules = try BenchTests.run("schedules", "--schedules", "1000", "--due", "50")
+        for name in ["idle_ms", "idle_ratio", "last_ms_after_tick"] {
+            #expect(try BenchTests.number(schedules, name) > 0)
+        }
+        let batch = try BenchTests.run("batch", "--tenants", "300", "--jobs", "20")
+        #expect(batch["tenants"]?.int == 300)
+        for name in ["start_ms", "jobs_per_second", "p99_ms", "ratio"] {
+            #expect(try BenchTests.number(batch, name) > 0)
+        }
+    }
+
     @Test("growth tells both rates and their ratio")
     func growth() throws {
         let result = try BenchTests.run("growth", "--tenants", "120", "--backlog", "2000", "--seconds", "1")

@@ -123,6 +123,60 @@ struct BatchTests {
         #expect(try counts(id) == "running:enqueued 2, refused 1")
     }
 
+    @Test("a batch that cannot go on holds up no other and says why; so does a tenant within one")
+    func isolation() throws {
+        try control.connection.executeScript(
+            """
+            SELECT reeve.drain('initech.*', 'full', refuse => true);
+            CREATE FUNCTION public.odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1 / 0; RETURN NEW; END $$;
+            CREATE TRIGGER odd BEFORE INSERT ON reeve.job FOR EACH ROW WHEN (NEW.queue = 'globex.work') EXECUTE FUNCTION public.odd();
+            """)
+        let waits = try start(
+            #"{"code": "acme"}"#, #", on_finish => '{"queue": "initech.work", "kind": "work", "args": {"n": 9}}'"#)
+        let worker = try control.worker()
+        try tend()
+        try runAll(worker)
+        try tend()
+        #expect(try counts(waits) == "running:succeeded 1")
+        #expect(
+            try control.value("SELECT problem FROM reeve.batch_list WHERE id = \(waits)")?.contains("draining") == true)
+        let other = try start(#"{"tier": "starter"}"#)
+        try tend()
+        #expect(try counts(other) == "running:enqueued 1, refused 1")
+        #expect(
+            try control.value("SELECT error FROM reeve.batch_item WHERE state = 'refused'") == "division by zero")
+        try runAll(worker)
+        try tend()
+        #expect(try counts(other) == "finished:refused 1, succeeded 1")
+        try control.connection.executeScript("SELECT reeve.resume('initech.*')")
+        try control.advanceClock(by: "2 minutes")
+        try tend()
+        #expect(try counts(waits) == "finished:succeeded 1")
+        #expect(try control.value("SELECT queue FROM reeve.job") == "initech.work")
+    }
+
+    @Test("the same idempotency key starts one batch, however many ask at once; other work with it is refused")
+    func key() throws {
+        let calls = try (0..<3).map { _ in
+            let other = try control.another()
+            return InBackground {
+                defer { other.close() }
+                return try other.execute(
+                    "SELECT reeve.start_batch('work', '{\"n\": 1}', '{}', idempotency_key => 'november')")[0].int(0)
+            }
+        }
+        let ids = try calls.map { try $0.value() }
+        #expect(Set(ids).count == 1)
+        #expect(try control.value("SELECT count(*) FROM reeve.batch") == "1")
+        let others = [#"'work', '{"n": 2}', '{}'"#, #"'work', '{"n": 1}', '{"tier": "starter"}'"#]
+        for other in others {
+            let refused = try control.refusal("SELECT reeve.start_batch(\(other), idempotency_key => 'november')")
+            #expect(refused.0 == "RV008", "\(refused)")
+        }
+        let empty = #"SELECT reeve.start_batch('work', '{"n": 1}', '{}', idempotency_key => '')"#
+        #expect(try control.refusal(empty).0 == "RV010")
+    }
+
     @Test("what could not run is refused where it enters, and a batch over nobody as well")
     func refusals() throws {
         for (tenants, more, code, words) in [

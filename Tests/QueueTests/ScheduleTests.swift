@@ -8,48 +8,16 @@ import Testing
 struct ScheduleTests {
     let control: Control
 
-    init() throws {
-        control = try Control()
-        try control.connection.executeScript(
-            "UPDATE reeve.tenant SET status = 'active'; SET client_min_messages = warning")
-        try setClock("2026-03-01 00:00:00Z")
-    }
-
-    /// Sets this database's clock, which then stands still.
-    func setClock(_ time: String) throws {
-        try control.connection.executeScript(
-            "CREATE OR REPLACE FUNCTION reeve.clock() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT timestamptz '\(time)' $$"
-        )
-    }
-
-    @discardableResult
-    func create(_ fields: String) throws -> Int64 {
-        try control.connection.execute(
-            "SELECT reeve.create_schedule('{\"kind\": \"work\", \"args\": {\"n\": 1}}'::jsonb || $1::jsonb)", [fields])[
-                0
-            ].int(0)
-    }
-
-    @discardableResult
-    func fire() throws -> Int64 { try control.connection.execute("SELECT reeve.fire_schedules()")[0].int(0) }
-
-    func outcomes(_ name: String) throws -> [String] {
-        try control.connection.execute(
-            """
-            SELECT to_char(t.tick AT TIME ZONE 'UTC', 'DD HH24:MI') || ' ' || t.outcome FROM reeve.schedule_tick t
-            JOIN reeve.schedule s ON s.id = t.schedule_id WHERE s.name = $1::text ORDER BY t.tick, t.timezone
-            """, [name]
-        ).map { try $0.text(0) }
-    }
+    init() throws { control = try Control.scheduled() }
 
     @Test("a tick becomes one job, at its time, in the tenant's zone")
     func tick() throws {
         try control.connection.execute("UPDATE reeve.tenant SET timezone = 'Asia/Tokyo' WHERE code = 'acme'")
-        try create(#"{"name": "a", "tenant": "acme", "cron": "0 6 * * *"}"#)
-        #expect(try fire() == 0)
-        try setClock("2026-03-01 21:00:00Z")
-        #expect(try fire() == 1 && fire() == 0)
-        #expect(try outcomes("a") == ["01 21:00 job"])
+        try control.create(#"{"name": "a", "tenant": "acme", "cron": "0 6 * * *"}"#)
+        #expect(try control.fire() == 0)
+        try control.setClock("2026-03-01 21:00:00Z")
+        #expect(try control.fire() == 1 && control.fire() == 0)
+        #expect(try control.outcomes("a") == ["01 21:00 job"])
         #expect(
             try control.value("SELECT queue || ' ' || run_at::timestamptz(0) AT TIME ZONE 'UTC' FROM reeve.job")
                 == "acme.work 2026-03-01 21:00:00")
@@ -62,33 +30,34 @@ struct ScheduleTests {
 
     @Test("ticks that nobody fired are caught up with as the schedule says")
     func catchUp() throws {
-        try create(#"{"name": "skip", "tenant": "acme", "cron": "0 * * * *", "catch_up": "skip"}"#)
-        try create(#"{"name": "latest", "tenant": "acme", "cron": "0 * * * *"}"#)
-        try create(
+        try control.create(#"{"name": "skip", "tenant": "acme", "cron": "0 * * * *", "catch_up": "skip"}"#)
+        try control.create(#"{"name": "latest", "tenant": "acme", "cron": "0 * * * *"}"#)
+        try control.create(
             #"{"name": "all", "tenant": "acme", "cron": "0 * * * *", "catch_up": "all", "catch_up_limit": 3, "overlap": "allow"}"#
         )
-        try setClock("2026-03-02 10:30:00Z")
-        try fire()
-        #expect(try outcomes("skip") == [])
-        #expect(try outcomes("latest") == ["02 10:00 job"])
-        #expect(try outcomes("all") == ["02 08:00 job", "02 09:00 job", "02 10:00 job"])
-        try setClock("2026-03-02 11:00:30Z")
-        try fire()
-        #expect(try outcomes("skip") == ["02 11:00 job"])
+        try control.setClock("2026-03-02 10:30:00Z")
+        try control.fire()
+        #expect(try control.outcomes("skip") == [])
+        #expect(try control.outcomes("latest") == ["02 10:00 job"])
+        #expect(try control.outcomes("all") == ["02 08:00 job", "02 09:00 job", "02 10:00 job"])
+        try control.setClock("2026-03-02 11:00:30Z")
+        try control.fire()
+        #expect(try control.outcomes("skip") == ["02 11:00 job"])
     }
 
     @Test("while the job before has not ended: allow, skip or replace")
     func overlap() throws {
         for policy in ["allow", "skip", "replace"] {
-            try create(#"{"name": "\#(policy)", "tenant": "acme", "cron": "0 * * * *", "overlap": "\#(policy)"}"#)
+            try control.create(
+                #"{"name": "\#(policy)", "tenant": "acme", "cron": "0 * * * *", "overlap": "\#(policy)"}"#)
         }
         for hour in 1...2 {
-            try setClock("2026-03-01 0\(hour):00:00Z")
-            try fire()
+            try control.setClock("2026-03-01 0\(hour):00:00Z")
+            try control.fire()
         }
-        #expect(try outcomes("allow") == ["01 01:00 job", "01 02:00 job"])
-        #expect(try outcomes("skip") == ["01 01:00 job", "01 02:00 skipped"])
-        #expect(try outcomes("replace") == ["01 01:00 job", "01 02:00 job"])
+        #expect(try control.outcomes("allow") == ["01 01:00 job", "01 02:00 job"])
+        #expect(try control.outcomes("skip") == ["01 01:00 job", "01 02:00 skipped"])
+        #expect(try control.outcomes("replace") == ["01 01:00 job", "01 02:00 job"])
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "4")
         #expect(
             try control.value("SELECT state || ' ' || last_error FROM reeve.job_history")
@@ -100,7 +69,7 @@ struct ScheduleTests {
     func many() throws {
         try control.connection.executeScript(
             "UPDATE reeve.tenant SET timezone = CASE code WHEN 'acme' THEN 'Europe/Berlin' ELSE 'America/New_York' END")
-        try create(
+        try control.create(
             #"{"name": "m", "tenants": {"tier": ["starter", "professional"]}, "cron": "0 6 * * *", "spread": "1 hour"}"#
         )
         // One that comes later, from a zone that no tenant was in.
@@ -108,9 +77,9 @@ struct ScheduleTests {
             "INSERT INTO reeve.tenant (code, name, tier, status, isolation, region, timezone) VALUES ('hooli', 'H', 'starter', 'active', 'schema', 'local', 'Asia/Tokyo')"
         )
         try control.connection.execute("UPDATE reeve.tenant SET status = 'suspended' WHERE code = 'globex'")
-        try setClock("2026-03-02 12:00:00Z")
-        try fire()
-        #expect(try outcomes("m") == ["01 21:00 batch", "02 05:00 batch", "02 11:00 batch"])
+        try control.setClock("2026-03-02 12:00:00Z")
+        try control.fire()
+        #expect(try control.outcomes("m") == ["01 21:00 batch", "02 05:00 batch", "02 11:00 batch"])
         #expect(
             try control.value(
                 "SELECT string_agg(tenant_code || ' ' || state, ', ' ORDER BY tenant_code) FROM reeve.batch_tenant")
@@ -126,16 +95,16 @@ struct ScheduleTests {
 
     @Test("pause misses ticks, resume goes on from then, delete leaves the jobs; each is audited")
     func life() throws {
-        try create(#"{"name": "a", "tenant": "acme", "cron": "0 * * * *"}"#)
+        try control.create(#"{"name": "a", "tenant": "acme", "cron": "0 * * * *"}"#)
         try control.connection.execute("SELECT reeve.pause_schedule('a', 'moving')")
-        try setClock("2026-03-01 05:30:00Z")
-        try fire()
+        try control.setClock("2026-03-01 05:30:00Z")
+        try control.fire()
         try control.connection.execute("SELECT reeve.resume_schedule('a')")
-        try fire()
-        #expect(try outcomes("a") == [])
-        try setClock("2026-03-01 06:00:00Z")
-        try fire()
-        #expect(try outcomes("a") == ["01 06:00 job"])
+        try control.fire()
+        #expect(try control.outcomes("a") == [])
+        try control.setClock("2026-03-01 06:00:00Z")
+        try control.fire()
+        #expect(try control.outcomes("a") == ["01 06:00 job"])
         try control.connection.execute("SELECT reeve.delete_schedule('a')")
         #expect(try control.value("SELECT count(*) FROM reeve.job") == "1")
         #expect(
@@ -147,7 +116,7 @@ struct ScheduleTests {
 
     @Test("what could not run is refused where it enters")
     func refusals() throws {
-        try create(#"{"name": "taken", "tenant": "acme", "cron": "@daily"}"#)
+        try control.create(#"{"name": "taken", "tenant": "acme", "cron": "@daily"}"#)
         for (fields, code, words) in [
             (#"{"name": "A B", "tenant": "acme", "cron": "@daily"}"#, "RV010", "name"),
             (#"{"name": "taken", "tenant": "acme", "cron": "@daily"}"#, "RV008", "there is a schedule"),
@@ -172,6 +141,15 @@ struct ScheduleTests {
                 "wrong type"
             ),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "spread": "-1 hour"}"#, "RV010", "not negative"),
+            (
+                #"{"name": "x", "tenant": "acme", "cron": "@daily", "opens": "22:00", "closes": "22:00"}"#, "RV010",
+                "opens and closes at the same time"
+            ),
+            (
+                #"{"name": "x", "tenant": "acme", "cron": "@daily", "opens": "22:00", "closes": "01:00", "spread": "4 hours"}"#,
+                "RV010", "longer than the window"
+            ),
+            (#"{"name": "audit-anchor", "tenant": "acme", "cron": "@daily"}"#, "RV010", "by themselves"),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "max_running": 0}"#, "RV010", "max_running"),
             (#"{"name": "x", "tenant": "acme", "cron": "@daily", "sprad": "1 h"}"#, "RV010", "an object"),
             (#"{"name": "x", "tenants": {"teir": "starter"}, "cron": "@daily"}"#, "RV010", "cannot be selected"),
@@ -193,7 +171,7 @@ struct ScheduleTests {
             UPDATE reeve.tier SET scheduled_reports = 2 WHERE name = 'starter';
             """)
         for name in ["r1", "r2"] {
-            try create(#"{"name": "\#(name)", "tenant": "acme", "kind": "report", "cron": "@daily"}"#)
+            try control.create(#"{"name": "\#(name)", "tenant": "acme", "kind": "report", "cron": "@daily"}"#)
         }
         let third =
             #"SELECT reeve.create_schedule('{"name": "r3", "tenant": "acme", "kind": "report", "cron": "@daily"}')"#
@@ -230,61 +208,5 @@ struct ScheduleTests {
             }
         }
         #expect(try calls.map { try $0.value() }.sorted() == ["RV012", "RV012", "RV012", "made"])
-    }
-
-    @Test("a zone whose rules changed moves what is due, and fires by the rules that hold then")
-    func changedRules() throws {
-        try create(#"{"name": "a", "tenant": "acme", "cron": "0 6 * * *", "timezone": "Europe/Berlin"}"#)
-        // As if the rules of yesterday had said 04:00 UTC, or 06:00.
-        for wrong in ["2026-03-01 04:00:00Z", "2026-03-01 06:00:00Z"] {
-            try control.connection.executeScript(
-                "UPDATE reeve.schedule_due SET next_at = '\(wrong)'; UPDATE reeve.zone_rule SET digest = 'old'")
-            try control.connection.execute("SELECT reeve.tend_schedules()")
-            #expect(
-                try control.value("SELECT next_at AT TIME ZONE 'UTC' FROM reeve.schedule_due") == "2026-03-01 05:00:00")
-        }
-        // Not noticed in time: what was expected too early fires nothing.
-        try control.connection.executeScript("UPDATE reeve.schedule_due SET next_at = '2026-03-01 04:00:00Z'")
-        try setClock("2026-03-01 04:00:00Z")
-        try fire()
-        #expect(try outcomes("a") == [])
-        try setClock("2026-03-01 05:00:00Z")
-        try fire()
-        #expect(try outcomes("a") == ["01 05:00 job"])
-    }
-
-    @Test("a window holds jobs until it opens; a purged tenant's and a suspended tenant's ticks are recorded as such")
-    func windowAndStatus() throws {
-        try create(
-            #"{"name": "w", "tenant": "acme", "cron": "0 12 * * *", "opens": "22:00", "closes": "06:00", "timezone": "UTC", "overlap": "allow"}"#
-        )
-        try setClock("2026-03-01 12:00:00Z")
-        try fire()
-        #expect(try control.value("SELECT run_at AT TIME ZONE 'UTC' FROM reeve.job") == "2026-03-01 22:00:00")
-        try control.connection.execute("UPDATE reeve.tenant SET status = 'suspended' WHERE code = 'acme'")
-        try setClock("2026-03-02 12:00:00Z")
-        try fire()
-        #expect(
-            try control.value("SELECT outcome || ': ' || detail FROM reeve.schedule_tick ORDER BY tick DESC LIMIT 1")
-                == "skipped: the tenant is suspended")
-    }
-
-    @Test("a fleet comes with its schedules, and a tenant that none backs up shows")
-    func shipped() throws {
-        let connection = try Connection(try TestServer.freshControl(withShippedSchedules: true))
-        defer { connection.close() }
-        let names = try connection.execute("SELECT name FROM reeve.schedule WHERE shipped ORDER BY name").map {
-            try $0.text(0)
-        }
-        #expect(Set(names).isSuperset(of: ["monthly-drill", "nightly-backup", "nightly-retention"]))
-        _ = try connection.execute(
-            "INSERT INTO reeve.tenant (code, name, tier, isolation, region, status) VALUES ('acme', 'A', 'starter', 'schema', 'local', 'active')"
-        )
-        func unprotected() throws -> Int64 {
-            try connection.execute("SELECT count(*) FROM reeve.unprotected_tenant")[0].int(0)
-        }
-        #expect(try unprotected() == 0)
-        _ = try connection.execute("SELECT reeve.pause_schedule('nightly-backup', 'test')")
-        #expect(try unprotected() == 1)
     }
 }

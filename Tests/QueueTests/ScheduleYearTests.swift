@@ -32,10 +32,10 @@ struct ScheduleYearTests {
                   'catch_up', 'all', 'catch_up_limit', 1000, 'overlap', 'allow'))
                 """, [name, cron])
         }
-        // The whole year in the long form; else the weeks of both changes, with the schedules paused in between.
+        // The whole year in the long form; else the days of both changes, with the schedules paused in between.
         let year = 1_767_225_600
         let changes = [1_774_746_000, 1_792_890_000]
-        let windows = isSoak ? [year...year + 365 * 86_400] : changes.map { $0 - 6 * 86_400...$0 + 6 * 86_400 }
+        let windows = isSoak ? [year...year + 365 * 86_400] : changes.map { $0 - 2 * 86_400...$0 + 2 * 86_400 }
         var kills = 0
         for window in windows {
             try start(control, window.lowerBound)
@@ -127,7 +127,7 @@ struct ScheduleYearTests {
             """, [name])[0]
         let (count, lost, invented) = (try row.int(0), try row.optionalText(1), try row.optionalText(2))
         #expect(
-            count > 15 && lost == nil && invented == nil,
+            count >= 4 && lost == nil && invented == nil,
             "\(name): \(count), lost \(lost ?? "-"), invented \(invented ?? "-")")
     }
 }

@@ -185,20 +185,56 @@ struct SendTests {
         #expect(try !fixture.state("acme", 3).contains("victim"))
     }
 
-    @Test("a job that is dead tells the technical contact once an hour for each kind, if the tenant wants that")
+    @Test(
+        "a job that is dead tells the technical contact once an hour for each kind, if the tenant or its tier wants that"
+    )
     func failureNotices() throws {
         let fixture = try due("ok.x@example.com")
-        let dead = """
-            INSERT INTO reeve.dead_letter (id, tenant_id, pool, queue, kind, priority, attempt, max_attempts, run_at, created_at, created_by, args, reason, last_error)
-            SELECT nextval('reeve.job_id'), id, 'starter', 'acme.backups', 'backup', 0, 5, 5, now(), now(), 'x', '{}', 'attempts_exhausted', 'secret of Ann' FROM reeve.tenant
-            """
-        try fixture.connection.executeScript(dead)
-        #expect(try fixture.connection.execute("SELECT count(*) FROM reeve.notice")[0].int(0) == 0)
+        func fail(_ kind: String = "backup") throws {
+            try fixture.connection.execute(
+                """
+                INSERT INTO reeve.dead_letter (id, tenant_id, pool, queue, kind, priority, attempt, max_attempts, run_at, created_at,
+                  created_by, args, reason, last_error)
+                SELECT nextval('reeve.job_id'), id, 'starter', 'acme.backups', $1::text, 0, 5, 5, reeve.clock(), reeve.clock(),
+                  'x', '{}', 'attempts_exhausted', 'secret of Ann' FROM reeve.tenant
+                """, [kind])
+        }
+        func notices() throws -> [String] {
+            try fixture.connection.execute(
+                "SELECT n.body ->> 'kind' || ' ' || (n.body ->> 'others_since') FROM reeve.notice n ORDER BY n.id"
+            ).map { try $0.text(0) }
+        }
+        try fail()
+        #expect(try notices() == [])
         try fixture.connection.executeScript(#"UPDATE reeve.tenant SET flags = '{"failure_notices": true}'"#)
-        try fixture.connection.executeScript(dead)
-        try fixture.connection.executeScript(dead)
-        let row = try fixture.connection.execute("SELECT count(*), min(n::text) FROM reeve.notice n")[0]
-        #expect(try row.int(0) == 1)
-        #expect(try !row.text(1).contains("secret"))
+        try fail()
+        try fixture.at("2026-03-27 09:20+00")
+        try fail()
+        #expect(try notices() == ["backup 1"])
+        try fixture.at("2026-03-27 10:10+00")
+        try fail()
+        #expect(try notices() == ["backup 1", "backup 1"])
+        for kind in 1...9 { try fail("kind-\(kind)") }
+        #expect(try notices().count == 7, "six an hour at most")
+        // The tier's word counts where the tenant has none.
+        try fixture.connection.executeScript(
+            """
+            DELETE FROM reeve.notice;
+            UPDATE reeve.tier SET features = features || '{failure_notices}';
+            UPDATE reeve.tenant SET flags = '{"failure_notices": false}'
+            """)
+        try fail()
+        #expect(try notices() == [])
+        try fixture.connection.executeScript("UPDATE reeve.tenant SET flags = '{}'")
+        try fail()
+        #expect(try notices().count == 1)
+        let kept = try fixture.connection.execute("SELECT string_agg(n::text, '') FROM reeve.notice n")[0].text(0)
+        #expect(!kept.contains("secret"))
+        // What cannot be told keeps no job from its end.
+        try fixture.connection.executeScript(
+            "ALTER TABLE reeve.notice ADD CHECK (subject = 'never') NOT VALID; SET client_min_messages = error")
+        try fixture.at("2026-03-28 10:10+00")
+        try fail()
+        #expect(try notices().count == 1)
     }
 }

@@ -107,6 +107,11 @@ struct ProvisioningTests {
         }
         #expect(refusal?.description.contains("is held") == true)
         try control("SELECT reeve.release_tenant($1::text, 'closed')")
+        try control(
+            """
+            SELECT reeve.register_kinds('[{"name": "probe", "queue": "probe", "time_limit_ms": 1000, "max_attempts": 1, "statuses": ["trial"],
+              "schema": {"type": "object"}}]'), reeve.create_schedule(jsonb_build_object('name', 'probe', 'kind', 'probe', 'tenant', $1::text, 'cron', '@daily'))
+            """)
         try fleet.provisioner.undo(fleet.code("gone"), force: true)
         let left = try fleet.leftovers()
         #expect(!left.contains { $0.contains("gone") })

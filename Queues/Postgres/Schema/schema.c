@@ -136,6 +136,9 @@ MIGRATION(V0043) = {
 MIGRATION(V0044) = {
 #embed "sql/V0044__kept_and_gone.sql"
     , 0};
+MIGRATION(V0045) = {
+#embed "sql/V0045__schedule_faults.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -182,6 +185,7 @@ static const reeve_migration migrations[] = {
     {42, "schedules", V0042},
     {43, "erasure_waits", V0043},
     {44, "kept_and_gone", V0044},
+    {45, "schedule_faults", V0045},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -306,11 +306,19 @@ CREATE TABLE reeve.batch (
     next_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     finished_at timestamp with time zone,
     completion_job bigint,
+    problem text,
+    idempotency_key text,
+    opens time without time zone,
+    closes time without time zone,
+    timezone text,
     CONSTRAINT batch_check CHECK (((finished_at IS NULL) = (state <> ALL (ARRAY['cancelled'::text, 'finished'::text])))),
     CONSTRAINT batch_check1 CHECK (((schedule_id IS NULL) = (tick IS NULL))),
+    CONSTRAINT batch_check2 CHECK ((((opens IS NULL) = (closes IS NULL)) AND ((opens IS NULL) = (timezone IS NULL)))),
+    CONSTRAINT batch_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
     CONSTRAINT batch_max_running_check CHECK (((max_running >= 1) AND (max_running <= 1000000))),
     CONSTRAINT batch_on_finish_check CHECK ((jsonb_typeof(on_finish) = 'object'::text)),
     CONSTRAINT batch_priority_check CHECK (((priority >= '-1000000'::integer) AND (priority <= 1000000))),
+    CONSTRAINT batch_problem_check CHECK ((length(problem) <= 2000)),
     CONSTRAINT batch_reason_check CHECK ((length(reason) <= 2000)),
     CONSTRAINT batch_selection_check CHECK ((jsonb_typeof(selection) = 'object'::text)),
     CONSTRAINT batch_spread_check CHECK (((spread >= '00:00:00'::interval) AND (spread <= '366 days'::interval))),
@@ -322,7 +330,8 @@ ALTER TABLE reeve.batch OWNER TO reeve_owner;
 
 CREATE TABLE reeve.batch_end (
     batch_id bigint NOT NULL,
-    job_id bigint NOT NULL
+    job_id bigint NOT NULL,
+    missed boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE reeve.batch_end OWNER TO reeve_owner;
@@ -1025,7 +1034,6 @@ CREATE TABLE reeve.schedule (
     shipped boolean DEFAULT false NOT NULL,
     created_by text DEFAULT reeve.actor() NOT NULL,
     created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    churn_paused_at timestamp with time zone,
     CONSTRAINT schedule_catch_up_check CHECK ((catch_up = ANY (ARRAY['skip'::text, 'latest'::text, 'all'::text]))),
     CONSTRAINT schedule_catch_up_limit_check CHECK (((catch_up_limit >= 1) AND (catch_up_limit <= 1000))),
     CONSTRAINT schedule_check CHECK (((tenant_id IS NULL) <> (selection IS NULL))),
@@ -1048,7 +1056,9 @@ CREATE TABLE reeve.schedule_due (
     schedule_id bigint NOT NULL,
     timezone text NOT NULL,
     last_tick timestamp with time zone NOT NULL,
-    next_at timestamp with time zone NOT NULL
+    next_at timestamp with time zone NOT NULL,
+    problem text,
+    CONSTRAINT schedule_due_problem_check CHECK ((length(problem) <= 2000))
 )
 WITH (fillfactor='70');
 
@@ -1836,6 +1846,8 @@ CREATE INDEX batch_item_enqueued ON reeve.batch_item USING btree (batch_id, job_
 
 CREATE INDEX batch_item_waiting ON reeve.batch_item USING btree (batch_id, run_at, tenant_id) WHERE (state = 'waiting'::text);
 
+CREATE UNIQUE INDEX batch_key ON reeve.batch USING btree (idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
 CREATE INDEX certificate_tenant ON reeve.certificate USING btree (tenant_id, issued_at);
 
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
@@ -1894,7 +1906,11 @@ CREATE INDEX retained_backup_due ON reeve.retained_backup USING btree (kept_unti
 
 CREATE INDEX schedule_due_at ON reeve.schedule_due USING btree (next_at);
 
-CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
+CREATE INDEX schedule_due_problem ON reeve.schedule_due USING btree (schedule_id) WHERE (problem IS NOT NULL);
+
+CREATE INDEX schedule_own ON reeve.schedule USING btree (tenant_id, kind) WHERE ((tenant_id IS NOT NULL) AND (paused_at IS NULL));
+
+CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id);
 
 CREATE INDEX schedule_tick_age ON reeve.schedule_tick USING btree (fired_at);
 
@@ -2290,7 +2306,9 @@ CREATE VIEW reeve.batch_list WITH (security_barrier='true', security_invoker='tr
         CASE
             WHEN ((b.finished_at IS NULL) AND (b.state = 'running'::text) AND (b.total > (c.waiting + c.enqueued))) THEN GREATEST(c.last_due, (reeve.clock() + ((reeve.clock() - b.created_at) * (((c.waiting + c.enqueued))::double precision / (((b.total - c.waiting) - c.enqueued))::double precision))))
             ELSE NULL::timestamp with time zone
-        END AS eta
+        END AS eta,
+    b.problem,
+    b.idempotency_key
    FROM (reeve.batch b
      CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (i.state = 'waiting'::text)) AS waiting,
             count(*) FILTER (WHERE (i.state = 'enqueued'::text)) AS enqueued,
@@ -2530,11 +2548,13 @@ CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker=
     l.outcome AS last_outcome,
     l.job_id AS last_job,
     l.batch_id AS last_batch,
-    l.detail AS last_detail
+    l.detail AS last_detail,
+    d.problem
    FROM ((((reeve.schedule s
      LEFT JOIN reeve.tenant t ON ((t.id = s.tenant_id)))
      LEFT JOIN reeve.kind k ON ((k.name = s.kind)))
-     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at
+     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at,
+            max(x.problem) AS problem
            FROM reeve.schedule_due x
           WHERE (x.schedule_id = s.id)) d ON (true))
      LEFT JOIN LATERAL ( SELECT x.schedule_id,
@@ -2552,6 +2572,41 @@ CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker=
          LIMIT 1) l ON (true));
 
 ALTER TABLE reeve.schedule_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.standing_work WITH (security_barrier='true', security_invoker='true') AS
+ SELECT 'audit-anchor'::text AS name,
+    'tells the heads of the audit''s chains to the anchor storage'::text AS what,
+    'REEVE_ANCHOR_EVERY'::text AS every,
+    ( SELECT max(a.at) AS max
+           FROM reeve.audit_anchor a) AS last_at,
+    NULL::timestamp with time zone AS next_at
+UNION ALL
+ SELECT 'due-purges'::text AS name,
+    'enqueues the purges whose grace is over'::text AS what,
+    '1m'::text AS every,
+    NULL::timestamp with time zone AS last_at,
+    ( SELECT min(r.not_before) AS min
+           FROM reeve.purge_request r
+          WHERE ((r.state = 'grace'::text) AND (r.job_id IS NULL))) AS next_at
+UNION ALL
+ SELECT 'due-reminders'::text AS name,
+    'enqueues the reminders of trials whose day has come'::text AS what,
+    '5s'::text AS every,
+    NULL::timestamp with time zone AS last_at,
+    ( SELECT min(m.due_at) AS min
+           FROM reeve.reminder_list m
+          WHERE (m.state = 'planned'::text)) AS next_at
+UNION ALL
+ SELECT 'due-tier-changes'::text AS name,
+    'makes the changes of tiers that were asked for ahead of time'::text AS what,
+    '5s'::text AS every,
+    ( SELECT max(c.applied_at) AS max
+           FROM reeve.tier_change c) AS last_at,
+    ( SELECT min(c.due_at) AS min
+           FROM reeve.tier_change c
+          WHERE ((c.applied_at IS NULL) AND (c.withdrawn_at IS NULL))) AS next_at;
+
+ALTER TABLE reeve.standing_work OWNER TO reeve_owner;
 
 CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
  SELECT t.code AS tenant_code,
@@ -2579,10 +2634,13 @@ ALTER TABLE reeve.tenant_stats OWNER TO reeve_owner;
 
 CREATE VIEW reeve.unprotected_tenant WITH (security_barrier='true', security_invoker='true') AS
  SELECT t.code AS tenant_code
-   FROM reeve.tenant t
+   FROM (reeve.tenant t
+     JOIN reeve.tier r ON ((r.name = t.tier)))
   WHERE ((t.status <> 'archived'::reeve.tenant_status) AND (NOT (EXISTS ( SELECT
            FROM reeve.schedule s
-          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND ((s.tenant_id = t.id) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
+          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND (EXISTS ( SELECT
+                   FROM reeve.schedule_due d
+                  WHERE ((d.schedule_id = s.id) AND (d.next_at < 'infinity'::timestamp with time zone) AND (d.problem IS NULL) AND ((s.timezone IS NOT NULL) OR (d.timezone = t.timezone))))) AND (((s.tenant_id = t.id) AND ('own_backup_schedule'::text = ANY (r.features))) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
 
 ALTER TABLE reeve.unprotected_tenant OWNER TO reeve_owner;
 
@@ -2713,13 +2771,15 @@ ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
 CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$
+    AS $_$
+DECLARE v_problem text;
 BEGIN
   IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
   IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
   IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
-  RETURN reeve.erasure_admits(p_args, p_tenant);
-END $$;
+  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
+  RETURN v_problem;
+END $_$;
 
 ALTER FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
@@ -2737,24 +2797,6 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_n bigint; v jsonb := '{}';
-BEGIN
-  UPDATE reeve.batch b SET args = '{}', on_finish = NULL, reason = NULL WHERE b.id IN (SELECT reeve.purgeable_batches(p_tenant));
-  GET DIAGNOSTICS v_n = ROW_COUNT;
-  IF v_n > 0 THEN v := jsonb_build_object('batch', v_n); END IF;
-  UPDATE reeve.batch_item x SET error = NULL, state = CASE WHEN x.state IN ('waiting', 'enqueued') THEN 'cancelled' ELSE x.state END, ended_at = coalesce(x.ended_at, reeve.clock())
-  WHERE x.ctid = ANY (ARRAY(SELECT y.ctid FROM reeve.batch_item y WHERE y.tenant_id = p_tenant AND reeve.purge_takes('batch_item', to_jsonb(y)) LIMIT p_limit));
-  GET DIAGNOSTICS v_n = ROW_COUNT;
-  IF v_n > 0 THEN v := v || jsonb_build_object('batch_item', v_n); END IF;
-  RETURN v;
-END $$;
-
-ALTER FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2918,17 +2960,6 @@ CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF 
 $$;
 
 ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) RETURNS SETOF uuid
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
-BEGIN
-  RETURN QUERY SELECT a.id FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup' AND lower(a.manifest::text COLLATE "C") LIKE ANY (p_patterns);
-END $$;
-
-ALTER FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text DEFAULT 'primary'::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3210,23 +3241,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
-BEGIN
-  IF v.ended_at IS NULL OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
-    RETURN 'kept';
-  END IF;
-  IF EXISTS (SELECT FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = 'purge_backup') THEN RETURN 'certified'; END IF;
-  IF reeve.tenant_is_held(v.tenant_id) THEN RETURN 'held'; END IF;
-  PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, v.end_reason, '{"outcome": "intent", "changed": ["deleted", "destruction"]}');
-  RETURN 'go';
-END $$;
-
-ALTER FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3534,15 +3548,8 @@ CREATE FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns tex
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0; v_paused int := 0;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0;
 BEGIN
-  FOR v IN SELECT s.id, s.name FROM reeve.schedule s WHERE s.tenant_id = v_tenant AND s.paused_at IS NULL AND lower(s.args::text COLLATE "C") LIKE ANY (p_patterns)
-      ORDER BY s.id FOR NO KEY UPDATE LOOP
-    UPDATE reeve.schedule s SET paused_at = reeve.clock(), paused_by = reeve.actor(), pause_reason = 'its arguments named an erased person; give it others' WHERE s.id = v.id;
-    UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
-    PERFORM reeve.audit(v_tenant, 'schedule.pause', 'schedule ' || v.name, 'its arguments named an erased person');
-    v_paused := v_paused + 1;
-  END LOOP;
   FOR v IN SELECT j.id, j.state FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.id <> p_job
       AND (lower(j.args::text COLLATE "C") LIKE ANY (p_patterns) OR lower(j.last_error COLLATE "C") LIKE ANY (p_patterns) OR lower(j.progress::text COLLATE "C") LIKE ANY (p_patterns))
       ORDER BY j.id LOOP
@@ -3554,7 +3561,7 @@ BEGIN
   IF v_cancelled > 0 THEN
     PERFORM reeve.audit(v_tenant, 'erasure.cancel_jobs', 'job ' || p_job, 'they mention an erased person', jsonb_build_object('jobs', v_cancelled));
   END IF;
-  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running, 'paused', v_paused);
+  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running);
 END $$;
 
 ALTER FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
@@ -3915,14 +3922,16 @@ CREATE FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) RETURN
     AS $$
 DECLARE v_count int;
 BEGIN
-  WITH gone AS (
-    DELETE FROM reeve.batch_end e WHERE e.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.batch_end x WHERE x.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING e.job_id),
-  ended AS (
-    SELECT i.tenant_id, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END, 'cancelled') AS state, coalesce(d.last_error, h.last_error, CASE WHEN h.id IS NULL AND d.id IS NULL THEN 'the job was removed' END) AS error
-    FROM gone g JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = g.job_id AND i.state = 'enqueued'
-    LEFT JOIN LATERAL (SELECT x.id, x.state, x.last_error FROM reeve.job_history x WHERE x.id = g.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
-    LEFT JOIN reeve.dead_letter d ON d.id = g.job_id)
-  UPDATE reeve.batch_item i SET state = e.state, error = left(e.error, 2000), ended_at = reeve.clock() FROM ended e WHERE i.batch_id = p_batch AND i.tenant_id = e.tenant_id;
+  WITH seen AS MATERIALIZED (SELECT e.ctid AS place, e.job_id, e.missed FROM reeve.batch_end e WHERE e.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED),
+  found AS MATERIALIZED (
+    SELECT s.place, i.tenant_id, s.missed, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END) AS state, coalesce(d.last_error, h.last_error) AS error
+    FROM seen s LEFT JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = s.job_id AND i.state = 'enqueued'
+    LEFT JOIN LATERAL (SELECT x.state, x.last_error FROM reeve.job_history x WHERE x.id = s.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
+    LEFT JOIN reeve.dead_letter d ON d.id = s.job_id),
+  again AS (UPDATE reeve.batch_end e SET missed = true FROM found f WHERE e.ctid = f.place AND f.tenant_id IS NOT NULL AND f.state IS NULL AND NOT f.missed),
+  gone AS (DELETE FROM reeve.batch_end e USING found f WHERE e.ctid = f.place AND (f.tenant_id IS NULL OR f.state IS NOT NULL OR f.missed))
+  UPDATE reeve.batch_item i SET state = coalesce(f.state, 'cancelled'), error = left(CASE WHEN f.state IS NULL THEN 'the job was removed' WHEN f.state <> 'succeeded' THEN f.error END, 2000), ended_at = reeve.clock()
+  FROM found f WHERE i.batch_id = p_batch AND i.tenant_id = f.tenant_id AND (f.state IS NOT NULL OR f.missed);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   RETURN v_count;
 END $$;
@@ -4124,6 +4133,7 @@ DECLARE v_first timestamptz := reeve.cron_next(c, p_zone, p_after); v_second tim
 BEGIN
   IF v_first IS NULL OR v_first > p_until THEN RETURN '{}'; END IF;
   v_second := reeve.cron_next(c, p_zone, v_first);
+  IF v_second IS NULL OR v_second > p_until THEN RETURN ARRAY[v_first]; END IF;          -- nothing was missed, as mostly
   v_span := greatest(coalesce(v_second - v_first, interval '1 day'), interval '1 second') * p_most;
   LOOP
     v_from := greatest(p_until - v_span, p_after);
@@ -4174,7 +4184,9 @@ BEGIN
     d := reeve.cron_day(c, d);
     IF d IS NULL THEN RETURN NULL; END IF;
     FOREACH h IN ARRAY c.hours LOOP
+      -- A later time of the clock never comes earlier, so that an hour and a minute can be left out by their last second.
       CONTINUE WHEN d + make_interval(hours => h + 1) <= v_low;
+      CONTINUE WHEN reeve.local_instant(d + make_time(h, 59, 59), p_zone) <= p_after;
       FOREACH m IN ARRAY c.minutes LOOP
         CONTINUE WHEN reeve.local_instant(d + make_time(h, m, 59), p_zone) <= p_after;
         FOREACH s IN ARRAY c.seconds LOOP
@@ -4193,13 +4205,25 @@ CREATE FUNCTION reeve.dead_letter_notice() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
+DECLARE v_last timestamptz; v_more bigint; v_now timestamptz := reeve.clock();
 BEGIN
-  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = NEW.tenant_id AND t.flags -> 'failure_notices' = 'true' AND t.status <> 'archived')
-     AND NOT EXISTS (SELECT FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind
-                     AND n.created_at > reeve.clock() - interval '1 h') THEN
+  PERFORM FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = NEW.tenant_id AND t.status <> 'archived'
+    AND CASE WHEN t.flags ? 'failure_notices' THEN t.flags -> 'failure_notices' = 'true' ELSE 'failure_notices' = ANY (r.features) END;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  -- Two that fail at once: the one that comes second is among those of the next notice.
+  IF NOT pg_try_advisory_xact_lock(hashtextextended('reeve failure notice ' || NEW.tenant_id, 0)) THEN RETURN NULL; END IF;
+  SELECT max(n.created_at) INTO v_last FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind;
+  IF v_last > v_now - interval '1 hour'
+     OR (SELECT count(*) FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.created_at > v_now - interval '1 hour') >= 6 THEN RETURN NULL; END IF;
+  SELECT count(*) INTO v_more FROM (SELECT FROM reeve.dead_letter d WHERE d.tenant_id = NEW.tenant_id AND d.kind = NEW.kind AND d.id <> NEW.id
+    AND d.finished_at > greatest(v_last, v_now - interval '1 day') LIMIT 10000) x;
+  BEGIN
     PERFORM reeve.notify_people(NEW.tenant_id, 'job.failed', format('A job of the kind %s failed', NEW.kind),
-      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt), 'technical');
-  END IF;
+      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt, 'others_since', v_more), 'technical');
+  EXCEPTION WHEN OTHERS THEN
+    IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+    RAISE WARNING 'no notice of the failure of job %: %', NEW.id, SQLERRM;
+  END;
   RETURN NULL;
 END $$;
 
@@ -4479,12 +4503,12 @@ BEGIN
       v_ids := reeve.enqueue_many(to_jsonb(p_jobs[v_from:v_to]));
       RETURN QUERY SELECT (v_from + u.o - 1)::int, u.i, NULL::text, NULL::text FROM unnest(v_ids) WITH ORDINALITY u (i, o);
     EXCEPTION WHEN OTHERS THEN
-      IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
       FOR k IN v_from..v_to LOOP
         BEGIN
           n := k; job := (reeve.enqueue_many(to_jsonb(p_jobs[k:k])))[1]; code := NULL; problem := NULL;
         EXCEPTION WHEN OTHERS THEN
-          IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+          IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
           job := NULL; code := SQLSTATE; problem := left(SQLERRM, 2000);
         END;
         RETURN NEXT;
@@ -4725,6 +4749,13 @@ END $$;
 
 ALTER FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.error_passes(p_state text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT left(p_state, 2) IN ('40', '53', '55', '57', '58') $$;
+
+ALTER FUNCTION reeve.error_passes(p_state text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4736,19 +4767,6 @@ CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
 $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) RETURNS TABLE(destination text, artifacts bigint)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
-BEGIN
-  RETURN QUERY SELECT d, count(*) FROM reeve.artifact a CROSS JOIN LATERAL unnest(reeve.artifact_destinations(a.manifest)) d
-    WHERE a.tenant_id = v_tenant AND NOT EXISTS (SELECT FROM reeve.artifact_deletion x WHERE x.artifact_id = a.id)
-      AND NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = d) GROUP BY d;
-END $$;
-
-ALTER FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.expire_audit(p_expires date) RETURNS boolean
     LANGUAGE plpgsql
@@ -4973,14 +4991,19 @@ ALTER FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) OWNER TO r
 CREATE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+    AS $_$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_found jsonb;
 BEGIN
   IF NOT EXISTS (SELECT FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place) THEN RETURN '{}'; END IF;
-  RETURN (SELECT coalesce(jsonb_object_agg(s.k, s.n), '{}') FROM (
-    SELECT e.key AS k, count(*) AS n FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m CROSS JOIN LATERAL jsonb_each_text(m.doc) e
-    WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns) GROUP BY 1) s);
-END $$;
+  IF reeve.has_column(p_place, 'tenant_id') THEN
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.tenant_id = $2 AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  ELSE
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.job_id IN (SELECT reeve.mention_jobs($2)) AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  END IF;
+  RETURN coalesce(v_found, '{}');
+END $_$;
 
 ALTER FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) OWNER TO reeve_owner;
 
@@ -5017,7 +5040,7 @@ END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS void
+CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
@@ -5027,15 +5050,17 @@ BEGIN
     BEGIN
       v_job := reeve.enqueue(p_batch.on_finish ->> 'queue', p_batch.on_finish ->> 'kind', coalesce(p_batch.on_finish -> 'args', '{}'), idempotency_key => 'batch ' || p_batch.id);
     EXCEPTION WHEN OTHERS THEN
-      IF SQLSTATE NOT LIKE 'RV%' OR SQLSTATE IN ('RV007', 'RV013') THEN RAISE; END IF;     -- tried again with the batch
-      v_error := SQLERRM;
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      IF SQLSTATE IN ('RV007', 'RV013') THEN RETURN 'the completion job waits: ' || SQLERRM; END IF;
+      v_error := 'no completion job: ' || SQLERRM;
     END;
   END IF;
   SELECT jsonb_object_agg(c.state, c.n) INTO v_counts FROM (SELECT i.state, count(*) AS n FROM reeve.batch_item i WHERE i.batch_id = p_batch.id GROUP BY i.state) c;
-  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason) WHERE b.id = p_batch.id;
+  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason), problem = NULL WHERE b.id = p_batch.id;
   PERFORM reeve.audit(NULL, 'batch.end', 'batch ' || p_batch.id, left(v_error, 2000),
     jsonb_build_object('state', v_state, 'kind', p_batch.kind, 'counts', coalesce(v_counts, '{}'), 'completion_job', v_job), p_batch.created_at);
   PERFORM pg_notify('reeve_batch', p_batch.id::text);
+  RETURN NULL;
 END $$;
 
 ALTER FUNCTION reeve.finish_batch(p_batch reeve.batch) OWNER TO reeve_owner;
@@ -5150,19 +5175,26 @@ BEGIN
     v_count := v_count + 1;
     SELECT x.* INTO s FROM reeve.schedule x WHERE x.id = v.schedule_id FOR KEY SHARE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
-    v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
-    IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
-    FOREACH v_tick IN ARRAY v_ticks LOOP
-      -- The next tick of a schedule has to find the job of the one before.
-      IF s.id = n_schedules[cardinality(n_schedules)] THEN
-        PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks);
-        n_jobs := '{}'; n_schedules := '{}'; n_zones := '{}'; n_ticks := '{}';
-      END IF;
-      v_job := reeve.fire_tick(s, v.timezone, v_tick);
-      IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
-    END LOOP;
-    UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity')
-    WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+    v_job := NULL;
+    BEGIN
+      v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
+      IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
+      FOREACH v_tick IN ARRAY v_ticks LOOP
+        v_job := reeve.fire_tick(s, v.timezone, v_tick);
+        -- The next tick of a schedule has to find the job of the one before.
+        IF v_job IS NOT NULL AND cardinality(v_ticks) > 1 THEN
+          PERFORM reeve.enqueue_ticks(ARRAY[v_job], ARRAY[s.id], ARRAY[v.timezone], ARRAY[v_tick]);
+          v_job := NULL;
+        END IF;
+      END LOOP;
+      UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity'), problem = NULL
+      WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+    EXCEPTION WHEN OTHERS THEN
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      UPDATE reeve.schedule_due d SET next_at = v_now + interval '1 minute', problem = left(SQLERRM, 2000) WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+      CONTINUE;
+    END;
+    IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
   END LOOP;
   IF n_jobs <> '{}' THEN PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks); END IF;
   RETURN v_count;
@@ -5184,13 +5216,18 @@ BEGIN
     v_problem := format('kind "%s" is not registered: no worker that knows it has started', s.kind);
   ELSIF s.tenant_id IS NULL THEN
     v_selection := CASE WHEN s.timezone IS NULL AND NOT s.selection ? 'timezone' THEN s.selection || jsonb_build_object('timezone', jsonb_build_array(p_zone)) ELSE s.selection END;
-    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE s.timezone IS NOT NULL OR t.timezone = p_zone);
+    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE (s.timezone IS NOT NULL OR t.timezone = p_zone)
+      AND NOT (s.shipped AND reeve.has_own_schedule(x, s.kind)));
     IF cardinality(v_tenants) = 0 THEN
       v_outcome := 'skipped';
       v_problem := 'no tenant is selected';
     ELSE
-      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, p_tick) END;
+      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.into_window(p_zone, s.opens, s.closes, greatest(p_tick, reeve.clock())) END;
       v_batch := reeve.make_batch(s.kind, coalesce(s.queue, v_kind.queue), s.args, s.priority, v_selection, v_tenants, s.spread, s.max_running, NULL, v_at, s.jitter, s.id, p_tick, NULL);
+      IF s.opens IS NOT NULL THEN
+        UPDATE reeve.batch b SET opens = s.opens, closes = s.closes, timezone = p_zone WHERE b.id = v_batch;
+        UPDATE reeve.batch_item i SET run_at = reeve.into_window(p_zone, s.opens, s.closes, i.run_at) WHERE i.batch_id = v_batch AND s.spread + s.jitter > interval '0';
+      END IF;
       v_outcome := 'batch';
     END IF;
   ELSE
@@ -5294,6 +5331,17 @@ $$;
 
 ALTER FUNCTION reeve.has_column(p_table text, p_column text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.schedule o JOIN reeve.schedule_due d ON d.schedule_id = o.id
+                 WHERE o.tenant_id = p_tenant AND o.kind = p_kind AND o.paused_at IS NULL AND d.next_at < 'infinity' AND d.problem IS NULL)
+    AND EXISTS (SELECT FROM reeve.schedule_feature f WHERE f.kind = p_kind) AND reeve.schedule_problem(p_kind, p_tenant) IS NULL
+$$;
+
+ALTER FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5355,6 +5403,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_at timestamptz := p_at; v_local timestamp; v_opening timestamp; v_next timestamptz;
+BEGIN
+  IF p_opens IS NULL THEN RETURN p_at; END IF;
+  FOR n IN 0..5 LOOP
+    v_local := v_at AT TIME ZONE p_zone;
+    IF (CASE WHEN p_opens < p_closes THEN v_local::time >= p_opens AND v_local::time < p_closes ELSE v_local::time >= p_opens OR v_local::time < p_closes END) THEN RETURN v_at; END IF;
+    v_opening := v_local::date + p_opens;
+    v_next := reeve.local_instant(v_opening, p_zone);
+    -- In an hour that comes twice the opening may lie ahead in its second showing only, which is what AT TIME ZONE takes.
+    IF v_next <= v_at THEN v_next := v_opening AT TIME ZONE p_zone; END IF;
+    IF v_next <= v_at THEN v_next := reeve.local_instant(v_opening + interval '1 day', p_zone); END IF;
+    v_at := v_next;
+  END LOOP;
+  RETURN v_at;
+END $$;
+
+ALTER FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_approver() RETURNS boolean
     LANGUAGE sql STABLE
@@ -5446,35 +5516,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.keep_until_purge() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  IF EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = OLD.tenant_id AND r.state = 'purging') THEN RETURN OLD; END IF;
-  RAISE EXCEPTION '% of % is never allowed', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
-END $$;
-
-ALTER FUNCTION reeve.keep_until_purge() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT p_table IN ('job', 'job_history', 'dead_letter')
-$$;
-
-ALTER FUNCTION reeve.keeps_purge_jobs(p_table text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.keeps_some(p_table text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT reeve.keeps_purge_jobs(p_table) OR p_table IN ('notice', 'batch_item')
-$$;
-
-ALTER FUNCTION reeve.keeps_some(p_table text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5683,8 +5724,11 @@ CREATE FUNCTION reeve.locked_schedule(p_name text) RETURNS reeve.schedule
 DECLARE v reeve.schedule;
 BEGIN
   SELECT s.* INTO v FROM reeve.schedule s WHERE s.name = p_name FOR NO KEY UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
-  RETURN v;
+  IF FOUND THEN RETURN v; END IF;
+  IF EXISTS (SELECT FROM reeve.standing_work w WHERE w.name = p_name) THEN
+    RAISE EXCEPTION '"%" is no schedule: every worker does it by itself', p_name USING ERRCODE = 'RV012', HINT = 'It can neither be paused nor deleted.';
+  END IF;
+  RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list';
 END $$;
 
 ALTER FUNCTION reeve.locked_schedule(p_name text) OWNER TO reeve_owner;
@@ -5718,7 +5762,7 @@ BEGIN
   VALUES (p_kind, p_queue, p_args, p_priority, p_selection, p_spread, p_max_running, p_on_finish, cardinality(p_tenants), p_schedule, p_tick, p_retried_from, p_from)
   RETURNING id INTO v_id;
   INSERT INTO reeve.batch_item (batch_id, tenant_id, run_at)
-  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(coalesce(p_tick, p_from) || ' ' || t) FROM unnest(p_tenants) t;
+  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(extract(epoch FROM coalesce(p_tick, p_from)) || ' ' || t) FROM unnest(p_tenants) t;
   RETURN v_id;
 END $$;
 
@@ -5822,43 +5866,17 @@ BEGIN
   PERFORM reeve.tenant_of_attempt(p_job, p_lease);
   RETURN QUERY
   SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
-    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typcategory IN ('S', 'U') AND (coalesce(p.relname, c.relname), a.attname) IN (
-      SELECT x.t, x.c FROM (VALUES ('batch', 'args'), ('batch', 'on_finish'), ('batch', 'reason'), ('batch_item', 'error'), ('schedule', 'args'), ('schedule', 'pause_reason'),
-        ('schedule_tick', 'detail'), ('notice', 'subject'), ('notice', 'body'), ('notice', 'error'), ('reminder', 'reason')) x (t, c)
-      UNION ALL SELECT r.t, w.c FROM unnest(ARRAY['job_history', 'dead_letter', 'job_step', 'rejected_messages']) r (t),
-        unnest(ARRAY['args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message', 'progress']) w (c))), '{}')
+    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE coalesce(p.relname, c.relname) IN ('job_history', 'dead_letter', 'job_step', 'rejected_messages')
+      AND a.attname IN ('args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message') AND t.typcategory IN ('S', 'U')), '{}')
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
   WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind = 'r' AND (t.typcategory IN ('S', 'A') OR t.typname IN ('json', 'jsonb'))
-    AND (c.relname IN ('batch', 'tenant') OR EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped))
+    AND EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped)
     AND c.relname NOT IN ('erasure_request', 'erasure_identifier', 'erasure_ledger', 'tenant_store', 'tenant_key', 'idempotency_key')
   GROUP BY c.relname ORDER BY 1;
 END $$;
 
 ALTER FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) RETURNS TABLE(at tid, doc jsonb)
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-BEGIN
-  IF p_place = 'tenant' THEN
-    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.tenant x WHERE x.id = p_tenant AND reeve.row_mentions(to_jsonb(x), p_patterns);
-  ELSIF p_place = 'batch' THEN
-    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.batch x
-      WHERE EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = x.id AND i.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
-  ELSIF p_place = 'schedule_tick' THEN
-    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.schedule_tick x
-      WHERE x.schedule_id IN (SELECT s.id FROM reeve.schedule s WHERE s.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
-  ELSIF reeve.has_column(p_place, 'tenant_id') THEN
-    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.tenant_id = $1 AND reeve.row_mentions(to_jsonb(x), $2)', p_place) USING p_tenant, p_patterns;
-  ELSE
-    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.job_id IN (SELECT reeve.mention_jobs($1)) AND reeve.row_mentions(to_jsonb(x), $2)', p_place)
-      USING p_tenant, p_patterns;
-  END IF;
-END $_$;
-
-ALTER FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.move_pools(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6180,6 +6198,39 @@ END $$;
 
 ALTER FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.preview_schedule(p_name text, p_count integer DEFAULT 10, p_tenant text DEFAULT NULL::text, p_zone text DEFAULT NULL::text) RETURNS TABLE(tick timestamp with time zone, timezone text, local_time timestamp without time zone, first_run timestamp with time zone, last_run timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE s reeve.schedule; t reeve.tenant; v record; v_zone text; v_base timestamptz;
+BEGIN
+  SELECT x.* INTO s FROM reeve.schedule x WHERE x.name = p_name;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
+  IF p_tenant IS NOT NULL OR s.tenant_id IS NOT NULL THEN
+    SELECT x.* INTO t FROM reeve.tenant x WHERE CASE WHEN p_tenant IS NULL THEN x.id = s.tenant_id ELSE x.code = p_tenant COLLATE "C" END;
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list'; END IF;
+    IF s.tenant_id <> t.id THEN RAISE EXCEPTION 'schedule "%" is another tenant''s', p_name USING ERRCODE = 'RV011', HINT = 'See: reeve schedule show ' || p_name; END IF;
+    IF s.tenant_id IS NULL AND t.id NOT IN (SELECT reeve.selected_tenants(s.selection, s.kind)) THEN
+      RAISE EXCEPTION 'schedule "%" does not select tenant "%"', p_name, t.code USING ERRCODE = 'RV011', HINT = 'See: reeve schedule show ' || p_name;
+    END IF;
+  END IF;
+  v_zone := coalesce(p_zone, s.timezone, t.timezone, (SELECT d.timezone FROM reeve.schedule_due d WHERE d.schedule_id = s.id ORDER BY d.next_at, d.timezone LIMIT 1), 'UTC');
+  FOR v IN SELECT p.tick, p.local_time FROM reeve.preview_cron(s.cron, v_zone, p_count) p LOOP
+    tick := v.tick; timezone := v_zone; local_time := v.local_time;
+    IF t.id IS NOT NULL THEN
+      first_run := reeve.schedule_time(s, v_zone, t.id, v.tick);
+      last_run := first_run;
+    ELSE
+      first_run := reeve.into_window(v_zone, s.opens, s.closes, v.tick);
+      last_run := reeve.into_window(v_zone, s.opens, s.closes, first_run + s.spread + s.jitter);
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6254,12 +6305,21 @@ END $$;
 
 ALTER FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
+$$;
+
+ALTER FUNCTION reeve.purge_condition(p_table text, p_alias text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
   SELECT p_table IN ('tenant_hold', 'tenant_key', 'tenant_status_change', 'tenant_counter', 'tenant_store', 'artifact_deleted', 'purge_request',
-                     'retained_backup', 'certificate', 'lifecycle_event')
+                     'retained_backup', 'certificate', 'notice', 'lifecycle_event')
     OR p_table LIKE 'audit%' OR p_table LIKE 'erasure%'
 $$;
 
@@ -6311,21 +6371,18 @@ BEGIN
     GET DIAGNOSTICS v_n = ROW_COUNT;
     IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
-  v_gone := v_gone || reeve.anonymise_batches(v.tenant_id, p_limit);
-  FOR v_table IN SELECT t FROM reeve.purged_tables() t WHERE t <> 'batch_item' LOOP
+  FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
     BEGIN
-      FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
-          JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
+      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
           JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
           WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
-            AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attname = 'tenant_id') LOOP
-        EXECUTE format('DELETE FROM reeve.%I x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
-        WHERE y.tenant_id = $1 AND (NOT $3 OR reeve.purge_takes(%L, to_jsonb(y))) LIMIT $2)', v_table, v_table, v_table)
-        USING v.tenant_id, p_limit, reeve.keeps_some(v_table);
+      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
+        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -6363,17 +6420,6 @@ $$;
 
 ALTER FUNCTION reeve.purge_steps() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.purge_takes(p_table text, p_row jsonb) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE p_table WHEN 'notice' THEN p_row ->> 'recipients' = 'technical'
-    WHEN 'batch_item' THEN p_row ->> 'state' IN ('waiting', 'enqueued') OR p_row ->> 'error' IS NOT NULL
-    ELSE p_row ->> 'kind' <> 'purge' END
-$$;
-
-ALTER FUNCTION reeve.purge_takes(p_table text, p_row jsonb) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6390,17 +6436,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.purgeable_batches(p_tenant uuid) RETURNS SETOF bigint
-    LANGUAGE sql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT b.id FROM reeve.batch b WHERE (b.args <> '{}' OR b.on_finish IS NOT NULL OR b.reason IS NOT NULL)
-    AND EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = b.id AND i.tenant_id = p_tenant)
-    AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = b.id AND i.tenant_id <> p_tenant)
-$$;
-
-ALTER FUNCTION reeve.purgeable_batches(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text
     LANGUAGE sql STABLE
@@ -6520,9 +6555,6 @@ CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid
     AS $$
 DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
 BEGIN
-  IF p_change ?| '{deleted, destruction}' AND NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
-    RAISE EXCEPTION 'the final backup is still kept' USING ERRCODE = 'RV012';
-  END IF;
   IF p_change ? 'key_id' THEN
     INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
     ON CONFLICT (request_id) DO NOTHING;
@@ -6571,33 +6603,22 @@ END $$;
 
 ALTER FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.redact_json(p_value jsonb, p_regex text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  CASE jsonb_typeof(p_value)
-  WHEN 'string' THEN RETURN to_jsonb(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'));
-  WHEN 'number' THEN RETURN CASE WHEN p_value::text ~* p_regex THEN '"[erased]"' ELSE p_value END;
-  WHEN 'array' THEN RETURN (SELECT coalesce(jsonb_agg(reeve.redact_json(a.e, p_regex) ORDER BY a.n), '[]') FROM jsonb_array_elements(p_value) WITH ORDINALITY a (e, n));
-  WHEN 'object' THEN RETURN (SELECT coalesce(jsonb_object_agg(regexp_replace(o.k, p_regex, '[erased]', 'gi'), reeve.redact_json(o.v, p_regex)), '{}') FROM jsonb_each(p_value) o (k, v));
-  ELSE RETURN p_value;
-  END CASE;
-END $$;
-
-ALTER FUNCTION reeve.redact_json(p_value jsonb, p_regex text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $_$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_rows tid[]; v_count bigint; v_all bigint := 0;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_count bigint; v_all bigint := 0;
 BEGIN
   FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
-    v_rows := ARRAY(SELECT m.at FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m
-      WHERE p_place <> 'batch' OR NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = (m.doc ->> 'id')::bigint AND i.tenant_id <> v_tenant));
-    EXECUTE format('UPDATE reeve.%I x SET %I = (jsonb_populate_record(x, jsonb_build_object(%L, reeve.redact_value(to_jsonb(x.%I), $3)))).%I '
-      'WHERE x.ctid = ANY ($1) AND lower(x.%I::text COLLATE "C") LIKE ANY ($2)', p_place, v_column, v_column, v_column, v_column, v_column) USING v_rows, p_patterns, p_regex;
+    IF reeve.has_column(p_place, 'tenant_id') THEN
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.tenant_id = $3 AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    ELSE
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.job_id IN (SELECT reeve.mention_jobs($3)) AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    END IF;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_all := v_all + v_count;
   END LOOP;
@@ -6605,16 +6626,6 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.redact_value(p_value jsonb, p_regex text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE jsonb_typeof(p_value) WHEN 'string' THEN to_jsonb(left(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'), greatest(length(p_value #>> '{}'), 8)))
-    ELSE reeve.redact_json(p_value, p_regex) END
-$$;
-
-ALTER FUNCTION reeve.redact_value(p_value jsonb, p_regex text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -7352,7 +7363,7 @@ BEGIN
   v_refusal := CASE WHEN v.kind IN ('purge', 'erasure') THEN reeve.admit_request(v.kind, v.args, v.tenant_id)
     WHEN reeve.is_frozen(v.tenant_id) THEN 'its tenant is being purged' END;
   IF v_refusal IS NOT NULL THEN
-    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = CASE v.kind WHEN 'erasure' THEN 'See: reeve erasure show ' || coalesce(v.args ->> 'request', 'ID') ELSE 'See: reeve purge status' END;
+    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = 'See: reeve ' || CASE v.kind WHEN 'erasure' THEN 'erasure' ELSE 'purge' END || ' status';
   END IF;
   IF v_tenant.status = 'archived' AND v.kind <> 'purge' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
@@ -7479,24 +7490,26 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$ SELECT EXISTS (SELECT FROM jsonb_each_text(p_row) e WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns)) $$;
-
-ALTER FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) RETURNS integer
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+CREATE FUNCTION reeve.schedule_guard() RETURNS trigger
+    LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+DECLARE v_open interval;
 BEGIN
-  RETURN (SELECT count(*) FROM reeve.job j
-    WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.started_at <= p_moment AND j.id <> p_job AND j.kind <> 'erasure');
+  IF EXISTS (SELECT FROM reeve.standing_work w WHERE w.name = NEW.name) THEN
+    RAISE EXCEPTION 'the name "%" is taken by what workers do by themselves', NEW.name USING ERRCODE = 'RV010', HINT = 'Choose another name; see: reeve schedule list';
+  END IF;
+  IF NEW.opens = NEW.closes THEN
+    RAISE EXCEPTION 'a window that opens and closes at the same time is none' USING ERRCODE = 'RV010', HINT = 'Leave it out for the whole day.';
+  END IF;
+  v_open := NEW.closes - NEW.opens + CASE WHEN NEW.closes < NEW.opens THEN interval '24 hours' ELSE '0' END;
+  IF NEW.spread + NEW.jitter > v_open THEN
+    RAISE EXCEPTION 'spread and jitter (%) are longer than the window (%)', NEW.spread + NEW.jitter, v_open USING ERRCODE = 'RV010', HINT = 'Spread over less, or open the window for longer.';
+  END IF;
+  RETURN NEW;
 END $$;
 
-ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.schedule_guard() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
@@ -7551,11 +7564,11 @@ END $$;
 ALTER FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE
+    LANGUAGE sql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT CASE WHEN s.opens IS NULL THEN x.at ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, x.at) END
-  FROM (SELECT p_tick + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(p_tick || ' ' || p_tenant) AS at) x
+  SELECT reeve.into_window(p_zone, s.opens, s.closes, x.base + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(extract(epoch FROM p_tick) || ' ' || p_tenant))
+  FROM (SELECT CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.into_window(p_zone, s.opens, s.closes, greatest(p_tick, reeve.clock())) END AS base) x
 $$;
 
 ALTER FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) OWNER TO reeve_owner;
@@ -7910,17 +7923,26 @@ END $$;
 
 ALTER FUNCTION reeve.signing_key_guard() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0) RETURNS bigint
+CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0, idempotency_key text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint;
+DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint; v record;
 BEGIN
   IF spread IS NULL OR spread NOT BETWEEN interval '0' AND interval '366 days' THEN RAISE EXCEPTION 'a spread is from 0 to 366 days' USING ERRCODE = 'RV010'; END IF;
   IF max_running NOT BETWEEN 1 AND 1000000 THEN RAISE EXCEPTION 'max_running is from 1 to 1000000' USING ERRCODE = 'RV010'; END IF;
   IF priority IS NULL OR priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000' USING ERRCODE = 'RV010'; END IF;
+  IF length(idempotency_key) NOT BETWEEN 1 AND 200 THEN RAISE EXCEPTION 'an idempotency key has 1 to 200 characters' USING ERRCODE = 'RV010'; END IF;
   IF on_finish IS NOT NULL THEN PERFORM reeve.checked_finish(on_finish); END IF;
+  IF idempotency_key IS NOT NULL THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('reeve batch ' || idempotency_key, 0));
+    SELECT b.id, b.kind = kind AND b.queue = v_queue AND b.args = coalesce(args, '{}') AND b.selection = v_selection AS same INTO v FROM reeve.batch b WHERE b.idempotency_key = start_batch.idempotency_key;
+    IF v.same THEN RETURN v.id; END IF;
+    IF FOUND THEN
+      RAISE EXCEPTION 'the idempotency key was used for batch %, which is another', v.id USING ERRCODE = 'RV008', HINT = 'Use a new key for other work.';
+    END IF;
+  END IF;
   PERFORM FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c);
   IF FOUND THEN
     RAISE EXCEPTION 'tenant "%" is unknown', (SELECT left(c, 80) FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c) LIMIT 1)
@@ -7932,11 +7954,12 @@ BEGIN
       HINT = 'Without a status those are selected whose status the kind allows; see: reeve tenant list, reeve kind show ' || kind;
   END IF;
   v_id := reeve.make_batch(kind, v_queue, coalesce(args, '{}'), priority, v_selection, v_tenants, spread, max_running, on_finish, reeve.clock(), '0', NULL, NULL, NULL);
+  IF idempotency_key IS NOT NULL THEN UPDATE reeve.batch b SET idempotency_key = start_batch.idempotency_key WHERE b.id = v_id; END IF;
   PERFORM reeve.audit(NULL, 'batch.start', 'batch ' || v_id, NULL, jsonb_build_object('kind', kind, 'selection', v_selection, 'tenants', cardinality(v_tenants), 'spread', spread, 'max_running', max_running));
   RETURN v_id;
 END $$;
 
-ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -8109,25 +8132,6 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.tenant_may_return() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_grace interval := (SELECT p.grace FROM reeve.purge_policy p); v_state text;
-BEGIN
-  SELECT r.state INTO v_state FROM reeve.purge_request r WHERE r.tenant_id = OLD.id AND r.state NOT IN ('cancelled', 'certified');
-  IF FOUND THEN
-    RAISE EXCEPTION 'a purge of tenant "%" is %', OLD.code, v_state USING ERRCODE = 'RV012', HINT = 'Cancel it first: reeve purge cancel ' || OLD.code;
-  END IF;
-  IF OLD.status_changed_at + v_grace < reeve.clock() THEN
-    RAISE EXCEPTION 'the grace period of tenant "%" ended at %', OLD.code, to_char(OLD.status_changed_at + v_grace, 'YYYY-MM-DD HH24:MI TZ') USING ERRCODE = 'RV012',
-      HINT = 'A longer one: reeve purge policy --grace-days';
-  END IF;
-  RETURN NEW;
-END $$;
-
-ALTER FUNCTION reeve.tenant_may_return() OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -8140,30 +8144,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.tenant_pauses_schedules() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record; v_now timestamptz := reeve.clock();
-BEGIN
-  FOR v IN SELECT s.id, s.name FROM reeve.schedule s WHERE s.tenant_id = NEW.id
-      AND CASE NEW.status WHEN 'churned' THEN s.paused_at IS NULL ELSE s.paused_at = s.churn_paused_at END ORDER BY s.id FOR NO KEY UPDATE LOOP
-    IF NEW.status = 'churned' THEN
-      UPDATE reeve.schedule s SET paused_at = v_now, churn_paused_at = v_now, paused_by = reeve.actor(), pause_reason = 'the tenant has churned' WHERE s.id = v.id;
-      UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
-      PERFORM reeve.audit(NEW.id, 'schedule.pause', 'schedule ' || v.name, 'the tenant has churned');
-    ELSE
-      UPDATE reeve.schedule s SET paused_at = NULL, churn_paused_at = NULL, paused_by = NULL, pause_reason = NULL WHERE s.id = v.id;
-      DELETE FROM reeve.schedule_due d WHERE d.schedule_id = v.id;
-      PERFORM reeve.follow_zones(v.id, v_now);
-      PERFORM reeve.audit(NEW.id, 'schedule.resume', 'schedule ' || v.name, 'the tenant came back');
-    END IF;
-  END LOOP;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.tenant_pauses_schedules() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -8181,12 +8161,10 @@ CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR reeve.purge_takes(%L, to_jsonb(x)))', v_table, v_table)
-      INTO v_n USING p_tenant, reeve.keeps_some(v_table);
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
+      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
-  SELECT count(*) INTO v_n FROM reeve.purgeable_batches(p_tenant);
-  IF v_n > 0 THEN v := v || jsonb_build_object('batch', v_n); END IF;
   RETURN v;
 END $_$;
 
@@ -8303,44 +8281,64 @@ END $$;
 
 ALTER FUNCTION reeve.tend_backlog(p_budget interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_n int; v_due timestamptz; v_job bigint; v_wait text; v_now timestamptz := reeve.clock();
+BEGIN
+  v_n := reeve.collect_batch_ends(v.id, 5000);
+  IF v.state NOT IN ('running', 'cancelling') THEN RETURN v_n; END IF;
+  IF v.state = 'cancelling' THEN
+    FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
+        AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
+      PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
+      IF FOUND THEN
+        PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
+      ELSE
+        INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
+        PERFORM pg_notify('reeve_cancel', '');
+      END IF;
+      v_n := v_n + 1;
+    END LOOP;
+  ELSIF reeve.into_window(v.timezone, v.opens, v.closes, v_now) = v_now THEN
+    v_n := v_n + reeve.feed_batch(v, p_limit);
+  END IF;
+  SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
+  IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
+    v_wait := reeve.finish_batch(v);
+    IF v_wait IS NOT NULL THEN UPDATE reeve.batch b SET next_at = reeve.clock() + interval '1 minute', problem = left(v_wait, 2000) WHERE b.id = v.id; END IF;
+    RETURN v_n;
+  END IF;
+  IF v.opens IS NOT NULL AND v_due IS NOT NULL THEN v_due := reeve.into_window(v.timezone, v.opens, v.closes, greatest(v_due, v_now)); END IF;
+  -- A batch at its limit is looked at again when one of its jobs ends.
+  UPDATE reeve.batch b SET problem = NULL, next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
+    WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
+  RETURN v_n;
+END $$;
+
+ALTER FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_batches(p_limit integer DEFAULT 500) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     SET client_min_messages TO 'warning'
     SET jit TO 'off'
     AS $$
-DECLARE v reeve.batch; v_count int := 0; v_n int; v_now timestamptz := reeve.clock(); v_due timestamptz; v_job bigint;
+DECLARE v reeve.batch; v_count int := 0; v_now timestamptz := reeve.clock();
 BEGIN
   FOR v IN SELECT b.* FROM reeve.batch b
-      WHERE (b.state IN ('running', 'cancelling') AND b.next_at <= v_now) OR b.id IN (SELECT e.batch_id FROM reeve.batch_end e LIMIT 5000)
-      ORDER BY b.next_at, b.id LIMIT 4 FOR NO KEY UPDATE SKIP LOCKED LOOP
-    v_n := reeve.collect_batch_ends(v.id, 5000);
-    IF v.state = 'cancelling' THEN
-      FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
-          AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
-        PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
-        IF FOUND THEN
-          PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
-        ELSE
-          INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
-          PERFORM pg_notify('reeve_cancel', '');
-        END IF;
-        v_n := v_n + 1;
-      END LOOP;
-    ELSIF v.state = 'running' THEN
-      v_n := v_n + reeve.feed_batch(v, p_limit);
-    END IF;
-    v_count := v_count + v_n;
-    IF v.state IN ('running', 'cancelling') THEN
-      SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
-      IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
-        PERFORM reeve.finish_batch(v);
-      ELSE
-        -- A batch at its limit is looked at again when one of its jobs ends.
-        UPDATE reeve.batch b SET next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
-          WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
-      END IF;
-    END IF;
+      WHERE b.id = ANY (ARRAY(SELECT x.id FROM reeve.batch x WHERE x.state IN ('running', 'cancelling') AND x.next_at <= v_now ORDER BY x.next_at LIMIT 100)
+                     || ARRAY(SELECT DISTINCT e.batch_id FROM (SELECT y.batch_id FROM reeve.batch_end y LIMIT 5000) e))
+        AND (b.problem IS NULL OR b.next_at <= v_now)
+      ORDER BY random() LIMIT 16 FOR NO KEY UPDATE SKIP LOCKED LOOP
+    BEGIN
+      v_count := v_count + reeve.tend_batch(v, p_limit);
+    EXCEPTION WHEN OTHERS THEN
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      UPDATE reeve.batch b SET next_at = reeve.clock() + interval '1 minute', problem = left(SQLERRM, 2000) WHERE b.id = v.id;
+    END;
+    EXIT WHEN v_count >= p_limit;
   END LOOP;
   RETURN v_count;
 END $$;
@@ -8595,12 +8593,16 @@ CREATE FUNCTION reeve.tend_schedules(p_keep interval DEFAULT '90 days'::interval
 DECLARE v record; v_count int := 0; v_n int; v_digest text;
 BEGIN
   FOR v IN SELECT z.timezone, z.digest FROM reeve.zone_rule z FOR UPDATE SKIP LOCKED LOOP
-    v_digest := reeve.zone_digest(v.timezone);
-    CONTINUE WHEN v_digest = v.digest;
-    UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
-    FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
-    GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
-    UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
+    BEGIN
+      v_digest := reeve.zone_digest(v.timezone);
+      CONTINUE WHEN v_digest = v.digest;
+      UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
+      FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
+      GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
+      UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
+    EXCEPTION WHEN invalid_parameter_value THEN
+      NULL;                                                -- a zone that the server no longer knows: its schedules say so when they are due
+    END;
   END LOOP;
   DELETE FROM reeve.schedule_tick t WHERE t.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.schedule_tick x WHERE x.fired_at < reeve.clock() - p_keep ORDER BY x.fired_at LIMIT 5000));
   GET DIAGNOSTICS v_n = ROW_COUNT;
@@ -8875,7 +8877,7 @@ CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted F
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
-CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.keep_until_purge();
+CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_kept;
 
@@ -8959,6 +8961,8 @@ CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place 
 
 ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
 
+CREATE TRIGGER schedule_guard BEFORE INSERT OR UPDATE OF name, opens, closes, spread, jitter ON reeve.schedule FOR EACH ROW EXECUTE FUNCTION reeve.schedule_guard();
+
 CREATE TRIGGER signing_key_fixed BEFORE UPDATE ON reeve.signing_key FOR EACH ROW EXECUTE FUNCTION reeve.signing_key_guard();
 
 ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_fixed;
@@ -8980,12 +8984,6 @@ CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN ((o
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
-
-CREATE TRIGGER tenant_may_return BEFORE UPDATE ON reeve.tenant FOR EACH ROW WHEN (((old.status = 'churned'::reeve.tenant_status) AND (new.status <> ALL (ARRAY['churned'::reeve.tenant_status, 'archived'::reeve.tenant_status])))) EXECUTE FUNCTION reeve.tenant_may_return();
-
-ALTER TABLE reeve.tenant ENABLE ALWAYS TRIGGER tenant_may_return;
-
-CREATE TRIGGER tenant_pauses_schedules AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN (((old.status <> new.status) AND ((new.status = 'churned'::reeve.tenant_status) OR ((old.status = 'churned'::reeve.tenant_status) AND (new.status <> 'archived'::reeve.tenant_status))))) EXECUTE FUNCTION reeve.tenant_pauses_schedules();
 
 CREATE TRIGGER tenant_reminders AFTER INSERT OR UPDATE OF status, trial_ends_at, timezone, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_reminders();
 
@@ -9152,8 +9150,6 @@ REVOKE ALL ON FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant u
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) TO reeve_approver;
 
@@ -9170,9 +9166,6 @@ GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) TO reeve_operator;
@@ -9214,9 +9207,6 @@ GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, 
 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
@@ -9383,12 +9373,11 @@ REVOKE ALL ON FUNCTION reeve.erasure_row(p_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.error_passes(p_state text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.expire_audit(p_expires date) FROM PUBLIC;
 
@@ -9470,6 +9459,8 @@ GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.has_column(p_table text, p_column text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
@@ -9478,6 +9469,8 @@ GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp 
 
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.is_approver() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_operator;
@@ -9504,12 +9497,6 @@ REVOKE ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid,
 GRANT ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.keep_until_purge() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.keeps_purge_jobs(p_table text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.keeps_some(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
@@ -9572,8 +9559,6 @@ REVOKE ALL ON FUNCTION reeve.mention_jobs(p_tenant uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
@@ -9626,6 +9611,10 @@ REVOKE ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count inte
 GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 
@@ -9635,6 +9624,8 @@ REVOKE ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p
 GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.purge_condition(p_table text, p_alias text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purge_keeps(p_table text) FROM PUBLIC;
 
@@ -9653,12 +9644,8 @@ GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_approver
 
 REVOKE ALL ON FUNCTION reeve.purge_steps() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.purge_takes(p_table text, p_row jsonb) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.purgeable_batches(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
 
@@ -9686,12 +9673,8 @@ GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_b
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.redact_json(p_value jsonb, p_regex text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.redact_value(p_value jsonb, p_regex text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
@@ -9820,10 +9803,7 @@ GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_o
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.schedule_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 
@@ -9875,8 +9855,8 @@ REVOKE ALL ON FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text
 
 REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) TO reeve_operator;
+REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
@@ -9909,11 +9889,7 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
-REVOKE ALL ON FUNCTION reeve.tenant_may_return() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.tenant_pauses_schedules() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
@@ -9934,6 +9910,8 @@ GRANT ALL ON FUNCTION reeve.tend_audit(p_months integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tend_batches(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_worker;
@@ -10238,6 +10216,9 @@ GRANT SELECT ON TABLE reeve.signing_key TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_operator;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_worker;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.standing_work TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.standing_work TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.tenant TO reeve_viewer;
 GRANT SELECT,INSERT ON TABLE reeve.tenant TO reeve_operator;

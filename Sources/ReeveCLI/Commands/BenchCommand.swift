@@ -10,7 +10,7 @@ import Report
 extension Command {
     static let bench: Command = Command(
         "bench",
-        "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, report, export, erasure, purge, schedules, audit",
+        "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, report, export, erasure, purge, schedules, batch, audit",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.
@@ -122,7 +122,7 @@ extension Command {
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
-            benchBackup, benchRestore, benchExport, benchErasure, benchPurge, benchSchedules, benchAudit,
+            benchBackup, benchRestore, benchExport, benchErasure, benchPurge, benchSchedules, benchBatch, benchAudit,
             Command(
                 "report", "a report written as CSV, against its bare query",
                 options: [

@@ -27,7 +27,7 @@ extension DatabaseChecks {
             "the shipped schedule monthly-drill does it, or by hand: reeve backup drill CODE")
     }
 
-    /// Tenants that no schedule in force backs up, and schedules whose last tick was refused.
+    /// Tenants that no schedule in force backs up, schedules whose last tick was refused, and what does not go on.
     static func schedules(_ doctor: Doctor, _ connection: Connection) throws {
         guard try connection.execute("SELECT to_regclass('reeve.unprotected_tenant') IS NOT NULL")[0].bool(0) else {
             return
@@ -51,7 +51,17 @@ extension DatabaseChecks {
                 "schedules", .warn, "the last tick of \(try row.text(0)) was refused: \(try row.optionalText(1) ?? "")",
                 "see: reeve schedule show \(try row.text(0))")
         }
-        if tenants.isEmpty && refused.isEmpty {
+        let stuck = try connection.execute(
+            """
+            SELECT 'schedule ' || s.name, s.problem, 'reeve schedule show ' || s.name FROM reeve.schedule_list s WHERE s.problem IS NOT NULL
+            UNION ALL SELECT 'batch ' || b.id, b.problem, 'reeve batch show ' || b.id FROM reeve.batch b
+            WHERE b.problem IS NOT NULL AND b.finished_at IS NULL ORDER BY 1 LIMIT 10
+            """)
+        for row in stuck {
+            doctor.report(
+                "schedules", .warn, "\(try row.text(0)) does not go on: \(try row.text(1))", "see: \(try row.text(2))")
+        }
+        if tenants.isEmpty && refused.isEmpty && stuck.isEmpty {
             doctor.report("schedules", .ok, "every tenant is backed up by a schedule")
         }
     }
