@@ -1034,6 +1034,7 @@ CREATE TABLE reeve.schedule (
     shipped boolean DEFAULT false NOT NULL,
     created_by text DEFAULT reeve.actor() NOT NULL,
     created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    churn_paused_at timestamp with time zone,
     CONSTRAINT schedule_catch_up_check CHECK ((catch_up = ANY (ARRAY['skip'::text, 'latest'::text, 'all'::text]))),
     CONSTRAINT schedule_catch_up_limit_check CHECK (((catch_up_limit >= 1) AND (catch_up_limit <= 1000))),
     CONSTRAINT schedule_check CHECK (((tenant_id IS NULL) <> (selection IS NULL))),
@@ -2771,15 +2772,13 @@ ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
 CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_problem text;
+    AS $$
 BEGIN
   IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
   IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
   IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
-  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
-  RETURN v_problem;
-END $_$;
+  RETURN reeve.erasure_admits(p_args, p_tenant);
+END $$;
 
 ALTER FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
@@ -2797,6 +2796,24 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_n bigint; v jsonb := '{}';
+BEGIN
+  UPDATE reeve.batch b SET args = '{}', on_finish = NULL, reason = NULL WHERE b.id IN (SELECT reeve.purgeable_batches(p_tenant));
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  IF v_n > 0 THEN v := jsonb_build_object('batch', v_n); END IF;
+  UPDATE reeve.batch_item x SET error = NULL, state = CASE WHEN x.state IN ('waiting', 'enqueued') THEN 'cancelled' ELSE x.state END, ended_at = coalesce(x.ended_at, reeve.clock())
+  WHERE x.ctid = ANY (ARRAY(SELECT y.ctid FROM reeve.batch_item y WHERE y.tenant_id = p_tenant AND reeve.purge_takes('batch_item', to_jsonb(y)) LIMIT p_limit));
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  IF v_n > 0 THEN v := v || jsonb_build_object('batch_item', v_n); END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2960,6 +2977,17 @@ CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF 
 $$;
 
 ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) RETURNS SETOF uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN QUERY SELECT a.id FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup' AND lower(a.manifest::text COLLATE "C") LIKE ANY (p_patterns);
+END $$;
+
+ALTER FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text DEFAULT 'primary'::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3241,6 +3269,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF v.ended_at IS NULL OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RETURN 'kept';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = 'purge_backup') THEN RETURN 'certified'; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RETURN 'held'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, v.end_reason, '{"outcome": "intent", "changed": ["deleted", "destruction"]}');
+  RETURN 'go';
+END $$;
+
+ALTER FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3548,8 +3593,15 @@ CREATE FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns tex
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0; v_paused int := 0;
 BEGIN
+  FOR v IN SELECT s.id, s.name FROM reeve.schedule s WHERE s.tenant_id = v_tenant AND s.paused_at IS NULL AND lower(s.args::text COLLATE "C") LIKE ANY (p_patterns)
+      ORDER BY s.id FOR NO KEY UPDATE LOOP
+    UPDATE reeve.schedule s SET paused_at = reeve.clock(), paused_by = reeve.actor(), pause_reason = 'its arguments named an erased person; give it others' WHERE s.id = v.id;
+    UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
+    PERFORM reeve.audit(v_tenant, 'schedule.pause', 'schedule ' || v.name, 'its arguments named an erased person');
+    v_paused := v_paused + 1;
+  END LOOP;
   FOR v IN SELECT j.id, j.state FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.id <> p_job
       AND (lower(j.args::text COLLATE "C") LIKE ANY (p_patterns) OR lower(j.last_error COLLATE "C") LIKE ANY (p_patterns) OR lower(j.progress::text COLLATE "C") LIKE ANY (p_patterns))
       ORDER BY j.id LOOP
@@ -3561,7 +3613,7 @@ BEGIN
   IF v_cancelled > 0 THEN
     PERFORM reeve.audit(v_tenant, 'erasure.cancel_jobs', 'job ' || p_job, 'they mention an erased person', jsonb_build_object('jobs', v_cancelled));
   END IF;
-  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running);
+  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running, 'paused', v_paused);
 END $$;
 
 ALTER FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
@@ -4768,6 +4820,19 @@ $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) RETURNS TABLE(destination text, artifacts bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN QUERY SELECT d, count(*) FROM reeve.artifact a CROSS JOIN LATERAL unnest(reeve.artifact_destinations(a.manifest)) d
+    WHERE a.tenant_id = v_tenant AND NOT EXISTS (SELECT FROM reeve.artifact_deletion x WHERE x.artifact_id = a.id)
+      AND NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = d) GROUP BY d;
+END $$;
+
+ALTER FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.expire_audit(p_expires date) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -4991,19 +5056,14 @@ ALTER FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) OWNER TO r
 CREATE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_found jsonb;
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
 BEGIN
   IF NOT EXISTS (SELECT FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place) THEN RETURN '{}'; END IF;
-  IF reeve.has_column(p_place, 'tenant_id') THEN
-    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
-      'WHERE x.tenant_id = $2 AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
-  ELSE
-    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
-      'WHERE x.job_id IN (SELECT reeve.mention_jobs($2)) AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
-  END IF;
-  RETURN coalesce(v_found, '{}');
-END $_$;
+  RETURN (SELECT coalesce(jsonb_object_agg(s.k, s.n), '{}') FROM (
+    SELECT e.key AS k, count(*) AS n FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m CROSS JOIN LATERAL jsonb_each_text(m.doc) e
+    WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns) GROUP BY 1) s);
+END $$;
 
 ALTER FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) OWNER TO reeve_owner;
 
@@ -5517,6 +5577,35 @@ END $$;
 
 ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.keep_until_purge() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = OLD.tenant_id AND r.state = 'purging') THEN RETURN OLD; END IF;
+  RAISE EXCEPTION '% of % is never allowed', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
+END $$;
+
+ALTER FUNCTION reeve.keep_until_purge() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT p_table IN ('job', 'job_history', 'dead_letter')
+$$;
+
+ALTER FUNCTION reeve.keeps_purge_jobs(p_table text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keeps_some(p_table text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.keeps_purge_jobs(p_table) OR p_table IN ('notice', 'batch_item')
+$$;
+
+ALTER FUNCTION reeve.keeps_some(p_table text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5866,17 +5955,43 @@ BEGIN
   PERFORM reeve.tenant_of_attempt(p_job, p_lease);
   RETURN QUERY
   SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
-    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE coalesce(p.relname, c.relname) IN ('job_history', 'dead_letter', 'job_step', 'rejected_messages')
-      AND a.attname IN ('args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message') AND t.typcategory IN ('S', 'U')), '{}')
+    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typcategory IN ('S', 'U') AND (coalesce(p.relname, c.relname), a.attname) IN (
+      SELECT x.t, x.c FROM (VALUES ('batch', 'args'), ('batch', 'on_finish'), ('batch', 'reason'), ('batch_item', 'error'), ('schedule', 'args'), ('schedule', 'pause_reason'),
+        ('schedule_tick', 'detail'), ('notice', 'subject'), ('notice', 'body'), ('notice', 'error'), ('reminder', 'reason')) x (t, c)
+      UNION ALL SELECT r.t, w.c FROM unnest(ARRAY['job_history', 'dead_letter', 'job_step', 'rejected_messages']) r (t),
+        unnest(ARRAY['args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message', 'progress']) w (c))), '{}')
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
   WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind = 'r' AND (t.typcategory IN ('S', 'A') OR t.typname IN ('json', 'jsonb'))
-    AND EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped)
+    AND (c.relname IN ('batch', 'tenant') OR EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped))
     AND c.relname NOT IN ('erasure_request', 'erasure_identifier', 'erasure_ledger', 'tenant_store', 'tenant_key', 'idempotency_key')
   GROUP BY c.relname ORDER BY 1;
 END $$;
 
 ALTER FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) RETURNS TABLE(at tid, doc jsonb)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+BEGIN
+  IF p_place = 'tenant' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.tenant x WHERE x.id = p_tenant AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF p_place = 'batch' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.batch x
+      WHERE EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = x.id AND i.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF p_place = 'schedule_tick' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.schedule_tick x
+      WHERE x.schedule_id IN (SELECT s.id FROM reeve.schedule s WHERE s.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF reeve.has_column(p_place, 'tenant_id') THEN
+    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.tenant_id = $1 AND reeve.row_mentions(to_jsonb(x), $2)', p_place) USING p_tenant, p_patterns;
+  ELSE
+    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.job_id IN (SELECT reeve.mention_jobs($1)) AND reeve.row_mentions(to_jsonb(x), $2)', p_place)
+      USING p_tenant, p_patterns;
+  END IF;
+END $_$;
+
+ALTER FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.move_pools(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6305,21 +6420,12 @@ END $$;
 
 ALTER FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
-$$;
-
-ALTER FUNCTION reeve.purge_condition(p_table text, p_alias text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
   SELECT p_table IN ('tenant_hold', 'tenant_key', 'tenant_status_change', 'tenant_counter', 'tenant_store', 'artifact_deleted', 'purge_request',
-                     'retained_backup', 'certificate', 'notice', 'lifecycle_event')
+                     'retained_backup', 'certificate', 'lifecycle_event')
     OR p_table LIKE 'audit%' OR p_table LIKE 'erasure%'
 $$;
 
@@ -6371,18 +6477,21 @@ BEGIN
     GET DIAGNOSTICS v_n = ROW_COUNT;
     IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
-  FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
+  v_gone := v_gone || reeve.anonymise_batches(v.tenant_id, p_limit);
+  FOR v_table IN SELECT t FROM reeve.purged_tables() t WHERE t <> 'batch_item' LOOP
     BEGIN
-      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+      FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
           JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
           WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
-            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
-        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+            AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM reeve.%I x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
-        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
+        WHERE y.tenant_id = $1 AND (NOT $3 OR reeve.purge_takes(%L, to_jsonb(y))) LIMIT $2)', v_table, v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_some(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -6420,6 +6529,17 @@ $$;
 
 ALTER FUNCTION reeve.purge_steps() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.purge_takes(p_table text, p_row jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE p_table WHEN 'notice' THEN p_row ->> 'recipients' = 'technical'
+    WHEN 'batch_item' THEN p_row ->> 'state' IN ('waiting', 'enqueued') OR p_row ->> 'error' IS NOT NULL
+    ELSE p_row ->> 'kind' <> 'purge' END
+$$;
+
+ALTER FUNCTION reeve.purge_takes(p_table text, p_row jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6436,6 +6556,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purgeable_batches(p_tenant uuid) RETURNS SETOF bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT b.id FROM reeve.batch b WHERE (b.args <> '{}' OR b.on_finish IS NOT NULL OR b.reason IS NOT NULL)
+    AND EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = b.id AND i.tenant_id = p_tenant)
+    AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = b.id AND i.tenant_id <> p_tenant)
+$$;
+
+ALTER FUNCTION reeve.purgeable_batches(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text
     LANGUAGE sql STABLE
@@ -6555,6 +6686,9 @@ CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid
     AS $$
 DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
 BEGIN
+  IF p_change ?| '{deleted, destruction}' AND NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RAISE EXCEPTION 'the final backup is still kept' USING ERRCODE = 'RV012';
+  END IF;
   IF p_change ? 'key_id' THEN
     INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
     ON CONFLICT (request_id) DO NOTHING;
@@ -6603,22 +6737,33 @@ END $$;
 
 ALTER FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.redact_json(p_value jsonb, p_regex text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  CASE jsonb_typeof(p_value)
+  WHEN 'string' THEN RETURN to_jsonb(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'));
+  WHEN 'number' THEN RETURN CASE WHEN p_value::text ~* p_regex THEN '"[erased]"' ELSE p_value END;
+  WHEN 'array' THEN RETURN (SELECT coalesce(jsonb_agg(reeve.redact_json(a.e, p_regex) ORDER BY a.n), '[]') FROM jsonb_array_elements(p_value) WITH ORDINALITY a (e, n));
+  WHEN 'object' THEN RETURN (SELECT coalesce(jsonb_object_agg(regexp_replace(o.k, p_regex, '[erased]', 'gi'), reeve.redact_json(o.v, p_regex)), '{}') FROM jsonb_each(p_value) o (k, v));
+  ELSE RETURN p_value;
+  END CASE;
+END $$;
+
+ALTER FUNCTION reeve.redact_json(p_value jsonb, p_regex text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $_$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_count bigint; v_all bigint := 0;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_rows tid[]; v_count bigint; v_all bigint := 0;
 BEGIN
   FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
-    IF reeve.has_column(p_place, 'tenant_id') THEN
-      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
-        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
-        'WHERE x.tenant_id = $3 AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
-    ELSE
-      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
-        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
-        'WHERE x.job_id IN (SELECT reeve.mention_jobs($3)) AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
-    END IF;
+    v_rows := ARRAY(SELECT m.at FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m
+      WHERE p_place <> 'batch' OR NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = (m.doc ->> 'id')::bigint AND i.tenant_id <> v_tenant));
+    EXECUTE format('UPDATE reeve.%I x SET %I = (jsonb_populate_record(x, jsonb_build_object(%L, reeve.redact_value(to_jsonb(x.%I), $3)))).%I '
+      'WHERE x.ctid = ANY ($1) AND lower(x.%I::text COLLATE "C") LIKE ANY ($2)', p_place, v_column, v_column, v_column, v_column, v_column) USING v_rows, p_patterns, p_regex;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_all := v_all + v_count;
   END LOOP;
@@ -6626,6 +6771,16 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.redact_value(p_value jsonb, p_regex text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE jsonb_typeof(p_value) WHEN 'string' THEN to_jsonb(left(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'), greatest(length(p_value #>> '{}'), 8)))
+    ELSE reeve.redact_json(p_value, p_regex) END
+$$;
+
+ALTER FUNCTION reeve.redact_value(p_value jsonb, p_regex text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -7363,7 +7518,7 @@ BEGIN
   v_refusal := CASE WHEN v.kind IN ('purge', 'erasure') THEN reeve.admit_request(v.kind, v.args, v.tenant_id)
     WHEN reeve.is_frozen(v.tenant_id) THEN 'its tenant is being purged' END;
   IF v_refusal IS NOT NULL THEN
-    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = 'See: reeve ' || CASE v.kind WHEN 'erasure' THEN 'erasure' ELSE 'purge' END || ' status';
+    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = CASE v.kind WHEN 'erasure' THEN 'See: reeve erasure show ' || coalesce(v.args ->> 'request', 'ID') ELSE 'See: reeve purge status' END;
   END IF;
   IF v_tenant.status = 'archived' AND v.kind <> 'purge' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
@@ -7489,6 +7644,25 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT EXISTS (SELECT FROM jsonb_each_text(p_row) e WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns)) $$;
+
+ALTER FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT count(*) FROM reeve.job j
+    WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.started_at <= p_moment AND j.id <> p_job AND j.kind <> 'erasure');
+END $$;
+
+ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_guard() RETURNS trigger
     LANGUAGE plpgsql
@@ -8132,6 +8306,25 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_may_return() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_grace interval := (SELECT p.grace FROM reeve.purge_policy p); v_state text;
+BEGIN
+  SELECT r.state INTO v_state FROM reeve.purge_request r WHERE r.tenant_id = OLD.id AND r.state NOT IN ('cancelled', 'certified');
+  IF FOUND THEN
+    RAISE EXCEPTION 'a purge of tenant "%" is %', OLD.code, v_state USING ERRCODE = 'RV012', HINT = 'Cancel it first: reeve purge cancel ' || OLD.code;
+  END IF;
+  IF OLD.status_changed_at + v_grace < reeve.clock() THEN
+    RAISE EXCEPTION 'the grace period of tenant "%" ended at %', OLD.code, to_char(OLD.status_changed_at + v_grace, 'YYYY-MM-DD HH24:MI TZ') USING ERRCODE = 'RV012',
+      HINT = 'A longer one: reeve purge policy --grace-days';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.tenant_may_return() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -8144,6 +8337,30 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_pauses_schedules() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_now timestamptz := reeve.clock();
+BEGIN
+  FOR v IN SELECT s.id, s.name FROM reeve.schedule s WHERE s.tenant_id = NEW.id
+      AND CASE NEW.status WHEN 'churned' THEN s.paused_at IS NULL ELSE s.paused_at = s.churn_paused_at END ORDER BY s.id FOR NO KEY UPDATE LOOP
+    IF NEW.status = 'churned' THEN
+      UPDATE reeve.schedule s SET paused_at = v_now, churn_paused_at = v_now, paused_by = reeve.actor(), pause_reason = 'the tenant has churned' WHERE s.id = v.id;
+      UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
+      PERFORM reeve.audit(NEW.id, 'schedule.pause', 'schedule ' || v.name, 'the tenant has churned');
+    ELSE
+      UPDATE reeve.schedule s SET paused_at = NULL, churn_paused_at = NULL, paused_by = NULL, pause_reason = NULL WHERE s.id = v.id;
+      DELETE FROM reeve.schedule_due d WHERE d.schedule_id = v.id;
+      PERFORM reeve.follow_zones(v.id, v_now);
+      PERFORM reeve.audit(NEW.id, 'schedule.resume', 'schedule ' || v.name, 'the tenant came back');
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tenant_pauses_schedules() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -8161,10 +8378,12 @@ CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
-      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR reeve.purge_takes(%L, to_jsonb(x)))', v_table, v_table)
+      INTO v_n USING p_tenant, reeve.keeps_some(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
+  SELECT count(*) INTO v_n FROM reeve.purgeable_batches(p_tenant);
+  IF v_n > 0 THEN v := v || jsonb_build_object('batch', v_n); END IF;
   RETURN v;
 END $_$;
 
@@ -8877,7 +9096,7 @@ CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted F
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
-CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.keep_until_purge();
 
 ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_kept;
 
@@ -8984,6 +9203,12 @@ CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN ((o
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
+
+CREATE TRIGGER tenant_may_return BEFORE UPDATE ON reeve.tenant FOR EACH ROW WHEN (((old.status = 'churned'::reeve.tenant_status) AND (new.status <> ALL (ARRAY['churned'::reeve.tenant_status, 'archived'::reeve.tenant_status])))) EXECUTE FUNCTION reeve.tenant_may_return();
+
+ALTER TABLE reeve.tenant ENABLE ALWAYS TRIGGER tenant_may_return;
+
+CREATE TRIGGER tenant_pauses_schedules AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN (((old.status <> new.status) AND ((new.status = 'churned'::reeve.tenant_status) OR ((old.status = 'churned'::reeve.tenant_status) AND (new.status <> 'archived'::reeve.tenant_status))))) EXECUTE FUNCTION reeve.tenant_pauses_schedules();
 
 CREATE TRIGGER tenant_reminders AFTER INSERT OR UPDATE OF status, trial_ends_at, timezone, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_reminders();
 
@@ -9150,6 +9375,8 @@ REVOKE ALL ON FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant u
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) TO reeve_approver;
 
@@ -9166,6 +9393,9 @@ GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) TO reeve_operator;
@@ -9207,6 +9437,9 @@ GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, 
 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
@@ -9379,6 +9612,9 @@ REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.expire_audit(p_expires date) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) FROM PUBLIC;
@@ -9498,6 +9734,12 @@ GRANT ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, 
 
 REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.keep_until_purge() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.keeps_purge_jobs(p_table text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.keeps_some(p_table text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_operator;
@@ -9558,6 +9800,8 @@ REVOKE ALL ON FUNCTION reeve.mention_jobs(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
@@ -9625,8 +9869,6 @@ GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_
 
 REVOKE ALL ON FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.purge_condition(p_table text, p_alias text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.purge_keeps(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
@@ -9644,8 +9886,12 @@ GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_approver
 
 REVOKE ALL ON FUNCTION reeve.purge_steps() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.purge_takes(p_table text, p_row jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.purgeable_batches(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
 
@@ -9673,8 +9919,12 @@ GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_b
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.redact_json(p_value jsonb, p_regex text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.redact_value(p_value jsonb, p_regex text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
@@ -9803,6 +10053,11 @@ GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_o
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.schedule_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
@@ -9889,7 +10144,11 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
+REVOKE ALL ON FUNCTION reeve.tenant_may_return() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tenant_pauses_schedules() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
