@@ -183,6 +183,7 @@ struct LinkTests {
         try set("active")
         #expect(try fetch(export) == bytes)
         #expect(try fetch(other) == bytes)
+        try set("churned")
         try set("churned", days: 91)
         #expect(refusal(export) == .status)
         try set("archived")
