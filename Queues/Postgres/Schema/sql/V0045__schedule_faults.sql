@@ -257,6 +257,28 @@ BEGIN
   END LOOP;
 END $$;
 
+-- The newest ticks after p_after and up to p_until, at most p_most, oldest first: found from the end, so that a long absence costs little.
+CREATE OR REPLACE FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after timestamptz, p_until timestamptz, p_most int) RETURNS timestamptz[]
+LANGUAGE plpgsql STABLE SET search_path = reeve, pg_temp AS $$
+DECLARE v_first timestamptz := reeve.cron_next(c, p_zone, p_after); v_second timestamptz; v_span interval; v_from timestamptz; t timestamptz; v_all timestamptz[];
+BEGIN
+  IF v_first IS NULL OR v_first > p_until THEN RETURN '{}'; END IF;
+  v_second := reeve.cron_next(c, p_zone, v_first);
+  IF v_second IS NULL OR v_second > p_until THEN RETURN ARRAY[v_first]; END IF;          -- nothing was missed, as mostly
+  v_span := greatest(coalesce(v_second - v_first, interval '1 day'), interval '1 second') * p_most;
+  LOOP
+    v_from := greatest(p_until - v_span, p_after);
+    v_all := '{}';
+    t := reeve.cron_next(c, p_zone, v_from);
+    WHILE t <= p_until LOOP
+      v_all := v_all || t;
+      t := reeve.cron_next(c, p_zone, t);
+    END LOOP;
+    IF v_from <= p_after OR cardinality(v_all) >= p_most THEN RETURN v_all[greatest(cardinality(v_all) - p_most + 1, 1):]; END IF;
+    v_span := v_span * 2;
+  END LOOP;
+END $$;
+
 -- Refuses what create_schedule cannot see: a window that is none, a spread that no window holds, a name that is taken by what workers do by themselves.
 CREATE FUNCTION reeve.schedule_guard() RETURNS trigger LANGUAGE plpgsql SET search_path = reeve, pg_temp AS $$
 DECLARE v_open interval;
