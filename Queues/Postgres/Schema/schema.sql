@@ -2446,7 +2446,7 @@ CREATE VIEW reeve.batch_tenant WITH (security_barrier='true', security_invoker='
 
 ALTER TABLE reeve.batch_tenant OWNER TO reeve_owner;
 
-CREATE VIEW reeve.block_list WITH (security_barrier='true') AS
+CREATE VIEW reeve.block_list WITH (security_barrier='true', security_invoker='true') AS
  SELECT b.id,
     'queue'::text AS scope,
     b.pattern AS target,
@@ -2533,7 +2533,7 @@ CREATE VIEW reeve.erasure_list WITH (security_barrier='true', security_invoker='
 
 ALTER TABLE reeve.erasure_list OWNER TO reeve_owner;
 
-CREATE VIEW reeve.isolation_list WITH (security_barrier='true') AS
+CREATE VIEW reeve.isolation_list WITH (security_barrier='true', security_invoker='true') AS
  SELECT i.id,
     t.code AS tenant_code,
     i.reason,
@@ -2886,15 +2886,13 @@ ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
 CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_problem text;
+    AS $$
 BEGIN
   IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
   IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
   IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
-  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
-  RETURN v_problem;
-END $_$;
+  RETURN reeve.erasure_admits(p_args, p_tenant);
+END $$;
 
 ALTER FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
@@ -3356,6 +3354,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF v.ended_at IS NULL OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RETURN 'kept';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = 'purge_backup') THEN RETURN 'certified'; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RETURN 'held'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, v.end_reason, '{"outcome": "intent", "changed": ["deleted", "destruction"]}');
+  RETURN 'go';
+END $$;
+
+ALTER FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5950,6 +5965,15 @@ END $$;
 
 ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT p_table IN ('job', 'job_history', 'dead_letter')
+$$;
+
+ALTER FUNCTION reeve.keeps_purge_jobs(p_table text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6746,15 +6770,6 @@ END $$;
 
 ALTER FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
-$$;
-
-ALTER FUNCTION reeve.purge_condition(p_table text, p_alias text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -6814,16 +6829,18 @@ BEGIN
   END LOOP;
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
     BEGIN
-      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+      FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
           JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
           WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
-            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
-        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+            AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM reeve.%I x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
-        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
+        WHERE y.tenant_id = $1 AND (NOT $3 OR to_jsonb(y) ->> ''kind'' <> ''purge'') LIMIT $2)', v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_purge_jobs(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -7014,6 +7031,9 @@ CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid
     AS $$
 DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
 BEGIN
+  IF p_change ?| '{deleted, destruction}' AND NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RAISE EXCEPTION 'the final backup is still kept' USING ERRCODE = 'RV012';
+  END IF;
   IF p_change ? 'key_id' THEN
     INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
     ON CONFLICT (request_id) DO NOTHING;
@@ -8131,6 +8151,18 @@ $$;
 
 ALTER FUNCTION reeve.running_eta(p_scope text, p_like text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT count(*) FROM reeve.job j
+    WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.started_at <= p_moment AND j.id <> p_job AND j.kind <> 'erasure');
+END $$;
+
+ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -8771,8 +8803,8 @@ CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
-      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR to_jsonb(x) ->> ''kind'' <> ''purge'')', v_table)
+      INTO v_n USING p_tenant, reeve.keeps_purge_jobs(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
   RETURN v;
@@ -9117,7 +9149,9 @@ CREATE FUNCTION reeve.tend_paces(p_pages integer DEFAULT 200) RETURNS integer
     SET "TimeZone" TO 'UTC'
     SET jit TO 'off'
     AS $_$
-DECLARE v record; v_place text; v_end bigint; v_from bigint; v_count int; v_upto timestamptz;
+DECLARE
+  v record; v_place text; v_end bigint; v_from bigint; v_first tid; v_last tid; v_upto timestamptz;
+  v_kinds text[]; v_tenants uuid[]; v_seconds float8[]; v_ended timestamptz[];
 BEGIN
   SELECT p.* INTO v FROM reeve.pace_position p FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN RETURN 0; END IF;
@@ -9126,24 +9160,25 @@ BEGIN
   v_end := pg_relation_size(to_regclass('reeve.' || v_place)) / current_setting('block_size')::int;
   -- The last page may have been filled since: it is read again, and what was seen is known by its time.
   v_from := greatest(CASE WHEN v.place = v_place THEN least(v.block, v_end) - 1 ELSE 0 END, v_end - p_pages, 0);
-  EXECUTE format($sql$
-    WITH attempt AS MATERIALIZED (
-      SELECT h.kind, h.tenant_id, extract(epoch FROM h.finished_at - h.started_at)::float8 AS seconds, h.finished_at FROM reeve.%I h
-      WHERE h.ctid >= %L::tid AND h.ctid < %L::tid AND h.state = 'succeeded' AND h.finished_at > $1 AND h.started_at <= h.finished_at),
-    kinds AS (
-      INSERT INTO reeve.kind_pace AS p (kind, seconds)
-      SELECT a.kind, (array_agg(a.seconds ORDER BY a.finished_at DESC))[1:20] FROM attempt a GROUP BY 1 ORDER BY 1
-      ON CONFLICT (kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at),
-    tenants AS (
-      INSERT INTO reeve.tenant_pace AS p (tenant_id, kind, seconds)
-      SELECT a.tenant_id, a.kind, (array_agg(a.seconds ORDER BY a.finished_at DESC))[1:20] FROM attempt a JOIN reeve.tenant t ON t.id = a.tenant_id
-      WHERE a.seconds >= 1 AND a.kind <> 'purge' AND t.status <> 'archived' GROUP BY 1, 2 ORDER BY 1, 2
-      ON CONFLICT (tenant_id, kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at)
-    SELECT count(*), max(a.finished_at) FROM attempt a $sql$, v_place, format('(%s,0)', v_from), format('(%s,0)', v_end))
-  INTO v_count, v_upto USING CASE WHEN v.place = v_place THEN v.finished_at ELSE '-infinity' END;
+  v_first := format('(%s,0)', v_from)::tid;
+  v_last := format('(%s,0)', v_end)::tid;
+  EXECUTE format('SELECT array_agg(h.kind), array_agg(h.tenant_id), array_agg(extract(epoch FROM h.finished_at - h.started_at)::float8), array_agg(h.finished_at), max(h.finished_at)
+    FROM reeve.%I h WHERE h.ctid >= $1 AND h.ctid < $2 AND h.state = ''succeeded'' AND h.finished_at > $3 AND h.started_at <= h.finished_at', v_place)
+  INTO v_kinds, v_tenants, v_seconds, v_ended, v_upto
+  USING v_first, v_last, CASE WHEN v.place = v_place THEN v.finished_at ELSE '-infinity' END;
+  IF v_kinds IS NOT NULL THEN
+    INSERT INTO reeve.kind_pace AS p (kind, seconds)
+    SELECT a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20] FROM unnest(v_kinds, v_seconds, v_ended) AS a (kind, seconds, ended) GROUP BY 1 ORDER BY 1
+    ON CONFLICT (kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+    INSERT INTO reeve.tenant_pace AS p (tenant_id, kind, seconds)
+    SELECT a.tenant_id, a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20]
+    FROM unnest(v_kinds, v_tenants, v_seconds, v_ended) AS a (kind, tenant_id, seconds, ended) JOIN reeve.tenant t ON t.id = a.tenant_id
+    WHERE a.seconds >= 1 AND a.kind <> 'purge' AND t.status <> 'archived' GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (tenant_id, kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+  END IF;
   UPDATE reeve.pace_position p SET place = v_place, block = v_end, finished_at = coalesce(v_upto, p.finished_at)
   WHERE (p.place, p.block, p.finished_at) IS DISTINCT FROM (v_place, v_end, coalesce(v_upto, p.finished_at));
-  RETURN v_count;
+  RETURN coalesce(cardinality(v_kinds), 0);
 END $_$;
 
 ALTER FUNCTION reeve.tend_paces(p_pages integer) OWNER TO reeve_owner;
@@ -9886,6 +9921,9 @@ GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
 
@@ -10227,6 +10265,8 @@ REVOKE ALL ON FUNCTION reeve.keep_last_attempt() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.keeps_purge_jobs(p_table text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_operator;
@@ -10354,8 +10394,6 @@ REVOKE ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p
 GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_rotate boolean, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.purge_condition(p_table text, p_alias text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purge_keeps(p_table text) FROM PUBLIC;
 
@@ -10550,6 +10588,9 @@ REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.running_eta(p_scope text, p_like text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 
@@ -10847,6 +10888,10 @@ GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_operator;
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
@@ -10985,6 +11030,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_oper
 
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tenant_isolation TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.tenant_isolation TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.tenant_key TO reeve_operator;
 
