@@ -96,7 +96,7 @@ import Testing
         #expect(bare.code == 2 && bare.err.contains("REEVE_DATABASE_URL") && bare.out == "")
         for (path, command) in HelpTests.walk(Command.table) where command.run != nil {
             // These need no database, or look at their words first.
-            if ["config", "dev", "bench", "key"].contains(path[0])
+            if ["config", "dev", "bench", "key", "completion", "man"].contains(path[0])
                 || [["tenant", "update"], ["server", "add"]].contains(path) || HelpTests.looksFirst.contains(path)
             {
                 continue

@@ -306,19 +306,11 @@ CREATE TABLE reeve.batch (
     next_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     finished_at timestamp with time zone,
     completion_job bigint,
-    problem text,
-    idempotency_key text,
-    opens time without time zone,
-    closes time without time zone,
-    timezone text,
     CONSTRAINT batch_check CHECK (((finished_at IS NULL) = (state <> ALL (ARRAY['cancelled'::text, 'finished'::text])))),
     CONSTRAINT batch_check1 CHECK (((schedule_id IS NULL) = (tick IS NULL))),
-    CONSTRAINT batch_check2 CHECK ((((opens IS NULL) = (closes IS NULL)) AND ((opens IS NULL) = (timezone IS NULL)))),
-    CONSTRAINT batch_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
     CONSTRAINT batch_max_running_check CHECK (((max_running >= 1) AND (max_running <= 1000000))),
     CONSTRAINT batch_on_finish_check CHECK ((jsonb_typeof(on_finish) = 'object'::text)),
     CONSTRAINT batch_priority_check CHECK (((priority >= '-1000000'::integer) AND (priority <= 1000000))),
-    CONSTRAINT batch_problem_check CHECK ((length(problem) <= 2000)),
     CONSTRAINT batch_reason_check CHECK ((length(reason) <= 2000)),
     CONSTRAINT batch_selection_check CHECK ((jsonb_typeof(selection) = 'object'::text)),
     CONSTRAINT batch_spread_check CHECK (((spread >= '00:00:00'::interval) AND (spread <= '366 days'::interval))),
@@ -330,8 +322,7 @@ ALTER TABLE reeve.batch OWNER TO reeve_owner;
 
 CREATE TABLE reeve.batch_end (
     batch_id bigint NOT NULL,
-    job_id bigint NOT NULL,
-    missed boolean DEFAULT false NOT NULL
+    job_id bigint NOT NULL
 );
 
 ALTER TABLE reeve.batch_end OWNER TO reeve_owner;
@@ -392,6 +383,30 @@ CREATE TABLE reeve.circuit (
 
 ALTER TABLE reeve.circuit OWNER TO reeve_owner;
 
+CREATE TABLE reeve.claim_block (
+    scope text NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    like_pattern text GENERATED ALWAYS AS (replace(replace(name, '_'::text, '\_'::text), '*'::text, '%'::text)) STORED NOT NULL,
+    id bigint DEFAULT nextval('reeve.queue_block_id_seq'::regclass) NOT NULL,
+    mode text NOT NULL,
+    reason text NOT NULL,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    refuse boolean DEFAULT false NOT NULL,
+    expires_at timestamp with time zone,
+    done_at timestamp with time zone,
+    pause jsonb,
+    CONSTRAINT claim_block_check CHECK (((mode = 'isolate'::text) = (scope = 'tenant'::text))),
+    CONSTRAINT claim_block_check1 CHECK (((mode = 'drain'::text) OR (NOT ((expires_at IS NOT NULL) OR (done_at IS NOT NULL) OR (pause IS NOT NULL))))),
+    CONSTRAINT claim_block_check2 CHECK (((NOT refuse) OR (mode = 'isolate'::text) OR ((mode = 'drain'::text) AND (scope = ANY (ARRAY['tier'::text, 'kind'::text]))))),
+    CONSTRAINT claim_block_mode_check CHECK ((mode = ANY (ARRAY['pause'::text, 'drain'::text, 'isolate'::text]))),
+    CONSTRAINT claim_block_name_check CHECK ((name ~ '^[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}$'::text)),
+    CONSTRAINT claim_block_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 2000))),
+    CONSTRAINT claim_block_scope_check CHECK ((scope = ANY (ARRAY['tenant'::text, 'tier'::text, 'kind'::text, 'node'::text, 'worker'::text])))
+);
+
+ALTER TABLE reeve.claim_block OWNER TO reeve_owner;
+
 CREATE TABLE reeve.data_map (
     digest text NOT NULL,
     application text NOT NULL,
@@ -430,6 +445,7 @@ CREATE TABLE reeve.dead_letter (
     args jsonb NOT NULL,
     reason text NOT NULL,
     redriven_as bigint,
+    cause text GENERATED ALWAYS AS (reeve.error_cause(reason, last_error)) STORED,
     CONSTRAINT dead_letter_state_check CHECK ((state = 'dead'::reeve.job_state))
 );
 
@@ -631,6 +647,23 @@ WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_thr
 
 ALTER TABLE reeve.job OWNER TO reeve_owner;
 
+CREATE TABLE reeve.job_attempt (
+    job_id bigint NOT NULL,
+    lease_id uuid NOT NULL,
+    tenant_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    worker_id uuid,
+    node text,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    outcome text,
+    error text,
+    message text,
+    CONSTRAINT job_attempt_outcome_check CHECK ((outcome = ANY (ARRAY['retried'::text, 'rescued'::text, 'dead'::text])))
+);
+
+ALTER TABLE reeve.job_attempt OWNER TO reeve_owner;
+
 CREATE TABLE reeve.job_history (
     id bigint NOT NULL,
     tenant_id uuid NOT NULL,
@@ -714,6 +747,15 @@ CREATE TABLE reeve.kind (
 
 ALTER TABLE reeve.kind OWNER TO reeve_owner;
 
+CREATE TABLE reeve.kind_pace (
+    kind text NOT NULL,
+    seconds double precision[] NOT NULL,
+    updated_at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.kind_pace OWNER TO reeve_owner;
+
 CREATE TABLE reeve.lifecycle_event (
     id bigint NOT NULL,
     tenant_id uuid NOT NULL,
@@ -779,6 +821,14 @@ CREATE TABLE reeve.offboarding (
 );
 
 ALTER TABLE reeve.offboarding OWNER TO reeve_owner;
+
+CREATE TABLE reeve.pace_position (
+    place text NOT NULL,
+    block bigint NOT NULL,
+    finished_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE reeve.pace_position OWNER TO reeve_owner;
 
 CREATE TABLE reeve.purge_approval (
     request_id uuid NOT NULL,
@@ -1034,7 +1084,6 @@ CREATE TABLE reeve.schedule (
     shipped boolean DEFAULT false NOT NULL,
     created_by text DEFAULT reeve.actor() NOT NULL,
     created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    churn_paused_at timestamp with time zone,
     CONSTRAINT schedule_catch_up_check CHECK ((catch_up = ANY (ARRAY['skip'::text, 'latest'::text, 'all'::text]))),
     CONSTRAINT schedule_catch_up_limit_check CHECK (((catch_up_limit >= 1) AND (catch_up_limit <= 1000))),
     CONSTRAINT schedule_check CHECK (((tenant_id IS NULL) <> (selection IS NULL))),
@@ -1057,9 +1106,7 @@ CREATE TABLE reeve.schedule_due (
     schedule_id bigint NOT NULL,
     timezone text NOT NULL,
     last_tick timestamp with time zone NOT NULL,
-    next_at timestamp with time zone NOT NULL,
-    problem text,
-    CONSTRAINT schedule_due_problem_check CHECK ((length(problem) <= 2000))
+    next_at timestamp with time zone NOT NULL
 )
 WITH (fillfactor='70');
 
@@ -1210,6 +1257,22 @@ CREATE TABLE reeve.tenant_hold (
 
 ALTER TABLE reeve.tenant_hold OWNER TO reeve_owner;
 
+CREATE TABLE reeve.tenant_isolation (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    reason text NOT NULL,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    cancelled bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    logins jsonb DEFAULT '[]'::jsonb NOT NULL,
+    released_at timestamp with time zone,
+    released_by text,
+    release_reason text,
+    CONSTRAINT tenant_isolation_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 2000)))
+);
+
+ALTER TABLE reeve.tenant_isolation OWNER TO reeve_owner;
+
 CREATE TABLE reeve.tenant_key (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -1248,6 +1311,16 @@ CREATE TABLE reeve.tenant_login (
 );
 
 ALTER TABLE reeve.tenant_login OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_pace (
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    seconds double precision[] NOT NULL,
+    updated_at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.tenant_pace OWNER TO reeve_owner;
 
 CREATE TABLE reeve.tenant_server (
     name text NOT NULL,
@@ -1512,6 +1585,15 @@ ALTER TABLE reeve.tenant_hold ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE reeve.tenant_isolation ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.tenant_isolation_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.tenant_status_change ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.tenant_status_change_id_seq
     START WITH 1
@@ -1605,6 +1687,12 @@ ALTER TABLE ONLY reeve.certificate
 ALTER TABLE ONLY reeve.circuit
     ADD CONSTRAINT circuit_pkey PRIMARY KEY (server, database);
 
+ALTER TABLE ONLY reeve.claim_block
+    ADD CONSTRAINT claim_block_id_key UNIQUE (id);
+
+ALTER TABLE ONLY reeve.claim_block
+    ADD CONSTRAINT claim_block_pkey PRIMARY KEY (scope, name);
+
 ALTER TABLE ONLY reeve.data_map
     ADD CONSTRAINT data_map_pkey PRIMARY KEY (digest);
 
@@ -1650,6 +1738,9 @@ ALTER TABLE ONLY reeve.idle_pool
 ALTER TABLE ONLY reeve.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.job_attempt
+    ADD CONSTRAINT job_attempt_pkey PRIMARY KEY (job_id, lease_id);
+
 ALTER TABLE ONLY reeve.job_history
     ADD CONSTRAINT job_history_pkey PRIMARY KEY (id, finished_at);
 
@@ -1662,6 +1753,9 @@ ALTER TABLE ONLY reeve.job_step
 ALTER TABLE ONLY reeve.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
 
+ALTER TABLE ONLY reeve.kind_pace
+    ADD CONSTRAINT kind_pace_pkey PRIMARY KEY (kind);
+
 ALTER TABLE ONLY reeve.lifecycle_event
     ADD CONSTRAINT lifecycle_event_pkey PRIMARY KEY (id);
 
@@ -1673,6 +1767,9 @@ ALTER TABLE ONLY reeve.notice
 
 ALTER TABLE ONLY reeve.offboarding
     ADD CONSTRAINT offboarding_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.pace_position
+    ADD CONSTRAINT pace_position_pkey PRIMARY KEY (place);
 
 ALTER TABLE ONLY reeve.purge_approval
     ADD CONSTRAINT purge_approval_pkey PRIMARY KEY (request_id, login);
@@ -1773,11 +1870,17 @@ ALTER TABLE ONLY reeve.tenant_counter
 ALTER TABLE ONLY reeve.tenant_hold
     ADD CONSTRAINT tenant_hold_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.tenant_isolation
+    ADD CONSTRAINT tenant_isolation_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.tenant_key
     ADD CONSTRAINT tenant_key_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_pkey PRIMARY KEY (login);
+
+ALTER TABLE ONLY reeve.tenant_pace
+    ADD CONSTRAINT tenant_pace_pkey PRIMARY KEY (tenant_id, kind);
 
 ALTER TABLE ONLY reeve.tenant_server
     ADD CONSTRAINT tenant_server_pkey PRIMARY KEY (name);
@@ -1847,9 +1950,9 @@ CREATE INDEX batch_item_enqueued ON reeve.batch_item USING btree (batch_id, job_
 
 CREATE INDEX batch_item_waiting ON reeve.batch_item USING btree (batch_id, run_at, tenant_id) WHERE (state = 'waiting'::text);
 
-CREATE UNIQUE INDEX batch_key ON reeve.batch USING btree (idempotency_key) WHERE (idempotency_key IS NOT NULL);
-
 CREATE INDEX certificate_tenant ON reeve.certificate USING btree (tenant_id, issued_at);
+
+CREATE INDEX dead_letter_cause ON reeve.dead_letter USING btree (kind, cause, id) WHERE (redriven_as IS NULL);
 
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
@@ -1869,9 +1972,15 @@ CREATE INDEX erasure_request_tenant ON reeve.erasure_request USING btree (tenant
 
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
 
+CREATE INDEX job_attempt_ended ON reeve.job_attempt USING btree (ended_at);
+
+CREATE INDEX job_attempt_tenant ON reeve.job_attempt USING btree (tenant_id);
+
 CREATE INDEX job_due ON reeve.job USING btree (run_at, id) WHERE (state = 'scheduled'::reeve.job_state);
 
 CREATE INDEX job_held ON reeve.job USING btree (tenant_id, hold_reason, id) WHERE ((state = 'scheduled'::reeve.job_state) AND (hold_reason IS NOT NULL));
+
+CREATE INDEX job_parked ON reeve.job USING btree (kind, id) WHERE ((state = 'scheduled'::reeve.job_state) AND (hold_reason = 'kind_paused'::text));
 
 CREATE INDEX job_ready ON reeve.job USING btree (pool, tenant_id, queue, priority, id) WHERE (state = 'available'::reeve.job_state);
 
@@ -1907,17 +2016,15 @@ CREATE INDEX retained_backup_due ON reeve.retained_backup USING btree (kept_unti
 
 CREATE INDEX schedule_due_at ON reeve.schedule_due USING btree (next_at);
 
-CREATE INDEX schedule_due_problem ON reeve.schedule_due USING btree (schedule_id) WHERE (problem IS NOT NULL);
-
-CREATE INDEX schedule_own ON reeve.schedule USING btree (tenant_id, kind) WHERE ((tenant_id IS NOT NULL) AND (paused_at IS NULL));
-
-CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id);
+CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
 
 CREATE INDEX schedule_tick_age ON reeve.schedule_tick USING btree (fired_at);
 
 CREATE UNIQUE INDEX signing_key_current ON reeve.signing_key USING btree ((true)) WHERE (retired_at IS NULL);
 
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
+
+CREATE UNIQUE INDEX tenant_isolation_open ON reeve.tenant_isolation USING btree (tenant_id) WHERE (released_at IS NULL);
 
 CREATE UNIQUE INDEX tenant_key_current ON reeve.tenant_key USING btree (tenant_id) WHERE (state = 'current'::text);
 
@@ -2029,6 +2136,9 @@ ALTER TABLE ONLY reeve.tenant
 
 ALTER TABLE ONLY reeve.tenant_checkpoint
     ADD CONSTRAINT tenant_checkpoint_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tenant_isolation
+    ADD CONSTRAINT tenant_isolation_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.tenant_key
     ADD CONSTRAINT tenant_key_replaces_fkey FOREIGN KEY (replaces) REFERENCES reeve.tenant_key(id);
@@ -2307,9 +2417,7 @@ CREATE VIEW reeve.batch_list WITH (security_barrier='true', security_invoker='tr
         CASE
             WHEN ((b.finished_at IS NULL) AND (b.state = 'running'::text) AND (b.total > (c.waiting + c.enqueued))) THEN GREATEST(c.last_due, (reeve.clock() + ((reeve.clock() - b.created_at) * (((c.waiting + c.enqueued))::double precision / (((b.total - c.waiting) - c.enqueued))::double precision))))
             ELSE NULL::timestamp with time zone
-        END AS eta,
-    b.problem,
-    b.idempotency_key
+        END AS eta
    FROM (reeve.batch b
      CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (i.state = 'waiting'::text)) AS waiting,
             count(*) FILTER (WHERE (i.state = 'enqueued'::text)) AS enqueued,
@@ -2337,6 +2445,33 @@ CREATE VIEW reeve.batch_tenant WITH (security_barrier='true', security_invoker='
      LEFT JOIN reeve.tenant t ON ((t.id = i.tenant_id)));
 
 ALTER TABLE reeve.batch_tenant OWNER TO reeve_owner;
+
+CREATE VIEW reeve.block_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT b.id,
+    'queue'::text AS scope,
+    b.pattern AS target,
+    b.mode,
+    b.reason,
+    b.actor,
+    b.since,
+    b.refuse,
+    b.expires_at,
+    b.done_at
+   FROM reeve.queue_block b
+UNION ALL
+ SELECT b.id,
+    b.scope,
+    ((b.scope || ':'::text) || b.name) AS target,
+    b.mode,
+    b.reason,
+    b.actor,
+    b.since,
+    b.refuse,
+    b.expires_at,
+    b.done_at
+   FROM reeve.claim_block b;
+
+ALTER TABLE reeve.block_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
@@ -2397,6 +2532,22 @@ CREATE VIEW reeve.erasure_list WITH (security_barrier='true', security_invoker='
      JOIN reeve.data_map m ON ((m.digest = r.map_digest)));
 
 ALTER TABLE reeve.erasure_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.isolation_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT i.id,
+    t.code AS tenant_code,
+    i.reason,
+    i.actor,
+    i.since,
+    cardinality(i.cancelled) AS cancelled,
+    i.logins,
+    i.released_at,
+    i.released_by,
+    i.release_reason
+   FROM (reeve.tenant_isolation i
+     JOIN reeve.tenant t ON ((t.id = i.tenant_id)));
+
+ALTER TABLE reeve.isolation_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.job_list WITH (security_barrier='true') AS
  SELECT j.id,
@@ -2549,13 +2700,11 @@ CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker=
     l.outcome AS last_outcome,
     l.job_id AS last_job,
     l.batch_id AS last_batch,
-    l.detail AS last_detail,
-    d.problem
+    l.detail AS last_detail
    FROM ((((reeve.schedule s
      LEFT JOIN reeve.tenant t ON ((t.id = s.tenant_id)))
      LEFT JOIN reeve.kind k ON ((k.name = s.kind)))
-     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at,
-            max(x.problem) AS problem
+     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at
            FROM reeve.schedule_due x
           WHERE (x.schedule_id = s.id)) d ON (true))
      LEFT JOIN LATERAL ( SELECT x.schedule_id,
@@ -2573,41 +2722,6 @@ CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker=
          LIMIT 1) l ON (true));
 
 ALTER TABLE reeve.schedule_list OWNER TO reeve_owner;
-
-CREATE VIEW reeve.standing_work WITH (security_barrier='true', security_invoker='true') AS
- SELECT 'audit-anchor'::text AS name,
-    'tells the heads of the audit''s chains to the anchor storage'::text AS what,
-    'REEVE_ANCHOR_EVERY'::text AS every,
-    ( SELECT max(a.at) AS max
-           FROM reeve.audit_anchor a) AS last_at,
-    NULL::timestamp with time zone AS next_at
-UNION ALL
- SELECT 'due-purges'::text AS name,
-    'enqueues the purges whose grace is over'::text AS what,
-    '1m'::text AS every,
-    NULL::timestamp with time zone AS last_at,
-    ( SELECT min(r.not_before) AS min
-           FROM reeve.purge_request r
-          WHERE ((r.state = 'grace'::text) AND (r.job_id IS NULL))) AS next_at
-UNION ALL
- SELECT 'due-reminders'::text AS name,
-    'enqueues the reminders of trials whose day has come'::text AS what,
-    '5s'::text AS every,
-    NULL::timestamp with time zone AS last_at,
-    ( SELECT min(m.due_at) AS min
-           FROM reeve.reminder_list m
-          WHERE (m.state = 'planned'::text)) AS next_at
-UNION ALL
- SELECT 'due-tier-changes'::text AS name,
-    'makes the changes of tiers that were asked for ahead of time'::text AS what,
-    '5s'::text AS every,
-    ( SELECT max(c.applied_at) AS max
-           FROM reeve.tier_change c) AS last_at,
-    ( SELECT min(c.due_at) AS min
-           FROM reeve.tier_change c
-          WHERE ((c.applied_at IS NULL) AND (c.withdrawn_at IS NULL))) AS next_at;
-
-ALTER TABLE reeve.standing_work OWNER TO reeve_owner;
 
 CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
  SELECT t.code AS tenant_code,
@@ -2635,13 +2749,10 @@ ALTER TABLE reeve.tenant_stats OWNER TO reeve_owner;
 
 CREATE VIEW reeve.unprotected_tenant WITH (security_barrier='true', security_invoker='true') AS
  SELECT t.code AS tenant_code
-   FROM (reeve.tenant t
-     JOIN reeve.tier r ON ((r.name = t.tier)))
+   FROM reeve.tenant t
   WHERE ((t.status <> 'archived'::reeve.tenant_status) AND (NOT (EXISTS ( SELECT
            FROM reeve.schedule s
-          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND (EXISTS ( SELECT
-                   FROM reeve.schedule_due d
-                  WHERE ((d.schedule_id = s.id) AND (d.next_at < 'infinity'::timestamp with time zone) AND (d.problem IS NULL) AND ((s.timezone IS NOT NULL) OR (d.timezone = t.timezone))))) AND (((s.tenant_id = t.id) AND ('own_backup_schedule'::text = ANY (r.features))) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
+          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND ((s.tenant_id = t.id) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
 
 ALTER TABLE reeve.unprotected_tenant OWNER TO reeve_owner;
 
@@ -2659,7 +2770,10 @@ CREATE VIEW reeve.worker_list WITH (security_barrier='true') AS
     w.ended_at,
     ( SELECT count(*) AS count
            FROM reeve.job j
-          WHERE ((j.worker_id = w.id) AND (j.state = 'running'::reeve.job_state))) AS running
+          WHERE ((j.worker_id = w.id) AND (j.state = 'running'::reeve.job_state))) AS running,
+    (EXISTS ( SELECT
+           FROM reeve.claim_block b
+          WHERE (((b.scope = 'worker'::text) AND (b.name = (w.id)::text)) OR ((b.scope = 'node'::text) AND (w.node ~~ b.like_pattern))))) AS quiet
    FROM reeve.worker w;
 
 ALTER TABLE reeve.worker_list OWNER TO reeve_owner;
@@ -2796,24 +2910,6 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_n bigint; v jsonb := '{}';
-BEGIN
-  UPDATE reeve.batch b SET args = '{}', on_finish = NULL, reason = NULL WHERE b.id IN (SELECT reeve.purgeable_batches(p_tenant));
-  GET DIAGNOSTICS v_n = ROW_COUNT;
-  IF v_n > 0 THEN v := jsonb_build_object('batch', v_n); END IF;
-  UPDATE reeve.batch_item x SET error = NULL, state = CASE WHEN x.state IN ('waiting', 'enqueued') THEN 'cancelled' ELSE x.state END, ended_at = coalesce(x.ended_at, reeve.clock())
-  WHERE x.ctid = ANY (ARRAY(SELECT y.ctid FROM reeve.batch_item y WHERE y.tenant_id = p_tenant AND reeve.purge_takes('batch_item', to_jsonb(y)) LIMIT p_limit));
-  GET DIAGNOSTICS v_n = ROW_COUNT;
-  IF v_n > 0 THEN v := v || jsonb_build_object('batch_item', v_n); END IF;
-  RETURN v;
-END $$;
-
-ALTER FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2977,17 +3073,6 @@ CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF 
 $$;
 
 ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) RETURNS SETOF uuid
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
-BEGIN
-  RETURN QUERY SELECT a.id FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup' AND lower(a.manifest::text COLLATE "C") LIKE ANY (p_patterns);
-END $$;
-
-ALTER FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text DEFAULT 'primary'::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3497,6 +3582,89 @@ END $$;
 
 ALTER FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.block_begins(p_scope text, p_name text) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.touch_counters(CASE p_scope WHEN 'queue' THEN p_name WHEN 'tenant' THEN p_name || '.*' ELSE '*.*' END)
+$$;
+
+ALTER FUNCTION reeve.block_begins(p_scope text, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_object(p_scope text, p_name text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT p_scope || ' ' || p_name $$;
+
+ALTER FUNCTION reeve.block_object(p_scope text, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_progress(p_id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.running_eta(b.scope, b.like_pattern) || jsonb_build_object('id', b.id, 'scope', b.scope, 'name', b.name, 'pattern', b.target, 'mode', b.mode, 'refuse', b.refuse, 'since', b.since,
+    'expires_at', b.expires_at, 'done_at', b.done_at, 'actor', b.actor, 'reason', b.reason)
+  FROM (SELECT q.id, 'queue' AS scope, q.pattern AS name, q.pattern AS target, q.like_pattern, q.mode, q.refuse, q.since, q.expires_at, q.done_at, q.actor, q.reason FROM reeve.queue_block q
+        UNION ALL
+        SELECT c.id, c.scope, c.name, c.scope || ':' || c.name, c.like_pattern, c.mode, c.refuse, c.since, c.expires_at, c.done_at, c.actor, c.reason FROM reeve.claim_block c) b
+  WHERE b.id = p_id
+$$;
+
+ALTER FUNCTION reeve.block_progress(p_id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_running(p_scope text, p_like text) RETURNS TABLE(id bigint, tenant_id uuid, kind text, started_at timestamp with time zone, progress jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT j.id, j.tenant_id, j.kind, j.started_at, j.progress FROM reeve.job j LEFT JOIN reeve.worker w ON w.id = j.worker_id
+  WHERE j.state = 'running' AND CASE p_scope WHEN 'queue' THEN j.queue LIKE p_like WHEN 'tenant' THEN j.queue LIKE p_like || '.%' WHEN 'tier' THEN j.pool LIKE p_like
+    WHEN 'kind' THEN j.kind LIKE p_like WHEN 'node' THEN w.node LIKE p_like ELSE j.worker_id::text = p_like END
+$$;
+
+ALTER FUNCTION reeve.block_running(p_scope text, p_like text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_target(p_target text, OUT scope text, OUT name text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+#variable_conflict use_variable
+BEGIN
+  IF p_target !~ '^(tenant|tier|kind|node|worker):' THEN
+    PERFORM reeve.check_pattern(p_target);
+    scope := 'queue';
+    name := p_target;
+    RETURN;
+  END IF;
+  scope := split_part(p_target, ':', 1);
+  name := substr(p_target, length(scope) + 2);
+  IF scope = 'tenant' THEN
+    IF NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = name COLLATE "C") THEN
+      RAISE EXCEPTION 'tenant "%" is unknown', left(name, 80) USING ERRCODE = 'RV001';
+    END IF;
+    scope := 'queue';
+    name := name || '.*';
+  ELSIF name !~ '^[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}$' THEN
+    RAISE EXCEPTION '"%" is no name of a %', left(name, 120), scope USING ERRCODE = 'RV010', HINT = 'Letters, digits, . _ - and * for any.';
+  ELSIF scope = 'tier' AND name !~ '\*' AND NOT EXISTS (SELECT FROM reeve.tier r WHERE r.name = block_target.name) THEN
+    RAISE EXCEPTION 'tier "%" is unknown', left(name, 80) USING ERRCODE = 'RV010', HINT = 'Tiers: ' || (SELECT string_agg(r.name, ', ' ORDER BY r.concurrency) FROM reeve.tier r);
+  ELSIF scope = 'kind' AND name !~ '\*' AND NOT EXISTS (SELECT FROM reeve.kind k WHERE k.name = block_target.name) THEN
+    RAISE EXCEPTION 'kind "%" is not registered', left(name, 80) USING ERRCODE = 'RV004';
+  ELSIF scope = 'worker' AND NOT EXISTS (SELECT FROM reeve.worker w WHERE w.id::text = block_target.name AND w.state IN ('alive', 'stopping')) THEN
+    RAISE EXCEPTION 'worker "%" is not running', left(name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve worker list';
+  END IF;
+END $_$;
+
+ALTER FUNCTION reeve.block_target(p_target text, OUT scope text, OUT name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_tenant(p_scope text, p_name text) RETURNS uuid
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT t.id FROM reeve.tenant t WHERE p_scope IN ('queue', 'tenant') AND t.code = split_part(p_name, '.', 1) COLLATE "C"
+$$;
+
+ALTER FUNCTION reeve.block_tenant(p_scope text, p_name text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3593,15 +3761,8 @@ CREATE FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns tex
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0; v_paused int := 0;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0;
 BEGIN
-  FOR v IN SELECT s.id, s.name FROM reeve.schedule s WHERE s.tenant_id = v_tenant AND s.paused_at IS NULL AND lower(s.args::text COLLATE "C") LIKE ANY (p_patterns)
-      ORDER BY s.id FOR NO KEY UPDATE LOOP
-    UPDATE reeve.schedule s SET paused_at = reeve.clock(), paused_by = reeve.actor(), pause_reason = 'its arguments named an erased person; give it others' WHERE s.id = v.id;
-    UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
-    PERFORM reeve.audit(v_tenant, 'schedule.pause', 'schedule ' || v.name, 'its arguments named an erased person');
-    v_paused := v_paused + 1;
-  END LOOP;
   FOR v IN SELECT j.id, j.state FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.id <> p_job
       AND (lower(j.args::text COLLATE "C") LIKE ANY (p_patterns) OR lower(j.last_error COLLATE "C") LIKE ANY (p_patterns) OR lower(j.progress::text COLLATE "C") LIKE ANY (p_patterns))
       ORDER BY j.id LOOP
@@ -3613,7 +3774,7 @@ BEGIN
   IF v_cancelled > 0 THEN
     PERFORM reeve.audit(v_tenant, 'erasure.cancel_jobs', 'job ' || p_job, 'they mention an erased person', jsonb_build_object('jobs', v_cancelled));
   END IF;
-  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running, 'paused', v_paused);
+  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running);
 END $$;
 
 ALTER FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
@@ -3799,11 +3960,14 @@ DECLARE
   v_filtered boolean; v_free int := 0; v_early boolean := false; v_last uuid; v_next uuid;
   v_lanes uuid[] := '{}'; v_load int[] := '{}'; v_part_lanes uuid[]; v_part_load int[]; v_part_free int;
   v_tenants uuid[]; v_running int[]; v_room int[]; v_share int;
+  v_node text; v_narrow boolean; v_kinds text[]; v_parked int;
 BEGIN
   IF v_want < 1 THEN RETURN; END IF;
-  PERFORM 1 FROM reeve.worker w WHERE w.id = p_worker AND w.state IN ('alive', 'stopping') AND w.lease_until > v_now FOR KEY SHARE;
+  SELECT w.node INTO v_node FROM reeve.worker w WHERE w.id = p_worker AND w.state IN ('alive', 'stopping') AND w.lease_until > v_now FOR KEY SHARE;
   IF NOT FOUND THEN RAISE EXCEPTION 'worker % is dead or its lease has ended', p_worker USING ERRCODE = '55000'; END IF;
-  v_filtered := p_queues IS NOT NULL OR EXISTS (SELECT FROM reeve.queue_block);
+  v_narrow := EXISTS (SELECT FROM reeve.claim_block);
+  IF v_narrow AND reeve.claims_stopped(p_worker, v_node, p_pool) THEN RETURN; END IF;
+  v_filtered := p_queues IS NOT NULL OR v_narrow OR EXISTS (SELECT FROM reeve.queue_block);
 
   -- The ring: distinct ready tenants from the cursor, by loose index scan, then from the beginning up to the cursor. It ends when
   -- as many tenants with nothing running are found as there are permits (at most 64): those go before any that has one running.
@@ -3869,7 +4033,14 @@ BEGIN
     WHERE l.room > 0;
     v_now := reeve.clock();
 
-    -- A statement of its own, so that it sees every pause that was committed before the counters were locked.
+    -- Statements of their own, so that they see every pause that was committed before the counters were locked. What is paused by its kind
+    -- is parked when a claim comes upon it: once for each job, and nobody has to search for it.
+    v_narrow := EXISTS (SELECT FROM reeve.claim_block);
+    IF v_narrow THEN
+      IF reeve.claims_stopped(p_worker, v_node, p_pool) THEN RETURN; END IF;
+      SELECT array_agg(b.like_pattern) INTO v_kinds FROM reeve.claim_block b WHERE b.scope = 'kind';
+      IF v_kinds IS NOT NULL THEN v_parked := reeve.park(p_pool, v_tenants, v_kinds, v_want + 100); END IF;
+    END IF;
     RETURN QUERY
     WITH RECURSIVE lane AS MATERIALIZED (SELECT r.* FROM unnest(v_tenants, v_running, v_room) AS r (tenant_id, running, room)),
     open_queue AS (
@@ -3883,9 +4054,11 @@ BEGIN
       FROM open_queue q JOIN lane l USING (tenant_id) CROSS JOIN LATERAL (
         SELECT y.id, row_number() OVER () AS place FROM (
           SELECT j.id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = l.tenant_id AND j.queue = q.queue
+            AND (v_kinds IS NULL OR j.kind NOT LIKE ALL (v_kinds))
           ORDER BY j.priority, j.id LIMIT least(l.room, v_share) FOR UPDATE SKIP LOCKED) y) j
       WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
-        AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)),
+        AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)
+        AND (NOT v_narrow OR NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = split_part(q.queue, '.', 1)))),
     ranked AS (
       SELECT c.id, c.running + c.nth AS rank, row_number() OVER (ORDER BY c.running + c.nth, c.id) AS taken
       FROM candidate c WHERE c.nth <= c.room),
@@ -3901,7 +4074,7 @@ BEGIN
     FROM claimed d JOIN reeve.tenant t ON t.id = d.tenant_id;
     IF FOUND THEN RETURN; END IF;
   END IF;
-  IF v_early THEN
+  IF v_early OR v_parked > 0 THEN
     RETURN QUERY SELECT NULL::bigint, NULL::uuid, NULL::bigint, NULL::text, NULL::text, NULL::int, NULL::boolean, NULL::uuid, NULL::text, NULL::text, v_next, true, false;
   END IF;
 END $$;
@@ -3929,6 +4102,16 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.claims_stopped(p_worker uuid, p_node text, p_pool text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.claim_block b WHERE CASE b.scope WHEN 'tier' THEN p_pool LIKE b.like_pattern WHEN 'node' THEN p_node LIKE b.like_pattern
+    WHEN 'worker' THEN b.name = p_worker::text ELSE false END)
+$$;
+
+ALTER FUNCTION reeve.claims_stopped(p_worker uuid, p_node text, p_pool text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.clock() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
@@ -3974,16 +4157,14 @@ CREATE FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) RETURN
     AS $$
 DECLARE v_count int;
 BEGIN
-  WITH seen AS MATERIALIZED (SELECT e.ctid AS place, e.job_id, e.missed FROM reeve.batch_end e WHERE e.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED),
-  found AS MATERIALIZED (
-    SELECT s.place, i.tenant_id, s.missed, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END) AS state, coalesce(d.last_error, h.last_error) AS error
-    FROM seen s LEFT JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = s.job_id AND i.state = 'enqueued'
-    LEFT JOIN LATERAL (SELECT x.state, x.last_error FROM reeve.job_history x WHERE x.id = s.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
-    LEFT JOIN reeve.dead_letter d ON d.id = s.job_id),
-  again AS (UPDATE reeve.batch_end e SET missed = true FROM found f WHERE e.ctid = f.place AND f.tenant_id IS NOT NULL AND f.state IS NULL AND NOT f.missed),
-  gone AS (DELETE FROM reeve.batch_end e USING found f WHERE e.ctid = f.place AND (f.tenant_id IS NULL OR f.state IS NOT NULL OR f.missed))
-  UPDATE reeve.batch_item i SET state = coalesce(f.state, 'cancelled'), error = left(CASE WHEN f.state IS NULL THEN 'the job was removed' WHEN f.state <> 'succeeded' THEN f.error END, 2000), ended_at = reeve.clock()
-  FROM found f WHERE i.batch_id = p_batch AND i.tenant_id = f.tenant_id AND (f.state IS NOT NULL OR f.missed);
+  WITH gone AS (
+    DELETE FROM reeve.batch_end e WHERE e.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.batch_end x WHERE x.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING e.job_id),
+  ended AS (
+    SELECT i.tenant_id, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END, 'cancelled') AS state, coalesce(d.last_error, h.last_error, CASE WHEN h.id IS NULL AND d.id IS NULL THEN 'the job was removed' END) AS error
+    FROM gone g JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = g.job_id AND i.state = 'enqueued'
+    LEFT JOIN LATERAL (SELECT x.id, x.state, x.last_error FROM reeve.job_history x WHERE x.id = g.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
+    LEFT JOIN reeve.dead_letter d ON d.id = g.job_id)
+  UPDATE reeve.batch_item i SET state = e.state, error = left(e.error, 2000), ended_at = reeve.clock() FROM ended e WHERE i.batch_id = p_batch AND i.tenant_id = e.tenant_id;
   GET DIAGNOSTICS v_count = ROW_COUNT;
   RETURN v_count;
 END $$;
@@ -4185,7 +4366,6 @@ DECLARE v_first timestamptz := reeve.cron_next(c, p_zone, p_after); v_second tim
 BEGIN
   IF v_first IS NULL OR v_first > p_until THEN RETURN '{}'; END IF;
   v_second := reeve.cron_next(c, p_zone, v_first);
-  IF v_second IS NULL OR v_second > p_until THEN RETURN ARRAY[v_first]; END IF;          -- nothing was missed, as mostly
   v_span := greatest(coalesce(v_second - v_first, interval '1 day'), interval '1 second') * p_most;
   LOOP
     v_from := greatest(p_until - v_span, p_after);
@@ -4236,9 +4416,7 @@ BEGIN
     d := reeve.cron_day(c, d);
     IF d IS NULL THEN RETURN NULL; END IF;
     FOREACH h IN ARRAY c.hours LOOP
-      -- A later time of the clock never comes earlier, so that an hour and a minute can be left out by their last second.
       CONTINUE WHEN d + make_interval(hours => h + 1) <= v_low;
-      CONTINUE WHEN reeve.local_instant(d + make_time(h, 59, 59), p_zone) <= p_after;
       FOREACH m IN ARRAY c.minutes LOOP
         CONTINUE WHEN reeve.local_instant(d + make_time(h, m, 59), p_zone) <= p_after;
         FOREACH s IN ARRAY c.seconds LOOP
@@ -4253,33 +4431,69 @@ END $$;
 
 ALTER FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.dead_groups(p_filter jsonb DEFAULT '{"redriven": false}'::jsonb, p_limit integer DEFAULT 100) RETURNS TABLE(kind text, cause text, count bigint, tenants bigint, first_at timestamp with time zone, last_at timestamp with time zone, last_id bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT d.kind, d.cause, count(*), count(DISTINCT d.tenant_id), min(d.finished_at), max(d.finished_at), max(d.id)
+  FROM reeve.dead_matches(p_filter, 2147483647) m JOIN reeve.dead_letter d ON d.id = m GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT p_limit
+$$;
+
+ALTER FUNCTION reeve.dead_groups(p_filter jsonb, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.dead_letter_notice() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_last timestamptz; v_more bigint; v_now timestamptz := reeve.clock();
 BEGIN
-  PERFORM FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = NEW.tenant_id AND t.status <> 'archived'
-    AND CASE WHEN t.flags ? 'failure_notices' THEN t.flags -> 'failure_notices' = 'true' ELSE 'failure_notices' = ANY (r.features) END;
-  IF NOT FOUND THEN RETURN NULL; END IF;
-  -- Two that fail at once: the one that comes second is among those of the next notice.
-  IF NOT pg_try_advisory_xact_lock(hashtextextended('reeve failure notice ' || NEW.tenant_id, 0)) THEN RETURN NULL; END IF;
-  SELECT max(n.created_at) INTO v_last FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind;
-  IF v_last > v_now - interval '1 hour'
-     OR (SELECT count(*) FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.created_at > v_now - interval '1 hour') >= 6 THEN RETURN NULL; END IF;
-  SELECT count(*) INTO v_more FROM (SELECT FROM reeve.dead_letter d WHERE d.tenant_id = NEW.tenant_id AND d.kind = NEW.kind AND d.id <> NEW.id
-    AND d.finished_at > greatest(v_last, v_now - interval '1 day') LIMIT 10000) x;
-  BEGIN
+  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = NEW.tenant_id AND t.flags -> 'failure_notices' = 'true' AND t.status <> 'archived')
+     AND NOT EXISTS (SELECT FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind
+                     AND n.created_at > reeve.clock() - interval '1 h') THEN
     PERFORM reeve.notify_people(NEW.tenant_id, 'job.failed', format('A job of the kind %s failed', NEW.kind),
-      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt, 'others_since', v_more), 'technical');
-  EXCEPTION WHEN OTHERS THEN
-    IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
-    RAISE WARNING 'no notice of the failure of job %: %', NEW.id, SQLERRM;
-  END;
+      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt), 'technical');
+  END IF;
   RETURN NULL;
 END $$;
 
 ALTER FUNCTION reeve.dead_letter_notice() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.dead_list(p_filter jsonb DEFAULT '{"redriven": false}'::jsonb, p_limit integer DEFAULT 50, p_before bigint DEFAULT NULL::bigint) RETURNS TABLE(id bigint, tenant_code text, queue text, kind text, reason text, error text, cause text, attempt integer, finished_at timestamp with time zone, redriven_as bigint, retried_from bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT d.id, t.code, d.queue, d.kind, d.reason, d.last_error, d.cause, d.attempt, d.finished_at, d.redriven_as, d.retried_from
+  FROM reeve.dead_matches(p_filter, p_limit, p_before) m JOIN reeve.dead_letter d ON d.id = m LEFT JOIN reeve.tenant t ON t.id = d.tenant_id ORDER BY d.id DESC
+$$;
+
+ALTER FUNCTION reeve.dead_list(p_filter jsonb, p_limit integer, p_before bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.dead_matches(p_filter jsonb, p_limit integer, p_before bigint DEFAULT NULL::bigint) RETURNS SETOF bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_tenant uuid; v_unknown text;
+BEGIN
+  IF jsonb_typeof(p_filter) IS DISTINCT FROM 'object' THEN RAISE EXCEPTION 'a filter must be an object' USING ERRCODE = 'RV010'; END IF;
+  SELECT min(k) INTO v_unknown FROM jsonb_object_keys(p_filter) k WHERE k NOT IN ('tenant', 'queue', 'kind', 'cause', 'reason', 'since', 'until', 'ids', 'redriven');
+  IF v_unknown IS NOT NULL THEN
+    RAISE EXCEPTION 'a filter knows no "%"', left(v_unknown, 60) USING ERRCODE = 'RV010', HINT = 'Known: tenant, queue, kind, cause, reason, since, until, ids, redriven.';
+  END IF;
+  SELECT x.* INTO v FROM jsonb_to_record(p_filter) AS x (tenant text, queue text, kind text, cause text, reason text, since timestamptz, until timestamptz, ids bigint[], redriven boolean);
+  IF v.tenant IS NOT NULL THEN
+    SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = v.tenant COLLATE "C";
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(v.tenant, 80) USING ERRCODE = 'RV001'; END IF;
+  END IF;
+  IF v.queue IS NOT NULL THEN PERFORM reeve.check_pattern(v.queue); END IF;
+  RETURN QUERY
+  SELECT d.id FROM reeve.dead_letter d
+  WHERE (v_tenant IS NULL OR d.tenant_id = v_tenant) AND (v.queue IS NULL OR d.queue LIKE replace(v.queue, '*', '%')) AND (v.kind IS NULL OR d.kind = v.kind)
+    AND (v.cause IS NULL OR d.cause = v.cause) AND (v.reason IS NULL OR d.reason = v.reason) AND (v.since IS NULL OR d.finished_at >= v.since)
+    AND (v.until IS NULL OR d.finished_at < v.until) AND (v.ids IS NULL OR d.id = ANY (v.ids)) AND (v.redriven IS NULL OR (d.redriven_as IS NOT NULL) = v.redriven)
+    AND (p_before IS NULL OR d.id < p_before)
+  ORDER BY d.id DESC LIMIT p_limit;
+END $$;
+
+ALTER FUNCTION reeve.dead_matches(p_filter jsonb, p_limit integer, p_before bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.delete_schedule(name text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4332,50 +4546,102 @@ CREATE FUNCTION reeve.drain(pattern text, reason text, refuse boolean DEFAULT fa
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v_id bigint; v_now timestamptz := reeve.clock();
+DECLARE v_id bigint; v_now timestamptz := reeve.clock(); v_scope text; v_name text;
 BEGIN
-  PERFORM reeve.check_pattern(pattern);
+  SELECT t.scope, t.name INTO v_scope, v_name FROM reeve.block_target(pattern) t;
   IF reason IS NULL OR btrim(reason) = '' THEN RAISE EXCEPTION 'a drain needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for those who find the queue standing.'; END IF;
   IF expires <= interval '0' THEN RAISE EXCEPTION 'a drain must expire later than now' USING ERRCODE = 'RV010'; END IF;
-  INSERT INTO reeve.queue_block AS b (pattern, mode, reason, refuse, expires_at) VALUES (pattern, 'drain', reason, coalesce(refuse, false), v_now + expires)
-  ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET mode = 'drain', reason = excluded.reason, actor = excluded.actor, since = excluded.since,
-    refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL,
-    pause = CASE WHEN b.mode = 'pause' THEN jsonb_build_object('reason', b.reason, 'actor', b.actor, 'since', b.since) ELSE b.pause END
-  RETURNING b.id INTO v_id;
-  PERFORM reeve.touch_counters(pattern);
-  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.drain', 'queue ' || pattern, reason,
+  IF refuse AND v_scope IN ('node', 'worker') THEN
+    RAISE EXCEPTION 'a % cannot refuse new jobs', v_scope USING ERRCODE = 'RV010', HINT = 'New jobs go to other workers; refuse them by queue, tenant, tier or kind.';
+  END IF;
+  IF v_scope = 'queue' THEN
+    INSERT INTO reeve.queue_block AS b (pattern, mode, reason, refuse, expires_at) VALUES (v_name, 'drain', reason, coalesce(refuse, false), v_now + expires)
+    ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET mode = 'drain', reason = excluded.reason, actor = excluded.actor, since = excluded.since,
+      refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL,
+      pause = CASE WHEN b.mode = 'pause' THEN jsonb_build_object('reason', b.reason, 'actor', b.actor, 'since', b.since) ELSE b.pause END
+    RETURNING b.id INTO v_id;
+  ELSE
+    INSERT INTO reeve.claim_block AS b (scope, name, mode, reason, refuse, expires_at) VALUES (v_scope, v_name, 'drain', reason, coalesce(refuse, false), v_now + expires)
+    ON CONFLICT ON CONSTRAINT claim_block_pkey DO UPDATE SET mode = 'drain', reason = excluded.reason, actor = excluded.actor, since = excluded.since,
+      refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL,
+      pause = CASE WHEN b.mode = 'pause' THEN jsonb_build_object('reason', b.reason, 'actor', b.actor, 'since', b.since) ELSE b.pause END
+    RETURNING b.id INTO v_id;
+  END IF;
+  PERFORM reeve.block_begins(v_scope, v_name);
+  PERFORM reeve.audit(reeve.block_tenant(v_scope, v_name), 'queue.drain', reeve.block_object(v_scope, v_name), reason,
     jsonb_build_object('drain', v_id, 'refuse', coalesce(refuse, false), 'expires_at', v_now + expires));
   RETURN v_id;
 END $$;
 
 ALTER FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.drain_progress(p_id bigint) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v jsonb := reeve.block_progress(p_id); v_done timestamptz; v_is_done boolean := v -> 'running' = '0';
+BEGIN
+  IF v IS NULL OR v ->> 'mode' <> 'drain' THEN RETURN jsonb_build_object('id', p_id, 'state', 'ended'); END IF;
+  IF v_is_done AND v ->> 'done_at' IS NULL THEN
+    IF v ->> 'scope' = 'queue' THEN
+      UPDATE reeve.queue_block b SET done_at = reeve.clock() WHERE b.id = p_id AND b.done_at IS NULL AND b.mode = 'drain' RETURNING b.done_at INTO v_done;
+    ELSE
+      UPDATE reeve.claim_block b SET done_at = reeve.clock() WHERE b.id = p_id AND b.done_at IS NULL AND b.mode = 'drain' RETURNING b.done_at INTO v_done;
+    END IF;
+    IF v_done IS NOT NULL THEN
+      v := v || jsonb_build_object('done_at', v_done);
+      PERFORM pg_notify('reeve_drain', p_id::text);
+      PERFORM reeve.audit(reeve.block_tenant(v ->> 'scope', v ->> 'name'), 'queue.drained', reeve.block_object(v ->> 'scope', v ->> 'name'), v ->> 'reason',
+        jsonb_build_object('drain', p_id), (v ->> 'since')::timestamptz);
+    END IF;
+  END IF;
+  RETURN v || jsonb_build_object('state', CASE WHEN v_is_done THEN 'drained' ELSE 'draining' END);
+END $$;
+
+ALTER FUNCTION reeve.drain_progress(p_id bigint) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.drain_status(id bigint) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v record; v_running bigint; v_oldest timestamptz; v_jobs jsonb; v_waiting bigint;
+DECLARE v jsonb := reeve.drain_progress(id); v_like text; v_waiting bigint;
 BEGIN
-  SELECT b.* INTO v FROM reeve.queue_block b WHERE b.id = drain_status.id AND b.mode = 'drain';
-  IF NOT FOUND THEN RETURN jsonb_build_object('id', drain_status.id, 'state', 'ended'); END IF;
-  SELECT count(*), min(j.started_at), coalesce(jsonb_agg(j.id ORDER BY j.started_at) FILTER (WHERE j.nth <= 20), '[]') INTO v_running, v_oldest, v_jobs
-  FROM (SELECT r.id, r.started_at, row_number() OVER (ORDER BY r.started_at) AS nth FROM reeve.job r WHERE r.state = 'running' AND r.queue LIKE v.like_pattern) j;
-  IF v_running = 0 AND v.done_at IS NULL THEN
-    UPDATE reeve.queue_block b SET done_at = reeve.clock() WHERE b.id = v.id AND b.done_at IS NULL AND b.mode = 'drain' RETURNING b.done_at INTO v.done_at;
-    IF FOUND THEN
-      PERFORM pg_notify('reeve_drain', v.id::text);
-      PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drained', 'queue ' || v.pattern, v.reason,
-        jsonb_build_object('drain', v.id), v.since);
-    END IF;
-  END IF;
-  SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.queue LIKE v.like_pattern LIMIT 10000) n;
-  RETURN jsonb_build_object('id', v.id, 'pattern', v.pattern, 'state', CASE WHEN v_running = 0 THEN 'drained' ELSE 'draining' END, 'running', v_running,
-    'oldest_started_at', v_oldest, 'jobs', v_jobs, 'waiting', v_waiting, 'waiting_is_exact', v_waiting < 10000, 'refuse', v.refuse, 'since', v.since,
-    'expires_at', v.expires_at, 'done_at', v.done_at, 'actor', v.actor, 'reason', v.reason);
+  IF v ->> 'state' = 'ended' THEN RETURN v; END IF;
+  v_like := replace(replace(v ->> 'name', '_', '\_'), '*', '%');
+  CASE v ->> 'scope'
+    WHEN 'queue' THEN SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.queue LIKE v_like LIMIT 10000) n;
+    WHEN 'tier' THEN SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.pool LIKE v_like LIMIT 10000) n;
+    WHEN 'kind' THEN SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.kind LIKE v_like LIMIT 10000) n;
+    ELSE NULL;
+  END CASE;
+  RETURN v || jsonb_build_object('waiting', v_waiting, 'waiting_is_exact', v_waiting < 10000);
 END $$;
 
 ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_all bigint := 0;
+BEGIN
+  IF p_reason IS NULL OR btrim(p_reason) = '' THEN RAISE EXCEPTION 'dropping dead letters needs a reason' USING ERRCODE = 'RV010'; END IF;
+  IF p_filter - 'redriven' = '{}' THEN RAISE EXCEPTION 'dropping dead letters needs a filter' USING ERRCODE = 'RV010', HINT = 'Name a tenant, queue, kind, cause, time or ids; a queue of *.* is all.'; END IF;
+  FOR v IN
+    WITH gone AS (
+      DELETE FROM reeve.dead_letter d WHERE d.id IN (SELECT l.id FROM reeve.dead_letter l WHERE l.id IN (SELECT m FROM reeve.dead_matches(p_filter, p_limit) m) ORDER BY l.id FOR UPDATE SKIP LOCKED)
+      RETURNING d.id, d.tenant_id),
+    attempts AS (DELETE FROM reeve.job_attempt a USING gone g WHERE a.job_id = g.id),
+    steps AS (DELETE FROM reeve.job_step s USING gone g WHERE s.job_id = g.id)
+    SELECT g.tenant_id, count(*) AS n FROM gone g GROUP BY 1 ORDER BY 1 LOOP
+    PERFORM reeve.audit(v.tenant_id, 'dead.drop', 'dead letters', p_reason, jsonb_build_object('filter', p_filter, 'count', v.n));
+    v_all := v_all + v.n;
+  END LOOP;
+  RETURN v_all;
+END $$;
+
+ALTER FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) RETURNS SETOF reeve.schedule_due
     LANGUAGE sql
@@ -4555,12 +4821,12 @@ BEGIN
       v_ids := reeve.enqueue_many(to_jsonb(p_jobs[v_from:v_to]));
       RETURN QUERY SELECT (v_from + u.o - 1)::int, u.i, NULL::text, NULL::text FROM unnest(v_ids) WITH ORDINALITY u (i, o);
     EXCEPTION WHEN OTHERS THEN
-      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
       FOR k IN v_from..v_to LOOP
         BEGIN
           n := k; job := (reeve.enqueue_many(to_jsonb(p_jobs[k:k])))[1]; code := NULL; problem := NULL;
         EXCEPTION WHEN OTHERS THEN
-          IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+          IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
           job := NULL; code := SQLSTATE; problem := left(SQLERRM, 2000);
         END;
         RETURN NEXT;
@@ -4635,9 +4901,13 @@ BEGIN
     IF v_tenant.is_full AND v.kind IS DISTINCT FROM 'purge' THEN
       RAISE EXCEPTION 'the backlog of tenant "%" is full%', v_code, v_at USING ERRCODE = 'RV007', HINT = 'Wait for its jobs to run, or raise backlog_limit of its tier.';
     END IF;
-    IF v.queue <> v_last_queue THEN
+    IF v.queue <> v_last_queue OR v.kind IS DISTINCT FROM v_last_kind THEN
       v_last_queue := v.queue;
-      SELECT b.pattern, b.reason INTO v_block FROM reeve.queue_block b WHERE b.refuse AND v.queue LIKE b.like_pattern LIMIT 1;
+      SELECT b.pattern, b.reason INTO v_block FROM (
+        SELECT q.pattern, q.reason FROM reeve.queue_block q WHERE q.refuse AND v.queue LIKE q.like_pattern
+        UNION ALL
+        SELECT c.scope || ':' || c.name, c.reason FROM reeve.claim_block c WHERE (c.refuse OR (c.mode = 'isolate' AND v_owner IS NOT NULL))
+          AND CASE c.scope WHEN 'tenant' THEN c.name = v_code WHEN 'tier' THEN v_tenant.tier LIKE c.like_pattern WHEN 'kind' THEN v.kind LIKE c.like_pattern ELSE false END) b LIMIT 1;
       IF FOUND THEN
         RAISE EXCEPTION 'queue "%" is draining and refuses new jobs (%): %', v.queue, v_block.pattern, left(v_block.reason, 200) || v_at USING ERRCODE = 'RV013',
           HINT = 'Enqueue again when it is open; see: reeve queue list';
@@ -4801,12 +5071,19 @@ END $$;
 
 ALTER FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.error_passes(p_state text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$ SELECT left(p_state, 2) IN ('40', '53', '55', '57', '58') $$;
+CREATE FUNCTION reeve.error_cause(p_reason text, p_error text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+  SELECT left(btrim(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(
+    left(split_part(concat_ws(': ', CASE WHEN p_reason <> 'attempts exhausted' OR coalesce(p_error, '') = '' THEN p_reason END, nullif(p_error, '')), E'\n', 1), 600),
+    '[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}', '…', 'g'),
+    '[^ "''<>(),;:=]+@[^ "''<>(),;:=]+', '…', 'g'),
+    '"[^"]*"', '"…"', 'g'),
+    '\y(0x)?[0-9a-fA-F]*[0-9][0-9a-fA-F]{7,}\y', '…', 'g'),
+    '[0-9]+', '#', 'g')), 160)
+$$;
 
-ALTER FUNCTION reeve.error_passes(p_state text) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.error_cause(p_reason text, p_error text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -4820,18 +5097,14 @@ $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) RETURNS TABLE(destination text, artifacts bigint)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+CREATE FUNCTION reeve.expected_rest(p_seconds double precision[], p_passed double precision) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
-BEGIN
-  RETURN QUERY SELECT d, count(*) FROM reeve.artifact a CROSS JOIN LATERAL unnest(reeve.artifact_destinations(a.manifest)) d
-    WHERE a.tenant_id = v_tenant AND NOT EXISTS (SELECT FROM reeve.artifact_deletion x WHERE x.artifact_id = a.id)
-      AND NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = d) GROUP BY d;
-END $$;
+  SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s) - p_passed FROM unnest(p_seconds) s WHERE s > p_passed
+$$;
 
-ALTER FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.expected_rest(p_seconds double precision[], p_passed double precision) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.expire_audit(p_expires date) RETURNS boolean
     LANGUAGE plpgsql
@@ -4883,64 +5156,141 @@ END $$;
 ALTER FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.explain(id bigint) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT (SELECT string_agg(w.item ->> 'text', '; and ' ORDER BY w.n) FROM jsonb_array_elements(e.doc -> 'why') WITH ORDINALITY w (item, n))
+    || CASE WHEN e.doc ->> 'state' IN ('scheduled', 'available') AND e.doc ->> 'likely_at' IS NOT NULL AND e.doc ->> 'basis' <> 'time'
+            THEN '; it will probably start about ' || to_char((e.doc ->> 'likely_at')::timestamptz, CASE WHEN (e.doc ->> 'likely_at')::timestamptz > reeve.clock() + interval '20 h'
+                   THEN 'YYYY-MM-DD HH24:MI' ELSE 'HH24:MI:SS' END)
+            WHEN e.doc ->> 'state' = 'running' AND e.doc ->> 'likely_at' IS NOT NULL THEN '; it will probably end about ' || to_char((e.doc ->> 'likely_at')::timestamptz, 'HH24:MI:SS')
+            ELSE '' END
+  FROM (SELECT reeve.explain_job(explain.id) AS doc) e
+$$;
+
+ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.explain_job(id bigint) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v record; v_tenant record; v_block record; v_count record; v_ahead bigint; v_job jsonb; v_why text;
+DECLARE
+  v record; v_tenant record; v_block record; v_count record; v_ahead bigint; v_job jsonb; v_text text; v_until timestamptz; v_now timestamptz := reeve.clock();
+  v_why jsonb := '[]'; v_from timestamptz := v_now; v_known boolean := true; v_rest float8; v_basis text; v_each float8; v_served int; v_quiet int; v_slots int; v_taken int; v_end timestamptz;
 BEGIN
-  SELECT j.* INTO v FROM reeve.job j WHERE j.id = explain.id;
+  SELECT j.* INTO v FROM reeve.job j WHERE j.id = explain_job.id;
   IF NOT FOUND THEN
-    v_job := reeve.job(explain.id);
-    IF v_job IS NULL THEN RAISE EXCEPTION 'there is no job %', explain.id USING ERRCODE = 'RV011'; END IF;
-    RETURN format('job %s %s at %s%s', explain.id, CASE v_job ->> 'state' WHEN 'dead' THEN 'died' WHEN 'cancelled' THEN 'was cancelled' ELSE 'succeeded' END,
-      v_job ->> 'finished_at', coalesce(': ' || coalesce(v_job ->> 'reason', v_job ->> 'error'), ''));
+    v_job := reeve.job(explain_job.id);
+    IF v_job IS NULL THEN RAISE EXCEPTION 'there is no job %', explain_job.id USING ERRCODE = 'RV011'; END IF;
+    RETURN jsonb_build_object('id', explain_job.id, 'state', v_job -> 'state', 'likely_at', NULL, 'basis', NULL, 'why', jsonb_build_array(jsonb_build_object('code', 'ended', 'text',
+      format('job %s %s at %s%s', explain_job.id, CASE v_job ->> 'state' WHEN 'dead' THEN 'died' WHEN 'cancelled' THEN 'was cancelled' ELSE 'succeeded' END,
+        v_job ->> 'finished_at', coalesce(': ' || coalesce(v_job ->> 'reason', v_job ->> 'error'), '')))));
   END IF;
-  IF NOT reeve.may_see(v.tenant_id, v.created_by) THEN RAISE EXCEPTION 'there is no job %', explain.id USING ERRCODE = 'RV011'; END IF;
+  IF NOT reeve.may_see(v.tenant_id, v.created_by) THEN RAISE EXCEPTION 'there is no job %', explain_job.id USING ERRCODE = 'RV011'; END IF;
   SELECT t.code, t.status, t.tier INTO v_tenant FROM reeve.tenant t WHERE t.id = v.tenant_id;
   IF v.state = 'running' THEN
-    RETURN format('it is running: attempt %s, since %s, on %s', v.attempt, to_char(v.started_at, 'HH24:MI:SS'),
-      coalesce((SELECT format('%s (pid %s)', w.node, w.pid) FROM reeve.worker w WHERE w.id = v.worker_id), 'a worker that is gone'));
+    SELECT r.seconds, r.basis INTO v_rest, v_basis FROM reeve.remaining(v.kind, v.tenant_id, v.started_at, v.progress) r;
+    RETURN jsonb_build_object('id', v.id, 'state', v.state, 'likely_at', v_now + v_rest * interval '1 s', 'basis', v_basis,
+      'latest_at', v.started_at + (SELECT k.time_limit FROM reeve.kind k WHERE k.name = v.kind), 'why', jsonb_build_array(jsonb_build_object('code', 'running', 'text',
+      format('it is running: attempt %s, since %s, on %s', v.attempt, to_char(v.started_at, 'HH24:MI:SS'),
+        coalesce((SELECT format('%s (pid %s)', w.node, w.pid) FROM reeve.worker w WHERE w.id = v.worker_id), 'a worker that is gone')))));
   END IF;
+
+  -- What its own row says.
   IF v.hold_reason IS NOT NULL THEN
-    IF v.hold_reason = 'circuit_open' THEN
-      SELECT format(': database %s on %s does not answer%s', c.database, c.server, CASE WHEN reeve.is_operator() THEN ' (' || c.error || ')' ELSE '' END) INTO v_why
-      FROM reeve.tenant_store s JOIN reeve.circuit c ON c.server = s.server AND c.database = s.database WHERE s.tenant_id = v.tenant_id LIMIT 1;
+    v_until := nullif(v.run_at, 'infinity');
+    IF v.hold_reason = 'kind_paused' THEN
+      -- Told below by the block; without one it is let go within a second.
+      NULL;
+    ELSE
+      IF v.hold_reason = 'circuit_open' THEN
+        SELECT format(': database %s on %s does not answer%s', c.database, c.server, CASE WHEN reeve.is_operator() THEN ' (' || c.error || ')' ELSE '' END) INTO v_text
+        FROM reeve.tenant_store s JOIN reeve.circuit c ON c.server = s.server AND c.database = s.database WHERE s.tenant_id = v.tenant_id LIMIT 1;
+      END IF;
+      v_why := v_why || jsonb_build_object('code', v.hold_reason, 'until', v_until, 'text', format('it is held: %s%s%s', replace(v.hold_reason, '_', ' '), coalesce(v_text, ''),
+        coalesce(' until ' || to_char(v_until, 'YYYY-MM-DD HH24:MI:SS'), '')));
+      v_known := v_until IS NOT NULL;
+      v_from := greatest(v_from, v_until);
     END IF;
-    RETURN format('it is held: %s%s%s', replace(v.hold_reason, '_', ' '), coalesce(v_why, ''),
-      CASE WHEN v.run_at = 'infinity' THEN '' ELSE ' until ' || to_char(v.run_at, 'YYYY-MM-DD HH24:MI:SS') END);
+  ELSIF v.suspect_of IS NOT NULL AND v.state = 'scheduled' THEN
+    v_why := v_why || jsonb_build_object('code', 'suspect', 'until', v.run_at, 'text', 'its worker crashed while it ran; such jobs run one at a time in each worker, and it waits for its turn');
+    v_from := greatest(v_from, v.run_at);
+  ELSIF v.state = 'scheduled' THEN
+    v_why := v_why || jsonb_build_object('code', CASE WHEN v.attempt > 0 THEN 'retry' ELSE 'scheduled' END, 'until', v.run_at, 'text',
+      format('it is scheduled for %s%s', to_char(v.run_at, 'YYYY-MM-DD HH24:MI:SS'),
+        CASE WHEN v.attempt > 0 THEN format(', attempt %s of %s, after: %s', v.attempt + 1, v.max_attempts + v.rescued, coalesce(v.last_error, 'a lost attempt')) ELSE '' END));
+    v_from := greatest(v_from, v.run_at);
   END IF;
-  IF v.suspect_of IS NOT NULL AND v.state = 'scheduled' THEN
-    RETURN 'its worker crashed while it ran; such jobs run one at a time in each worker, and it waits for its turn';
+
+  -- What stands in the way of all jobs like it, the widest first.
+  FOR v_block IN
+      SELECT 1 AS rank, b.scope || ':' || b.name AS target, b.mode, b.reason, b.actor, b.expires_at, v_tenant.code || ' is isolated' AS what FROM reeve.claim_block b
+      WHERE b.scope = 'tenant' AND b.name = v_tenant.code
+      UNION ALL
+      SELECT 2, b.pattern, b.mode, b.reason, b.actor, b.expires_at, v.queue || CASE b.mode WHEN 'pause' THEN ' is paused' ELSE ' is draining' END FROM reeve.queue_block b
+      WHERE v.queue LIKE b.like_pattern
+      UNION ALL
+      SELECT 3, b.scope || ':' || b.name, b.mode, b.reason, b.actor, b.expires_at,
+        CASE b.scope WHEN 'kind' THEN 'kind ' || v.kind ELSE 'tier ' || v.pool END || CASE b.mode WHEN 'pause' THEN ' is paused' ELSE ' is draining' END FROM reeve.claim_block b
+      WHERE (b.scope = 'kind' AND v.kind LIKE b.like_pattern) OR (b.scope = 'tier' AND v.pool LIKE b.like_pattern)
+      ORDER BY 1, 2 LIMIT 20 LOOP
+    v_why := v_why || jsonb_build_object('code', CASE v_block.mode WHEN 'isolate' THEN 'isolated' WHEN 'pause' THEN 'paused' ELSE 'draining' END, 'until', v_block.expires_at, 'target', v_block.target,
+      'text', format('%s by %s (%s): %s%s', v_block.what, v_block.actor, v_block.target, v_block.reason, coalesce('; it ends by itself at ' || to_char(v_block.expires_at, 'YYYY-MM-DD HH24:MI:SS'), '')));
+    v_known := v_known AND v_block.expires_at IS NOT NULL;
+    v_from := greatest(v_from, v_block.expires_at);
+  END LOOP;
+  IF v_why = '[]' AND v.hold_reason IS NOT NULL THEN
+    v_why := v_why || jsonb_build_object('code', v.hold_reason, 'until', v_now, 'text', 'its kind was paused and is no more: it goes on within a second');
   END IF;
-  IF v.state = 'scheduled' THEN
-    RETURN format('it is scheduled for %s%s', to_char(v.run_at, 'YYYY-MM-DD HH24:MI:SS'),
-      CASE WHEN v.attempt > 0 THEN format(', attempt %s of %s, after: %s', v.attempt + 1, v.max_attempts + v.rescued, coalesce(v.last_error, 'a lost attempt')) ELSE '' END);
+
+  SELECT count(*), count(*) FILTER (WHERE NOT w.quiet), coalesce(sum(w.slots) FILTER (WHERE NOT w.quiet), 0) INTO v_served, v_quiet, v_slots
+  FROM (SELECT (w.pools ->> v.pool)::int AS slots, reeve.is_quiet(w.id, w.node) AS quiet FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > v_now AND w.pools ? v.pool
+          AND (w.queues IS NULL OR v.queue LIKE ANY (SELECT replace(q, '*', '%') FROM unnest(w.queues) q))) w;
+  IF v_served = 0 THEN
+    IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > v_now AND w.pools ? v.pool) THEN
+      v_text := CASE WHEN v.pool = 'restore' THEN 'no restore worker is running; start one with: reeve worker --role restore'
+        ELSE format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool) END;
+    ELSE
+      v_text := format('no running worker serves the queue "%s"; start one with: reeve worker --queues %s', v.queue, v.queue);
+    END IF;
+    v_why := v_why || jsonb_build_object('code', 'no_worker', 'text', v_text);
+    v_known := false;
+  ELSIF v_quiet = 0 THEN
+    v_why := v_why || jsonb_build_object('code', 'quiet', 'text', format('every worker that serves it is quiet: %s',
+      (SELECT string_agg(format('%s by %s: %s', b.scope || ':' || b.name, b.actor, b.reason), '; ' ORDER BY b.scope, b.name) FROM reeve.claim_block b WHERE b.scope IN ('node', 'worker'))));
+    v_known := false;
   END IF;
-  SELECT b.pattern, b.mode, b.reason, b.actor INTO v_block FROM reeve.queue_block b WHERE v.queue LIKE b.like_pattern ORDER BY length(b.pattern) DESC LIMIT 1;
-  IF FOUND THEN
-    RETURN format('%s is %s by %s (%s): %s', v.queue, CASE v_block.mode WHEN 'pause' THEN 'paused' ELSE 'draining' END, v_block.actor, v_block.pattern, v_block.reason);
-  END IF;
-  IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool) THEN
-    RETURN CASE WHEN v.pool = 'restore' THEN 'no restore worker is running; start one with: reeve worker --role restore'
-      ELSE format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool) END;
-  END IF;
-  IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool
-                 AND (w.queues IS NULL OR v.queue LIKE ANY (SELECT replace(q, '*', '%') FROM unnest(w.queues) q))) THEN
-    RETURN format('no running worker serves the queue "%s"; start one with: reeve worker --queues %s', v.queue, v.queue);
-  END IF;
+
   SELECT c.running, c.cap INTO v_count FROM reeve.tenant_counter c WHERE c.tenant_id = v.tenant_id;
-  IF v_count.running >= v_count.cap THEN
-    RETURN format('%s has %s of %s jobs running; the oldest started %s', v_tenant.code, v_count.running, v_count.cap,
-      (SELECT to_char(min(j.started_at), 'HH24:MI') FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v.tenant_id));
-  END IF;
   SELECT count(*) INTO v_ahead FROM (SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.pool AND j.tenant_id = v.tenant_id AND j.queue = v.queue
     AND (j.priority, j.id) < (v.priority, v.id) LIMIT 10000) n;
-  RETURN format('it waits for a free slot of %s: %s%s jobs of %s are before it, %s has %s of %s running',
-    CASE WHEN v.pool = 'restore' THEN 'the restore workers' ELSE format('the tier "%s"', v.pool) END, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
+  SELECT count(*) INTO v_taken FROM reeve.job j WHERE j.state = 'running' AND j.pool = v.pool;
+  v_each := reeve.usual_seconds(v.kind, v.tenant_id);
+  IF v_count.running >= v_count.cap THEN
+    SELECT min(e.seconds) INTO v_rest FROM reeve.job j CROSS JOIN LATERAL reeve.remaining(j.kind, j.tenant_id, j.started_at, j.progress) e WHERE j.state = 'running' AND j.tenant_id = v.tenant_id;
+    v_text := format('%s has %s of %s jobs running; the oldest started %s', v_tenant.code, v_count.running, v_count.cap,
+      (SELECT to_char(min(j.started_at), 'HH24:MI') FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v.tenant_id))
+      || CASE WHEN v_ahead > 0 THEN format('; %s jobs of %s are before it', v_ahead, v.queue) ELSE '' END;
+    IF v.state = 'available' THEN v_why := v_why || jsonb_build_object('code', 'cap', 'text', v_text); END IF;
+  ELSE
+    v_rest := CASE WHEN v_taken < v_slots THEN 0 ELSE
+      (SELECT min(e.seconds) FROM reeve.job j CROSS JOIN LATERAL reeve.remaining(j.kind, j.tenant_id, j.started_at, j.progress) e WHERE j.state = 'running' AND j.pool = v.pool) END;
+    IF v.state = 'available' AND v_why = '[]' THEN
+      v_why := v_why || jsonb_build_object('code', 'slots', 'text', format('it waits for a free slot of %s: %s%s jobs of %s are before it, %s has %s of %s running',
+        CASE WHEN v.pool = 'restore' THEN 'the restore workers' ELSE format('the tier "%s"', v.pool) END, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue,
+        v_tenant.code, v_count.running, v_count.cap));
+    END IF;
+  END IF;
+  -- Those before it take turns in as many slots as the tenant may have.
+  IF v_known AND v_ahead > 0 THEN v_rest := v_rest + ceil(v_ahead::float8 / greatest(least(v_count.cap, v_slots), 1)) * v_each; END IF;
+  v_end := CASE WHEN v_known AND v_rest IS NOT NULL THEN greatest(v_from, v_now + v_rest * interval '1 s') END;
+  RETURN jsonb_build_object('id', v.id, 'state', v.state, 'tenant', v_tenant.code, 'queue', v.queue, 'kind', v.kind, 'why', v_why, 'likely_at', v_end,
+    'basis', CASE WHEN v_end IS NULL THEN NULL WHEN v_end = v_from AND v_from > v_now THEN 'time' WHEN v_rest = 0 THEN 'slots' ELSE 'history' END,
+    'ahead', v_ahead, 'ahead_is_exact', v_ahead < 10000);
 END $$;
 
-ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.explain_job(id bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5056,14 +5406,19 @@ ALTER FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) OWNER TO r
 CREATE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+    AS $_$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_found jsonb;
 BEGIN
   IF NOT EXISTS (SELECT FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place) THEN RETURN '{}'; END IF;
-  RETURN (SELECT coalesce(jsonb_object_agg(s.k, s.n), '{}') FROM (
-    SELECT e.key AS k, count(*) AS n FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m CROSS JOIN LATERAL jsonb_each_text(m.doc) e
-    WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns) GROUP BY 1) s);
-END $$;
+  IF reeve.has_column(p_place, 'tenant_id') THEN
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.tenant_id = $2 AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  ELSE
+    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
+      'WHERE x.job_id IN (SELECT reeve.mention_jobs($2)) AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
+  END IF;
+  RETURN coalesce(v_found, '{}');
+END $_$;
 
 ALTER FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) OWNER TO reeve_owner;
 
@@ -5100,7 +5455,7 @@ END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS text
+CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
@@ -5110,17 +5465,15 @@ BEGIN
     BEGIN
       v_job := reeve.enqueue(p_batch.on_finish ->> 'queue', p_batch.on_finish ->> 'kind', coalesce(p_batch.on_finish -> 'args', '{}'), idempotency_key => 'batch ' || p_batch.id);
     EXCEPTION WHEN OTHERS THEN
-      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
-      IF SQLSTATE IN ('RV007', 'RV013') THEN RETURN 'the completion job waits: ' || SQLERRM; END IF;
-      v_error := 'no completion job: ' || SQLERRM;
+      IF SQLSTATE NOT LIKE 'RV%' OR SQLSTATE IN ('RV007', 'RV013') THEN RAISE; END IF;     -- tried again with the batch
+      v_error := SQLERRM;
     END;
   END IF;
   SELECT jsonb_object_agg(c.state, c.n) INTO v_counts FROM (SELECT i.state, count(*) AS n FROM reeve.batch_item i WHERE i.batch_id = p_batch.id GROUP BY i.state) c;
-  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason), problem = NULL WHERE b.id = p_batch.id;
+  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason) WHERE b.id = p_batch.id;
   PERFORM reeve.audit(NULL, 'batch.end', 'batch ' || p_batch.id, left(v_error, 2000),
     jsonb_build_object('state', v_state, 'kind', p_batch.kind, 'counts', coalesce(v_counts, '{}'), 'completion_job', v_job), p_batch.created_at);
   PERFORM pg_notify('reeve_batch', p_batch.id::text);
-  RETURN NULL;
 END $$;
 
 ALTER FUNCTION reeve.finish_batch(p_batch reeve.batch) OWNER TO reeve_owner;
@@ -5235,26 +5588,19 @@ BEGIN
     v_count := v_count + 1;
     SELECT x.* INTO s FROM reeve.schedule x WHERE x.id = v.schedule_id FOR KEY SHARE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
-    v_job := NULL;
-    BEGIN
-      v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
-      IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
-      FOREACH v_tick IN ARRAY v_ticks LOOP
-        v_job := reeve.fire_tick(s, v.timezone, v_tick);
-        -- The next tick of a schedule has to find the job of the one before.
-        IF v_job IS NOT NULL AND cardinality(v_ticks) > 1 THEN
-          PERFORM reeve.enqueue_ticks(ARRAY[v_job], ARRAY[s.id], ARRAY[v.timezone], ARRAY[v_tick]);
-          v_job := NULL;
-        END IF;
-      END LOOP;
-      UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity'), problem = NULL
-      WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
-    EXCEPTION WHEN OTHERS THEN
-      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
-      UPDATE reeve.schedule_due d SET next_at = v_now + interval '1 minute', problem = left(SQLERRM, 2000) WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
-      CONTINUE;
-    END;
-    IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
+    v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
+    IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
+    FOREACH v_tick IN ARRAY v_ticks LOOP
+      -- The next tick of a schedule has to find the job of the one before.
+      IF s.id = n_schedules[cardinality(n_schedules)] THEN
+        PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks);
+        n_jobs := '{}'; n_schedules := '{}'; n_zones := '{}'; n_ticks := '{}';
+      END IF;
+      v_job := reeve.fire_tick(s, v.timezone, v_tick);
+      IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
+    END LOOP;
+    UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity')
+    WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
   END LOOP;
   IF n_jobs <> '{}' THEN PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks); END IF;
   RETURN v_count;
@@ -5276,18 +5622,13 @@ BEGIN
     v_problem := format('kind "%s" is not registered: no worker that knows it has started', s.kind);
   ELSIF s.tenant_id IS NULL THEN
     v_selection := CASE WHEN s.timezone IS NULL AND NOT s.selection ? 'timezone' THEN s.selection || jsonb_build_object('timezone', jsonb_build_array(p_zone)) ELSE s.selection END;
-    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE (s.timezone IS NOT NULL OR t.timezone = p_zone)
-      AND NOT (s.shipped AND reeve.has_own_schedule(x, s.kind)));
+    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE s.timezone IS NOT NULL OR t.timezone = p_zone);
     IF cardinality(v_tenants) = 0 THEN
       v_outcome := 'skipped';
       v_problem := 'no tenant is selected';
     ELSE
-      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.into_window(p_zone, s.opens, s.closes, greatest(p_tick, reeve.clock())) END;
+      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, p_tick) END;
       v_batch := reeve.make_batch(s.kind, coalesce(s.queue, v_kind.queue), s.args, s.priority, v_selection, v_tenants, s.spread, s.max_running, NULL, v_at, s.jitter, s.id, p_tick, NULL);
-      IF s.opens IS NOT NULL THEN
-        UPDATE reeve.batch b SET opens = s.opens, closes = s.closes, timezone = p_zone WHERE b.id = v_batch;
-        UPDATE reeve.batch_item i SET run_at = reeve.into_window(p_zone, s.opens, s.closes, i.run_at) WHERE i.batch_id = v_batch AND s.spread + s.jitter > interval '0';
-      END IF;
       v_outcome := 'batch';
     END IF;
   ELSE
@@ -5391,17 +5732,6 @@ $$;
 
 ALTER FUNCTION reeve.has_column(p_table text, p_column text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) RETURNS boolean
-    LANGUAGE sql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT EXISTS (SELECT FROM reeve.schedule o JOIN reeve.schedule_due d ON d.schedule_id = o.id
-                 WHERE o.tenant_id = p_tenant AND o.kind = p_kind AND o.paused_at IS NULL AND d.next_at < 'infinity' AND d.problem IS NULL)
-    AND EXISTS (SELECT FROM reeve.schedule_feature f WHERE f.kind = p_kind) AND reeve.schedule_problem(p_kind, p_tenant) IS NULL
-$$;
-
-ALTER FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5464,28 +5794,6 @@ END $$;
 
 ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_at timestamptz := p_at; v_local timestamp; v_opening timestamp; v_next timestamptz;
-BEGIN
-  IF p_opens IS NULL THEN RETURN p_at; END IF;
-  FOR n IN 0..5 LOOP
-    v_local := v_at AT TIME ZONE p_zone;
-    IF (CASE WHEN p_opens < p_closes THEN v_local::time >= p_opens AND v_local::time < p_closes ELSE v_local::time >= p_opens OR v_local::time < p_closes END) THEN RETURN v_at; END IF;
-    v_opening := v_local::date + p_opens;
-    v_next := reeve.local_instant(v_opening, p_zone);
-    -- In an hour that comes twice the opening may lie ahead in its second showing only, which is what AT TIME ZONE takes.
-    IF v_next <= v_at THEN v_next := v_opening AT TIME ZONE p_zone; END IF;
-    IF v_next <= v_at THEN v_next := reeve.local_instant(v_opening + interval '1 day', p_zone); END IF;
-    v_at := v_next;
-  END LOOP;
-  RETURN v_at;
-END $$;
-
-ALTER FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.is_approver() RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -5518,6 +5826,42 @@ CREATE FUNCTION reeve.is_operator() RETURNS boolean
 
 ALTER FUNCTION reeve.is_operator() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.is_quiet(p_worker uuid, p_node text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.claim_block b WHERE (b.scope = 'worker' AND b.name = p_worker::text) OR (b.scope = 'node' AND p_node LIKE b.like_pattern))
+$$;
+
+ALTER FUNCTION reeve.is_quiet(p_worker uuid, p_node text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.isolate_tenant(code text, reason text, refuse boolean DEFAULT false) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid; v_id bigint; v_block bigint; v_jobs bigint[];
+BEGIN
+  IF reason IS NULL OR btrim(reason) = '' THEN RAISE EXCEPTION 'an isolation needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for those who find the tenant standing.'; END IF;
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = isolate_tenant.code COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  INSERT INTO reeve.claim_block AS b (scope, name, mode, reason, refuse) VALUES ('tenant', code, 'isolate', reason, coalesce(refuse, false))
+  ON CONFLICT ON CONSTRAINT claim_block_pkey DO UPDATE SET refuse = b.refuse OR excluded.refuse RETURNING b.id INTO v_block;
+  INSERT INTO reeve.tenant_isolation AS i (tenant_id, reason) VALUES (v_tenant, reason)
+  ON CONFLICT (tenant_id) WHERE released_at IS NULL DO UPDATE SET reason = i.reason RETURNING i.id INTO v_id;
+  PERFORM reeve.block_begins('tenant', code);
+  WITH asked AS (
+    INSERT INTO reeve.cancel_request (job_id) SELECT j.id FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant ORDER BY j.id ON CONFLICT DO NOTHING RETURNING job_id)
+  SELECT coalesce(array_agg(a.job_id ORDER BY a.job_id), '{}') INTO v_jobs FROM asked a;
+  UPDATE reeve.tenant_isolation i SET cancelled = i.cancelled || v_jobs WHERE i.id = v_id;
+  PERFORM pg_notify('reeve_cancel', '');
+  PERFORM reeve.audit(v_tenant, 'tenant.isolate', 'tenant ' || code, reason, jsonb_build_object('isolation', v_id, 'cancelled', v_jobs, 'refuse', coalesce(refuse, false)));
+  RETURN jsonb_build_object('id', v_id, 'block', v_block, 'tenant', code, 'cancelled', v_jobs,
+    'running', (SELECT count(*) FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant));
+END $$;
+
+ALTER FUNCTION reeve.isolate_tenant(code text, reason text, refuse boolean) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5547,6 +5891,23 @@ $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.job_story(id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.job(job_story.id) || jsonb_build_object(
+    'attempts', (SELECT coalesce(jsonb_agg(jsonb_build_object('attempt', a.attempt, 'outcome', a.outcome, 'error', a.error, 'log', a.message, 'node', a.node, 'worker_id', a.worker_id,
+        'lease_id', a.lease_id, 'started_at', a.started_at, 'ended_at', a.ended_at) ORDER BY a.ended_at, a.attempt), '[]') FROM reeve.job_attempt a WHERE a.job_id = job_story.id),
+    'node', (SELECT w.node FROM reeve.worker w WHERE w.id = (reeve.job(job_story.id) ->> 'worker_id')::uuid),
+    'cause', (SELECT d.cause FROM reeve.dead_letter d WHERE d.id = job_story.id))
+    || CASE WHEN reeve.is_operator() THEN (SELECT jsonb_build_object('args', x.args, 'created_by', x.created_by, 'traceparent', x.traceparent) FROM (
+        SELECT j.args, j.created_by, j.traceparent FROM reeve.job j WHERE j.id = job_story.id
+        UNION ALL SELECT h.args, h.created_by, h.traceparent FROM reeve.job_history h WHERE h.id = job_story.id
+        UNION ALL SELECT d.args, d.created_by, d.traceparent FROM reeve.dead_letter d WHERE d.id = job_story.id LIMIT 1) x) ELSE '{}' END
+$$;
+
+ALTER FUNCTION reeve.job_story(id bigint) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5564,6 +5925,33 @@ END $$;
 
 ALTER FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.keep_attempt() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.job_attempt AS a (job_id, lease_id, tenant_id, attempt, worker_id, node, started_at, outcome, error)
+  VALUES (OLD.id, OLD.lease_id, OLD.tenant_id, OLD.attempt, OLD.worker_id, (SELECT w.node FROM reeve.worker w WHERE w.id = OLD.worker_id), OLD.started_at,
+    CASE WHEN NEW.rescued > OLD.rescued THEN 'rescued' ELSE 'retried' END, NEW.last_error)
+  ON CONFLICT (job_id, lease_id) DO UPDATE SET outcome = excluded.outcome, error = excluded.error, ended_at = excluded.ended_at;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.keep_attempt() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keep_last_attempt() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.job_attempt AS a (job_id, lease_id, tenant_id, attempt, worker_id, node, started_at, outcome, error)
+  VALUES (NEW.id, NEW.lease_id, NEW.tenant_id, NEW.attempt, NEW.worker_id, (SELECT w.node FROM reeve.worker w WHERE w.id = NEW.worker_id), NEW.started_at, 'dead', coalesce(NEW.last_error, NEW.reason))
+  ON CONFLICT (job_id, lease_id) DO UPDATE SET outcome = excluded.outcome, error = excluded.error, ended_at = excluded.ended_at;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.keep_last_attempt() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.keep_tombstone() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -5577,17 +5965,6 @@ END $$;
 
 ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.keep_until_purge() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  IF EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = OLD.tenant_id AND r.state = 'purging') THEN RETURN OLD; END IF;
-  RAISE EXCEPTION '% of % is never allowed', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
-END $$;
-
-ALTER FUNCTION reeve.keep_until_purge() OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -5596,15 +5973,6 @@ CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
 $$;
 
 ALTER FUNCTION reeve.keeps_purge_jobs(p_table text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.keeps_some(p_table text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT reeve.keeps_purge_jobs(p_table) OR p_table IN ('notice', 'batch_item')
-$$;
-
-ALTER FUNCTION reeve.keeps_some(p_table text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5671,7 +6039,8 @@ CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) 
     SELECT n.queue FROM q CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
       WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = p_tenant AND j.queue > q.queue ORDER BY j.queue LIMIT 1) n)
   SELECT EXISTS (SELECT FROM q WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
-                   AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern))
+                   AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)
+                   AND NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = split_part(q.queue, '.', 1)))
 $$;
 
 ALTER FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) OWNER TO reeve_owner;
@@ -5813,11 +6182,8 @@ CREATE FUNCTION reeve.locked_schedule(p_name text) RETURNS reeve.schedule
 DECLARE v reeve.schedule;
 BEGIN
   SELECT s.* INTO v FROM reeve.schedule s WHERE s.name = p_name FOR NO KEY UPDATE;
-  IF FOUND THEN RETURN v; END IF;
-  IF EXISTS (SELECT FROM reeve.standing_work w WHERE w.name = p_name) THEN
-    RAISE EXCEPTION '"%" is no schedule: every worker does it by itself', p_name USING ERRCODE = 'RV012', HINT = 'It can neither be paused nor deleted.';
-  END IF;
-  RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list';
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
+  RETURN v;
 END $$;
 
 ALTER FUNCTION reeve.locked_schedule(p_name text) OWNER TO reeve_owner;
@@ -5851,7 +6217,7 @@ BEGIN
   VALUES (p_kind, p_queue, p_args, p_priority, p_selection, p_spread, p_max_running, p_on_finish, cardinality(p_tenants), p_schedule, p_tick, p_retried_from, p_from)
   RETURNING id INTO v_id;
   INSERT INTO reeve.batch_item (batch_id, tenant_id, run_at)
-  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(extract(epoch FROM coalesce(p_tick, p_from)) || ' ' || t) FROM unnest(p_tenants) t;
+  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(coalesce(p_tick, p_from) || ' ' || t) FROM unnest(p_tenants) t;
   RETURN v_id;
 END $$;
 
@@ -5955,43 +6321,17 @@ BEGIN
   PERFORM reeve.tenant_of_attempt(p_job, p_lease);
   RETURN QUERY
   SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
-    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typcategory IN ('S', 'U') AND (coalesce(p.relname, c.relname), a.attname) IN (
-      SELECT x.t, x.c FROM (VALUES ('batch', 'args'), ('batch', 'on_finish'), ('batch', 'reason'), ('batch_item', 'error'), ('schedule', 'args'), ('schedule', 'pause_reason'),
-        ('schedule_tick', 'detail'), ('notice', 'subject'), ('notice', 'body'), ('notice', 'error'), ('reminder', 'reason')) x (t, c)
-      UNION ALL SELECT r.t, w.c FROM unnest(ARRAY['job_history', 'dead_letter', 'job_step', 'rejected_messages']) r (t),
-        unnest(ARRAY['args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message', 'progress']) w (c))), '{}')
+    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE coalesce(p.relname, c.relname) IN ('job_history', 'job_attempt', 'dead_letter', 'job_step', 'rejected_messages')
+      AND a.attname IN ('args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message') AND t.typcategory IN ('S', 'U')), '{}')
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
   WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind = 'r' AND (t.typcategory IN ('S', 'A') OR t.typname IN ('json', 'jsonb'))
-    AND (c.relname IN ('batch', 'tenant') OR EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped))
+    AND EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped)
     AND c.relname NOT IN ('erasure_request', 'erasure_identifier', 'erasure_ledger', 'tenant_store', 'tenant_key', 'idempotency_key')
   GROUP BY c.relname ORDER BY 1;
 END $$;
 
 ALTER FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) RETURNS TABLE(at tid, doc jsonb)
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-BEGIN
-  IF p_place = 'tenant' THEN
-    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.tenant x WHERE x.id = p_tenant AND reeve.row_mentions(to_jsonb(x), p_patterns);
-  ELSIF p_place = 'batch' THEN
-    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.batch x
-      WHERE EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = x.id AND i.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
-  ELSIF p_place = 'schedule_tick' THEN
-    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.schedule_tick x
-      WHERE x.schedule_id IN (SELECT s.id FROM reeve.schedule s WHERE s.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
-  ELSIF reeve.has_column(p_place, 'tenant_id') THEN
-    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.tenant_id = $1 AND reeve.row_mentions(to_jsonb(x), $2)', p_place) USING p_tenant, p_patterns;
-  ELSE
-    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.job_id IN (SELECT reeve.mention_jobs($1)) AND reeve.row_mentions(to_jsonb(x), $2)', p_place)
-      USING p_tenant, p_patterns;
-  END IF;
-END $_$;
-
-ALTER FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.move_pools(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6041,6 +6381,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.note_batch_end() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.tenant_isolation i SET logins = p_logins WHERE i.id = p_id AND i.released_at IS NULL;
+  IF NOT FOUND THEN RAISE EXCEPTION 'isolation % has ended', p_id USING ERRCODE = 'RV012'; END IF;
+END $$;
+
+ALTER FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb DEFAULT '{}'::jsonb, p_recipients text DEFAULT 'compliance'::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6124,6 +6475,32 @@ END $$;
 
 ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  WITH RECURSIVE lane AS (
+    SELECT t.tenant_id, n.queue FROM unnest(p_tenants) AS t (tenant_id) CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
+      WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = t.tenant_id ORDER BY j.queue LIMIT 1) n
+    UNION ALL
+    SELECT l.tenant_id, n.queue FROM lane l CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
+      WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = l.tenant_id AND j.queue > l.queue ORDER BY j.queue LIMIT 1) n),
+  head AS MATERIALIZED (
+    SELECT h.id FROM lane l CROSS JOIN LATERAL (SELECT j.id, j.kind FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = l.tenant_id
+      AND j.queue = l.queue ORDER BY j.priority, j.id LIMIT p_limit) h WHERE h.kind LIKE ANY (p_kinds)),
+  mine AS MATERIALIZED (SELECT j.id FROM head h JOIN reeve.job j ON j.id = h.id WHERE j.state = 'available' ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
+  UPDATE reeve.job j SET state = 'scheduled', run_at = 'infinity', hold_reason = 'kind_paused' FROM mine m WHERE j.id = m.id AND j.state = 'available';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.parse_cron(p_text text) RETURNS reeve.cron
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -6159,14 +6536,20 @@ CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
+DECLARE v_scope text; v_name text;
 BEGIN
-  PERFORM reeve.check_pattern(pattern);
+  SELECT t.scope, t.name INTO v_scope, v_name FROM reeve.block_target(pattern) t;
   IF reason IS NULL OR btrim(reason) = '' THEN RAISE EXCEPTION 'a pause needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for those who find the queue standing.'; END IF;
-  INSERT INTO reeve.queue_block AS b (pattern, mode, reason) VALUES (pattern, 'pause', reason)
-  ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET reason = excluded.reason, actor = excluded.actor, since = excluded.since WHERE b.mode = 'pause';
+  IF v_scope = 'queue' THEN
+    INSERT INTO reeve.queue_block AS b (pattern, mode, reason) VALUES (v_name, 'pause', reason)
+    ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET reason = excluded.reason, actor = excluded.actor, since = excluded.since WHERE b.mode = 'pause';
+  ELSE
+    INSERT INTO reeve.claim_block AS b (scope, name, mode, reason) VALUES (v_scope, v_name, 'pause', reason)
+    ON CONFLICT ON CONSTRAINT claim_block_pkey DO UPDATE SET reason = excluded.reason, actor = excluded.actor, since = excluded.since WHERE b.mode = 'pause';
+  END IF;
   IF NOT FOUND THEN RAISE EXCEPTION '"%" is draining', pattern USING ERRCODE = 'RV012', HINT = 'Resume it first.'; END IF;
-  PERFORM reeve.touch_counters(pattern);
-  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.pause', 'queue ' || pattern, reason);
+  PERFORM reeve.block_begins(v_scope, v_name);
+  PERFORM reeve.audit(reeve.block_tenant(v_scope, v_name), 'queue.pause', reeve.block_object(v_scope, v_name), reason);
 END $$;
 
 ALTER FUNCTION reeve.pause(pattern text, reason text) OWNER TO reeve_owner;
@@ -6313,39 +6696,6 @@ END $$;
 
 ALTER FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.preview_schedule(p_name text, p_count integer DEFAULT 10, p_tenant text DEFAULT NULL::text, p_zone text DEFAULT NULL::text) RETURNS TABLE(tick timestamp with time zone, timezone text, local_time timestamp without time zone, first_run timestamp with time zone, last_run timestamp with time zone)
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_column
-DECLARE s reeve.schedule; t reeve.tenant; v record; v_zone text; v_base timestamptz;
-BEGIN
-  SELECT x.* INTO s FROM reeve.schedule x WHERE x.name = p_name;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
-  IF p_tenant IS NOT NULL OR s.tenant_id IS NOT NULL THEN
-    SELECT x.* INTO t FROM reeve.tenant x WHERE CASE WHEN p_tenant IS NULL THEN x.id = s.tenant_id ELSE x.code = p_tenant COLLATE "C" END;
-    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list'; END IF;
-    IF s.tenant_id <> t.id THEN RAISE EXCEPTION 'schedule "%" is another tenant''s', p_name USING ERRCODE = 'RV011', HINT = 'See: reeve schedule show ' || p_name; END IF;
-    IF s.tenant_id IS NULL AND t.id NOT IN (SELECT reeve.selected_tenants(s.selection, s.kind)) THEN
-      RAISE EXCEPTION 'schedule "%" does not select tenant "%"', p_name, t.code USING ERRCODE = 'RV011', HINT = 'See: reeve schedule show ' || p_name;
-    END IF;
-  END IF;
-  v_zone := coalesce(p_zone, s.timezone, t.timezone, (SELECT d.timezone FROM reeve.schedule_due d WHERE d.schedule_id = s.id ORDER BY d.next_at, d.timezone LIMIT 1), 'UTC');
-  FOR v IN SELECT p.tick, p.local_time FROM reeve.preview_cron(s.cron, v_zone, p_count) p LOOP
-    tick := v.tick; timezone := v_zone; local_time := v.local_time;
-    IF t.id IS NOT NULL THEN
-      first_run := reeve.schedule_time(s, v_zone, t.id, v.tick);
-      last_run := first_run;
-    ELSE
-      first_run := reeve.into_window(v_zone, s.opens, s.closes, v.tick);
-      last_run := reeve.into_window(v_zone, s.opens, s.closes, first_run + s.spread + s.jitter);
-    END IF;
-    RETURN NEXT;
-  END LOOP;
-END $$;
-
-ALTER FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6425,7 +6775,7 @@ CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
   SELECT p_table IN ('tenant_hold', 'tenant_key', 'tenant_status_change', 'tenant_counter', 'tenant_store', 'artifact_deleted', 'purge_request',
-                     'retained_backup', 'certificate', 'lifecycle_event')
+                     'retained_backup', 'certificate', 'notice', 'lifecycle_event')
     OR p_table LIKE 'audit%' OR p_table LIKE 'erasure%'
 $$;
 
@@ -6477,8 +6827,7 @@ BEGIN
     GET DIAGNOSTICS v_n = ROW_COUNT;
     IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
-  v_gone := v_gone || reeve.anonymise_batches(v.tenant_id, p_limit);
-  FOR v_table IN SELECT t FROM reeve.purged_tables() t WHERE t <> 'batch_item' LOOP
+  FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
     BEGIN
       FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
           JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
@@ -6490,8 +6839,8 @@ BEGIN
         IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
       EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
-        WHERE y.tenant_id = $1 AND (NOT $3 OR reeve.purge_takes(%L, to_jsonb(y))) LIMIT $2)', v_table, v_table, v_table)
-        USING v.tenant_id, p_limit, reeve.keeps_some(v_table);
+        WHERE y.tenant_id = $1 AND (NOT $3 OR to_jsonb(y) ->> ''kind'' <> ''purge'') LIMIT $2)', v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_purge_jobs(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -6529,17 +6878,6 @@ $$;
 
 ALTER FUNCTION reeve.purge_steps() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.purge_takes(p_table text, p_row jsonb) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE p_table WHEN 'notice' THEN p_row ->> 'recipients' = 'technical'
-    WHEN 'batch_item' THEN p_row ->> 'state' IN ('waiting', 'enqueued') OR p_row ->> 'error' IS NOT NULL
-    ELSE p_row ->> 'kind' <> 'purge' END
-$$;
-
-ALTER FUNCTION reeve.purge_takes(p_table text, p_row jsonb) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6556,17 +6894,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.purgeable_batches(p_tenant uuid) RETURNS SETOF bigint
-    LANGUAGE sql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT b.id FROM reeve.batch b WHERE (b.args <> '{}' OR b.on_finish IS NOT NULL OR b.reason IS NOT NULL)
-    AND EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = b.id AND i.tenant_id = p_tenant)
-    AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = b.id AND i.tenant_id <> p_tenant)
-$$;
-
-ALTER FUNCTION reeve.purgeable_batches(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text
     LANGUAGE sql STABLE
@@ -6601,6 +6928,20 @@ END $$;
 
 ALTER FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.record_attempt_log(p_id bigint, p_lease uuid, p_log text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.job_attempt AS a (job_id, lease_id, tenant_id, attempt, worker_id, node, started_at, message)
+  SELECT j.id, j.lease_id, j.tenant_id, j.attempt, j.worker_id, (SELECT w.node FROM reeve.worker w WHERE w.id = j.worker_id), j.started_at, right(p_log, 8192)
+  FROM reeve.job j WHERE j.id = p_id AND j.state = 'running' AND j.lease_id = p_lease AND j.kind <> 'purge'
+  ON CONFLICT (job_id, lease_id) DO UPDATE SET message = excluded.message;
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.record_attempt_log(p_id bigint, p_lease uuid, p_log text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6632,8 +6973,12 @@ CREATE FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress json
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
+DECLARE v_now jsonb := to_jsonb(reeve.clock());
 BEGIN
-  UPDATE reeve.job j SET progress = p_progress WHERE j.id = p_id AND j.state = 'running' AND j.lease_id = p_lease;
+  UPDATE reeve.job j SET progress = p_progress || jsonb_build_object('at', v_now, 'began',
+    CASE WHEN j.progress ? 'began' AND j.progress -> 'unit' IS NOT DISTINCT FROM p_progress -> 'unit' AND j.progress -> 'done' <= p_progress -> 'done'
+         THEN j.progress -> 'began' ELSE jsonb_build_object('at', v_now, 'done', p_progress -> 'done') END)
+  WHERE j.id = p_id AND j.state = 'running' AND j.lease_id = p_lease;
   RETURN FOUND;
 END $$;
 
@@ -6737,33 +7082,22 @@ END $$;
 
 ALTER FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.redact_json(p_value jsonb, p_regex text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  CASE jsonb_typeof(p_value)
-  WHEN 'string' THEN RETURN to_jsonb(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'));
-  WHEN 'number' THEN RETURN CASE WHEN p_value::text ~* p_regex THEN '"[erased]"' ELSE p_value END;
-  WHEN 'array' THEN RETURN (SELECT coalesce(jsonb_agg(reeve.redact_json(a.e, p_regex) ORDER BY a.n), '[]') FROM jsonb_array_elements(p_value) WITH ORDINALITY a (e, n));
-  WHEN 'object' THEN RETURN (SELECT coalesce(jsonb_object_agg(regexp_replace(o.k, p_regex, '[erased]', 'gi'), reeve.redact_json(o.v, p_regex)), '{}') FROM jsonb_each(p_value) o (k, v));
-  ELSE RETURN p_value;
-  END CASE;
-END $$;
-
-ALTER FUNCTION reeve.redact_json(p_value jsonb, p_regex text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $_$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_rows tid[]; v_count bigint; v_all bigint := 0;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_count bigint; v_all bigint := 0;
 BEGIN
   FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
-    v_rows := ARRAY(SELECT m.at FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m
-      WHERE p_place <> 'batch' OR NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = (m.doc ->> 'id')::bigint AND i.tenant_id <> v_tenant));
-    EXECUTE format('UPDATE reeve.%I x SET %I = (jsonb_populate_record(x, jsonb_build_object(%L, reeve.redact_value(to_jsonb(x.%I), $3)))).%I '
-      'WHERE x.ctid = ANY ($1) AND lower(x.%I::text COLLATE "C") LIKE ANY ($2)', p_place, v_column, v_column, v_column, v_column, v_column) USING v_rows, p_patterns, p_regex;
+    IF reeve.has_column(p_place, 'tenant_id') THEN
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.tenant_id = $3 AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    ELSE
+      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
+        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
+        'WHERE x.job_id IN (SELECT reeve.mention_jobs($3)) AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
+    END IF;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_all := v_all + v_count;
   END LOOP;
@@ -6772,15 +7106,69 @@ END $_$;
 
 ALTER FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.redact_value(p_value jsonb, p_regex text) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE
+CREATE FUNCTION reeve.redrive(id bigint, reason text DEFAULT NULL::text, args jsonb DEFAULT NULL::jsonb) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE jsonb_typeof(p_value) WHEN 'string' THEN to_jsonb(left(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'), greatest(length(p_value #>> '{}'), 8)))
-    ELSE reeve.redact_json(p_value, p_regex) END
-$$;
+    AS $_$
+#variable_conflict use_variable
+DECLARE v record; v_new bigint; v_problem text;
+BEGIN
+  SELECT d.tenant_id, d.kind INTO v FROM reeve.dead_letter d WHERE d.id = redrive.id;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no dead letter %', redrive.id USING ERRCODE = 'RV011', HINT = 'See: reeve dead list'; END IF;
+  IF args IS NOT NULL THEN
+    IF v.kind IN ('purge', 'erasure', 'restore') THEN
+      RAISE EXCEPTION 'the arguments of a % are not edited', v.kind USING ERRCODE = 'RV020', HINT = 'They name a request that people approved; ask for another.';
+    END IF;
+    v_problem := CASE WHEN octet_length(args::text) > 1048576 THEN 'they are over 1 MiB' WHEN octet_length(args::text) > 130 AND jsonb_path_exists(args, '$.**{65}') THEN 'they are nested deeper than 64 levels'
+      ELSE (SELECT reeve.args_problem(k.schema, args) FROM reeve.kind k WHERE k.name = v.kind) END;
+    IF v_problem IS NOT NULL THEN RAISE EXCEPTION 'the arguments do not match kind "%": %', v.kind, v_problem USING ERRCODE = 'RV005', HINT = 'See: reeve kinds show ' || v.kind; END IF;
+  END IF;
+  v_new := reeve.retry(redrive.id);
+  IF args IS NOT NULL THEN UPDATE reeve.job j SET args = redrive.args WHERE j.id = v_new; END IF;
+  IF args IS NOT NULL OR reason IS NOT NULL THEN
+    PERFORM reeve.audit(v.tenant_id, 'dead.redrive', 'job ' || redrive.id, reason, jsonb_build_object('as', v_new, 'edited', args IS NOT NULL));
+  END IF;
+  RETURN v_new;
+END $_$;
 
-ALTER FUNCTION reeve.redact_value(p_value jsonb, p_regex text) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.redrive(id bigint, reason text, args jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision DEFAULT 10, p_limit integer DEFAULT 1000, p_after bigint DEFAULT NULL::bigint, p_start timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET client_min_messages TO 'warning'
+    AS $$
+DECLARE v_id bigint; v_last bigint; v_new bigint; v_first bigint; v_n int := 0; v_refused int := 0; v_why jsonb := '{}'; v_word text; v_from timestamptz := greatest(p_start, reeve.clock()); v_at timestamptz;
+BEGIN
+  IF p_reason IS NULL OR btrim(p_reason) = '' THEN RAISE EXCEPTION 'a redrive of many needs a reason' USING ERRCODE = 'RV010'; END IF;
+  IF p_filter - 'redriven' = '{}' THEN RAISE EXCEPTION 'a redrive of many needs a filter' USING ERRCODE = 'RV010', HINT = 'Name a tenant, queue, kind, cause, time or ids; a queue of *.* is all.'; END IF;
+  IF p_rate IS NULL OR NOT p_rate BETWEEN 0.0001 AND 10000 THEN RAISE EXCEPTION 'the rate must be from 0.0001 to 10000 jobs a second' USING ERRCODE = 'RV010'; END IF;
+  IF p_limit IS NULL OR p_limit NOT BETWEEN 1 AND 10000 THEN RAISE EXCEPTION 'a call redrives 1 to 10000 jobs' USING ERRCODE = 'RV010'; END IF;
+  FOR v_id IN SELECT m FROM reeve.dead_matches(p_filter || '{"redriven": false}', 2147483647) m WHERE m > coalesce(p_after, 0) ORDER BY m LIMIT p_limit LOOP
+    v_last := v_id;
+    BEGIN
+      v_new := reeve.retry(v_id);
+      v_at := v_from + v_n / p_rate * interval '1 s';
+      IF v_at > reeve.clock() THEN UPDATE reeve.job j SET state = 'scheduled', run_at = v_at WHERE j.id = v_new; END IF;
+      v_first := coalesce(v_first, v_new);
+      v_n := v_n + 1;
+    EXCEPTION WHEN OTHERS THEN
+      IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+      v_refused := v_refused + 1;
+      v_word := regexp_replace(SQLERRM, '[0-9]+', '#', 'g');
+      v_why := v_why || jsonb_build_object(v_word, coalesce((v_why ->> v_word)::int, 0) + 1);
+    END;
+  END LOOP;
+  IF v_last IS NOT NULL THEN
+    PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = p_filter ->> 'tenant' COLLATE "C"), 'dead.redrive_many', 'dead letters', p_reason,
+      jsonb_build_object('filter', p_filter, 'rate', p_rate, 'count', v_n, 'refused', v_refused));
+  END IF;
+  RETURN jsonb_build_object('count', v_n, 'first_at', CASE WHEN v_n > 0 THEN v_from END, 'last_at', v_at, 'first_id', v_first, 'last_id', v_new, 'refused', v_refused, 'why', v_why,
+    'next_after', CASE WHEN EXISTS (SELECT FROM reeve.dead_matches(p_filter || '{"redriven": false}', 2147483647) m WHERE m > v_last) THEN v_last END,
+    'next_start', v_from + v_n / p_rate * interval '1 s');
+END $$;
+
+ALTER FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -6873,6 +7261,66 @@ END $$;
 
 ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean DEFAULT true) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET client_min_messages TO 'warning'
+    AS $$
+#variable_conflict use_variable
+DECLARE v record; v_job bigint; v_new bigint; v_retried bigint[] := '{}'; v_refused jsonb := '[]'; v_kept bigint[];
+BEGIN
+  SELECT i.id, i.tenant_id, i.cancelled INTO v FROM reeve.tenant t JOIN reeve.tenant_isolation i ON i.tenant_id = t.id AND i.released_at IS NULL
+  WHERE t.code = release_isolation.code COLLATE "C" FOR UPDATE OF i;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '"%" is not isolated', left(code, 80) USING ERRCODE = 'RV011',
+      HINT = coalesce('Isolated: ' || (SELECT string_agg(b.name, ', ' ORDER BY b.name) FROM reeve.claim_block b WHERE b.scope = 'tenant'), 'No tenant is isolated.');
+  END IF;
+  DELETE FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = code;
+  WITH gone AS (DELETE FROM reeve.cancel_request c USING reeve.job j WHERE c.job_id = ANY (v.cancelled) AND j.id = c.job_id RETURNING c.job_id)
+  SELECT coalesce(array_agg(g.job_id), '{}') INTO v_kept FROM gone g;
+  IF p_retry THEN
+    FOR v_job IN SELECT h.id FROM reeve.job_history h WHERE h.id = ANY (v.cancelled) AND h.state = 'cancelled' AND h.tenant_id = v.tenant_id ORDER BY h.id LOOP
+      BEGIN
+        v_new := reeve.retry(v_job);
+        v_retried := v_retried || v_new;
+      EXCEPTION WHEN OTHERS THEN
+        IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+        v_refused := v_refused || jsonb_build_object('id', v_job, 'why', SQLERRM);
+      END;
+    END LOOP;
+  END IF;
+  UPDATE reeve.tenant_isolation i SET released_at = reeve.clock(), released_by = reeve.actor(), release_reason = reason WHERE i.id = v.id;
+  PERFORM reeve.touch_counters(code || '.*');
+  PERFORM reeve.audit(v.tenant_id, 'tenant.release_isolation', 'tenant ' || code, reason,
+    jsonb_build_object('isolation', v.id, 'retried', v_retried, 'refused', v_refused, 'going_on', v_kept), (SELECT i.since FROM reeve.tenant_isolation i WHERE i.id = v.id));
+  PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+  RETURN jsonb_build_object('id', v.id, 'tenant', code, 'retried', v_retried, 'refused', v_refused, 'going_on', v_kept);
+END $$;
+
+ALTER FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.release_parked(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  WITH RECURSIVE kinds AS (
+    (SELECT j.kind FROM reeve.job j WHERE j.state = 'scheduled' AND j.hold_reason = 'kind_paused' ORDER BY j.kind LIMIT 1)
+    UNION ALL
+    SELECT n.kind FROM kinds k CROSS JOIN LATERAL (SELECT j.kind FROM reeve.job j WHERE j.state = 'scheduled' AND j.hold_reason = 'kind_paused' AND j.kind > k.kind
+                                                   ORDER BY j.kind LIMIT 1) n),
+  free AS MATERIALIZED (
+    SELECT f.id FROM kinds k CROSS JOIN LATERAL (SELECT j.id FROM reeve.job j WHERE j.state = 'scheduled' AND j.hold_reason = 'kind_paused' AND j.kind = k.kind
+      ORDER BY j.id LIMIT p_limit FOR UPDATE SKIP LOCKED) f
+    WHERE NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'kind' AND k.kind LIKE b.like_pattern) LIMIT p_limit)
+  UPDATE reeve.job j SET run_at = reeve.clock() FROM free f WHERE j.id = f.id AND j.run_at = 'infinity';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.release_parked(p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.release_report_place(code text, name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6913,6 +7361,37 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.remaining(p_kind text, p_tenant uuid, p_started timestamp with time zone, p_progress jsonb, OUT seconds double precision, OUT basis text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_done float8; v_total float8; v_from float8; v_passed float8; v_since float8;
+BEGIN
+  v_passed := greatest(extract(epoch FROM v_now - p_started), 0);
+  IF jsonb_typeof(p_progress -> 'done') = 'number' AND jsonb_typeof(p_progress -> 'total') = 'number' THEN
+    v_done := (p_progress ->> 'done')::float8;
+    v_total := (p_progress ->> 'total')::float8;
+    v_from := coalesce((p_progress #>> '{began,done}')::float8, 0);
+    v_since := extract(epoch FROM v_now - (p_progress #>> '{began,at}')::timestamptz);
+    IF v_total > 0 AND v_done >= v_total THEN
+      seconds := 0;
+    ELSIF v_total > 0 AND v_done > v_from AND v_since > 0 THEN
+      seconds := (v_total - v_done) * v_since / (v_done - v_from);
+    ELSIF v_total > 0 AND v_done > 0 AND v_passed > 0 THEN
+      seconds := (v_total - v_done) * v_passed / v_done;
+    END IF;
+    IF seconds IS NOT NULL THEN
+      basis := 'progress';
+      RETURN;
+    END IF;
+  END IF;
+  seconds := coalesce((SELECT reeve.expected_rest(p.seconds, v_passed) FROM reeve.tenant_pace p WHERE p.tenant_id = p_tenant AND p.kind = p_kind),
+                      (SELECT reeve.expected_rest(p.seconds, v_passed) FROM reeve.kind_pace p WHERE p.kind = p_kind));
+  basis := CASE WHEN seconds IS NOT NULL THEN 'history' END;
+END $$;
+
+ALTER FUNCTION reeve.remaining(p_kind text, p_tenant uuid, p_started timestamp with time zone, p_progress jsonb, OUT seconds double precision, OUT basis text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7401,14 +7880,26 @@ CREATE FUNCTION reeve.resume(pattern text) RETURNS void
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
+DECLARE v_scope text; v_name text;
 BEGIN
-  PERFORM reeve.check_pattern(pattern);
-  DELETE FROM reeve.queue_block b WHERE b.pattern = resume.pattern;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION '"%" is not paused', pattern USING ERRCODE = 'RV011', HINT = coalesce('Paused: ' || (SELECT string_agg(b.pattern, ', ' ORDER BY b.pattern) FROM reeve.queue_block b), 'Nothing is paused.');
+  IF pattern ~ '^(tier|kind|node|worker):' THEN                       -- also of what is no longer there
+    v_scope := split_part(pattern, ':', 1);
+    v_name := substr(pattern, length(v_scope) + 2);
+  ELSE
+    SELECT t.scope, t.name INTO v_scope, v_name FROM reeve.block_target(pattern) t;
   END IF;
-  PERFORM reeve.touch_counters(pattern);
-  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.resume', 'queue ' || pattern);
+  IF v_scope = 'queue' THEN
+    DELETE FROM reeve.queue_block b WHERE b.pattern = v_name;
+  ELSE
+    DELETE FROM reeve.claim_block b WHERE b.scope = v_scope AND b.name = v_name AND b.mode <> 'isolate';
+  END IF;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '"%" is not paused', pattern USING ERRCODE = 'RV011',
+      HINT = coalesce('Paused: ' || (SELECT string_agg(b.target, ', ' ORDER BY b.target) FROM reeve.block_list b WHERE b.mode <> 'isolate'), 'Nothing is paused.');
+  END IF;
+  PERFORM reeve.block_begins(v_scope, v_name);
+  PERFORM reeve.audit(reeve.block_tenant(v_scope, v_name), 'queue.resume', reeve.block_object(v_scope, v_name));
+  PERFORM reeve.release_parked(1000);
   PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
 END $$;
 
@@ -7518,7 +8009,7 @@ BEGIN
   v_refusal := CASE WHEN v.kind IN ('purge', 'erasure') THEN reeve.admit_request(v.kind, v.args, v.tenant_id)
     WHEN reeve.is_frozen(v.tenant_id) THEN 'its tenant is being purged' END;
   IF v_refusal IS NOT NULL THEN
-    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = CASE v.kind WHEN 'erasure' THEN 'See: reeve erasure show ' || coalesce(v.args ->> 'request', 'ID') ELSE 'See: reeve purge status' END;
+    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = 'See: reeve ' || CASE v.kind WHEN 'erasure' THEN 'erasure' ELSE 'purge' END || ' status';
   END IF;
   IF v_tenant.status = 'archived' AND v.kind <> 'purge' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
@@ -7645,12 +8136,20 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) RETURNS boolean
-    LANGUAGE sql IMMUTABLE
+CREATE FUNCTION reeve.running_eta(p_scope text, p_like text) RETURNS jsonb
+    LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$ SELECT EXISTS (SELECT FROM jsonb_each_text(p_row) e WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns)) $$;
+    AS $$
+  SELECT jsonb_build_object('running', count(*), 'eta_unknown', count(*) FILTER (WHERE e.seconds IS NULL),
+    'eta_seconds', CASE WHEN count(*) = count(e.seconds) THEN round(max(e.seconds)::numeric, 1) END,
+    'eta_at', CASE WHEN count(*) = count(e.seconds) THEN max(n.now + e.seconds * interval '1 s') END,
+    'eta_known_at', max(n.now + e.seconds * interval '1 s'), 'latest_at', max(r.started_at + k.time_limit),
+    'oldest_started_at', min(r.started_at), 'jobs', coalesce((array_to_json((array_agg(r.id ORDER BY r.started_at, r.id))[1:20]))::jsonb, '[]'))
+  FROM reeve.block_running(p_scope, p_like) r CROSS JOIN (SELECT reeve.clock() AS now) n
+  CROSS JOIN LATERAL reeve.remaining(r.kind, r.tenant_id, r.started_at, r.progress) e LEFT JOIN reeve.kind k ON k.name = r.kind
+$$;
 
-ALTER FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.running_eta(p_scope text, p_like text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) RETURNS integer
     LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -7663,27 +8162,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.schedule_guard() RETURNS trigger
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_open interval;
-BEGIN
-  IF EXISTS (SELECT FROM reeve.standing_work w WHERE w.name = NEW.name) THEN
-    RAISE EXCEPTION 'the name "%" is taken by what workers do by themselves', NEW.name USING ERRCODE = 'RV010', HINT = 'Choose another name; see: reeve schedule list';
-  END IF;
-  IF NEW.opens = NEW.closes THEN
-    RAISE EXCEPTION 'a window that opens and closes at the same time is none' USING ERRCODE = 'RV010', HINT = 'Leave it out for the whole day.';
-  END IF;
-  v_open := NEW.closes - NEW.opens + CASE WHEN NEW.closes < NEW.opens THEN interval '24 hours' ELSE '0' END;
-  IF NEW.spread + NEW.jitter > v_open THEN
-    RAISE EXCEPTION 'spread and jitter (%) are longer than the window (%)', NEW.spread + NEW.jitter, v_open USING ERRCODE = 'RV010', HINT = 'Spread over less, or open the window for longer.';
-  END IF;
-  RETURN NEW;
-END $$;
-
-ALTER FUNCTION reeve.schedule_guard() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
@@ -7738,11 +8216,11 @@ END $$;
 ALTER FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql
+    LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT reeve.into_window(p_zone, s.opens, s.closes, x.base + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(extract(epoch FROM p_tick) || ' ' || p_tenant))
-  FROM (SELECT CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.into_window(p_zone, s.opens, s.closes, greatest(p_tick, reeve.clock())) END AS base) x
+  SELECT CASE WHEN s.opens IS NULL THEN x.at ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, x.at) END
+  FROM (SELECT p_tick + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(p_tick || ' ' || p_tenant) AS at) x
 $$;
 
 ALTER FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) OWNER TO reeve_owner;
@@ -8097,26 +8575,17 @@ END $$;
 
 ALTER FUNCTION reeve.signing_key_guard() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0, idempotency_key text DEFAULT NULL::text) RETURNS bigint
+CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint; v record;
+DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint;
 BEGIN
   IF spread IS NULL OR spread NOT BETWEEN interval '0' AND interval '366 days' THEN RAISE EXCEPTION 'a spread is from 0 to 366 days' USING ERRCODE = 'RV010'; END IF;
   IF max_running NOT BETWEEN 1 AND 1000000 THEN RAISE EXCEPTION 'max_running is from 1 to 1000000' USING ERRCODE = 'RV010'; END IF;
   IF priority IS NULL OR priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000' USING ERRCODE = 'RV010'; END IF;
-  IF length(idempotency_key) NOT BETWEEN 1 AND 200 THEN RAISE EXCEPTION 'an idempotency key has 1 to 200 characters' USING ERRCODE = 'RV010'; END IF;
   IF on_finish IS NOT NULL THEN PERFORM reeve.checked_finish(on_finish); END IF;
-  IF idempotency_key IS NOT NULL THEN
-    PERFORM pg_advisory_xact_lock(hashtextextended('reeve batch ' || idempotency_key, 0));
-    SELECT b.id, b.kind = kind AND b.queue = v_queue AND b.args = coalesce(args, '{}') AND b.selection = v_selection AS same INTO v FROM reeve.batch b WHERE b.idempotency_key = start_batch.idempotency_key;
-    IF v.same THEN RETURN v.id; END IF;
-    IF FOUND THEN
-      RAISE EXCEPTION 'the idempotency key was used for batch %, which is another', v.id USING ERRCODE = 'RV008', HINT = 'Use a new key for other work.';
-    END IF;
-  END IF;
   PERFORM FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c);
   IF FOUND THEN
     RAISE EXCEPTION 'tenant "%" is unknown', (SELECT left(c, 80) FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c) LIMIT 1)
@@ -8128,12 +8597,11 @@ BEGIN
       HINT = 'Without a status those are selected whose status the kind allows; see: reeve tenant list, reeve kind show ' || kind;
   END IF;
   v_id := reeve.make_batch(kind, v_queue, coalesce(args, '{}'), priority, v_selection, v_tenants, spread, max_running, on_finish, reeve.clock(), '0', NULL, NULL, NULL);
-  IF idempotency_key IS NOT NULL THEN UPDATE reeve.batch b SET idempotency_key = start_batch.idempotency_key WHERE b.id = v_id; END IF;
   PERFORM reeve.audit(NULL, 'batch.start', 'batch ' || v_id, NULL, jsonb_build_object('kind', kind, 'selection', v_selection, 'tenants', cardinality(v_tenants), 'spread', spread, 'max_running', max_running));
   RETURN v_id;
 END $$;
 
-ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -8306,25 +8774,6 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.tenant_may_return() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_grace interval := (SELECT p.grace FROM reeve.purge_policy p); v_state text;
-BEGIN
-  SELECT r.state INTO v_state FROM reeve.purge_request r WHERE r.tenant_id = OLD.id AND r.state NOT IN ('cancelled', 'certified');
-  IF FOUND THEN
-    RAISE EXCEPTION 'a purge of tenant "%" is %', OLD.code, v_state USING ERRCODE = 'RV012', HINT = 'Cancel it first: reeve purge cancel ' || OLD.code;
-  END IF;
-  IF OLD.status_changed_at + v_grace < reeve.clock() THEN
-    RAISE EXCEPTION 'the grace period of tenant "%" ended at %', OLD.code, to_char(OLD.status_changed_at + v_grace, 'YYYY-MM-DD HH24:MI TZ') USING ERRCODE = 'RV012',
-      HINT = 'A longer one: reeve purge policy --grace-days';
-  END IF;
-  RETURN NEW;
-END $$;
-
-ALTER FUNCTION reeve.tenant_may_return() OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -8337,30 +8786,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.tenant_pauses_schedules() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record; v_now timestamptz := reeve.clock();
-BEGIN
-  FOR v IN SELECT s.id, s.name FROM reeve.schedule s WHERE s.tenant_id = NEW.id
-      AND CASE NEW.status WHEN 'churned' THEN s.paused_at IS NULL ELSE s.paused_at = s.churn_paused_at END ORDER BY s.id FOR NO KEY UPDATE LOOP
-    IF NEW.status = 'churned' THEN
-      UPDATE reeve.schedule s SET paused_at = v_now, churn_paused_at = v_now, paused_by = reeve.actor(), pause_reason = 'the tenant has churned' WHERE s.id = v.id;
-      UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
-      PERFORM reeve.audit(NEW.id, 'schedule.pause', 'schedule ' || v.name, 'the tenant has churned');
-    ELSE
-      UPDATE reeve.schedule s SET paused_at = NULL, churn_paused_at = NULL, paused_by = NULL, pause_reason = NULL WHERE s.id = v.id;
-      DELETE FROM reeve.schedule_due d WHERE d.schedule_id = v.id;
-      PERFORM reeve.follow_zones(v.id, v_now);
-      PERFORM reeve.audit(NEW.id, 'schedule.resume', 'schedule ' || v.name, 'the tenant came back');
-    END IF;
-  END LOOP;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.tenant_pauses_schedules() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -8378,12 +8803,10 @@ CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR reeve.purge_takes(%L, to_jsonb(x)))', v_table, v_table)
-      INTO v_n USING p_tenant, reeve.keeps_some(v_table);
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR to_jsonb(x) ->> ''kind'' <> ''purge'')', v_table)
+      INTO v_n USING p_tenant, reeve.keeps_purge_jobs(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
-  SELECT count(*) INTO v_n FROM reeve.purgeable_batches(p_tenant);
-  IF v_n > 0 THEN v := v || jsonb_build_object('batch', v_n); END IF;
   RETURN v;
 END $_$;
 
@@ -8500,64 +8923,44 @@ END $$;
 
 ALTER FUNCTION reeve.tend_backlog(p_budget interval) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) RETURNS integer
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_n int; v_due timestamptz; v_job bigint; v_wait text; v_now timestamptz := reeve.clock();
-BEGIN
-  v_n := reeve.collect_batch_ends(v.id, 5000);
-  IF v.state NOT IN ('running', 'cancelling') THEN RETURN v_n; END IF;
-  IF v.state = 'cancelling' THEN
-    FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
-        AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
-      PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
-      IF FOUND THEN
-        PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
-      ELSE
-        INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
-        PERFORM pg_notify('reeve_cancel', '');
-      END IF;
-      v_n := v_n + 1;
-    END LOOP;
-  ELSIF reeve.into_window(v.timezone, v.opens, v.closes, v_now) = v_now THEN
-    v_n := v_n + reeve.feed_batch(v, p_limit);
-  END IF;
-  SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
-  IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
-    v_wait := reeve.finish_batch(v);
-    IF v_wait IS NOT NULL THEN UPDATE reeve.batch b SET next_at = reeve.clock() + interval '1 minute', problem = left(v_wait, 2000) WHERE b.id = v.id; END IF;
-    RETURN v_n;
-  END IF;
-  IF v.opens IS NOT NULL AND v_due IS NOT NULL THEN v_due := reeve.into_window(v.timezone, v.opens, v.closes, greatest(v_due, v_now)); END IF;
-  -- A batch at its limit is looked at again when one of its jobs ends.
-  UPDATE reeve.batch b SET problem = NULL, next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
-    WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
-  RETURN v_n;
-END $$;
-
-ALTER FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.tend_batches(p_limit integer DEFAULT 500) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     SET client_min_messages TO 'warning'
     SET jit TO 'off'
     AS $$
-DECLARE v reeve.batch; v_count int := 0; v_now timestamptz := reeve.clock();
+DECLARE v reeve.batch; v_count int := 0; v_n int; v_now timestamptz := reeve.clock(); v_due timestamptz; v_job bigint;
 BEGIN
   FOR v IN SELECT b.* FROM reeve.batch b
-      WHERE b.id = ANY (ARRAY(SELECT x.id FROM reeve.batch x WHERE x.state IN ('running', 'cancelling') AND x.next_at <= v_now ORDER BY x.next_at LIMIT 100)
-                     || ARRAY(SELECT DISTINCT e.batch_id FROM (SELECT y.batch_id FROM reeve.batch_end y LIMIT 5000) e))
-        AND (b.problem IS NULL OR b.next_at <= v_now)
-      ORDER BY random() LIMIT 16 FOR NO KEY UPDATE SKIP LOCKED LOOP
-    BEGIN
-      v_count := v_count + reeve.tend_batch(v, p_limit);
-    EXCEPTION WHEN OTHERS THEN
-      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
-      UPDATE reeve.batch b SET next_at = reeve.clock() + interval '1 minute', problem = left(SQLERRM, 2000) WHERE b.id = v.id;
-    END;
-    EXIT WHEN v_count >= p_limit;
+      WHERE (b.state IN ('running', 'cancelling') AND b.next_at <= v_now) OR b.id IN (SELECT e.batch_id FROM reeve.batch_end e LIMIT 5000)
+      ORDER BY b.next_at, b.id LIMIT 4 FOR NO KEY UPDATE SKIP LOCKED LOOP
+    v_n := reeve.collect_batch_ends(v.id, 5000);
+    IF v.state = 'cancelling' THEN
+      FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
+          AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
+        PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+          PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
+        ELSE
+          INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
+          PERFORM pg_notify('reeve_cancel', '');
+        END IF;
+        v_n := v_n + 1;
+      END LOOP;
+    ELSIF v.state = 'running' THEN
+      v_n := v_n + reeve.feed_batch(v, p_limit);
+    END IF;
+    v_count := v_count + v_n;
+    IF v.state IN ('running', 'cancelling') THEN
+      SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
+      IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
+        PERFORM reeve.finish_batch(v);
+      ELSE
+        -- A batch at its limit is looked at again when one of its jobs ends.
+        UPDATE reeve.batch b SET next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
+          WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
+      END IF;
+    END IF;
   END LOOP;
   RETURN v_count;
 END $$;
@@ -8597,6 +9000,32 @@ END $$;
 
 ALTER FUNCTION reeve.tend_caps() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_dead_letters(p_keep interval DEFAULT '90 days'::interval, p_limit integer DEFAULT 1000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_all int := 0; v_count int; v_now timestamptz := reeve.clock();
+BEGIN
+  FOR v IN
+    WITH gone AS (
+      DELETE FROM reeve.dead_letter d WHERE d.id IN (SELECT l.id FROM reeve.dead_letter l WHERE l.finished_at < v_now - p_keep AND NOT reeve.tenant_is_held(l.tenant_id)
+        ORDER BY l.finished_at LIMIT p_limit FOR UPDATE SKIP LOCKED) RETURNING d.id, d.tenant_id),
+    attempts AS (DELETE FROM reeve.job_attempt a USING gone g WHERE a.job_id = g.id),
+    steps AS (DELETE FROM reeve.job_step s USING gone g WHERE s.job_id = g.id)
+    SELECT g.tenant_id, count(*)::int AS n FROM gone g GROUP BY 1 ORDER BY 1 LOOP
+    PERFORM reeve.audit(v.tenant_id, 'dead.expire', 'dead letters', NULL, jsonb_build_object('count', v.n, 'older_than', v_now - p_keep));
+    v_all := v_all + v.n;
+  END LOOP;
+  -- What ended well after failed attempts: as long as the history is.
+  DELETE FROM reeve.job_attempt a WHERE (a.job_id, a.lease_id) IN (
+    SELECT o.job_id, o.lease_id FROM reeve.job_attempt o WHERE o.ended_at < v_now - interval '30 days'
+      AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = o.job_id) AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = o.job_id) ORDER BY o.ended_at LIMIT p_limit);
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN greatest(v_all, v_count);
+END $$;
+
+ALTER FUNCTION reeve.tend_dead_letters(p_keep interval, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_drains() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8609,15 +9038,31 @@ BEGIN
       DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
       UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
         actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
-      PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
-        NULL, jsonb_build_object('drain', v.id));
+      PERFORM reeve.audit(reeve.block_tenant('queue', v.pattern), 'queue.drain_expired', reeve.block_object('queue', v.pattern), NULL, jsonb_build_object('drain', v.id));
       PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
       v_count := v_count + 1;
-    ELSIF reeve.drain_status(v.id) ->> 'state' = 'drained' THEN
+    ELSIF reeve.drain_progress(v.id) ->> 'state' = 'drained' THEN
       v_count := v_count + 1;
     END IF;
   END LOOP;
-  RETURN v_count;
+  FOR v IN SELECT b.id, b.scope, b.name, b.expires_at <= reeve.clock() AS is_over,
+        b.scope = 'worker' AND NOT EXISTS (SELECT FROM reeve.worker w WHERE w.id::text = b.name AND w.state IN ('alive', 'stopping')) AS is_gone
+      FROM reeve.claim_block b WHERE b.mode = 'drain' OR b.scope = 'worker' ORDER BY b.scope, b.name FOR UPDATE SKIP LOCKED LOOP
+    IF v.is_gone OR v.is_over THEN
+      IF v.is_gone THEN PERFORM reeve.drain_progress(v.id); END IF;
+      DELETE FROM reeve.claim_block b WHERE b.id = v.id AND (b.pause IS NULL OR v.is_gone);
+      UPDATE reeve.claim_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
+        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
+      IF NOT v.is_gone THEN
+        PERFORM reeve.audit(NULL, 'queue.drain_expired', reeve.block_object(v.scope, v.name), NULL, jsonb_build_object('drain', v.id));
+        PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+      END IF;
+      v_count := v_count + 1;
+    ELSIF (SELECT b.done_at IS NULL FROM reeve.claim_block b WHERE b.id = v.id) AND reeve.drain_progress(v.id) ->> 'state' = 'drained' THEN
+      v_count := v_count + 1;
+    END IF;
+  END LOOP;
+  RETURN v_count + reeve.release_parked(1000);
 END $$;
 
 ALTER FUNCTION reeve.tend_drains() OWNER TO reeve_owner;
@@ -8672,7 +9117,8 @@ BEGIN
     SELECT k.hash FROM reeve.idempotency_key k WHERE k.created_at < v_now - interval '24 h'
       AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = k.job_id) ORDER BY k.created_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
-  DELETE FROM reeve.job_step s WHERE s.finished_at < v_now - interval '1 h' AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = s.job_id);
+  DELETE FROM reeve.job_step s WHERE s.finished_at < v_now - interval '1 h' AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = s.job_id)
+    AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = s.job_id);
   GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
   DELETE FROM reeve.idle_pool i WHERE NOT EXISTS (SELECT FROM reeve.worker w WHERE w.id = i.worker_id AND w.state IN ('alive', 'stopping'));
   DELETE FROM reeve.worker w WHERE w.state IN ('stopped', 'dead') AND w.ended_at < v_now - interval '24 h'
@@ -8696,6 +9142,46 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_old_batches(p_keep interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_paces(p_pages integer DEFAULT 200) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET jit TO 'off'
+    AS $_$
+DECLARE
+  v record; v_place text; v_end bigint; v_from bigint; v_first tid; v_last tid; v_upto timestamptz;
+  v_kinds text[]; v_tenants uuid[]; v_seconds float8[]; v_ended timestamptz[];
+BEGIN
+  SELECT p.* INTO v FROM reeve.pace_position p FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  v_place := 'job_history_' || to_char(reeve.clock(), 'YYYYMMDD');
+  IF to_regclass('reeve.' || v_place) IS NULL THEN v_place := 'job_history_default'; END IF;
+  v_end := pg_relation_size(to_regclass('reeve.' || v_place)) / current_setting('block_size')::int;
+  -- The last page may have been filled since: it is read again, and what was seen is known by its time.
+  v_from := greatest(CASE WHEN v.place = v_place THEN least(v.block, v_end) - 1 ELSE 0 END, v_end - p_pages, 0);
+  v_first := format('(%s,0)', v_from)::tid;
+  v_last := format('(%s,0)', v_end)::tid;
+  EXECUTE format('SELECT array_agg(h.kind), array_agg(h.tenant_id), array_agg(extract(epoch FROM h.finished_at - h.started_at)::float8), array_agg(h.finished_at), max(h.finished_at)
+    FROM reeve.%I h WHERE h.ctid >= $1 AND h.ctid < $2 AND h.state = ''succeeded'' AND h.finished_at > $3 AND h.started_at <= h.finished_at', v_place)
+  INTO v_kinds, v_tenants, v_seconds, v_ended, v_upto
+  USING v_first, v_last, CASE WHEN v.place = v_place THEN v.finished_at ELSE '-infinity' END;
+  IF v_kinds IS NOT NULL THEN
+    INSERT INTO reeve.kind_pace AS p (kind, seconds)
+    SELECT a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20] FROM unnest(v_kinds, v_seconds, v_ended) AS a (kind, seconds, ended) GROUP BY 1 ORDER BY 1
+    ON CONFLICT (kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+    INSERT INTO reeve.tenant_pace AS p (tenant_id, kind, seconds)
+    SELECT a.tenant_id, a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20]
+    FROM unnest(v_kinds, v_tenants, v_seconds, v_ended) AS a (kind, tenant_id, seconds, ended) JOIN reeve.tenant t ON t.id = a.tenant_id
+    WHERE a.seconds >= 1 AND a.kind <> 'purge' AND t.status <> 'archived' GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (tenant_id, kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+  END IF;
+  UPDATE reeve.pace_position p SET place = v_place, block = v_end, finished_at = coalesce(v_upto, p.finished_at)
+  WHERE (p.place, p.block, p.finished_at) IS DISTINCT FROM (v_place, v_end, coalesce(v_upto, p.finished_at));
+  RETURN coalesce(cardinality(v_kinds), 0);
+END $_$;
+
+ALTER FUNCTION reeve.tend_paces(p_pages integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_purges() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8812,16 +9298,12 @@ CREATE FUNCTION reeve.tend_schedules(p_keep interval DEFAULT '90 days'::interval
 DECLARE v record; v_count int := 0; v_n int; v_digest text;
 BEGIN
   FOR v IN SELECT z.timezone, z.digest FROM reeve.zone_rule z FOR UPDATE SKIP LOCKED LOOP
-    BEGIN
-      v_digest := reeve.zone_digest(v.timezone);
-      CONTINUE WHEN v_digest = v.digest;
-      UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
-      FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
-      GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
-      UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
-    EXCEPTION WHEN invalid_parameter_value THEN
-      NULL;                                                -- a zone that the server no longer knows: its schedules say so when they are due
-    END;
+    v_digest := reeve.zone_digest(v.timezone);
+    CONTINUE WHEN v_digest = v.digest;
+    UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
+    FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
+    GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
+    UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
   END LOOP;
   DELETE FROM reeve.schedule_tick t WHERE t.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.schedule_tick x WHERE x.fired_at < reeve.clock() - p_keep ORDER BY x.fired_at LIMIT 5000));
   GET DIAGNOSTICS v_n = ROW_COUNT;
@@ -9022,6 +9504,16 @@ END $$;
 
 ALTER FUNCTION reeve.unsubscribe(p_token uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.usual_seconds(p_kind text, p_tenant uuid) RETURNS double precision
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce((SELECT reeve.expected_rest(p.seconds, 0) FROM reeve.tenant_pace p WHERE p.tenant_id = p_tenant AND p.kind = p_kind),
+                  (SELECT reeve.expected_rest(p.seconds, 0) FROM reeve.kind_pace p WHERE p.kind = p_kind))
+$$;
+
+ALTER FUNCTION reeve.usual_seconds(p_kind text, p_tenant uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.wake(pools text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9096,7 +9588,7 @@ CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted F
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
-CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.keep_until_purge();
+CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
 
 ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_kept;
 
@@ -9160,6 +9652,8 @@ CREATE TRIGGER data_map_kept BEFORE TRUNCATE ON reeve.data_map FOR EACH STATEMEN
 
 ALTER TABLE reeve.data_map ENABLE ALWAYS TRIGGER data_map_kept;
 
+CREATE TRIGGER dead_letter_attempt AFTER INSERT ON reeve.dead_letter FOR EACH ROW WHEN (((new.lease_id IS NOT NULL) AND (new.kind <> 'purge'::text))) EXECUTE FUNCTION reeve.keep_last_attempt();
+
 CREATE TRIGGER dead_letter_notice AFTER INSERT ON reeve.dead_letter FOR EACH ROW EXECUTE FUNCTION reeve.dead_letter_notice();
 
 CREATE TRIGGER erasure_ledger_fixed BEFORE DELETE OR UPDATE ON reeve.erasure_ledger FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
@@ -9170,6 +9664,8 @@ CREATE TRIGGER erasure_ledger_kept BEFORE TRUNCATE ON reeve.erasure_ledger FOR E
 
 ALTER TABLE reeve.erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_kept;
 
+CREATE TRIGGER job_attempt_kept AFTER UPDATE OF state ON reeve.job FOR EACH ROW WHEN (((old.state = 'running'::reeve.job_state) AND (new.state <> 'running'::reeve.job_state) AND (new.attempt = old.attempt) AND (new.kind <> 'purge'::text))) EXECUTE FUNCTION reeve.keep_attempt();
+
 CREATE TRIGGER job_ends_in_batch AFTER DELETE ON reeve.job FOR EACH ROW WHEN ((old.batch_id IS NOT NULL)) EXECUTE FUNCTION reeve.note_batch_end();
 
 CREATE TRIGGER job_tenant_fixed BEFORE UPDATE OF id, tenant_id ON reeve.job FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
@@ -9179,8 +9675,6 @@ CREATE TRIGGER kind_guard BEFORE INSERT OR UPDATE ON reeve.kind FOR EACH ROW EXE
 CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place FOR EACH ROW EXECUTE FUNCTION reeve.report_place_guard();
 
 ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
-
-CREATE TRIGGER schedule_guard BEFORE INSERT OR UPDATE OF name, opens, closes, spread, jitter ON reeve.schedule FOR EACH ROW EXECUTE FUNCTION reeve.schedule_guard();
 
 CREATE TRIGGER signing_key_fixed BEFORE UPDATE ON reeve.signing_key FOR EACH ROW EXECUTE FUNCTION reeve.signing_key_guard();
 
@@ -9203,12 +9697,6 @@ CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN ((o
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
-
-CREATE TRIGGER tenant_may_return BEFORE UPDATE ON reeve.tenant FOR EACH ROW WHEN (((old.status = 'churned'::reeve.tenant_status) AND (new.status <> ALL (ARRAY['churned'::reeve.tenant_status, 'archived'::reeve.tenant_status])))) EXECUTE FUNCTION reeve.tenant_may_return();
-
-ALTER TABLE reeve.tenant ENABLE ALWAYS TRIGGER tenant_may_return;
-
-CREATE TRIGGER tenant_pauses_schedules AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN (((old.status <> new.status) AND ((new.status = 'churned'::reeve.tenant_status) OR ((old.status = 'churned'::reeve.tenant_status) AND (new.status <> 'archived'::reeve.tenant_status))))) EXECUTE FUNCTION reeve.tenant_pauses_schedules();
 
 CREATE TRIGGER tenant_reminders AFTER INSERT OR UPDATE OF status, trial_ends_at, timezone, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_reminders();
 
@@ -9375,8 +9863,6 @@ REVOKE ALL ON FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant u
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) TO reeve_approver;
 
@@ -9393,9 +9879,6 @@ GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) TO reeve_operator;
@@ -9461,6 +9944,20 @@ GRANT ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigi
 REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.block_begins(p_scope text, p_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.block_object(p_scope text, p_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.block_progress(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.block_progress(p_id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.block_progress(p_id bigint) TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.block_running(p_scope text, p_like text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.block_target(p_target text, OUT scope text, OUT name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.block_tenant(p_scope text, p_name text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
@@ -9505,6 +10002,8 @@ GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer,
 REVOKE ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.claims_stopped(p_worker uuid, p_node text, p_pool text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.close_access(p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.close_access(p_id uuid) TO reeve_operator;
 
@@ -9531,7 +10030,17 @@ REVOKE ALL ON FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after time
 
 REVOKE ALL ON FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.dead_groups(p_filter jsonb, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.dead_groups(p_filter jsonb, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.dead_groups(p_filter jsonb, p_limit integer) TO reeve_viewer;
+
 REVOKE ALL ON FUNCTION reeve.dead_letter_notice() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.dead_list(p_filter jsonb, p_limit integer, p_before bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.dead_list(p_filter jsonb, p_limit integer, p_before bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.dead_list(p_filter jsonb, p_limit integer, p_before bigint) TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.dead_matches(p_filter jsonb, p_limit integer, p_before bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.delete_schedule(name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.delete_schedule(name text) TO reeve_operator;
@@ -9549,9 +10058,15 @@ GRANT ALL ON FUNCTION reeve.destinations_in(p_region text) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.drain_progress(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.drain_progress(p_id bigint) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
 
@@ -9606,14 +10121,13 @@ REVOKE ALL ON FUNCTION reeve.erasure_row(p_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.error_passes(p_state text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.error_cause(p_reason text, p_error text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.expected_rest(p_seconds double precision[], p_passed double precision) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.expire_audit(p_expires date) FROM PUBLIC;
 
@@ -9624,6 +10138,13 @@ REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.explain_job(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.explain_job(id bigint) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.explain_job(id bigint) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.explain_job(id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.explain_job(id bigint) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) TO reeve_operator;
@@ -9695,8 +10216,6 @@ GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.has_column(p_table text, p_column text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
 
@@ -9705,8 +10224,6 @@ GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp 
 
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.is_approver() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_operator;
@@ -9724,21 +10241,31 @@ GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_approver;
 GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.is_quiet(p_worker uuid, p_node text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.isolate_tenant(code text, reason text, refuse boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.isolate_tenant(code text, reason text, refuse boolean) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.job(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.job_story(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.job_story(id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.job_story(id bigint) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.keep_attempt() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.keep_last_attempt() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.keep_until_purge() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.keeps_purge_jobs(p_table text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.keeps_some(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
@@ -9801,14 +10328,15 @@ REVOKE ALL ON FUNCTION reeve.mention_jobs(p_tenant uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.note_batch_end() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_worker;
@@ -9825,6 +10353,8 @@ GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failu
 REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.parse_cron(p_text text) FROM PUBLIC;
 
@@ -9855,10 +10385,6 @@ REVOKE ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count inte
 GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) TO reeve_viewer;
-GRANT ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
 
@@ -9886,17 +10412,16 @@ GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_approver
 
 REVOKE ALL ON FUNCTION reeve.purge_steps() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.purge_takes(p_table text, p_row jsonb) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.purgeable_batches(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_attempt_log(p_id bigint, p_lease uuid, p_log text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_attempt_log(p_id bigint, p_lease uuid, p_log text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) TO reeve_worker;
@@ -9919,12 +10444,14 @@ GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_b
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.redact_json(p_value jsonb, p_regex text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.redact_value(p_value jsonb, p_regex text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.redrive(id bigint, reason text, args jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.redrive(id bigint, reason text, args jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
@@ -9943,11 +10470,18 @@ GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid intege
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.release_parked(p_limit integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.release_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.remaining(p_kind text, p_tenant uuid, p_started timestamp with time zone, p_progress jsonb, OUT seconds double precision, OUT basis text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) TO reeve_worker;
@@ -10053,12 +10587,10 @@ GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_o
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.running_eta(p_scope text, p_like text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.schedule_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 
@@ -10110,8 +10642,8 @@ REVOKE ALL ON FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text
 
 REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) TO reeve_operator;
+REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
@@ -10144,11 +10676,7 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
-REVOKE ALL ON FUNCTION reeve.tenant_may_return() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.tenant_pauses_schedules() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
@@ -10170,8 +10698,6 @@ GRANT ALL ON FUNCTION reeve.tend_audit(p_months integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.tend_batches(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_operator;
@@ -10181,6 +10707,9 @@ GRANT ALL ON FUNCTION reeve.tend_cancellations() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_caps() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_caps() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_dead_letters(p_keep interval, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_dead_letters(p_keep interval, p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_drains() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_operator;
@@ -10195,6 +10724,9 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tend_paces(p_pages integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_paces(p_pages integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_purges() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_purges() TO reeve_worker;
@@ -10238,6 +10770,8 @@ GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_oper
 REVOKE ALL ON FUNCTION reeve.unsubscribe(p_token uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unsubscribe(p_token uuid) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.unsubscribe(p_token uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.usual_seconds(p_kind text, p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.wake(pools text[]) FROM PUBLIC;
 
@@ -10339,6 +10873,10 @@ GRANT SELECT ON TABLE reeve.batch_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.batch_tenant TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.batch_tenant TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.block_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.block_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.block_list TO reeve_worker;
+
 REVOKE ALL ON TABLE reeve.certificate FROM reeve_owner;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.certificate TO reeve_owner;
 GRANT SELECT ON TABLE reeve.certificate TO reeve_viewer;
@@ -10349,6 +10887,10 @@ GRANT SELECT ON TABLE reeve.certificate TO reeve_approver;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_operator;
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
@@ -10380,6 +10922,9 @@ GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
 GRANT SELECT ON TABLE reeve.hook TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.hook TO reeve_operator;
 GRANT SELECT ON TABLE reeve.hook TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.isolation_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.isolation_list TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
@@ -10476,9 +11021,6 @@ GRANT SELECT ON TABLE reeve.signing_key TO reeve_operator;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_worker;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_approver;
 
-GRANT SELECT ON TABLE reeve.standing_work TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.standing_work TO reeve_operator;
-
 GRANT SELECT ON TABLE reeve.tenant TO reeve_viewer;
 GRANT SELECT,INSERT ON TABLE reeve.tenant TO reeve_operator;
 GRANT SELECT ON TABLE reeve.tenant TO reeve_worker;
@@ -10488,6 +11030,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_oper
 
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.tenant_isolation TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.tenant_isolation TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.tenant_key TO reeve_operator;
 

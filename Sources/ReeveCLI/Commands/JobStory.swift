@@ -39,6 +39,11 @@ struct JobStory {
         }
         invocation.output.raw(invocation.output.paint(Command.explanation(explained), .bold))
         for name in ["artifacts", "attempts", "args"] { document[name] = nil }
+        if var progress = job["progress"]?.object {
+            // From where the estimate counts says nothing to people.
+            progress["began"] = nil
+            document["progress"] = .object(progress)
+        }
         invocation.output.raw(Details(document).text)
         if invocation.flag("arguments") {
             invocation.output.line("\narguments  \(Log.printable(job["args"]?.text ?? "not shown to this login"))")

@@ -1051,7 +1051,8 @@ BEGIN
      $was$AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = s.job_id);$was$,
      $now$AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = s.job_id)
     AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = s.job_id);$now$),
-    ('reeve.mention_places(bigint, uuid)', $was$IN ('job_history', 'dead_letter',$was$, $now$IN ('job_history', 'job_attempt', 'dead_letter',$now$)) AS a (function, was, becomes) LOOP
+    ('reeve.mention_places(bigint, uuid)', $was$'job_history', 'dead_letter', 'job_step'$was$,
+     $now$'job_history', 'job_attempt', 'dead_letter', 'job_step'$now$)) AS a (function, was, becomes) LOOP
     v_text := pg_get_functiondef(v.function::regprocedure);
     IF (length(v_text) - length(replace(v_text, v.was, ''))) <> length(v.was) THEN RAISE EXCEPTION '% is not as it is expected here', v.function; END IF;
     EXECUTE replace(v_text, v.was, v.becomes);
