@@ -24,7 +24,7 @@ struct GrantTests {
         artifact_days grace_ends_at may_fetch open_link expired_artifacts begin_artifact_deletion
         erasure_work remember_found subject_request mention_places find_mentions redact_mentions cancel_mentions
         erasure_artifacts mark_erased_artifact finish_erasure erasure_backups ledger_replay
-        open_partitions take_messages reject_messages stop_partition report_kafka tend_kafka
+        open_partitions take_messages reject_messages recent_resets stop_partition report_kafka tend_kafka
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier
