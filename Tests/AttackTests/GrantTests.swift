@@ -29,6 +29,7 @@ struct GrantTests {
         explain_job record_attempt_log tend_paces tend_dead_letters
         outbox_functions outbox_facts hold_outboxes release_outboxes outbox_place reserve_ids knows_ids pass_ids take_outbox_rows note_outbox tend_outboxes event_types relay_wanted hold_turn note_turn read_events settle_events tend_events read_audit settle_audit
         open_partitions take_messages reject_messages stop_partition report_kafka tend_kafka
+        recent_resets
         """,
         "reeve_operator": """
         actor is_operator enqueue enqueue_many job explain cancel retry pause resume drain drain_status tend_drains tend_sessions set_tenant_status set_tenant_tier

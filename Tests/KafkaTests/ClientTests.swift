@@ -123,6 +123,35 @@ struct ClientTests {
         #expect(throws: Never.self) { _ = try producer.topics(.seconds(5)) }
     }
 
+    @Test(
+        "a group that is refused, and a login, are states of their own",
+        arguments: ["not_authorized", "authentication_refused"])
+    func refused(_ word: String) throws {
+        let cluster = MockCluster()
+        cluster.createTopic("acme.reports")
+        var settings = KafkaFixture.settings(cluster, group: "refused")
+        if word == "not_authorized" {
+            cluster.fail(request: 11, Array(repeating: 30, count: 50))
+        } else {
+            // The mock knows no logins.
+            settings = settings.with([
+                "security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN", "sasl.username": "reeve",
+                "sasl.password": "wrong",
+            ])
+        }
+        let consumer = try KafkaConsumer(settings)
+        try consumer.subscribe(["acme.reports"])
+        var health = KafkaHealth()
+        let end = ContinuousClock.now + .seconds(20)
+        while health.state != word, .now < end {
+            if case .error(let error) = consumer.poll(.milliseconds(100)) {
+                _ = health.meet(error)
+                #expect(!error.description.contains("wrong"))
+            }
+        }
+        #expect(health.state == word)
+    }
+
     @Test("a property that librdkafka does not take is refused by its name, a secret without its value")
     func configuration() {
         let error = #expect(throws: KafkaError.self) { try KafkaProducer(KafkaSettings(["acks.of.all": "1"])) }

@@ -10,7 +10,7 @@ final class IntakeProcess {
     private(set) var pid: pid_t = 0
     private let log: String
 
-    init(_ control: ConnectionSettings, _ kafka: KafkaSettings, log: String, words: [String] = []) throws {
+    init(_ control: ConnectionSettings, _ kafka: KafkaSettings, log: String, words: [String] = ["intake"]) throws {
         self.log = log
         var environment = [
             "PATH": "/usr/bin:/bin",
@@ -25,7 +25,7 @@ final class IntakeProcess {
         posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         let program = BuiltProducts.path("reeve")
-        var argv = ([program, "intake"] + words).map { strdup($0) } + [nil]
+        var argv = ([program] + words).map { strdup($0) } + [nil]
         var envp = environment.map { strdup("\($0.key)=\($0.value)") } + [nil]
         defer { for pointer in argv + envp { free(pointer) } }
         let code = posix_spawn(&pid, program, &actions, nil, &argv, &envp)

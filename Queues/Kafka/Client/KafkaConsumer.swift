@@ -33,6 +33,8 @@ public final class KafkaConsumer {
 
     private let handle: KafkaHandle
     private var opened: Set<TopicPartition> = []
+    private var hasSubscribed = false
+    private var wasAssigned = false
 
     /// A member of the group `group.id`. Throws for properties that librdkafka refuses and for those that would break what this type
     /// promises.
@@ -56,6 +58,12 @@ public final class KafkaConsumer {
         let list = PartitionList(topics.map { TopicPartition($0, -1) })
         let code = rd_kafka_subscribe(handle.pointer, list.pointer)
         guard code == RD_KAFKA_RESP_ERR_NO_ERROR else { throw KafkaError(code, operation: "subscribe") }
+        hasSubscribed = true
+    }
+
+    deinit {
+        // Before 2.3.0 librdkafka aborts the process when a member is destroyed that never had an assignment (its issue 4312).
+        if hasSubscribed, !wasAssigned { handle.leaveAlone() }
     }
 
     /// The next event, waiting at most `timeout`.
@@ -93,6 +101,7 @@ public final class KafkaConsumer {
     private func rebalance(_ event: OpaquePointer) -> Event {
         let places = PartitionList.places(rd_kafka_event_topic_partition_list(event))
         if rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            wasAssigned = true
             let none = PartitionList([TopicPartition]())
             if let error = KafkaError(
                 adopting: rd_kafka_incremental_assign(handle.pointer, none.pointer), operation: "assign")

@@ -1,6 +1,7 @@
 import CRdKafka
 import Glibc
 public import JobKit
+import Synchronization
 
 /// The owner of one librdkafka client. No callbacks: everything that librdkafka has to say comes as events of one queue, on the thread that
 /// polls it.
@@ -10,6 +11,7 @@ final class KafkaHandle: @unchecked Sendable {
     let pointer: OpaquePointer
     let queue: OpaquePointer
     private let isConsumer: Bool
+    private let isLeftAlone = Atomic(false)
 
     init(_ settings: KafkaSettings, consumer: Bool, events: Int32) throws(KafkaError) {
         let configuration = try Self.configuration(settings)
@@ -34,8 +36,12 @@ final class KafkaHandle: @unchecked Sendable {
         rd_kafka_set_log_queue(made, queue)
     }
 
+    /// Never destroys the client, whose threads then go on until the process ends.
+    func leaveAlone() { isLeftAlone.store(true, ordering: .relaxed) }
+
     deinit {
         rd_kafka_queue_destroy(queue)
+        if isLeftAlone.load(ordering: .relaxed) { return }
         // A consumer is closed before, within a limit; one that was not is left to its session's timeout.
         rd_kafka_destroy_flags(pointer, isConsumer ? Int32(RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE) : 0)
     }

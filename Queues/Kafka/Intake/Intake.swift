@@ -31,7 +31,7 @@ public final class Intake {
     private var databaseTries = 0
     private var due: [Chore: ContinuousClock.Instant] = [:]
 
-    private enum Chore: Hashable { case look, commit, report, backlog, house, probe }
+    private enum Chore: Hashable { case look, resets, commit, report, backlog, house, probe }
 
     /// An intake of the cluster that the settings name into the control database. Connects to neither. Throws for properties that
     /// librdkafka refuses.
@@ -306,6 +306,12 @@ public final class Intake {
                 } catch let error as KafkaError { throw error } catch { databaseFailed(error) }
             }
         }
+        if databaseFault == nil, isDue(.resets, every: .seconds(3)) {
+            do {
+                let moved = try store.resets().filter { book.isElsewhere($0.key, than: $0.value) }
+                if !moved.isEmpty { try reopen(Array(moved.keys), consumer, after: .zero) }
+            } catch let error as KafkaError { throw error } catch { databaseFailed(error) }
+        }
         if isDue(.commit, every: options.commitEvery) { commit(consumer) }
         if health.isDoubtful || health.fault != nil, isDue(.probe, every: .seconds(2)) { probe(consumer) }
         if isDue(.report, every: options.reportEvery) { reportNow() }
@@ -349,6 +355,7 @@ public final class Intake {
         do {
             try store.report(
                 id, state: fault?.fault.rawValue ?? "up", detail: fault?.description, counts: .object(members))
+            databaseAnswered()
         } catch { databaseFailed(error) }
     }
 

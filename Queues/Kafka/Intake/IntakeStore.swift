@@ -49,6 +49,17 @@ final class IntakeStore {
         }
     }
 
+    /// Partitions that somebody moved lately, and where to.
+    func resets() throws -> [TopicPartition: Int64] {
+        try pool.withConnection { connection in
+            let rows = try connection.execute(
+                "SELECT topic, partition, next FROM reeve.recent_resets()", name: "resets")
+            return Dictionary(
+                try rows.map { (TopicPartition(try $0.text(0), Int32(try $0.int(1))), try $0.int(2)) },
+                uniquingKeysWith: { first, _ in first })
+        }
+    }
+
     /// Takes a batch in one transaction: the offsets move, what can be a job is one, and what cannot is kept.
     func take(_ batch: IntakeBatch, cluster: String?) throws -> Taken {
         try pool.withConnection { connection in

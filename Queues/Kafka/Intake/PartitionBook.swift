@@ -151,6 +151,14 @@ struct PartitionBook {
         if case .reading(let next) = phases[place] { next } else { nil }
     }
 
+    /// Whether this open partition is somewhere else than `next`.
+    func isElsewhere(_ place: TopicPartition, than next: Int64) -> Bool {
+        switch phases[place] {
+        case .reading(let known), .checking(let known, _): known != next
+        default: false
+        }
+    }
+
     /// Messages up to `next` were taken.
     mutating func advance(_ place: TopicPartition, to next: Int64) {
         if case .reading = phases[place] { phases[place] = .reading(next: next) }

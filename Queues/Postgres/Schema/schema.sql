@@ -6905,6 +6905,15 @@ $$;
 
 ALTER FUNCTION reeve.purged_tables() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.recent_resets() RETURNS TABLE(topic text, partition integer, next bigint)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT o.topic, o.partition, o.next FROM reeve.kafka_offset o WHERE o.since > reeve.clock() - interval '1 minute' AND o.problem IS NULL AND (o.moved_at IS NULL OR o.moved_at < o.since)
+$$;
+
+ALTER FUNCTION reeve.recent_resets() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -10416,6 +10425,9 @@ REVOKE ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uu
 GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.recent_resets() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.recent_resets() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;

@@ -247,6 +247,11 @@ BEGIN
   RETURN v_count;
 END $$;
 
+-- Partitions that somebody moved lately and nobody has read since.
+CREATE FUNCTION reeve.recent_resets() RETURNS TABLE (topic text, partition int, next bigint) LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
+  SELECT o.topic, o.partition, o.next FROM reeve.kafka_offset o WHERE o.since > reeve.clock() - interval '1 minute' AND o.problem IS NULL AND (o.moved_at IS NULL OR o.moved_at < o.since)
+$$;
+
 -- Makes the job of a rejected message after all; what is still wrong with it is refused with its reason, and it stays.
 CREATE FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamptz, p_priority int, p_body text, p_whole boolean)
 RETURNS bigint LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
@@ -319,7 +324,7 @@ END $$;
 
 GRANT EXECUTE ON FUNCTION reeve.open_partitions(text[], int[], text[]),
   reeve.take_messages(text[], int[], text[], bigint[], bigint[], bytea[], text, int[], text[], text[], text[], text[], text[], timestamptz[], int[], text[], boolean[]),
-  reeve.reject_messages(jsonb), reeve.stop_partition(text, int, text, text), reeve.report_kafka(uuid, text, text, int, text, text, jsonb), reeve.tend_kafka(interval, interval, int) TO reeve_worker;
+  reeve.reject_messages(jsonb), reeve.recent_resets(), reeve.stop_partition(text, int, text, text), reeve.report_kafka(uuid, text, text, int, text, text, jsonb), reeve.tend_kafka(interval, interval, int) TO reeve_worker;
 GRANT EXECUTE ON FUNCTION reeve.reset_kafka_offset(text, int, bigint, text), reeve.drop_rejected(bigint[], text),
   reeve.redrive_rejected(bigint, text, text, text, text, text, timestamptz, int, text, boolean) TO reeve_operator;
 GRANT SELECT ON reeve.rejected_messages TO reeve_operator;
