@@ -286,7 +286,7 @@ struct OutboxFaultTests {
         #expect(try fixture.jobs()[next] == 151)
     }
 
-    @Test("what was relayed a day ago goes, the newest row stays, and what was not relayed stays for ever")
+    @Test("what was relayed a day ago goes, the newest of it stays, and what was not relayed stays for ever")
     func expiry() throws {
         let fixture = try OutboxFixture()
         try fixture.relayAll()

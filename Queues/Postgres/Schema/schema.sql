@@ -569,10 +569,10 @@ ALTER TABLE reeve.erasure_request OWNER TO reeve_owner;
 
 CREATE TABLE reeve.event (
     id bigint NOT NULL,
-    tenant_id uuid NOT NULL,
+    tenant uuid NOT NULL,
     type text NOT NULL,
     at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    job_id bigint,
+    job bigint,
     queue text,
     kind text,
     attempt integer,
@@ -585,7 +585,7 @@ WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_thr
 ALTER TABLE reeve.event OWNER TO reeve_owner;
 
 CREATE TABLE reeve.event_block (
-    tenant_id uuid NOT NULL,
+    tenant uuid NOT NULL,
     reason text NOT NULL,
     since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     attempts integer DEFAULT 1 NOT NULL,
@@ -966,7 +966,7 @@ CREATE TABLE reeve.outbox_taken (
     outbox_id integer NOT NULL,
     row_id bigint NOT NULL,
     mark uuid NOT NULL,
-    job_id bigint NOT NULL,
+    job bigint NOT NULL,
     at timestamp with time zone DEFAULT reeve.clock() NOT NULL
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000');
@@ -1913,7 +1913,7 @@ ALTER TABLE ONLY reeve.event
     ADD CONSTRAINT event_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.event_block
-    ADD CONSTRAINT event_block_pkey PRIMARY KEY (tenant_id);
+    ADD CONSTRAINT event_block_pkey PRIMARY KEY (tenant);
 
 ALTER TABLE ONLY reeve.event_setting
     ADD CONSTRAINT event_setting_pkey PRIMARY KEY (one);
@@ -1982,7 +1982,7 @@ ALTER TABLE ONLY reeve.outbox_refusal
     ADD CONSTRAINT outbox_refusal_pkey PRIMARY KEY (outbox_id, row_id, at);
 
 ALTER TABLE ONLY reeve.outbox_taken
-    ADD CONSTRAINT outbox_taken_job_id_key UNIQUE (job_id);
+    ADD CONSTRAINT outbox_taken_job_key UNIQUE (job);
 
 ALTER TABLE ONLY reeve.outbox_taken
     ADD CONSTRAINT outbox_taken_pkey PRIMARY KEY (outbox_id, mark);
@@ -2189,7 +2189,7 @@ CREATE INDEX erasure_request_tenant ON reeve.erasure_request USING btree (tenant
 
 CREATE INDEX event_at ON reeve.event USING btree (at);
 
-CREATE INDEX event_parked ON reeve.event USING btree (tenant_id, id) WHERE parked;
+CREATE INDEX event_parked ON reeve.event USING btree (tenant, id) WHERE parked;
 
 CREATE INDEX event_waiting ON reeve.event USING btree (id) WHERE (NOT parked);
 
@@ -5182,7 +5182,7 @@ CREATE FUNCTION reeve.event_of_changed_jobs() RETURNS trigger
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 BEGIN
-  INSERT INTO reeve.event (tenant_id, type, job_id, queue, kind, attempt, traceparent, detail)
+  INSERT INTO reeve.event (tenant, type, job, queue, kind, attempt, traceparent, detail)
   SELECT c.tenant_id, c.type, c.id, c.queue, c.kind, c.attempt, c.traceparent, c.detail
   FROM (SELECT n.tenant_id, n.id, n.queue, n.kind, n.attempt, n.traceparent,
           CASE WHEN n.state = 'running' AND o.state <> 'running' THEN 'job.started'
@@ -5202,7 +5202,7 @@ CREATE FUNCTION reeve.event_of_dead_jobs() RETURNS trigger
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 BEGIN
-  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent, detail)
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent, detail)
   SELECT n.tenant_id, 'job.dead', n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent, jsonb_build_object('reason', n.reason) FROM added n ORDER BY n.id;
   RETURN NULL;
 END $$;
@@ -5214,7 +5214,7 @@ CREATE FUNCTION reeve.event_of_ended_jobs() RETURNS trigger
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 BEGIN
-  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent)
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent)
   SELECT n.tenant_id, 'job.' || n.state, n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n
   WHERE 'job.' || n.state = ANY ((SELECT s.types FROM reeve.event_setting s)::text[]) ORDER BY n.id;
   RETURN NULL;
@@ -5227,7 +5227,7 @@ CREATE FUNCTION reeve.event_of_new_jobs() RETURNS trigger
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 BEGIN
-  INSERT INTO reeve.event (tenant_id, type, at, job_id, queue, kind, attempt, traceparent)
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent)
   SELECT n.tenant_id, 'job.enqueued', n.created_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n ORDER BY n.id;
   RETURN NULL;
 END $$;
@@ -5242,15 +5242,15 @@ DECLARE v_types text[] := (SELECT s.types FROM reeve.event_setting s);
 BEGIN
   IF TG_OP = 'INSERT' THEN
     IF 'tenant.created' = ANY (v_types) THEN
-      INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.created', jsonb_build_object('status', NEW.status, 'tier', NEW.tier));
+      INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.created', jsonb_build_object('status', NEW.status, 'tier', NEW.tier));
     END IF;
     RETURN NULL;
   END IF;
   IF NEW.status <> OLD.status AND 'tenant.status' = ANY (v_types) THEN
-    INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.status', jsonb_build_object('was', OLD.status, 'became', NEW.status));
+    INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.status', jsonb_build_object('was', OLD.status, 'became', NEW.status));
   END IF;
   IF NEW.tier <> OLD.tier AND 'tenant.tier' = ANY (v_types) THEN
-    INSERT INTO reeve.event (tenant_id, type, detail) VALUES (NEW.id, 'tenant.tier', jsonb_build_object('was', OLD.tier, 'became', NEW.tier));
+    INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.tier', jsonb_build_object('was', OLD.tier, 'became', NEW.tier));
   END IF;
   RETURN NULL;
 END $$;
@@ -7179,17 +7179,17 @@ BEGIN
   PERFORM reeve.require_turn('events', p_process);
   FOR i IN 1..20 LOOP
     v_ids := ARRAY(SELECT e.id FROM reeve.event e WHERE NOT e.parked ORDER BY e.id LIMIT p_limit);
-    v_parked := ARRAY(SELECT e.id FROM reeve.event e JOIN reeve.event_block b ON b.tenant_id = e.tenant_id WHERE e.id = ANY (v_ids));
+    v_parked := ARRAY(SELECT e.id FROM reeve.event e JOIN reeve.event_block b ON b.tenant = e.tenant WHERE e.id = ANY (v_ids));
     UPDATE reeve.event e SET parked = true WHERE e.id = ANY (v_parked);
     EXIT WHEN cardinality(v_parked) < p_limit;
   END LOOP;
   RETURN QUERY
-    SELECT e.id, e.tenant_id, t.code, e.type, e.at, e.job_id, e.queue, e.kind, e.attempt, e.traceparent, e.detail
+    SELECT e.id, e.tenant, t.code, e.type, e.at, e.job, e.queue, e.kind, e.attempt, e.traceparent, e.detail
     FROM (SELECT x.id FROM unnest(v_ids) AS x (id) WHERE x.id <> ALL (v_parked)
           UNION ALL
-          SELECT p.id FROM (SELECT b.tenant_id FROM reeve.event_block b WHERE b.retry_at <= v_now ORDER BY b.retry_at LIMIT 50) d,
-            LATERAL (SELECT y.id FROM reeve.event y WHERE y.parked AND y.tenant_id = d.tenant_id ORDER BY y.id LIMIT greatest(1, p_limit / 10)) p) i
-    JOIN reeve.event e ON e.id = i.id JOIN reeve.tenant t ON t.id = e.tenant_id
+          SELECT p.id FROM (SELECT b.tenant FROM reeve.event_block b WHERE b.retry_at <= v_now ORDER BY b.retry_at LIMIT 50) d,
+            LATERAL (SELECT y.id FROM reeve.event y WHERE y.parked AND y.tenant = d.tenant ORDER BY y.id LIMIT greatest(1, p_limit / 10)) p) i
+    JOIN reeve.event e ON e.id = i.id JOIN reeve.tenant t ON t.id = e.tenant
     ORDER BY e.id;
 END $$;
 
@@ -8823,17 +8823,17 @@ CREATE FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures 
 DECLARE v_now timestamptz := reeve.clock(); v_tenants uuid[]; v_count int;
 BEGIN
   PERFORM reeve.require_turn('events', p_process);
-  WITH gone AS (DELETE FROM reeve.event e WHERE e.id = ANY (p_sent) RETURNING e.tenant_id, e.parked)
-  SELECT array_agg(DISTINCT g.tenant_id) FILTER (WHERE g.parked), count(*) INTO v_tenants, v_count FROM gone g;
-  INSERT INTO reeve.event_block AS b (tenant_id, reason, retry_at)
+  WITH gone AS (DELETE FROM reeve.event e WHERE e.id = ANY (p_sent) RETURNING e.tenant, e.parked)
+  SELECT array_agg(DISTINCT g.tenant) FILTER (WHERE g.parked), count(*) INTO v_tenants, v_count FROM gone g;
+  INSERT INTO reeve.event_block AS b (tenant, reason, retry_at)
     SELECT DISTINCT ON (f.tenant) f.tenant, left(f.reason, 500), v_now + interval '1 s' FROM jsonb_to_recordset(p_failures) AS f (tenant uuid, reason text)
     WHERE EXISTS (SELECT FROM reeve.tenant t WHERE t.id = f.tenant)
-  ON CONFLICT (tenant_id) DO UPDATE SET reason = excluded.reason, attempts = b.attempts + 1, retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(b.attempts, 9)));
+  ON CONFLICT (tenant) DO UPDATE SET reason = excluded.reason, attempts = b.attempts + 1, retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(b.attempts, 9)));
   -- One that took something is tried at once, and free when nothing of it is parked any more.
-  DELETE FROM reeve.event_block b WHERE b.tenant_id = ANY (v_tenants) AND b.tenant_id <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)))
-    AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.parked AND e.tenant_id = b.tenant_id);
+  DELETE FROM reeve.event_block b WHERE b.tenant = ANY (v_tenants) AND b.tenant <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)))
+    AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.parked AND e.tenant = b.tenant);
   UPDATE reeve.event_block b SET retry_at = v_now, attempts = 1
-    WHERE b.tenant_id = ANY (v_tenants) AND b.tenant_id <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)));
+    WHERE b.tenant = ANY (v_tenants) AND b.tenant <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)));
   RETURN v_count;
 END $$;
 
@@ -9044,7 +9044,7 @@ BEGIN
         (SELECT y.last FROM reeve.outbox_block y WHERE y.outbox_id = p_outbox AND y.first <= g.job ORDER BY y.first DESC LIMIT 1) >= g.job AS is_ours
       FROM jsonb_to_recordset(p_rows) AS g (id bigint, job bigint, mark uuid, login text, item jsonb)),
     fresh AS (
-      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job_id) SELECT p_outbox, g.id, g.mark, g.job FROM given g WHERE g.is_ours ORDER BY g.id
+      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job) SELECT p_outbox, g.id, g.mark, g.job FROM given g WHERE g.is_ours ORDER BY g.id
       ON CONFLICT DO NOTHING RETURNING k.mark)
     SELECT g.*, f.mark IS NOT NULL AS is_new, i.*
     FROM given g LEFT JOIN fresh f ON f.mark = g.mark,
@@ -9064,7 +9064,7 @@ BEGIN
       END IF;
       -- A database was restored: the row was accepted under that id, so it becomes a job under another, by which it is found where that names nothing else.
       v_job := nextval('reeve.job_id');
-      INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job_id) VALUES (p_outbox, v.id, v.mark, v_job);
+      INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job) VALUES (p_outbox, v.id, v.mark, v_job);
       IF v_box.tenant_id IS NULL AND v.job < v_job AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job) AND NOT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = v.job)
         AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job) AND split_part(v.queue, '.', 1) IN (SELECT t.code FROM reeve.tenant t) THEN
         INSERT INTO reeve.job_alias (id, job_id, tenant_id) SELECT v.job, v_job, t.id FROM reeve.tenant t WHERE t.code = split_part(v.queue, '.', 1) ON CONFLICT DO NOTHING;
@@ -9527,7 +9527,7 @@ BEGIN
     SELECT x.id FROM reeve.event x WHERE x.at < reeve.clock() - (SELECT s.keep FROM reeve.event_setting s) ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS v_count = ROW_COUNT;
   IF v_count > 0 THEN UPDATE reeve.event_setting s SET expired = s.expired + v_count; END IF;
-  DELETE FROM reeve.event_block b WHERE b.since < reeve.clock() - interval '1 day' AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.tenant_id = b.tenant_id AND e.parked);
+  DELETE FROM reeve.event_block b WHERE b.since < reeve.clock() - interval '1 day' AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.tenant = b.tenant AND e.parked);
   RETURN v_count;
 END $$;
 
@@ -9637,6 +9637,7 @@ BEGIN
   GET DIAGNOSTICS v_count = ROW_COUNT;
   DELETE FROM reeve.job_alias a WHERE a.id = ANY (ARRAY(SELECT x.id FROM reeve.job_alias x WHERE x.at < v_now - interval '30 days' ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
   GET DIAGNOSTICS v_more = ROW_COUNT;
+  DELETE FROM reeve.outbox_refusal r WHERE r.at < v_now - interval '30 days';
   RETURN v_count + v_more;
 END $$;
 
@@ -10181,7 +10182,7 @@ COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never per
 
 COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
 
-COMMENT ON TABLE reeve.event IS 'Events that wait to be sent. No arguments, results or errors of jobs: they may hold personal data.';
+COMMENT ON TABLE reeve.event IS 'Events that wait to be sent, also those of a tenant that a purge ends. No arguments, results or errors of jobs: they may hold personal data.';
 
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
