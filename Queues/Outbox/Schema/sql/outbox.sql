@@ -317,7 +317,7 @@ BEGIN
   UPDATE reeve.outbox_state s SET facts_digest = p_digest, refreshed_at = reeve.clock();
 END $$;
 
--- Keeps the tables: notes how far the relay is, drops what was relayed a day ago but for the newest row, and keys of that age. Returns how many.
+-- Keeps the tables: notes how far the relay is, drops what was relayed a day ago but for the newest of it, and keys of that age. Returns how many.
 CREATE OR REPLACE FUNCTION reeve.outbox_tend(p_keep interval DEFAULT '24 hours', p_limit int DEFAULT 5000) RETURNS int
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = reeve, pg_temp AS $$
 DECLARE v_now timestamptz := reeve.clock(); v_next bigint := (SELECT n.last_value FROM reeve.outbox_next n); v_cut bigint; v_count int := 0; v_more int;
@@ -328,7 +328,7 @@ BEGIN
   SELECT p.next_row INTO v_cut FROM reeve.outbox_progress p WHERE p.at <= v_now - p_keep ORDER BY p.at DESC LIMIT 1;
   IF NOT FOUND THEN RETURN 0; END IF;
   DELETE FROM reeve.outbox_progress p WHERE p.at < (SELECT max(k.at) FROM reeve.outbox_progress k WHERE k.at <= v_now - p_keep);
-  v_cut := least(v_cut, (SELECT max(r.id) FROM reeve.outbox_row r));
+  v_cut := least(v_cut, (SELECT max(r.id) FROM reeve.outbox_row r WHERE r.id < v_next));
   DELETE FROM reeve.outbox_row r WHERE r.id = ANY (ARRAY(SELECT x.id FROM reeve.outbox_row x WHERE x.id < v_cut ORDER BY x.id LIMIT p_limit));
   GET DIAGNOSTICS v_count = ROW_COUNT;
   DELETE FROM reeve.outbox_key k WHERE k.hash = ANY (ARRAY(SELECT x.hash FROM reeve.outbox_key x WHERE x.at < v_now - p_keep ORDER BY x.at LIMIT p_limit));
