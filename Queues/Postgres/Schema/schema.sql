@@ -1168,6 +1168,85 @@ CREATE TABLE reeve.signing_key (
 
 ALTER TABLE reeve.signing_key OWNER TO reeve_owner;
 
+CREATE TABLE reeve.stat_fleet (
+    tier text NOT NULL,
+    kind text NOT NULL,
+    outcome text NOT NULL,
+    quiet boolean NOT NULL,
+    jobs bigint NOT NULL,
+    attempts bigint NOT NULL,
+    late bigint NOT NULL,
+    wait_seconds double precision NOT NULL,
+    run_seconds double precision NOT NULL,
+    dwell_seconds double precision NOT NULL,
+    wait bigint[] NOT NULL,
+    run bigint[] NOT NULL,
+    dwell bigint[] NOT NULL
+)
+WITH (fillfactor='60');
+
+ALTER TABLE reeve.stat_fleet OWNER TO reeve_owner;
+
+CREATE TABLE reeve.stat_fold (
+    one boolean DEFAULT true NOT NULL,
+    seen pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    open jsonb DEFAULT '{}'::jsonb NOT NULL,
+    took interval DEFAULT '00:00:00'::interval NOT NULL,
+    CONSTRAINT stat_fold_one_check CHECK (one)
+);
+
+ALTER TABLE reeve.stat_fold OWNER TO reeve_owner;
+
+CREATE TABLE reeve.stat_live (
+    name text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    value jsonb NOT NULL
+);
+
+ALTER TABLE reeve.stat_live OWNER TO reeve_owner;
+
+CREATE TABLE reeve.stat_slot (
+    width text NOT NULL,
+    slot timestamp with time zone NOT NULL,
+    tier text NOT NULL,
+    kind text NOT NULL,
+    outcome text NOT NULL,
+    quiet boolean NOT NULL,
+    jobs bigint NOT NULL,
+    attempts bigint NOT NULL,
+    late bigint NOT NULL,
+    wait_seconds double precision NOT NULL,
+    run_seconds double precision NOT NULL,
+    dwell_seconds double precision NOT NULL,
+    wait bigint[] NOT NULL,
+    run bigint[] NOT NULL,
+    dwell bigint[] NOT NULL,
+    CONSTRAINT stat_slot_width_check CHECK ((width = ANY (ARRAY['minute'::text, 'hour'::text])))
+)
+WITH (fillfactor='60');
+
+ALTER TABLE reeve.stat_slot OWNER TO reeve_owner;
+
+CREATE TABLE reeve.stat_tenant (
+    tenant_id uuid NOT NULL,
+    tier text NOT NULL,
+    kind text NOT NULL,
+    outcome text NOT NULL,
+    jobs bigint NOT NULL,
+    attempts bigint NOT NULL,
+    late bigint NOT NULL,
+    wait_seconds double precision NOT NULL,
+    run_seconds double precision NOT NULL,
+    dwell_seconds double precision NOT NULL,
+    wait bigint[] NOT NULL,
+    run bigint[] NOT NULL,
+    dwell bigint[] NOT NULL
+)
+WITH (fillfactor='60');
+
+ALTER TABLE reeve.stat_tenant OWNER TO reeve_owner;
+
 CREATE TABLE reeve.tenant (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     code text NOT NULL COLLATE pg_catalog."C",
@@ -1398,6 +1477,8 @@ CREATE TABLE reeve.tier (
     offpeak_until time without time zone DEFAULT '06:00:00'::time without time zone NOT NULL,
     export_retention_days integer DEFAULT 7 NOT NULL,
     trial_milestones integer[] DEFAULT '{7,3,1,0}'::integer[] NOT NULL,
+    promised_start_seconds integer,
+    promised_success numeric,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
@@ -1406,6 +1487,8 @@ CREATE TABLE reeve.tier (
     CONSTRAINT tier_export_retention_days_check CHECK (((export_retention_days >= 1) AND (export_retention_days <= 36500))),
     CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tier_promised_start_seconds_check CHECK (((promised_start_seconds >= 1) AND (promised_start_seconds <= 86400))),
+    CONSTRAINT tier_promised_success_check CHECK (((promised_success > (0)::numeric) AND (promised_success <= (1)::numeric))),
     CONSTRAINT tier_report_bytes_check CHECK ((report_bytes >= 1024)),
     CONSTRAINT tier_report_daytime_seconds_check CHECK ((report_daytime_seconds >= 0)),
     CONSTRAINT tier_report_retention_days_check CHECK (((report_retention_days >= 1) AND (report_retention_days <= 36500))),
@@ -1849,6 +1932,21 @@ ALTER TABLE ONLY reeve.signing_key
 ALTER TABLE ONLY reeve.signing_key
     ADD CONSTRAINT signing_key_public_key_key UNIQUE (public_key);
 
+ALTER TABLE ONLY reeve.stat_fleet
+    ADD CONSTRAINT stat_fleet_pkey PRIMARY KEY (tier, kind, outcome, quiet);
+
+ALTER TABLE ONLY reeve.stat_fold
+    ADD CONSTRAINT stat_fold_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY reeve.stat_live
+    ADD CONSTRAINT stat_live_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.stat_slot
+    ADD CONSTRAINT stat_slot_pkey PRIMARY KEY (width, slot, tier, kind, outcome, quiet);
+
+ALTER TABLE ONLY reeve.stat_tenant
+    ADD CONSTRAINT stat_tenant_pkey PRIMARY KEY (tenant_id, tier, kind, outcome);
+
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_code_key UNIQUE (code);
 
@@ -1980,6 +2078,10 @@ CREATE INDEX job_due ON reeve.job USING btree (run_at, id) WHERE (state = 'sched
 
 CREATE INDEX job_held ON reeve.job USING btree (tenant_id, hold_reason, id) WHERE ((state = 'scheduled'::reeve.job_state) AND (hold_reason IS NOT NULL));
 
+CREATE INDEX job_history_default_finished_at_idx ON reeve.job_history_default USING brin (finished_at) WITH (autosummarize='on');
+
+CREATE INDEX job_history_finished ON ONLY reeve.job_history USING brin (finished_at) WITH (autosummarize='on');
+
 CREATE INDEX job_parked ON reeve.job USING btree (kind, id) WHERE ((state = 'scheduled'::reeve.job_state) AND (hold_reason = 'kind_paused'::text));
 
 CREATE INDEX job_ready ON reeve.job USING btree (pool, tenant_id, queue, priority, id) WHERE (state = 'available'::reeve.job_state);
@@ -2047,6 +2149,8 @@ ALTER INDEX reeve.audit_entry_tenant ATTACH PARTITION reeve.audit_entry_default_
 ALTER INDEX reeve.audit_seal_entry ATTACH PARTITION reeve.audit_seal_default_entry_id_idx;
 
 ALTER INDEX reeve.audit_seal_pkey ATTACH PARTITION reeve.audit_seal_default_pkey;
+
+ALTER INDEX reeve.job_history_finished ATTACH PARTITION reeve.job_history_default_finished_at_idx;
 
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
 
@@ -2127,6 +2231,9 @@ ALTER TABLE ONLY reeve.schedule_last
 
 ALTER TABLE ONLY reeve.schedule_tick
     ADD CONSTRAINT schedule_tick_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES reeve.schedule(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY reeve.stat_tenant
+    ADD CONSTRAINT stat_tenant_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
@@ -2446,7 +2553,7 @@ CREATE VIEW reeve.batch_tenant WITH (security_barrier='true', security_invoker='
 
 ALTER TABLE reeve.batch_tenant OWNER TO reeve_owner;
 
-CREATE VIEW reeve.block_list WITH (security_barrier='true') AS
+CREATE VIEW reeve.block_list WITH (security_barrier='true', security_invoker='true') AS
  SELECT b.id,
     'queue'::text AS scope,
     b.pattern AS target,
@@ -2533,7 +2640,7 @@ CREATE VIEW reeve.erasure_list WITH (security_barrier='true', security_invoker='
 
 ALTER TABLE reeve.erasure_list OWNER TO reeve_owner;
 
-CREATE VIEW reeve.isolation_list WITH (security_barrier='true') AS
+CREATE VIEW reeve.isolation_list WITH (security_barrier='true', security_invoker='true') AS
  SELECT i.id,
     t.code AS tenant_code,
     i.reason,
@@ -2886,15 +2993,13 @@ ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
 CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_problem text;
+    AS $$
 BEGIN
   IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
   IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
   IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
-  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
-  RETURN v_problem;
-END $_$;
+  RETURN reeve.erasure_admits(p_args, p_tenant);
+END $$;
 
 ALTER FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
@@ -3356,6 +3461,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF v.ended_at IS NULL OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RETURN 'kept';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = 'purge_backup') THEN RETURN 'certified'; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RETURN 'held'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, v.end_reason, '{"outcome": "intent", "changed": ["deleted", "destruction"]}');
+  RETURN 'go';
+END $$;
+
+ALTER FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5637,6 +5759,108 @@ END $$;
 
 ALTER FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.fleet_metrics(p_top integer DEFAULT 20) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+  WITH busy AS MATERIALIZED (
+    SELECT t.code, t.tier, c.running, c.cap, coalesce(b.waiting, 0) AS waiting, row_number() OVER (ORDER BY c.running + coalesce(b.waiting, 0) DESC, t.code) AS place
+    FROM reeve.tenant_counter c JOIN reeve.tenant t ON t.id = c.tenant_id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id WHERE c.running + coalesce(b.waiting, 0) > 0)
+  SELECT jsonb_build_object(
+    'now', extract(epoch FROM reeve.clock()),
+    'parts', (SELECT coalesce(jsonb_object_agg(l.name, l.value || jsonb_build_object('age', extract(epoch FROM reeve.clock() - l.at))), '{}') FROM reeve.stat_live l),
+    'accepted', (SELECT s.last_value FROM reeve.job_id s),
+    'jobs', (SELECT coalesce(jsonb_agg(to_jsonb(f) ORDER BY f.tier, f.kind, f.outcome, f.quiet), '[]') FROM reeve.stat_fleet f),
+    'busy', (SELECT coalesce(jsonb_agg(jsonb_build_object('tenant', b.code, 'tier', b.tier, 'running', b.running, 'cap', b.cap, 'waiting', b.waiting)), '[]') FROM busy b WHERE b.place <= p_top),
+    'other', (SELECT jsonb_build_object('running', coalesce(sum(b.running), 0), 'waiting', coalesce(sum(b.waiting), 0)) FROM busy b WHERE b.place > p_top),
+    'bounds', to_jsonb(reeve.stat_bounds()))
+$$;
+
+ALTER FUNCTION reeve.fleet_metrics(p_top integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.fold_stats() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+  v reeve.stat_fold; v_now timestamptz := reeve.clock(); v_low timestamptz; v_snap pg_snapshot; v_count int; v_noisy uuid[];
+  v_min bigint; v_max bigint; v_open bigint[]; v_top bigint; v_epoch bigint;
+BEGIN
+  SELECT f.* INTO v FROM reeve.stat_fold f FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND OR v.at > v_now - greatest(interval '2 seconds', v.took * 20) THEN RETURN 0; END IF;      -- a twentieth of the time at most
+  v_min := pg_snapshot_xmin(v.seen)::text::bigint; v_max := pg_snapshot_xmax(v.seen)::text::bigint;
+  v_open := ARRAY(SELECT x::text::bigint FROM pg_snapshot_xip(v.seen) x);
+  -- A row's xmin has 32 bits of a transaction's number; the number is the highest below v_top with these.
+  v_top := pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1073741824;
+  v_epoch := v_top >> 32 << 32;
+  IF v_min > v_top THEN                                                     -- another cluster's numbers: begin anew
+    UPDATE reeve.stat_fold f SET seen = pg_current_snapshot(), at = v_now, open = '{}';
+    RETURN 0;
+  END IF;
+  -- What was open at the last time may have ended jobs before it; nothing lasts longer than ten minutes.
+  v_low := greatest(least(v.at, (SELECT min(e.value::timestamptz) FROM jsonb_each_text(v.open) e)), v.at - interval '10 minutes') - interval '2 seconds';
+  v_noisy := reeve.noisy_tenants();
+  WITH ended AS MATERIALIZED (
+    SELECT e.tenant_id, e.pool AS tier, e.kind, e.state::text AS outcome, e.tenant_id <> ALL (v_noisy) AS quiet, e.attempt, date_trunc('minute', e.finished_at) AS minute, m.wait, m.run, m.dwell,
+           m.wait > t.promised_start_seconds AS late, width_bucket(m.wait, b.bounds) AS w, width_bucket(m.run, b.bounds) AS r, width_bucket(m.dwell, b.bounds) AS d
+    FROM (SELECT h.tenant_id, h.pool, h.kind, h.state, h.attempt, h.created_at, h.run_at, h.started_at, h.finished_at, h.xmin::text::bigint AS x
+          FROM reeve.job_history h WHERE h.finished_at >= v_low
+          UNION ALL
+          SELECT d.tenant_id, d.pool, d.kind, d.state, d.attempt, d.created_at, d.run_at, d.started_at, d.finished_at, d.xmin::text::bigint
+          FROM reeve.dead_letter d WHERE d.finished_at >= v_low AND d.redriven_as IS NULL) e
+    CROSS JOIN LATERAL (SELECT v_epoch + e.x - CASE WHEN v_epoch + e.x > v_top THEN 4294967296 ELSE 0 END AS number) g
+    CROSS JOIN LATERAL (SELECT greatest(extract(epoch FROM e.started_at - e.run_at), 0)::float8 AS wait, greatest(extract(epoch FROM e.finished_at - e.started_at), 0)::float8 AS run,
+      greatest(extract(epoch FROM e.finished_at - CASE WHEN e.attempt > 1 THEN least(e.created_at, e.run_at) ELSE e.run_at END), 0)::float8 AS dwell) m
+    CROSS JOIN (SELECT reeve.stat_bounds() AS bounds) b LEFT JOIN reeve.tier t ON t.name = e.pool
+    WHERE g.number >= v_min AND (g.number >= v_max OR g.number = ANY (v_open))),
+  -- Twice in one pass: by minute, and by tenant.
+  part AS MATERIALIZED (
+    SELECT e.minute, e.quiet, e.tenant_id, e.tier, e.kind, e.outcome, count(*) AS jobs, sum(e.attempt) AS attempts, count(*) FILTER (WHERE e.late) AS late,
+      coalesce(sum(e.wait), 0) AS wait_seconds, coalesce(sum(e.run), 0) AS run_seconds, coalesce(sum(e.dwell), 0) AS dwell_seconds,
+      ARRAY[count(*) FILTER (WHERE e.w = 0), count(*) FILTER (WHERE e.w = 1), count(*) FILTER (WHERE e.w = 2), count(*) FILTER (WHERE e.w = 3), count(*) FILTER (WHERE e.w = 4), count(*) FILTER (WHERE e.w = 5), count(*) FILTER (WHERE e.w = 6), count(*) FILTER (WHERE e.w = 7), count(*) FILTER (WHERE e.w = 8), count(*) FILTER (WHERE e.w = 9), count(*) FILTER (WHERE e.w = 10), count(*) FILTER (WHERE e.w = 11), count(*) FILTER (WHERE e.w = 12)] AS wait,
+      ARRAY[count(*) FILTER (WHERE e.r = 0), count(*) FILTER (WHERE e.r = 1), count(*) FILTER (WHERE e.r = 2), count(*) FILTER (WHERE e.r = 3), count(*) FILTER (WHERE e.r = 4), count(*) FILTER (WHERE e.r = 5), count(*) FILTER (WHERE e.r = 6), count(*) FILTER (WHERE e.r = 7), count(*) FILTER (WHERE e.r = 8), count(*) FILTER (WHERE e.r = 9), count(*) FILTER (WHERE e.r = 10), count(*) FILTER (WHERE e.r = 11), count(*) FILTER (WHERE e.r = 12)] AS run,
+      ARRAY[count(*) FILTER (WHERE e.d = 0), count(*) FILTER (WHERE e.d = 1), count(*) FILTER (WHERE e.d = 2), count(*) FILTER (WHERE e.d = 3), count(*) FILTER (WHERE e.d = 4), count(*) FILTER (WHERE e.d = 5), count(*) FILTER (WHERE e.d = 6), count(*) FILTER (WHERE e.d = 7), count(*) FILTER (WHERE e.d = 8), count(*) FILTER (WHERE e.d = 9), count(*) FILTER (WHERE e.d = 10), count(*) FILTER (WHERE e.d = 11), count(*) FILTER (WHERE e.d = 12)] AS dwell
+    FROM ended e GROUP BY GROUPING SETS ((e.minute, e.quiet, e.tier, e.kind, e.outcome), (e.tenant_id, e.tier, e.kind, e.outcome))),
+  slots AS (
+    INSERT INTO reeve.stat_slot AS s
+    SELECT w.width, date_trunc(w.width, p.minute), p.tier, p.kind, p.outcome, p.quiet, sum(p.jobs), sum(p.attempts), sum(p.late), sum(p.wait_seconds), sum(p.run_seconds),
+           sum(p.dwell_seconds), reeve.stat_total(p.wait), reeve.stat_total(p.run), reeve.stat_total(p.dwell)
+    FROM part p CROSS JOIN (VALUES ('minute'), ('hour')) w (width) WHERE p.minute IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT (width, slot, tier, kind, outcome, quiet) DO UPDATE SET jobs = s.jobs + excluded.jobs, attempts = s.attempts + excluded.attempts, late = s.late + excluded.late,
+      wait_seconds = s.wait_seconds + excluded.wait_seconds, run_seconds = s.run_seconds + excluded.run_seconds, dwell_seconds = s.dwell_seconds + excluded.dwell_seconds,
+      wait = ARRAY(SELECT x + y FROM unnest(s.wait, excluded.wait) u (x, y)),
+      run = ARRAY(SELECT x + y FROM unnest(s.run, excluded.run) u (x, y)),
+      dwell = ARRAY(SELECT x + y FROM unnest(s.dwell, excluded.dwell) u (x, y))),
+  fleet AS (
+    INSERT INTO reeve.stat_fleet AS s
+    SELECT p.tier, p.kind, p.outcome, p.quiet, sum(p.jobs), sum(p.attempts), sum(p.late), sum(p.wait_seconds), sum(p.run_seconds), sum(p.dwell_seconds),
+           reeve.stat_total(p.wait), reeve.stat_total(p.run), reeve.stat_total(p.dwell)
+    FROM part p WHERE p.minute IS NOT NULL GROUP BY 1, 2, 3, 4
+    ON CONFLICT (tier, kind, outcome, quiet) DO UPDATE SET jobs = s.jobs + excluded.jobs, attempts = s.attempts + excluded.attempts, late = s.late + excluded.late,
+      wait_seconds = s.wait_seconds + excluded.wait_seconds, run_seconds = s.run_seconds + excluded.run_seconds, dwell_seconds = s.dwell_seconds + excluded.dwell_seconds,
+      wait = ARRAY(SELECT x + y FROM unnest(s.wait, excluded.wait) u (x, y)),
+      run = ARRAY(SELECT x + y FROM unnest(s.run, excluded.run) u (x, y)),
+      dwell = ARRAY(SELECT x + y FROM unnest(s.dwell, excluded.dwell) u (x, y))),
+  tenants AS (
+    INSERT INTO reeve.stat_tenant AS s
+    SELECT p.tenant_id, p.tier, p.kind, p.outcome, p.jobs, p.attempts, p.late, p.wait_seconds, p.run_seconds, p.dwell_seconds, p.wait, p.run, p.dwell
+    FROM part p JOIN reeve.tenant t ON t.id = p.tenant_id WHERE p.minute IS NULL AND t.status <> 'archived' AND NOT (t.status = 'churned' AND reeve.is_frozen(t.id)) ORDER BY p.tenant_id      -- a purge leaves none
+    ON CONFLICT (tenant_id, tier, kind, outcome) DO UPDATE SET jobs = s.jobs + excluded.jobs, attempts = s.attempts + excluded.attempts, late = s.late + excluded.late,
+      wait_seconds = s.wait_seconds + excluded.wait_seconds, run_seconds = s.run_seconds + excluded.run_seconds, dwell_seconds = s.dwell_seconds + excluded.dwell_seconds,
+      wait = ARRAY(SELECT x + y FROM unnest(s.wait, excluded.wait) u (x, y)),
+      run = ARRAY(SELECT x + y FROM unnest(s.run, excluded.run) u (x, y)),
+      dwell = ARRAY(SELECT x + y FROM unnest(s.dwell, excluded.dwell) u (x, y)))
+  SELECT pg_current_snapshot(), coalesce(sum(p.jobs), 0) INTO v_snap, v_count FROM part p WHERE p.minute IS NOT NULL;
+  UPDATE reeve.stat_fold f SET seen = v_snap, at = v_now, took = reeve.clock() - v_now,
+    open = (SELECT coalesce(jsonb_object_agg(x::text, coalesce(v.open -> x::text, to_jsonb(v.at))), '{}') FROM pg_snapshot_xip(v_snap) x);
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.fold_stats() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -5876,6 +6100,100 @@ $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.job_detail(p_id bigint) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v jsonb; v_row jsonb;
+BEGIN
+  SELECT to_jsonb(l) INTO v FROM reeve.job_list l WHERE l.id = p_id;
+  IF v IS NULL THEN RETURN NULL; END IF;
+  SELECT to_jsonb(x) INTO v_row FROM (
+    SELECT j.args, NULL::jsonb AS result, j.max_attempts, j.traceparent, j.created_by, j.retried_from, j.batch_id, j.rescued, NULL::bigint AS redriven_as FROM reeve.job j WHERE j.id = p_id
+    UNION ALL SELECT h.args, h.result, h.max_attempts, h.traceparent, h.created_by, h.retried_from, NULL, NULL, NULL FROM reeve.job_history h WHERE h.id = p_id
+    UNION ALL SELECT d.args, NULL, d.max_attempts, d.traceparent, d.created_by, d.retried_from, NULL, NULL, d.redriven_as FROM reeve.dead_letter d WHERE d.id = p_id LIMIT 1) x;
+  v := v || coalesce(v_row, '{}');
+  IF NOT reeve.is_operator() THEN v := v - 'args' - 'result'; END IF;
+  RETURN v || jsonb_build_object(
+    'steps', (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'result' - 'tenant_id' - 'job_id'), '[]') FROM reeve.job_step s WHERE s.job_id = p_id),
+    'worker', (SELECT jsonb_build_object('node', w.node, 'pid', w.pid, 'state', w.state, 'lease_until', w.lease_until) FROM reeve.worker w WHERE w.id = (v ->> 'worker_id')::uuid),
+    'artifacts', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'entity', a.entity, 'bytes', a.bytes, 'created_at', a.created_at, 'expires_at', a.expires_at)), '[]') FROM reeve.artifact a WHERE a.job_id = p_id),
+    'cancelling', EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = p_id));
+END $$;
+
+ALTER FUNCTION reeve.job_detail(p_id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.job_page(p_states text[] DEFAULT NULL::text[], p_tenant text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_kind text DEFAULT NULL::text, p_search text DEFAULT NULL::text, p_before bigint DEFAULT NULL::bigint, p_limit integer DEFAULT 50) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $_$
+DECLARE
+  v_tenant uuid; v_like text := replace(replace(replace(p_queue, '\', '\\'), '_', '\_'), '*', '%'); v_before bigint := coalesce(p_before, 9223372036854775807);
+  v_limit int := least(greatest(p_limit, 1), 200); v_rows jsonb := '[]'; v_part jsonb; v_stop bigint := 0; v_reach bigint; v_look int := 20000;
+  v_text text := '%' || replace(replace(replace(lower(p_search), '\', '\\'), '_', '\_'), '%', '\%') || '%';
+BEGIN
+  IF p_tenant IS NOT NULL THEN
+    SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C" OR t.external_code = p_tenant;
+    IF NOT FOUND THEN RETURN '{"rows": [], "next": null, "more": false}'; END IF;
+  END IF;
+  IF p_search ~ '^\d{1,18}$' AND p_before IS NULL THEN
+    SELECT coalesce(jsonb_agg(to_jsonb(j)), '[]') INTO v_rows FROM reeve.job_list j WHERE j.id = p_search::bigint;
+    RETURN jsonb_build_object('rows', v_rows, 'next', NULL, 'more', false);
+  END IF;
+  IF p_states IS NULL OR p_states && '{scheduled,available,running}' THEN
+    IF p_states = '{running}' THEN
+      -- Materialized, so that the few that run are found by their own index.
+      WITH run AS MATERIALIZED (SELECT y.* FROM reeve.job y WHERE y.state = 'running')
+      SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') INTO v_part FROM (
+        SELECT j.id, t.code AS tenant_code, j.queue, j.kind, j.state::text AS state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.started_at, j.created_at, j.progress, j.worker_id, left(j.last_error, 300) AS error
+        FROM run j JOIN reeve.tenant t ON t.id = j.tenant_id WHERE j.id < v_before AND (v_tenant IS NULL OR j.tenant_id = v_tenant)
+          AND (v_like IS NULL OR j.queue LIKE v_like) AND (p_kind IS NULL OR j.kind = p_kind) AND (p_search IS NULL OR lower(concat_ws(' ', j.queue, j.kind, j.last_error, j.progress::text)) LIKE v_text)
+        ORDER BY j.id DESC LIMIT v_limit) x;
+    ELSE
+      SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') INTO v_part FROM (
+        SELECT j.id, t.code AS tenant_code, j.queue, j.kind, j.state::text AS state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.started_at, j.created_at, j.progress, j.worker_id, left(j.last_error, 300) AS error
+        FROM (SELECT y.* FROM reeve.job y WHERE y.id < v_before ORDER BY y.id DESC LIMIT v_look) j JOIN reeve.tenant t ON t.id = j.tenant_id
+        WHERE (p_states IS NULL OR j.state::text = ANY (p_states)) AND (v_tenant IS NULL OR j.tenant_id = v_tenant) AND (v_like IS NULL OR j.queue LIKE v_like) AND (p_kind IS NULL OR j.kind = p_kind)
+          AND (p_search IS NULL OR lower(concat_ws(' ', j.queue, j.kind, j.last_error)) LIKE v_text)
+        ORDER BY j.id DESC LIMIT v_limit) x;
+      SELECT min(r.id) INTO v_reach FROM (SELECT y.id FROM reeve.job y WHERE y.id < v_before ORDER BY y.id DESC LIMIT v_look) r HAVING count(*) = v_look;
+      v_stop := greatest(v_stop, coalesce(v_reach, 0));
+    END IF;
+    v_rows := v_rows || v_part;
+  END IF;
+  IF p_states IS NULL OR p_states && '{succeeded,cancelled}' THEN
+    SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') INTO v_part FROM (
+      SELECT j.id, t.code AS tenant_code, j.queue, j.kind, j.state::text AS state, j.attempt, j.max_attempts, j.priority, j.run_at, j.started_at, j.finished_at, j.created_at, j.worker_id, left(j.last_error, 300) AS error
+      FROM (SELECT y.* FROM reeve.job_history y WHERE y.id < v_before ORDER BY y.id DESC LIMIT v_look) j LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
+      WHERE (p_states IS NULL OR j.state::text = ANY (p_states)) AND (v_tenant IS NULL OR j.tenant_id = v_tenant) AND (v_like IS NULL OR j.queue LIKE v_like) AND (p_kind IS NULL OR j.kind = p_kind)
+        AND (p_search IS NULL OR lower(concat_ws(' ', j.queue, j.kind, j.last_error)) LIKE v_text)
+      ORDER BY j.id DESC LIMIT v_limit) x;
+    SELECT min(r.id) INTO v_reach FROM (SELECT y.id FROM reeve.job_history y WHERE y.id < v_before ORDER BY y.id DESC LIMIT v_look) r HAVING count(*) = v_look;
+    v_stop := greatest(v_stop, coalesce(v_reach, 0));
+    v_rows := v_rows || v_part;
+  END IF;
+  IF p_states IS NULL OR p_states && '{dead}' THEN
+    SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') INTO v_part FROM (
+      SELECT j.id, t.code AS tenant_code, j.queue, j.kind, j.state::text AS state, j.attempt, j.max_attempts, j.priority, j.run_at, j.started_at, j.finished_at, j.created_at, j.worker_id, j.reason, j.redriven_as, left(j.last_error, 300) AS error
+      FROM (SELECT y.* FROM reeve.dead_letter y WHERE y.id < v_before AND (v_tenant IS NULL OR y.tenant_id = v_tenant) ORDER BY y.id DESC LIMIT v_look) j LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
+      WHERE (v_like IS NULL OR j.queue LIKE v_like) AND (p_kind IS NULL OR j.kind = p_kind) AND (p_search IS NULL OR lower(concat_ws(' ', j.queue, j.kind, j.reason, j.last_error)) LIKE v_text)
+      ORDER BY j.id DESC LIMIT v_limit) x;
+    v_rows := v_rows || v_part;
+  END IF;
+  -- Below where one table's look ended nothing is shown: rows of another would hide those that were not looked at.
+  SELECT coalesce(jsonb_agg(r.row ORDER BY r.id DESC), '[]') INTO v_rows FROM (SELECT e.row, (e.row ->> 'id')::bigint AS id FROM jsonb_array_elements(v_rows) e (row)
+    WHERE (e.row ->> 'id')::bigint >= v_stop ORDER BY 2 DESC LIMIT v_limit) r;
+  RETURN jsonb_build_object('rows', v_rows,
+    'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN (v_rows -> -1 ->> 'id')::bigint WHEN v_stop > 0 THEN v_stop END,
+    'more', jsonb_array_length(v_rows) < v_limit AND v_stop > 0);
+END $_$;
+
+ALTER FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.job_story(id bigint) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5949,6 +6267,15 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT p_table IN ('job', 'job_history', 'dead_letter')
+$$;
+
+ALTER FUNCTION reeve.keeps_purge_jobs(p_table text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -6084,6 +6411,52 @@ CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
     AS $$ SELECT ARRAY(SELECT j.lease_id FROM reeve.job j WHERE j.state = 'running' AND j.lease_id = ANY (p_leases)) $$;
 
 ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.live_part(p_name text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  IF p_name = 'live' THEN
+    RETURN jsonb_build_object(
+      'tiers', (SELECT coalesce(jsonb_object_agg(s.tier, jsonb_build_object('tenants', s.tenants, 'running', s.running, 'waiting', s.waiting, 'capped', s.capped)), '{}')
+        FROM (SELECT t.tier, count(*) AS tenants, sum(c.running) AS running, sum(b.waiting) AS waiting, count(*) FILTER (WHERE c.running >= c.cap) AS capped
+              FROM reeve.tenant t JOIN reeve.tenant_counter c ON c.tenant_id = t.id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id
+              WHERE t.status <> 'archived' GROUP BY 1) s),
+      'workers', (SELECT jsonb_build_object('alive', count(*) FILTER (WHERE w.state = 'alive' AND w.lease_until > v_now), 'late', count(*) FILTER (WHERE w.state = 'alive' AND w.lease_until <= v_now),
+          'stopping', count(*) FILTER (WHERE w.state = 'stopping'), 'dead_today', count(*) FILTER (WHERE w.state = 'dead' AND w.ended_at > v_now - interval '1 day'))
+        FROM reeve.worker w WHERE w.state IN ('alive', 'stopping') OR w.ended_at > v_now - interval '1 day'),
+      'slots', (SELECT coalesce(jsonb_object_agg(s.key, s.n), '{}') FROM (SELECT e.key, sum(e.value::int) AS n FROM reeve.worker w CROSS JOIN LATERAL jsonb_each_text(w.pools) e
+        WHERE w.state = 'alive' AND w.lease_until > v_now GROUP BY 1) s),
+      'noisy', cardinality(reeve.noisy_tenants()),
+      'blocks', (SELECT count(*) FROM reeve.block_list), 'circuits', (SELECT count(*) FROM reeve.circuit),
+      'held', (SELECT coalesce(jsonb_object_agg(h.hold_reason, h.n), '{}') FROM (SELECT j.hold_reason, count(*) AS n FROM
+        (SELECT x.hold_reason FROM reeve.job x WHERE x.state = 'scheduled' AND x.hold_reason IS NOT NULL LIMIT 10000) j GROUP BY 1) h));
+  ELSIF p_name = 'slow' THEN
+    RETURN jsonb_build_object(
+      'oldest', reeve.oldest_available(),
+      'dead_letters', (SELECT count(*) FROM (SELECT FROM reeve.dead_letter d WHERE d.redriven_as IS NULL LIMIT 10000) d),
+      'erasures', (SELECT jsonb_build_object('open', count(*), 'overdue', count(*) FILTER (WHERE e.due_at < v_now), 'near', count(*) FILTER (WHERE e.due_at BETWEEN v_now AND v_now + interval '7 days'),
+        'next', extract(epoch FROM min(e.due_at))) FROM reeve.erasure_request e WHERE e.ended_at IS NULL),
+      'purges', (SELECT jsonb_build_object('open', count(*), 'due', count(*) FILTER (WHERE p.not_before < v_now)) FROM reeve.purge_request p WHERE p.ended_at IS NULL),
+      'unsealed', (SELECT count(*) FROM (SELECT FROM reeve.audit_pending LIMIT 10000) a),
+      'anchored', (SELECT extract(epoch FROM max(a.at)) FROM reeve.audit_anchor a),
+      'statuses', (SELECT coalesce(jsonb_object_agg(s.status, s.n), '{}') FROM (SELECT t.status, count(*) AS n FROM reeve.tenant t GROUP BY 1) s),
+      'tables', (SELECT coalesce(jsonb_object_agg(t.relname, jsonb_build_object('live', t.n_live_tup, 'dead', t.n_dead_tup)), '{}')
+        FROM pg_stat_user_tables t WHERE t.schemaname = 'reeve' AND t.relname IN ('job', 'tenant_counter', 'worker')),
+      'oldest_transaction', (SELECT coalesce(max(extract(epoch FROM v_now - a.xact_start)), 0) FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()),
+      'oldest_xmin', (SELECT coalesce(max(age(a.backend_xmin)), 0) FROM pg_stat_activity a WHERE a.datname = current_database()));
+  ELSE
+    RETURN (SELECT jsonb_build_object('tenants', count(*), 'without', count(*) FILTER (WHERE b.last_backup_at IS NULL),
+        'overdue', count(*) FILTER (WHERE coalesce(b.last_backup_at, '-infinity') < v_now - interval '26 hours'), 'unproven', count(*) FILTER (WHERE b.unproven),
+        'oldest_backup', extract(epoch FROM min(b.last_backup_at)), 'unprotected', (SELECT count(*) FROM reeve.unprotected_tenant))
+      FROM reeve.backup_status b JOIN reeve.tenant t ON t.code = b.tenant_code WHERE t.status IN ('trial', 'active', 'suspended'));
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.live_part(p_name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
@@ -6347,6 +6720,17 @@ $$;
 
 ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.noisy_tenants() RETURNS uuid[]
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(array_agg(c.tenant_id), '{}') FROM reeve.tenant_counter c JOIN reeve.tenant_backlog b ON b.tenant_id = c.tenant_id,
+    (SELECT coalesce(sum(running), 0) AS running FROM reeve.tenant_counter) r, (SELECT coalesce(sum(waiting), 0) AS waiting FROM reeve.tenant_backlog) w
+  WHERE (c.running >= 30 AND c.running > 0.1 * r.running) OR (b.waiting >= 1000 AND b.waiting > 0.1 * w.waiting)
+$$;
+
+ALTER FUNCTION reeve.noisy_tenants() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.note_batch_end() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6410,6 +6794,24 @@ $$;
 
 ALTER FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.oldest_available() RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+  WITH RECURSIVE lane AS (
+    SELECT p.pool, f.tenant_id, f.run_at FROM (SELECT t.name AS pool FROM reeve.tier t UNION ALL SELECT 'restore') p
+    CROSS JOIN LATERAL (SELECT j.tenant_id, j.run_at FROM reeve.job j WHERE j.state = 'available' AND j.pool = p.pool ORDER BY j.tenant_id, j.queue, j.priority, j.id LIMIT 1) f
+    UNION ALL
+    SELECT l.pool, f.tenant_id, f.run_at FROM lane l
+    CROSS JOIN LATERAL (SELECT j.tenant_id, j.run_at FROM reeve.job j WHERE j.state = 'available' AND j.pool = l.pool AND j.tenant_id > l.tenant_id
+      ORDER BY j.tenant_id, j.queue, j.priority, j.id LIMIT 1) f)
+  SELECT coalesce(jsonb_object_agg(o.pool, extract(epoch FROM o.run_at)), '{}') FROM (SELECT l.pool, min(l.run_at) AS run_at FROM lane l GROUP BY 1) o
+$$;
+
+ALTER FUNCTION reeve.oldest_available() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6450,6 +6852,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.overview(p_width text DEFAULT 'minute'::text, p_slots integer DEFAULT 60) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+  SELECT jsonb_build_object(
+    'now', reeve.clock(),
+    'parts', (SELECT coalesce(jsonb_object_agg(l.name, l.value), '{}') FROM reeve.stat_live l),
+    'bounds', to_jsonb(reeve.stat_bounds()),
+    'slots', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.slot), '[]') FROM (
+      SELECT x.slot, sum(x.jobs) FILTER (WHERE x.outcome = 'succeeded') AS succeeded, sum(x.jobs) FILTER (WHERE x.outcome = 'dead') AS dead,
+             sum(x.jobs) FILTER (WHERE x.outcome = 'cancelled') AS cancelled, sum(x.attempts - least(x.attempts, x.jobs)) AS retries, reeve.stat_total(x.wait) AS wait, reeve.stat_total(x.run) AS run
+      FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > date_trunc(p_width, reeve.clock()) - least(p_slots, 744) * ('1 ' || p_width)::interval GROUP BY 1) s),
+    'kinds', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.jobs DESC), '[]') FROM (
+      SELECT x.kind, sum(x.jobs) AS jobs, coalesce(sum(x.jobs) FILTER (WHERE x.outcome = 'dead'), 0) AS dead, sum(x.run_seconds) / greatest(sum(x.jobs), 1) AS mean_run,
+             sum(x.wait_seconds) / greatest(sum(x.jobs), 1) AS mean_wait
+      FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > date_trunc(p_width, reeve.clock()) - least(p_slots, 744) * ('1 ' || p_width)::interval GROUP BY 1 ORDER BY 2 DESC LIMIT 20) s))
+$$;
+
+ALTER FUNCTION reeve.overview(p_width text, p_slots integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) RETURNS integer
     LANGUAGE plpgsql
@@ -6746,15 +7170,6 @@ END $$;
 
 ALTER FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
-$$;
-
-ALTER FUNCTION reeve.purge_condition(p_table text, p_alias text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -6814,16 +7229,18 @@ BEGIN
   END LOOP;
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
     BEGIN
-      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+      FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
           JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
           WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
-            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
-        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+            AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM reeve.%I x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
-        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
+        WHERE y.tenant_id = $1 AND (NOT $3 OR to_jsonb(y) ->> ''kind'' <> ''purge'') LIMIT $2)', v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_purge_jobs(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -6887,6 +7304,40 @@ CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text
 $$;
 
 ALTER FUNCTION reeve.purged_tables() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.queue_page(p_tenant text DEFAULT NULL::text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 50) RETURNS SETOF jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_ids uuid[];
+BEGIN
+  v_ids := ARRAY(SELECT t.id FROM (
+      SELECT c.tenant_id FROM reeve.tenant_counter c WHERE c.running > 0 UNION SELECT b.tenant_id FROM reeve.tenant_backlog b WHERE b.waiting > 0) w JOIN reeve.tenant t ON t.id = w.tenant_id
+    WHERE t.code > coalesce(p_after, '') COLLATE "C" AND (p_tenant IS NULL OR t.code = p_tenant COLLATE "C") ORDER BY t.code LIMIT least(p_limit, 200));
+  RETURN QUERY
+  WITH RECURSIVE owner AS MATERIALIZED (SELECT t.id, t.code, t.tier FROM unnest(v_ids) u JOIN reeve.tenant t ON t.id = u),
+  pool AS (SELECT o.id, o.code, o.tier, p.pool FROM owner o CROSS JOIN LATERAL (VALUES (o.tier), ('restore')) p (pool)),
+  ready AS (
+    SELECT p.id, p.pool, f.queue FROM pool p CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j WHERE j.state = 'available' AND j.pool = p.pool AND j.tenant_id = p.id ORDER BY j.queue LIMIT 1) f
+    UNION ALL
+    SELECT r.id, r.pool, f.queue FROM ready r CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j WHERE j.state = 'available' AND j.pool = r.pool AND j.tenant_id = r.id AND j.queue > r.queue ORDER BY j.queue LIMIT 1) f),
+  counted AS (
+    SELECT r.id, r.queue, n.n AS available, n.oldest, 0::bigint AS scheduled, 0::bigint AS held, 0::bigint AS running
+    FROM ready r CROSS JOIN LATERAL (SELECT count(*) AS n, min(x.run_at) AS oldest FROM (SELECT j.run_at FROM reeve.job j WHERE j.state = 'available' AND j.pool = r.pool AND j.tenant_id = r.id AND j.queue = r.queue
+      ORDER BY j.priority, j.id LIMIT 1000) x) n
+    UNION ALL
+    SELECT o.id, x.queue, 0, NULL, count(*) FILTER (WHERE x.hold_reason IS NULL), count(*) FILTER (WHERE x.hold_reason IS NOT NULL), 0
+    FROM owner o CROSS JOIN LATERAL (SELECT j.queue, j.hold_reason FROM reeve.job j WHERE j.state = 'scheduled' AND j.tenant_id = o.id LIMIT 1000) x GROUP BY 1, 2
+    UNION ALL
+    SELECT r.tenant_id, r.queue, 0, NULL, 0, 0, count(*) FROM (SELECT j.tenant_id, j.queue FROM reeve.job j WHERE j.state = 'running' AND j.worker_id IS NOT NULL LIMIT 100000) r
+    WHERE r.tenant_id = ANY (v_ids) GROUP BY 1, 2)
+  SELECT to_jsonb(s) || jsonb_build_object('blocks', (SELECT jsonb_agg(jsonb_build_object('pattern', b.pattern, 'mode', b.mode, 'reason', b.reason, 'actor', b.actor)) FROM reeve.queue_block b WHERE s.queue LIKE b.like_pattern))
+  FROM (SELECT o.code AS tenant_code, o.tier, c.queue, sum(c.available)::bigint AS available, sum(c.scheduled)::bigint AS scheduled, sum(c.held)::bigint AS held, sum(c.running)::bigint AS running, min(c.oldest) AS oldest_available_at
+    FROM counted c JOIN owner o ON o.id = c.id GROUP BY 1, 2, 3) s ORDER BY s.tenant_code, s.queue;
+END $$;
+
+ALTER FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7014,6 +7465,9 @@ CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid
     AS $$
 DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
 BEGIN
+  IF p_change ?| '{deleted, destruction}' AND NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RAISE EXCEPTION 'the final backup is still kept' USING ERRCODE = 'RV012';
+  END IF;
   IF p_change ? 'key_id' THEN
     INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
     ON CONFLICT (request_id) DO NOTHING;
@@ -8131,6 +8585,18 @@ $$;
 
 ALTER FUNCTION reeve.running_eta(p_scope text, p_like text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT count(*) FROM reeve.job j
+    WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.started_at <= p_moment AND j.id <> p_job AND j.kind <> 'erasure');
+END $$;
+
+ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -8571,6 +9037,24 @@ END $$;
 
 ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.stat_bounds() RETURNS double precision[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT '{0.05,0.1,0.25,0.5,1,2.5,10,30,60,300,1800,7200}'::float8[]
+$$;
+
+ALTER FUNCTION reeve.stat_bounds() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.stat_sum(a bigint[], b bigint[]) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE STRICT
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT array_agg(u.x + u.y ORDER BY u.n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)
+$$;
+
+ALTER FUNCTION reeve.stat_sum(a bigint[], b bigint[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8742,6 +9226,25 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) RETURNS SETOF jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+  SELECT jsonb_build_object('tenant', t.code, 'tier', t.tier, 'status', t.status, 'running', c.running, 'cap', c.cap, 'waiting', b.waiting,
+    'oldest', (SELECT extract(epoch FROM min(j.run_at)) FROM (SELECT x.run_at FROM reeve.job x WHERE x.state = 'available' AND x.pool = t.tier AND x.tenant_id = t.id
+      ORDER BY x.queue, x.priority, x.id LIMIT 1) j),
+    'backup', (SELECT extract(epoch FROM max(a.created_at)) FROM reeve.artifact a WHERE a.tenant_id = t.id AND a.entity = 'backup'),
+    'proven', (SELECT extract(epoch FROM max(p.at)) FROM reeve.backup_proof p WHERE p.tenant_id = t.id AND p.kind = 'drill' AND p.ok),
+    'erasure_due', (SELECT extract(epoch FROM min(e.due_at)) FROM reeve.erasure_request e WHERE e.tenant_id = t.id AND e.ended_at IS NULL),
+    'promised_start', r.promised_start_seconds, 'promised_success', r.promised_success,
+    'jobs', (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'tenant_id' ORDER BY s.kind, s.outcome), '[]') FROM reeve.stat_tenant s WHERE s.tenant_id = t.id))
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.tenant_counter c ON c.tenant_id = t.id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id
+  WHERE (p_code IS NULL OR t.code = p_code COLLATE "C") AND t.code > coalesce(p_after, '') COLLATE "C" AND t.status <> 'archived' ORDER BY t.code LIMIT least(p_limit, 1000)
+$$;
+
+ALTER FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -8754,6 +9257,35 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_page(p_search text DEFAULT NULL::text, p_tier text DEFAULT NULL::text, p_status text DEFAULT NULL::text, p_busiest boolean DEFAULT false, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 50) RETURNS SETOF jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_ids uuid[]; v_name text := lower(p_search);
+BEGIN
+  IF p_busiest THEN
+    v_ids := ARRAY(SELECT c.tenant_id FROM reeve.tenant_counter c JOIN reeve.tenant_backlog b ON b.tenant_id = c.tenant_id JOIN reeve.tenant t ON t.id = c.tenant_id
+      WHERE c.running + b.waiting > 0 AND (p_tier IS NULL OR t.tier = p_tier) AND (p_status IS NULL OR t.status::text = p_status)
+        AND (p_search IS NULL OR t.code LIKE v_name || '%' OR t.external_code = p_search OR strpos(lower(t.name), v_name) > 0)
+      ORDER BY c.running + b.waiting DESC, t.code LIMIT least(p_limit, 200));
+  ELSE
+    v_ids := ARRAY(SELECT t.id FROM reeve.tenant t WHERE t.code > coalesce(p_after, '') COLLATE "C" AND (p_tier IS NULL OR t.tier = p_tier) AND (p_status IS NULL OR t.status::text = p_status)
+        AND (p_search IS NULL OR t.code LIKE v_name || '%' OR t.external_code = p_search OR strpos(lower(t.name), v_name) > 0)
+      ORDER BY t.code LIMIT least(p_limit, 200));
+  END IF;
+  RETURN QUERY
+  SELECT jsonb_build_object('id', t.id, 'code', t.code, 'name', t.name, 'tier', t.tier, 'status', t.status, 'isolation', t.isolation, 'region', t.region, 'trial_ends_at', t.trial_ends_at,
+    'cap', c.cap, 'running', c.running, 'waiting', b.waiting, 'is_full', b.is_full,
+    'dead', (SELECT count(*) FROM (SELECT FROM reeve.dead_letter d WHERE d.tenant_id = t.id AND d.redriven_as IS NULL LIMIT 1000) d),
+    'blocked', EXISTS (SELECT FROM reeve.queue_block q WHERE q.pattern IN (t.code || '.*', '*.*')),
+    'isolated', EXISTS (SELECT FROM reeve.claim_block q WHERE q.scope = 'tenant' AND q.name = t.code))
+  FROM unnest(v_ids) WITH ORDINALITY u (id, place) JOIN reeve.tenant t ON t.id = u.id LEFT JOIN reeve.tenant_counter c ON c.tenant_id = t.id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id
+  ORDER BY u.place;
+END $$;
+
+ALTER FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -8771,8 +9303,8 @@ CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
-      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR to_jsonb(x) ->> ''kind'' <> ''purge'')', v_table)
+      INTO v_n USING p_tenant, reeve.keeps_purge_jobs(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
   RETURN v;
@@ -9117,7 +9649,9 @@ CREATE FUNCTION reeve.tend_paces(p_pages integer DEFAULT 200) RETURNS integer
     SET "TimeZone" TO 'UTC'
     SET jit TO 'off'
     AS $_$
-DECLARE v record; v_place text; v_end bigint; v_from bigint; v_count int; v_upto timestamptz;
+DECLARE
+  v record; v_place text; v_end bigint; v_from bigint; v_first tid; v_last tid; v_upto timestamptz;
+  v_kinds text[]; v_tenants uuid[]; v_seconds float8[]; v_ended timestamptz[];
 BEGIN
   SELECT p.* INTO v FROM reeve.pace_position p FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN RETURN 0; END IF;
@@ -9126,24 +9660,25 @@ BEGIN
   v_end := pg_relation_size(to_regclass('reeve.' || v_place)) / current_setting('block_size')::int;
   -- The last page may have been filled since: it is read again, and what was seen is known by its time.
   v_from := greatest(CASE WHEN v.place = v_place THEN least(v.block, v_end) - 1 ELSE 0 END, v_end - p_pages, 0);
-  EXECUTE format($sql$
-    WITH attempt AS MATERIALIZED (
-      SELECT h.kind, h.tenant_id, extract(epoch FROM h.finished_at - h.started_at)::float8 AS seconds, h.finished_at FROM reeve.%I h
-      WHERE h.ctid >= %L::tid AND h.ctid < %L::tid AND h.state = 'succeeded' AND h.finished_at > $1 AND h.started_at <= h.finished_at),
-    kinds AS (
-      INSERT INTO reeve.kind_pace AS p (kind, seconds)
-      SELECT a.kind, (array_agg(a.seconds ORDER BY a.finished_at DESC))[1:20] FROM attempt a GROUP BY 1 ORDER BY 1
-      ON CONFLICT (kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at),
-    tenants AS (
-      INSERT INTO reeve.tenant_pace AS p (tenant_id, kind, seconds)
-      SELECT a.tenant_id, a.kind, (array_agg(a.seconds ORDER BY a.finished_at DESC))[1:20] FROM attempt a JOIN reeve.tenant t ON t.id = a.tenant_id
-      WHERE a.seconds >= 1 AND a.kind <> 'purge' AND t.status <> 'archived' GROUP BY 1, 2 ORDER BY 1, 2
-      ON CONFLICT (tenant_id, kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at)
-    SELECT count(*), max(a.finished_at) FROM attempt a $sql$, v_place, format('(%s,0)', v_from), format('(%s,0)', v_end))
-  INTO v_count, v_upto USING CASE WHEN v.place = v_place THEN v.finished_at ELSE '-infinity' END;
+  v_first := format('(%s,0)', v_from)::tid;
+  v_last := format('(%s,0)', v_end)::tid;
+  EXECUTE format('SELECT array_agg(h.kind), array_agg(h.tenant_id), array_agg(extract(epoch FROM h.finished_at - h.started_at)::float8), array_agg(h.finished_at), max(h.finished_at)
+    FROM reeve.%I h WHERE h.ctid >= $1 AND h.ctid < $2 AND h.state = ''succeeded'' AND h.finished_at > $3 AND h.started_at <= h.finished_at', v_place)
+  INTO v_kinds, v_tenants, v_seconds, v_ended, v_upto
+  USING v_first, v_last, CASE WHEN v.place = v_place THEN v.finished_at ELSE '-infinity' END;
+  IF v_kinds IS NOT NULL THEN
+    INSERT INTO reeve.kind_pace AS p (kind, seconds)
+    SELECT a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20] FROM unnest(v_kinds, v_seconds, v_ended) AS a (kind, seconds, ended) GROUP BY 1 ORDER BY 1
+    ON CONFLICT (kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+    INSERT INTO reeve.tenant_pace AS p (tenant_id, kind, seconds)
+    SELECT a.tenant_id, a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20]
+    FROM unnest(v_kinds, v_tenants, v_seconds, v_ended) AS a (kind, tenant_id, seconds, ended) JOIN reeve.tenant t ON t.id = a.tenant_id
+    WHERE a.seconds >= 1 AND a.kind <> 'purge' AND t.status <> 'archived' GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (tenant_id, kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+  END IF;
   UPDATE reeve.pace_position p SET place = v_place, block = v_end, finished_at = coalesce(v_upto, p.finished_at)
   WHERE (p.place, p.block, p.finished_at) IS DISTINCT FROM (v_place, v_end, coalesce(v_upto, p.finished_at));
-  RETURN v_count;
+  RETURN coalesce(cardinality(v_kinds), 0);
 END $_$;
 
 ALTER FUNCTION reeve.tend_paces(p_pages integer) OWNER TO reeve_owner;
@@ -9302,6 +9837,26 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_sessions(p_limit interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_stats() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int; v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM FROM reeve.turn t WHERE t.task = 'stats' FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  v_count := reeve.fold_stats();
+  FOR v IN SELECT p.name FROM (VALUES ('live', interval '3 seconds'), ('slow', interval '30 seconds'), ('proof', interval '10 minutes')) p (name, every)
+      LEFT JOIN reeve.stat_live l ON l.name = p.name WHERE l.at IS NULL OR l.at < v_now - p.every OR l.at > v_now LOOP
+    INSERT INTO reeve.stat_live (name, at, value) VALUES (v.name, v_now, reeve.live_part(v.name)) ON CONFLICT (name) DO UPDATE SET at = excluded.at, value = excluded.value;
+  END LOOP;
+  DELETE FROM reeve.stat_slot s WHERE s.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.stat_slot x
+    WHERE (x.width = 'minute' AND x.slot < v_now - interval '26 hours') OR (x.width = 'hour' AND x.slot < v_now - interval '400 days') LIMIT 1000));
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_stats() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_tier_changes() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9886,6 +10441,9 @@ GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
 
@@ -10161,6 +10719,13 @@ GRANT ALL ON FUNCTION reeve.fire_schedules(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.fleet_metrics(p_top integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.fold_stats() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.follow_zones(p_schedule bigint, p_from timestamp with time zone) FROM PUBLIC;
@@ -10214,6 +10779,16 @@ GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.job_detail(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.job_detail(p_id bigint) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.job_detail(p_id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.job_detail(p_id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.job_story(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.job_story(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job_story(id bigint) TO reeve_viewer;
@@ -10226,6 +10801,8 @@ REVOKE ALL ON FUNCTION reeve.keep_attempt() FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.keep_last_attempt() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.keeps_purge_jobs(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
@@ -10253,6 +10830,8 @@ REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.live_part(p_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) FROM PUBLIC;
 
@@ -10293,6 +10872,8 @@ GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.noisy_tenants() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.note_batch_end() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) FROM PUBLIC;
@@ -10307,12 +10888,19 @@ REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.oldest_available() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) FROM PUBLIC;
 
@@ -10355,8 +10943,6 @@ GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_
 
 REVOKE ALL ON FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.purge_condition(p_table text, p_alias text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.purge_keeps(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
@@ -10378,6 +10964,11 @@ REVOKE ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uu
 GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
@@ -10551,6 +11142,9 @@ GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_oper
 
 REVOKE ALL ON FUNCTION reeve.running_eta(p_scope text, p_like text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) FROM PUBLIC;
@@ -10604,6 +11198,15 @@ REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.stat_bounds() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.stat_bounds() TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.stat_bounds() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.stat_bounds() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.stat_sum(a bigint[], b bigint[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.stat_total(bigint[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
 
@@ -10635,7 +11238,17 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
+REVOKE ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
@@ -10705,6 +11318,10 @@ GRANT ALL ON FUNCTION reeve.tend_schedules(p_keep interval) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tend_stats() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_stats() TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tend_stats() TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.tend_tier_changes() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_tier_changes() TO reeve_worker;
@@ -10847,6 +11464,10 @@ GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_operator;
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_worker;
@@ -10986,6 +11607,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_oper
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.tenant_isolation TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.tenant_isolation TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.tenant_key TO reeve_operator;
 
 GRANT INSERT,DELETE,UPDATE ON TABLE reeve.tenant_login TO reeve_operator;
@@ -11019,3 +11643,10 @@ GRANT SELECT ON TABLE reeve.worker_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.worker_list TO reeve_worker;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE reeve_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
+
+CREATE AGGREGATE reeve.stat_total(bigint[]) (
+    SFUNC = reeve.stat_sum,
+    STYPE = bigint[]
+);
+
+ALTER AGGREGATE reeve.stat_total(bigint[]) OWNER TO reeve_owner;
