@@ -9047,10 +9047,10 @@ $$;
 ALTER FUNCTION reeve.stat_bounds() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.stat_sum(a bigint[], b bigint[]) RETURNS bigint[]
-    LANGUAGE sql IMMUTABLE STRICT
+    LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT array_agg(u.x + u.y ORDER BY u.n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)
+  SELECT CASE WHEN a IS NULL THEN b WHEN b IS NULL THEN a ELSE (SELECT array_agg(u.x + u.y ORDER BY u.n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)) END
 $$;
 
 ALTER FUNCTION reeve.stat_sum(a bigint[], b bigint[]) OWNER TO reeve_owner;

@@ -53,8 +53,8 @@ CREATE TABLE reeve.stat_live (name text PRIMARY KEY, at timestamptz NOT NULL, va
 CREATE FUNCTION reeve.stat_bounds() RETURNS float8[] LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
   SELECT '{0.05,0.1,0.25,0.5,1,2.5,10,30,60,300,1800,7200}'::float8[]
 $$;
-CREATE FUNCTION reeve.stat_sum(a bigint[], b bigint[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE STRICT SET search_path = reeve, pg_temp AS $$
-  SELECT array_agg(u.x + u.y ORDER BY u.n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)
+CREATE FUNCTION reeve.stat_sum(a bigint[], b bigint[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
+  SELECT CASE WHEN a IS NULL THEN b WHEN b IS NULL THEN a ELSE (SELECT array_agg(u.x + u.y ORDER BY u.n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)) END
 $$;
 CREATE AGGREGATE reeve.stat_total (bigint[]) (SFUNC = reeve.stat_sum, STYPE = bigint[]);
 -- Who takes so much that others may notice: a tenth of what runs and 30 jobs of it, or a tenth of what waits and 1,000 jobs of it.
