@@ -59,6 +59,8 @@ public final class DashboardServer: HTTPResponder {
     /// Files and health.
     public func answerAtOnce(_ request: HTTPRequest) -> HTTPResponse? {
         if request.path == "/healthz" { return HTTPResponse(200, "ok\n") }
+        // Probes and scrapers use addresses; what they may see does not depend on a browser's session.
+        if ["/readyz", "/metrics", "/metrics/tenants"].contains(request.path) { return nil }
         guard origins.isOurs(request) else {
             return HTTPResponse(421, "this is not the host that was asked for; name it with --host\n")
         }

@@ -103,6 +103,7 @@ struct DashboardAccessTests {
         let dashboard = try DashboardFixture()
         #expect(dashboard.ask("GET", "/", host: "evil.example:\(dashboard.port)").status == 421)
         #expect(dashboard.ask("GET", "/api/me", as: "viewer", host: "evil.example").status == 421)
+        #expect(dashboard.ask("GET", "/readyz", host: "10.1.2.3:9465").status == 200)
         for host in ["localhost:\(dashboard.port)", "ops.example"] {
             #expect(dashboard.ask("GET", "/", host: host).status == 200, "\(host)")
         }

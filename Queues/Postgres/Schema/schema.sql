@@ -42,22 +42,6 @@ CREATE TYPE reeve.job_state AS ENUM (
 
 ALTER TYPE reeve.job_state OWNER TO reeve_owner;
 
-CREATE TYPE reeve.placed AS (
-	n integer,
-	code text,
-	detail text,
-	tenant_id uuid,
-	queue text,
-	kind text,
-	data jsonb,
-	hash bytea,
-	digest bytea,
-	first integer,
-	known bytea
-);
-
-ALTER TYPE reeve.placed OWNER TO reeve_owner;
-
 CREATE TYPE reeve.tenant_status AS ENUM (
     'trial',
     'active',
@@ -278,20 +262,6 @@ CREATE TABLE reeve.audit_seal_default (
 
 ALTER TABLE reeve.audit_seal_default OWNER TO reeve_owner;
 
-CREATE TABLE reeve.audit_sent (
-    chain uuid NOT NULL,
-    seq bigint DEFAULT 0 NOT NULL,
-    sent_at timestamp with time zone,
-    problem text,
-    problem_since timestamp with time zone,
-    attempts integer DEFAULT 0 NOT NULL,
-    retry_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
-    CONSTRAINT audit_sent_problem_check CHECK ((length(problem) <= 500))
-)
-WITH (fillfactor='70');
-
-ALTER TABLE reeve.audit_sent OWNER TO reeve_owner;
-
 CREATE TABLE reeve.audit_turn (
     one boolean DEFAULT true NOT NULL,
     anchor_at timestamp with time zone NOT NULL,
@@ -413,6 +383,30 @@ CREATE TABLE reeve.circuit (
 
 ALTER TABLE reeve.circuit OWNER TO reeve_owner;
 
+CREATE TABLE reeve.claim_block (
+    scope text NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    like_pattern text GENERATED ALWAYS AS (replace(replace(name, '_'::text, '\_'::text), '*'::text, '%'::text)) STORED NOT NULL,
+    id bigint DEFAULT nextval('reeve.queue_block_id_seq'::regclass) NOT NULL,
+    mode text NOT NULL,
+    reason text NOT NULL,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    refuse boolean DEFAULT false NOT NULL,
+    expires_at timestamp with time zone,
+    done_at timestamp with time zone,
+    pause jsonb,
+    CONSTRAINT claim_block_check CHECK (((mode = 'isolate'::text) = (scope = 'tenant'::text))),
+    CONSTRAINT claim_block_check1 CHECK (((mode = 'drain'::text) OR (NOT ((expires_at IS NOT NULL) OR (done_at IS NOT NULL) OR (pause IS NOT NULL))))),
+    CONSTRAINT claim_block_check2 CHECK (((NOT refuse) OR (mode = 'isolate'::text) OR ((mode = 'drain'::text) AND (scope = ANY (ARRAY['tier'::text, 'kind'::text]))))),
+    CONSTRAINT claim_block_mode_check CHECK ((mode = ANY (ARRAY['pause'::text, 'drain'::text, 'isolate'::text]))),
+    CONSTRAINT claim_block_name_check CHECK ((name ~ '^[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}$'::text)),
+    CONSTRAINT claim_block_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 2000))),
+    CONSTRAINT claim_block_scope_check CHECK ((scope = ANY (ARRAY['tenant'::text, 'tier'::text, 'kind'::text, 'node'::text, 'worker'::text])))
+);
+
+ALTER TABLE reeve.claim_block OWNER TO reeve_owner;
+
 CREATE TABLE reeve.data_map (
     digest text NOT NULL,
     application text NOT NULL,
@@ -451,6 +445,7 @@ CREATE TABLE reeve.dead_letter (
     args jsonb NOT NULL,
     reason text NOT NULL,
     redriven_as bigint,
+    cause text GENERATED ALWAYS AS (reeve.error_cause(reason, last_error)) STORED,
     CONSTRAINT dead_letter_state_check CHECK ((state = 'dead'::reeve.job_state))
 );
 
@@ -567,47 +562,6 @@ CREATE TABLE reeve.erasure_request (
 
 ALTER TABLE reeve.erasure_request OWNER TO reeve_owner;
 
-CREATE TABLE reeve.event (
-    id bigint NOT NULL,
-    tenant uuid NOT NULL,
-    type text NOT NULL,
-    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    job bigint,
-    queue text,
-    kind text,
-    attempt integer,
-    traceparent text,
-    detail jsonb,
-    parked boolean DEFAULT false NOT NULL
-)
-WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_insert_threshold='-1');
-
-ALTER TABLE reeve.event OWNER TO reeve_owner;
-
-CREATE TABLE reeve.event_block (
-    tenant uuid NOT NULL,
-    reason text NOT NULL,
-    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    attempts integer DEFAULT 1 NOT NULL,
-    retry_at timestamp with time zone NOT NULL,
-    CONSTRAINT event_block_reason_check CHECK ((length(reason) <= 500))
-);
-
-ALTER TABLE reeve.event_block OWNER TO reeve_owner;
-
-CREATE TABLE reeve.event_setting (
-    one boolean DEFAULT true NOT NULL,
-    types text[] DEFAULT '{}'::text[] NOT NULL,
-    audit boolean DEFAULT false NOT NULL,
-    keep interval DEFAULT '7 days'::interval NOT NULL,
-    expired bigint DEFAULT 0 NOT NULL,
-    changed_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT event_setting_keep_check CHECK (((keep >= '01:00:00'::interval) AND (keep <= '366 days'::interval))),
-    CONSTRAINT event_setting_one_check CHECK (one)
-);
-
-ALTER TABLE reeve.event_setting OWNER TO reeve_owner;
-
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
     program text NOT NULL,
@@ -693,15 +647,22 @@ WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_thr
 
 ALTER TABLE reeve.job OWNER TO reeve_owner;
 
-CREATE TABLE reeve.job_alias (
-    id bigint NOT NULL,
+CREATE TABLE reeve.job_attempt (
     job_id bigint NOT NULL,
+    lease_id uuid NOT NULL,
     tenant_id uuid NOT NULL,
-    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT job_alias_check CHECK ((job_id <> id))
+    attempt integer NOT NULL,
+    worker_id uuid,
+    node text,
+    started_at timestamp with time zone,
+    ended_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    outcome text,
+    error text,
+    message text,
+    CONSTRAINT job_attempt_outcome_check CHECK ((outcome = ANY (ARRAY['retried'::text, 'rescued'::text, 'dead'::text])))
 );
 
-ALTER TABLE reeve.job_alias OWNER TO reeve_owner;
+ALTER TABLE reeve.job_attempt OWNER TO reeve_owner;
 
 CREATE TABLE reeve.job_history (
     id bigint NOT NULL,
@@ -769,54 +730,6 @@ CREATE TABLE reeve.job_step (
 
 ALTER TABLE reeve.job_step OWNER TO reeve_owner;
 
-CREATE TABLE reeve.kafka_client (
-    id uuid NOT NULL,
-    role text NOT NULL,
-    node text NOT NULL,
-    pid integer NOT NULL,
-    state text NOT NULL,
-    detail text,
-    since timestamp with time zone NOT NULL,
-    seen_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
-    CONSTRAINT kafka_client_detail_check CHECK ((length(detail) <= 2000)),
-    CONSTRAINT kafka_client_role_check CHECK ((role = ANY (ARRAY['intake'::text, 'relay'::text])))
-);
-
-ALTER TABLE reeve.kafka_client OWNER TO reeve_owner;
-
-CREATE TABLE reeve.kafka_key (
-    hash bytea NOT NULL,
-    digest bytea NOT NULL,
-    job_id bigint NOT NULL,
-    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT kafka_key_digest_check CHECK ((octet_length(digest) = 32)),
-    CONSTRAINT kafka_key_hash_check CHECK ((octet_length(hash) = 32))
-);
-
-ALTER TABLE reeve.kafka_key OWNER TO reeve_owner;
-
-CREATE TABLE reeve.kafka_offset (
-    topic text NOT NULL COLLATE pg_catalog."C",
-    partition integer NOT NULL,
-    next bigint DEFAULT 0 NOT NULL,
-    digest bytea,
-    cluster_id text,
-    problem text,
-    detail text,
-    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    moved_at timestamp with time zone,
-    CONSTRAINT kafka_offset_check CHECK (((problem IS NULL) OR (detail IS NOT NULL))),
-    CONSTRAINT kafka_offset_detail_check CHECK ((length(detail) <= 2000)),
-    CONSTRAINT kafka_offset_digest_check CHECK ((octet_length(digest) = 32)),
-    CONSTRAINT kafka_offset_next_check CHECK ((next >= 0)),
-    CONSTRAINT kafka_offset_partition_check CHECK ((partition >= 0)),
-    CONSTRAINT kafka_offset_topic_check CHECK (((length(topic) >= 1) AND (length(topic) <= 249)))
-)
-WITH (fillfactor='50');
-
-ALTER TABLE reeve.kafka_offset OWNER TO reeve_owner;
-
 CREATE TABLE reeve.kind (
     name text NOT NULL,
     queue text NOT NULL COLLATE pg_catalog."C",
@@ -833,6 +746,15 @@ CREATE TABLE reeve.kind (
 );
 
 ALTER TABLE reeve.kind OWNER TO reeve_owner;
+
+CREATE TABLE reeve.kind_pace (
+    kind text NOT NULL,
+    seconds double precision[] NOT NULL,
+    updated_at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.kind_pace OWNER TO reeve_owner;
 
 CREATE TABLE reeve.lifecycle_event (
     id bigint NOT NULL,
@@ -900,78 +822,13 @@ CREATE TABLE reeve.offboarding (
 
 ALTER TABLE reeve.offboarding OWNER TO reeve_owner;
 
-CREATE TABLE reeve.outbox (
-    id integer NOT NULL,
-    name text NOT NULL,
-    conninfo text NOT NULL,
-    login text NOT NULL,
-    secret bytea NOT NULL,
-    tenant_id uuid,
-    block_size integer DEFAULT 10000 NOT NULL,
-    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    created_by text DEFAULT reeve.actor() NOT NULL,
-    holder uuid,
-    lease_until timestamp with time zone,
-    next_row bigint DEFAULT 1 NOT NULL,
-    last_row bigint,
-    last_mark uuid,
-    relayed bigint DEFAULT 0 NOT NULL,
-    aliased bigint DEFAULT 0 NOT NULL,
-    refused bigint DEFAULT 0 NOT NULL,
-    relayed_at timestamp with time zone,
-    activity double precision DEFAULT 0 NOT NULL,
-    waiting bigint,
-    oldest_at timestamp with time zone,
-    ids_left bigint,
-    seen_at timestamp with time zone,
-    problem text,
-    problem_since timestamp with time zone,
-    stopped boolean DEFAULT false NOT NULL,
-    renew boolean DEFAULT false NOT NULL,
-    resumed_at timestamp with time zone,
-    CONSTRAINT outbox_block_size_check CHECK (((block_size >= 10) AND (block_size <= 1000000))),
-    CONSTRAINT outbox_conninfo_check CHECK ((conninfo !~* 'password'::text)),
-    CONSTRAINT outbox_login_check CHECK (((octet_length(login) >= 1) AND (octet_length(login) <= 63))),
-    CONSTRAINT outbox_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,39}$'::text)),
-    CONSTRAINT outbox_problem_check CHECK ((length(problem) <= 2000))
-)
-WITH (fillfactor='50');
-
-ALTER TABLE reeve.outbox OWNER TO reeve_owner;
-
-CREATE TABLE reeve.outbox_block (
-    outbox_id integer NOT NULL,
-    first bigint NOT NULL,
-    last bigint NOT NULL,
-    reserved_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    CONSTRAINT outbox_block_check CHECK ((last >= first))
+CREATE TABLE reeve.pace_position (
+    place text NOT NULL,
+    block bigint NOT NULL,
+    finished_at timestamp with time zone NOT NULL
 );
 
-ALTER TABLE reeve.outbox_block OWNER TO reeve_owner;
-
-CREATE TABLE reeve.outbox_refusal (
-    outbox_id integer NOT NULL,
-    row_id bigint NOT NULL,
-    job_id bigint NOT NULL,
-    login text,
-    item jsonb NOT NULL,
-    code text NOT NULL,
-    reason text NOT NULL,
-    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
-);
-
-ALTER TABLE reeve.outbox_refusal OWNER TO reeve_owner;
-
-CREATE TABLE reeve.outbox_taken (
-    outbox_id integer NOT NULL,
-    row_id bigint NOT NULL,
-    mark uuid NOT NULL,
-    job bigint NOT NULL,
-    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
-)
-WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000');
-
-ALTER TABLE reeve.outbox_taken OWNER TO reeve_owner;
+ALTER TABLE reeve.pace_position OWNER TO reeve_owner;
 
 CREATE TABLE reeve.purge_approval (
     request_id uuid NOT NULL,
@@ -1071,60 +928,6 @@ CREATE TABLE reeve.refusal (
 );
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
-
-CREATE TABLE reeve.rejected_messages (
-    id bigint NOT NULL,
-    topic text NOT NULL COLLATE pg_catalog."C",
-    partition integer NOT NULL,
-    "offset" bigint NOT NULL,
-    queue text NOT NULL,
-    tenant_id uuid,
-    reason text NOT NULL,
-    detail text,
-    key bytea,
-    body text,
-    bytes bytea,
-    size integer NOT NULL,
-    headers jsonb DEFAULT '[]'::jsonb NOT NULL,
-    written_at timestamp with time zone,
-    rejected_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    state text DEFAULT 'kept'::text NOT NULL,
-    job_id bigint,
-    ended_at timestamp with time zone,
-    ended_by text,
-    CONSTRAINT rejected_messages_check CHECK (((state = 'kept'::text) = (ended_at IS NULL))),
-    CONSTRAINT rejected_messages_check1 CHECK (((body IS NULL) OR (bytes IS NULL))),
-    CONSTRAINT rejected_messages_detail_check CHECK ((length(detail) <= 2000)),
-    CONSTRAINT rejected_messages_headers_check CHECK ((jsonb_typeof(headers) = 'array'::text)),
-    CONSTRAINT rejected_messages_reason_check CHECK ((reason ~ '^[a-z_]{1,40}$'::text)),
-    CONSTRAINT rejected_messages_state_check CHECK ((state = ANY (ARRAY['kept'::text, 'redriven'::text, 'dropped'::text])))
-);
-
-ALTER TABLE reeve.rejected_messages OWNER TO reeve_owner;
-
-CREATE TABLE reeve.relay_process (
-    id uuid NOT NULL,
-    node text NOT NULL,
-    pid integer NOT NULL,
-    started_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
-    alive_until timestamp with time zone NOT NULL
-)
-WITH (fillfactor='50');
-
-ALTER TABLE reeve.relay_process OWNER TO reeve_owner;
-
-CREATE TABLE reeve.relay_turn (
-    task text NOT NULL,
-    holder uuid,
-    lease_until timestamp with time zone,
-    problem text,
-    problem_since timestamp with time zone,
-    CONSTRAINT relay_turn_problem_check CHECK ((length(problem) <= 500)),
-    CONSTRAINT relay_turn_task_check CHECK ((task = ANY (ARRAY['events'::text, 'audit'::text])))
-)
-WITH (fillfactor='50');
-
-ALTER TABLE reeve.relay_turn OWNER TO reeve_owner;
 
 CREATE TABLE reeve.reminder (
     id bigint NOT NULL,
@@ -1365,6 +1168,85 @@ CREATE TABLE reeve.signing_key (
 
 ALTER TABLE reeve.signing_key OWNER TO reeve_owner;
 
+CREATE TABLE reeve.stat_fleet (
+    tier text NOT NULL,
+    kind text NOT NULL,
+    outcome text NOT NULL,
+    quiet boolean NOT NULL,
+    jobs bigint NOT NULL,
+    attempts bigint NOT NULL,
+    late bigint NOT NULL,
+    wait_seconds double precision NOT NULL,
+    run_seconds double precision NOT NULL,
+    dwell_seconds double precision NOT NULL,
+    wait bigint[] NOT NULL,
+    run bigint[] NOT NULL,
+    dwell bigint[] NOT NULL
+)
+WITH (fillfactor='60');
+
+ALTER TABLE reeve.stat_fleet OWNER TO reeve_owner;
+
+CREATE TABLE reeve.stat_fold (
+    one boolean DEFAULT true NOT NULL,
+    seen pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    open jsonb DEFAULT '{}'::jsonb NOT NULL,
+    took interval DEFAULT '00:00:00'::interval NOT NULL,
+    CONSTRAINT stat_fold_one_check CHECK (one)
+);
+
+ALTER TABLE reeve.stat_fold OWNER TO reeve_owner;
+
+CREATE TABLE reeve.stat_live (
+    name text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    value jsonb NOT NULL
+);
+
+ALTER TABLE reeve.stat_live OWNER TO reeve_owner;
+
+CREATE TABLE reeve.stat_slot (
+    width text NOT NULL,
+    slot timestamp with time zone NOT NULL,
+    tier text NOT NULL,
+    kind text NOT NULL,
+    outcome text NOT NULL,
+    quiet boolean NOT NULL,
+    jobs bigint NOT NULL,
+    attempts bigint NOT NULL,
+    late bigint NOT NULL,
+    wait_seconds double precision NOT NULL,
+    run_seconds double precision NOT NULL,
+    dwell_seconds double precision NOT NULL,
+    wait bigint[] NOT NULL,
+    run bigint[] NOT NULL,
+    dwell bigint[] NOT NULL,
+    CONSTRAINT stat_slot_width_check CHECK ((width = ANY (ARRAY['minute'::text, 'hour'::text])))
+)
+WITH (fillfactor='60');
+
+ALTER TABLE reeve.stat_slot OWNER TO reeve_owner;
+
+CREATE TABLE reeve.stat_tenant (
+    tenant_id uuid NOT NULL,
+    tier text NOT NULL,
+    kind text NOT NULL,
+    outcome text NOT NULL,
+    jobs bigint NOT NULL,
+    attempts bigint NOT NULL,
+    late bigint NOT NULL,
+    wait_seconds double precision NOT NULL,
+    run_seconds double precision NOT NULL,
+    dwell_seconds double precision NOT NULL,
+    wait bigint[] NOT NULL,
+    run bigint[] NOT NULL,
+    dwell bigint[] NOT NULL
+)
+WITH (fillfactor='60');
+
+ALTER TABLE reeve.stat_tenant OWNER TO reeve_owner;
+
 CREATE TABLE reeve.tenant (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     code text NOT NULL COLLATE pg_catalog."C",
@@ -1454,6 +1336,22 @@ CREATE TABLE reeve.tenant_hold (
 
 ALTER TABLE reeve.tenant_hold OWNER TO reeve_owner;
 
+CREATE TABLE reeve.tenant_isolation (
+    id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    reason text NOT NULL,
+    actor text DEFAULT reeve.actor() NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    cancelled bigint[] DEFAULT '{}'::bigint[] NOT NULL,
+    logins jsonb DEFAULT '[]'::jsonb NOT NULL,
+    released_at timestamp with time zone,
+    released_by text,
+    release_reason text,
+    CONSTRAINT tenant_isolation_reason_check CHECK (((length(reason) >= 1) AND (length(reason) <= 2000)))
+);
+
+ALTER TABLE reeve.tenant_isolation OWNER TO reeve_owner;
+
 CREATE TABLE reeve.tenant_key (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     tenant_id uuid NOT NULL,
@@ -1492,6 +1390,16 @@ CREATE TABLE reeve.tenant_login (
 );
 
 ALTER TABLE reeve.tenant_login OWNER TO reeve_owner;
+
+CREATE TABLE reeve.tenant_pace (
+    tenant_id uuid NOT NULL,
+    kind text NOT NULL,
+    seconds double precision[] NOT NULL,
+    updated_at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.tenant_pace OWNER TO reeve_owner;
 
 CREATE TABLE reeve.tenant_server (
     name text NOT NULL,
@@ -1569,6 +1477,8 @@ CREATE TABLE reeve.tier (
     offpeak_until time without time zone DEFAULT '06:00:00'::time without time zone NOT NULL,
     export_retention_days integer DEFAULT 7 NOT NULL,
     trial_milestones integer[] DEFAULT '{7,3,1,0}'::integer[] NOT NULL,
+    promised_start_seconds integer,
+    promised_success numeric,
     CONSTRAINT tier_audit_retention_years_check CHECK ((audit_retention_years >= 1)),
     CONSTRAINT tier_backlog_limit_check CHECK ((backlog_limit >= 1)),
     CONSTRAINT tier_backup_minimum_check CHECK (((backup_minimum >= 0) AND (backup_minimum <= 1000))),
@@ -1577,6 +1487,8 @@ CREATE TABLE reeve.tier (
     CONSTRAINT tier_export_retention_days_check CHECK (((export_retention_days >= 1) AND (export_retention_days <= 36500))),
     CONSTRAINT tier_is_not_the_restore_pool CHECK ((name <> 'restore'::text)),
     CONSTRAINT tier_name_check CHECK ((name ~ '^[a-z][a-z0-9_-]{0,39}$'::text)),
+    CONSTRAINT tier_promised_start_seconds_check CHECK (((promised_start_seconds >= 1) AND (promised_start_seconds <= 86400))),
+    CONSTRAINT tier_promised_success_check CHECK (((promised_success > (0)::numeric) AND (promised_success <= (1)::numeric))),
     CONSTRAINT tier_report_bytes_check CHECK ((report_bytes >= 1024)),
     CONSTRAINT tier_report_daytime_seconds_check CHECK ((report_daytime_seconds >= 0)),
     CONSTRAINT tier_report_retention_days_check CHECK (((report_retention_days >= 1) AND (report_retention_days <= 36500))),
@@ -1684,15 +1596,6 @@ ALTER TABLE reeve.destination_rule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
-ALTER TABLE reeve.event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME reeve.event_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -1720,26 +1623,8 @@ ALTER TABLE reeve.notice ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
-ALTER TABLE reeve.outbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME reeve.outbox_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
-    START WITH 1
-    INCREMENT BY 1
-    NO MINVALUE
-    NO MAXVALUE
-    CACHE 1
-);
-
-ALTER TABLE reeve.rejected_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
-    SEQUENCE NAME reeve.rejected_messages_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1776,6 +1661,15 @@ ALTER TABLE reeve.schedule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
 
 ALTER TABLE reeve.tenant_hold ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.tenant_hold_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.tenant_isolation ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.tenant_isolation_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1852,9 +1746,6 @@ ALTER TABLE ONLY reeve.audit_seal
 ALTER TABLE ONLY reeve.audit_seal_default
     ADD CONSTRAINT audit_seal_default_pkey PRIMARY KEY (chain, seq, expires_on);
 
-ALTER TABLE ONLY reeve.audit_sent
-    ADD CONSTRAINT audit_sent_pkey PRIMARY KEY (chain);
-
 ALTER TABLE ONLY reeve.audit_turn
     ADD CONSTRAINT audit_turn_pkey PRIMARY KEY (one);
 
@@ -1878,6 +1769,12 @@ ALTER TABLE ONLY reeve.certificate
 
 ALTER TABLE ONLY reeve.circuit
     ADD CONSTRAINT circuit_pkey PRIMARY KEY (server, database);
+
+ALTER TABLE ONLY reeve.claim_block
+    ADD CONSTRAINT claim_block_id_key UNIQUE (id);
+
+ALTER TABLE ONLY reeve.claim_block
+    ADD CONSTRAINT claim_block_pkey PRIMARY KEY (scope, name);
 
 ALTER TABLE ONLY reeve.data_map
     ADD CONSTRAINT data_map_pkey PRIMARY KEY (digest);
@@ -1909,15 +1806,6 @@ ALTER TABLE ONLY reeve.erasure_request
 ALTER TABLE ONLY reeve.erasure_request
     ADD CONSTRAINT erasure_request_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY reeve.event
-    ADD CONSTRAINT event_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.event_block
-    ADD CONSTRAINT event_block_pkey PRIMARY KEY (tenant);
-
-ALTER TABLE ONLY reeve.event_setting
-    ADD CONSTRAINT event_setting_pkey PRIMARY KEY (one);
-
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
 
@@ -1933,8 +1821,8 @@ ALTER TABLE ONLY reeve.idle_pool
 ALTER TABLE ONLY reeve.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY reeve.job_alias
-    ADD CONSTRAINT job_alias_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY reeve.job_attempt
+    ADD CONSTRAINT job_attempt_pkey PRIMARY KEY (job_id, lease_id);
 
 ALTER TABLE ONLY reeve.job_history
     ADD CONSTRAINT job_history_pkey PRIMARY KEY (id, finished_at);
@@ -1945,17 +1833,11 @@ ALTER TABLE ONLY reeve.job_history_default
 ALTER TABLE ONLY reeve.job_step
     ADD CONSTRAINT job_step_pkey PRIMARY KEY (job_id, name);
 
-ALTER TABLE ONLY reeve.kafka_client
-    ADD CONSTRAINT kafka_client_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.kafka_key
-    ADD CONSTRAINT kafka_key_pkey PRIMARY KEY (hash);
-
-ALTER TABLE ONLY reeve.kafka_offset
-    ADD CONSTRAINT kafka_offset_pkey PRIMARY KEY (topic, partition);
-
 ALTER TABLE ONLY reeve.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.kind_pace
+    ADD CONSTRAINT kind_pace_pkey PRIMARY KEY (kind);
 
 ALTER TABLE ONLY reeve.lifecycle_event
     ADD CONSTRAINT lifecycle_event_pkey PRIMARY KEY (id);
@@ -1969,23 +1851,8 @@ ALTER TABLE ONLY reeve.notice
 ALTER TABLE ONLY reeve.offboarding
     ADD CONSTRAINT offboarding_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY reeve.outbox
-    ADD CONSTRAINT outbox_name_key UNIQUE (name);
-
-ALTER TABLE ONLY reeve.outbox
-    ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.outbox_block
-    ADD CONSTRAINT outbox_block_pkey PRIMARY KEY (outbox_id, first);
-
-ALTER TABLE ONLY reeve.outbox_refusal
-    ADD CONSTRAINT outbox_refusal_pkey PRIMARY KEY (outbox_id, row_id, at);
-
-ALTER TABLE ONLY reeve.outbox_taken
-    ADD CONSTRAINT outbox_taken_job_key UNIQUE (job);
-
-ALTER TABLE ONLY reeve.outbox_taken
-    ADD CONSTRAINT outbox_taken_pkey PRIMARY KEY (outbox_id, mark);
+ALTER TABLE ONLY reeve.pace_position
+    ADD CONSTRAINT pace_position_pkey PRIMARY KEY (place);
 
 ALTER TABLE ONLY reeve.purge_approval
     ADD CONSTRAINT purge_approval_pkey PRIMARY KEY (request_id, login);
@@ -2007,15 +1874,6 @@ ALTER TABLE ONLY reeve.queue_block
 
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
-
-ALTER TABLE ONLY reeve.rejected_messages
-    ADD CONSTRAINT rejected_messages_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.relay_process
-    ADD CONSTRAINT relay_process_pkey PRIMARY KEY (id);
-
-ALTER TABLE ONLY reeve.relay_turn
-    ADD CONSTRAINT relay_turn_pkey PRIMARY KEY (task);
 
 ALTER TABLE ONLY reeve.reminder
     ADD CONSTRAINT reminder_pkey PRIMARY KEY (id);
@@ -2074,6 +1932,21 @@ ALTER TABLE ONLY reeve.signing_key
 ALTER TABLE ONLY reeve.signing_key
     ADD CONSTRAINT signing_key_public_key_key UNIQUE (public_key);
 
+ALTER TABLE ONLY reeve.stat_fleet
+    ADD CONSTRAINT stat_fleet_pkey PRIMARY KEY (tier, kind, outcome, quiet);
+
+ALTER TABLE ONLY reeve.stat_fold
+    ADD CONSTRAINT stat_fold_pkey PRIMARY KEY (one);
+
+ALTER TABLE ONLY reeve.stat_live
+    ADD CONSTRAINT stat_live_pkey PRIMARY KEY (name);
+
+ALTER TABLE ONLY reeve.stat_slot
+    ADD CONSTRAINT stat_slot_pkey PRIMARY KEY (width, slot, tier, kind, outcome, quiet);
+
+ALTER TABLE ONLY reeve.stat_tenant
+    ADD CONSTRAINT stat_tenant_pkey PRIMARY KEY (tenant_id, tier, kind, outcome);
+
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_code_key UNIQUE (code);
 
@@ -2095,11 +1968,17 @@ ALTER TABLE ONLY reeve.tenant_counter
 ALTER TABLE ONLY reeve.tenant_hold
     ADD CONSTRAINT tenant_hold_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.tenant_isolation
+    ADD CONSTRAINT tenant_isolation_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.tenant_key
     ADD CONSTRAINT tenant_key_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY reeve.tenant_login
     ADD CONSTRAINT tenant_login_pkey PRIMARY KEY (login);
+
+ALTER TABLE ONLY reeve.tenant_pace
+    ADD CONSTRAINT tenant_pace_pkey PRIMARY KEY (tenant_id, kind);
 
 ALTER TABLE ONLY reeve.tenant_server
     ADD CONSTRAINT tenant_server_pkey PRIMARY KEY (name);
@@ -2171,6 +2050,8 @@ CREATE INDEX batch_item_waiting ON reeve.batch_item USING btree (batch_id, run_a
 
 CREATE INDEX certificate_tenant ON reeve.certificate USING btree (tenant_id, issued_at);
 
+CREATE INDEX dead_letter_cause ON reeve.dead_letter USING btree (kind, cause, id) WHERE (redriven_as IS NULL);
+
 CREATE INDEX dead_letter_finished ON reeve.dead_letter USING btree (finished_at);
 
 CREATE INDEX dead_letter_tenant ON reeve.dead_letter USING btree (tenant_id, id);
@@ -2187,19 +2068,21 @@ CREATE INDEX erasure_request_open ON reeve.erasure_request USING btree (due_at) 
 
 CREATE INDEX erasure_request_tenant ON reeve.erasure_request USING btree (tenant_id, requested_at);
 
-CREATE INDEX event_at ON reeve.event USING btree (at);
-
-CREATE INDEX event_parked ON reeve.event USING btree (tenant, id) WHERE parked;
-
-CREATE INDEX event_waiting ON reeve.event USING btree (id) WHERE (NOT parked);
-
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
 
-CREATE INDEX job_alias_at ON reeve.job_alias USING btree (at);
+CREATE INDEX job_attempt_ended ON reeve.job_attempt USING btree (ended_at);
+
+CREATE INDEX job_attempt_tenant ON reeve.job_attempt USING btree (tenant_id);
 
 CREATE INDEX job_due ON reeve.job USING btree (run_at, id) WHERE (state = 'scheduled'::reeve.job_state);
 
 CREATE INDEX job_held ON reeve.job USING btree (tenant_id, hold_reason, id) WHERE ((state = 'scheduled'::reeve.job_state) AND (hold_reason IS NOT NULL));
+
+CREATE INDEX job_history_default_finished_at_idx ON reeve.job_history_default USING brin (finished_at) WITH (autosummarize='on');
+
+CREATE INDEX job_history_finished ON ONLY reeve.job_history USING brin (finished_at) WITH (autosummarize='on');
+
+CREATE INDEX job_parked ON reeve.job USING btree (kind, id) WHERE ((state = 'scheduled'::reeve.job_state) AND (hold_reason = 'kind_paused'::text));
 
 CREATE INDEX job_ready ON reeve.job USING btree (pool, tenant_id, queue, priority, id) WHERE (state = 'available'::reeve.job_state);
 
@@ -2209,8 +2092,6 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
-CREATE INDEX kafka_key_created ON reeve.kafka_key USING btree (created_at);
-
 CREATE INDEX lifecycle_event_tenant ON reeve.lifecycle_event USING btree (tenant_id, id);
 
 CREATE INDEX notice_due ON reeve.notice USING btree (next_at) WHERE (state = 'waiting'::text);
@@ -2219,17 +2100,9 @@ CREATE INDEX notice_tenant ON reeve.notice USING btree (tenant_id, id);
 
 CREATE INDEX offboarding_tenant ON reeve.offboarding USING btree (tenant_id, requested_at);
 
-CREATE INDEX outbox_taken_at ON reeve.outbox_taken USING btree (at);
-
 CREATE UNIQUE INDEX purge_request_open ON reeve.purge_request USING btree (tenant_id) WHERE (state <> ALL (ARRAY['cancelled'::text, 'certified'::text]));
 
 CREATE INDEX purge_request_tenant ON reeve.purge_request USING btree (tenant_id, requested_at);
-
-CREATE INDEX rejected_messages_age ON reeve.rejected_messages USING btree (rejected_at);
-
-CREATE INDEX rejected_messages_kept ON reeve.rejected_messages USING btree (id) WHERE (state = 'kept'::text);
-
-CREATE INDEX rejected_messages_tenant ON reeve.rejected_messages USING btree (tenant_id, id);
 
 CREATE INDEX reminder_due ON reeve.reminder USING btree (due_at) WHERE (state = 'planned'::text);
 
@@ -2253,6 +2126,8 @@ CREATE UNIQUE INDEX signing_key_current ON reeve.signing_key USING btree ((true)
 
 CREATE INDEX tenant_hold_tenant ON reeve.tenant_hold USING btree (tenant_id);
 
+CREATE UNIQUE INDEX tenant_isolation_open ON reeve.tenant_isolation USING btree (tenant_id) WHERE (released_at IS NULL);
+
 CREATE UNIQUE INDEX tenant_key_current ON reeve.tenant_key USING btree (tenant_id) WHERE (state = 'current'::text);
 
 CREATE UNIQUE INDEX tenant_key_recipient ON reeve.tenant_key USING btree (recipient) WHERE (NOT is_own);
@@ -2274,6 +2149,8 @@ ALTER INDEX reeve.audit_entry_tenant ATTACH PARTITION reeve.audit_entry_default_
 ALTER INDEX reeve.audit_seal_entry ATTACH PARTITION reeve.audit_seal_default_entry_id_idx;
 
 ALTER INDEX reeve.audit_seal_pkey ATTACH PARTITION reeve.audit_seal_default_pkey;
+
+ALTER INDEX reeve.job_history_finished ATTACH PARTITION reeve.job_history_default_finished_at_idx;
 
 ALTER INDEX reeve.job_history_pkey ATTACH PARTITION reeve.job_history_default_pkey;
 
@@ -2322,15 +2199,6 @@ ALTER TABLE ONLY reeve.erasure_request
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
 
-ALTER TABLE ONLY reeve.outbox
-    ADD CONSTRAINT outbox_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
-
-ALTER TABLE ONLY reeve.outbox_block
-    ADD CONSTRAINT outbox_block_outbox_id_fkey FOREIGN KEY (outbox_id) REFERENCES reeve.outbox(id);
-
-ALTER TABLE ONLY reeve.outbox_refusal
-    ADD CONSTRAINT outbox_refusal_outbox_id_fkey FOREIGN KEY (outbox_id) REFERENCES reeve.outbox(id);
-
 ALTER TABLE ONLY reeve.purge_approval
     ADD CONSTRAINT purge_approval_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
 
@@ -2364,6 +2232,9 @@ ALTER TABLE ONLY reeve.schedule_last
 ALTER TABLE ONLY reeve.schedule_tick
     ADD CONSTRAINT schedule_tick_schedule_id_fkey FOREIGN KEY (schedule_id) REFERENCES reeve.schedule(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY reeve.stat_tenant
+    ADD CONSTRAINT stat_tenant_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
 ALTER TABLE ONLY reeve.tenant
     ADD CONSTRAINT tenant_parent_id_fkey FOREIGN KEY (parent_id) REFERENCES reeve.tenant(id);
 
@@ -2372,6 +2243,9 @@ ALTER TABLE ONLY reeve.tenant
 
 ALTER TABLE ONLY reeve.tenant_checkpoint
     ADD CONSTRAINT tenant_checkpoint_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.tenant_isolation
+    ADD CONSTRAINT tenant_isolation_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
 
 ALTER TABLE ONLY reeve.tenant_key
     ADD CONSTRAINT tenant_key_replaces_fkey FOREIGN KEY (replaces) REFERENCES reeve.tenant_key(id);
@@ -2679,6 +2553,33 @@ CREATE VIEW reeve.batch_tenant WITH (security_barrier='true', security_invoker='
 
 ALTER TABLE reeve.batch_tenant OWNER TO reeve_owner;
 
+CREATE VIEW reeve.block_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT b.id,
+    'queue'::text AS scope,
+    b.pattern AS target,
+    b.mode,
+    b.reason,
+    b.actor,
+    b.since,
+    b.refuse,
+    b.expires_at,
+    b.done_at
+   FROM reeve.queue_block b
+UNION ALL
+ SELECT b.id,
+    b.scope,
+    ((b.scope || ':'::text) || b.name) AS target,
+    b.mode,
+    b.reason,
+    b.actor,
+    b.since,
+    b.refuse,
+    b.expires_at,
+    b.done_at
+   FROM reeve.claim_block b;
+
+ALTER TABLE reeve.block_list OWNER TO reeve_owner;
+
 CREATE VIEW reeve.circuit_list WITH (security_barrier='true') AS
  SELECT c.server,
     c.database,
@@ -2739,45 +2640,21 @@ CREATE VIEW reeve.erasure_list WITH (security_barrier='true', security_invoker='
 
 ALTER TABLE reeve.erasure_list OWNER TO reeve_owner;
 
-CREATE VIEW reeve.event_status WITH (security_barrier='true') AS
- SELECT s.types,
-    s.audit,
-    s.keep,
-    s.expired,
-    ( SELECT count(*) AS count
-           FROM ( SELECT
-                   FROM reeve.event e
-                 LIMIT 100000) n) AS waiting,
-    ( SELECT e.at
-           FROM reeve.event e
-          ORDER BY e.id
-         LIMIT 1) AS oldest_at,
-    ( SELECT count(*) AS count
-           FROM reeve.event_block) AS blocked_tenants,
-    ( SELECT b.reason
-           FROM reeve.event_block b
-          ORDER BY b.since
-         LIMIT 1) AS block_reason,
-    (( SELECT (t.lease_until > reeve.clock())
-           FROM reeve.relay_turn t
-          WHERE (t.task = 'events'::text)) IS TRUE) AS relayed,
-    ( SELECT t.problem
-           FROM reeve.relay_turn t
-          WHERE (t.task = 'events'::text)) AS problem,
-    ( SELECT count(*) AS count
-           FROM (reeve.audit_head h
-             LEFT JOIN reeve.audit_sent a ON ((a.chain = h.chain)))
-          WHERE (h.seq > COALESCE(a.seq, (0)::bigint))) AS audit_chains_behind,
-    COALESCE(( SELECT t.problem
-           FROM reeve.relay_turn t
-          WHERE (t.task = 'audit'::text)), ( SELECT a.problem
-           FROM reeve.audit_sent a
-          WHERE (a.problem IS NOT NULL)
-          ORDER BY a.problem_since
-         LIMIT 1)) AS audit_problem
-   FROM reeve.event_setting s;
+CREATE VIEW reeve.isolation_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT i.id,
+    t.code AS tenant_code,
+    i.reason,
+    i.actor,
+    i.since,
+    cardinality(i.cancelled) AS cancelled,
+    i.logins,
+    i.released_at,
+    i.released_by,
+    i.release_reason
+   FROM (reeve.tenant_isolation i
+     JOIN reeve.tenant t ON ((t.id = i.tenant_id)));
 
-ALTER TABLE reeve.event_status OWNER TO reeve_owner;
+ALTER TABLE reeve.isolation_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.job_list WITH (security_barrier='true') AS
  SELECT j.id,
@@ -2855,39 +2732,6 @@ CREATE VIEW reeve.key_list WITH (security_barrier='true') AS
 
 ALTER TABLE reeve.key_list OWNER TO reeve_owner;
 
-CREATE VIEW reeve.outbox_list WITH (security_barrier='true') AS
- SELECT o.id,
-    o.name,
-    o.conninfo,
-    o.login,
-    t.code AS tenant_code,
-    o.block_size,
-    o.created_at,
-    o.created_by,
-    o.relayed,
-    o.aliased,
-    o.refused,
-    o.relayed_at,
-    o.waiting,
-    o.oldest_at,
-    o.ids_left,
-    o.seen_at,
-    o.problem,
-    o.problem_since,
-        CASE
-            WHEN o.stopped THEN 'stopped'::text
-            WHEN (o.problem IS NOT NULL) THEN 'failing'::text
-            WHEN ((o.holder IS NULL) OR (o.lease_until <= reeve.clock())) THEN 'unattended'::text
-            ELSE 'relaying'::text
-        END AS state,
-    p.node,
-    p.pid
-   FROM ((reeve.outbox o
-     LEFT JOIN reeve.tenant t ON ((t.id = o.tenant_id)))
-     LEFT JOIN reeve.relay_process p ON (((p.id = o.holder) AND (o.lease_until > reeve.clock()))));
-
-ALTER TABLE reeve.outbox_list OWNER TO reeve_owner;
-
 CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
  SELECT q.queue,
     t.code AS tenant_code,
@@ -2915,27 +2759,6 @@ CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
      LEFT JOIN reeve.tenant t ON ((t.id = q.tenant_id)));
 
 ALTER TABLE reeve.queue_stats OWNER TO reeve_owner;
-
-CREATE VIEW reeve.rejected_list WITH (security_barrier='true', security_invoker='true') AS
- SELECT r.id,
-    r.topic,
-    r.partition,
-    r."offset",
-    r.queue,
-    t.code AS tenant_code,
-    r.reason,
-    r.detail,
-    r.state,
-    r.rejected_at,
-    r.written_at,
-    r.size,
-    r.job_id,
-    r.ended_at,
-    r.ended_by
-   FROM (reeve.rejected_messages r
-     LEFT JOIN reeve.tenant t ON ((t.id = r.tenant_id)));
-
-ALTER TABLE reeve.rejected_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.reminder_list WITH (security_barrier='true') AS
  SELECT m.id,
@@ -3054,7 +2877,10 @@ CREATE VIEW reeve.worker_list WITH (security_barrier='true') AS
     w.ended_at,
     ( SELECT count(*) AS count
            FROM reeve.job j
-          WHERE ((j.worker_id = w.id) AND (j.state = 'running'::reeve.job_state))) AS running
+          WHERE ((j.worker_id = w.id) AND (j.state = 'running'::reeve.job_state))) AS running,
+    (EXISTS ( SELECT
+           FROM reeve.claim_block b
+          WHERE (((b.scope = 'worker'::text) AND (b.name = (w.id)::text)) OR ((b.scope = 'node'::text) AND (w.node ~~ b.like_pattern))))) AS quiet
    FROM reeve.worker w;
 
 ALTER TABLE reeve.worker_list OWNER TO reeve_owner;
@@ -3157,37 +2983,6 @@ END $_$;
 
 ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text DEFAULT NULL::text) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_tenant uuid; v_status text; v_known record; v_id int;
-BEGIN
-  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may add outboxes' USING ERRCODE = '42501'; END IF;
-  IF p_tenant IS NOT NULL THEN
-    SELECT t.id, t.status INTO v_tenant, v_status FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
-    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
-    IF v_status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived', p_tenant USING ERRCODE = 'RV009'; END IF;
-  END IF;
-  SELECT o.id, o.tenant_id INTO v_known FROM reeve.outbox o WHERE o.name = p_name FOR UPDATE;
-  IF FOUND THEN
-    IF v_known.tenant_id IS DISTINCT FROM v_tenant THEN
-      RAISE EXCEPTION 'outbox "%" is there for another tenant', p_name USING ERRCODE = 'RV012', HINT = 'Remove it first, or use another name.';
-    END IF;
-    UPDATE reeve.outbox o SET conninfo = p_conninfo, login = p_login, secret = p_secret, block_size = p_block_size, problem = NULL, problem_since = NULL
-    WHERE o.id = v_known.id;
-    v_id := v_known.id;
-  ELSE
-    INSERT INTO reeve.outbox (name, conninfo, login, secret, tenant_id, block_size)
-    VALUES (p_name, p_conninfo, p_login, p_secret, v_tenant, p_block_size) RETURNING id INTO v_id;
-  END IF;
-  PERFORM reeve.audit(v_tenant, 'outbox.add', 'outbox ' || p_name, p_reason,
-    jsonb_build_object('login', p_login, 'again', v_known.id IS NOT NULL));
-  RETURN v_id;
-END $$;
-
-ALTER FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.address_hash(p_address text) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -3198,15 +2993,13 @@ ALTER FUNCTION reeve.address_hash(p_address text) OWNER TO reeve_owner;
 CREATE FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_problem text;
+    AS $$
 BEGIN
   IF p_kind = 'purge' THEN RETURN reeve.purge_admits(p_args, p_tenant); END IF;
   IF p_kind <> 'erasure' THEN RETURN NULL; END IF;
   IF to_regprocedure('reeve.erasure_admits(jsonb, uuid)') IS NULL THEN RETURN 'erasures are not known to this database'; END IF;
-  EXECUTE 'SELECT reeve.erasure_admits($1, $2)' INTO v_problem USING p_args, p_tenant;
-  RETURN v_problem;
-END $_$;
+  RETURN reeve.erasure_admits(p_args, p_tenant);
+END $$;
 
 ALTER FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
@@ -3669,6 +3462,23 @@ END $$;
 
 ALTER FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request);
+BEGIN
+  IF v.ended_at IS NULL OR NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RETURN 'kept';
+  END IF;
+  IF EXISTS (SELECT FROM reeve.certificate c WHERE c.request_id = p_request AND c.kind = 'purge_backup') THEN RETURN 'certified'; END IF;
+  IF reeve.tenant_is_held(v.tenant_id) THEN RETURN 'held'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'purge.backup', 'purge ' || p_request, v.end_reason, '{"outcome": "intent", "changed": ["deleted", "destruction"]}');
+  RETURN 'go';
+END $$;
+
+ALTER FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) RETURNS SETOF reeve.tenant_key
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3879,6 +3689,89 @@ END $$;
 
 ALTER FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.block_begins(p_scope text, p_name text) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.touch_counters(CASE p_scope WHEN 'queue' THEN p_name WHEN 'tenant' THEN p_name || '.*' ELSE '*.*' END)
+$$;
+
+ALTER FUNCTION reeve.block_begins(p_scope text, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_object(p_scope text, p_name text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT p_scope || ' ' || p_name $$;
+
+ALTER FUNCTION reeve.block_object(p_scope text, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_progress(p_id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.running_eta(b.scope, b.like_pattern) || jsonb_build_object('id', b.id, 'scope', b.scope, 'name', b.name, 'pattern', b.target, 'mode', b.mode, 'refuse', b.refuse, 'since', b.since,
+    'expires_at', b.expires_at, 'done_at', b.done_at, 'actor', b.actor, 'reason', b.reason)
+  FROM (SELECT q.id, 'queue' AS scope, q.pattern AS name, q.pattern AS target, q.like_pattern, q.mode, q.refuse, q.since, q.expires_at, q.done_at, q.actor, q.reason FROM reeve.queue_block q
+        UNION ALL
+        SELECT c.id, c.scope, c.name, c.scope || ':' || c.name, c.like_pattern, c.mode, c.refuse, c.since, c.expires_at, c.done_at, c.actor, c.reason FROM reeve.claim_block c) b
+  WHERE b.id = p_id
+$$;
+
+ALTER FUNCTION reeve.block_progress(p_id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_running(p_scope text, p_like text) RETURNS TABLE(id bigint, tenant_id uuid, kind text, started_at timestamp with time zone, progress jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT j.id, j.tenant_id, j.kind, j.started_at, j.progress FROM reeve.job j LEFT JOIN reeve.worker w ON w.id = j.worker_id
+  WHERE j.state = 'running' AND CASE p_scope WHEN 'queue' THEN j.queue LIKE p_like WHEN 'tenant' THEN j.queue LIKE p_like || '.%' WHEN 'tier' THEN j.pool LIKE p_like
+    WHEN 'kind' THEN j.kind LIKE p_like WHEN 'node' THEN w.node LIKE p_like ELSE j.worker_id::text = p_like END
+$$;
+
+ALTER FUNCTION reeve.block_running(p_scope text, p_like text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_target(p_target text, OUT scope text, OUT name text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+#variable_conflict use_variable
+BEGIN
+  IF p_target !~ '^(tenant|tier|kind|node|worker):' THEN
+    PERFORM reeve.check_pattern(p_target);
+    scope := 'queue';
+    name := p_target;
+    RETURN;
+  END IF;
+  scope := split_part(p_target, ':', 1);
+  name := substr(p_target, length(scope) + 2);
+  IF scope = 'tenant' THEN
+    IF NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = name COLLATE "C") THEN
+      RAISE EXCEPTION 'tenant "%" is unknown', left(name, 80) USING ERRCODE = 'RV001';
+    END IF;
+    scope := 'queue';
+    name := name || '.*';
+  ELSIF name !~ '^[A-Za-z0-9*][A-Za-z0-9._*-]{0,252}$' THEN
+    RAISE EXCEPTION '"%" is no name of a %', left(name, 120), scope USING ERRCODE = 'RV010', HINT = 'Letters, digits, . _ - and * for any.';
+  ELSIF scope = 'tier' AND name !~ '\*' AND NOT EXISTS (SELECT FROM reeve.tier r WHERE r.name = block_target.name) THEN
+    RAISE EXCEPTION 'tier "%" is unknown', left(name, 80) USING ERRCODE = 'RV010', HINT = 'Tiers: ' || (SELECT string_agg(r.name, ', ' ORDER BY r.concurrency) FROM reeve.tier r);
+  ELSIF scope = 'kind' AND name !~ '\*' AND NOT EXISTS (SELECT FROM reeve.kind k WHERE k.name = block_target.name) THEN
+    RAISE EXCEPTION 'kind "%" is not registered', left(name, 80) USING ERRCODE = 'RV004';
+  ELSIF scope = 'worker' AND NOT EXISTS (SELECT FROM reeve.worker w WHERE w.id::text = block_target.name AND w.state IN ('alive', 'stopping')) THEN
+    RAISE EXCEPTION 'worker "%" is not running', left(name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve worker list';
+  END IF;
+END $_$;
+
+ALTER FUNCTION reeve.block_target(p_target text, OUT scope text, OUT name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.block_tenant(p_scope text, p_name text) RETURNS uuid
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT t.id FROM reeve.tenant t WHERE p_scope IN ('queue', 'tenant') AND t.code = split_part(p_name, '.', 1) COLLATE "C"
+$$;
+
+ALTER FUNCTION reeve.block_tenant(p_scope text, p_name text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -3914,7 +3807,6 @@ CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
 #variable_conflict use_variable
 DECLARE v record; v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
 BEGIN
-  id := reeve.first_job(cancel.id);
   SELECT j.tenant_id, j.kind, j.queue, j.created_by INTO v FROM reeve.job j WHERE j.id = cancel.id AND (v_owner IS NULL OR j.tenant_id = v_owner);
   IF NOT FOUND THEN
     IF EXISTS (SELECT FROM reeve.job_history h WHERE h.id = cancel.id AND (v_owner IS NULL OR h.tenant_id = v_owner))
@@ -4175,11 +4067,14 @@ DECLARE
   v_filtered boolean; v_free int := 0; v_early boolean := false; v_last uuid; v_next uuid;
   v_lanes uuid[] := '{}'; v_load int[] := '{}'; v_part_lanes uuid[]; v_part_load int[]; v_part_free int;
   v_tenants uuid[]; v_running int[]; v_room int[]; v_share int;
+  v_node text; v_narrow boolean; v_kinds text[]; v_parked int;
 BEGIN
   IF v_want < 1 THEN RETURN; END IF;
-  PERFORM 1 FROM reeve.worker w WHERE w.id = p_worker AND w.state IN ('alive', 'stopping') AND w.lease_until > v_now FOR KEY SHARE;
+  SELECT w.node INTO v_node FROM reeve.worker w WHERE w.id = p_worker AND w.state IN ('alive', 'stopping') AND w.lease_until > v_now FOR KEY SHARE;
   IF NOT FOUND THEN RAISE EXCEPTION 'worker % is dead or its lease has ended', p_worker USING ERRCODE = '55000'; END IF;
-  v_filtered := p_queues IS NOT NULL OR EXISTS (SELECT FROM reeve.queue_block);
+  v_narrow := EXISTS (SELECT FROM reeve.claim_block);
+  IF v_narrow AND reeve.claims_stopped(p_worker, v_node, p_pool) THEN RETURN; END IF;
+  v_filtered := p_queues IS NOT NULL OR v_narrow OR EXISTS (SELECT FROM reeve.queue_block);
 
   -- The ring: distinct ready tenants from the cursor, by loose index scan, then from the beginning up to the cursor. It ends when
   -- as many tenants with nothing running are found as there are permits (at most 64): those go before any that has one running.
@@ -4245,7 +4140,14 @@ BEGIN
     WHERE l.room > 0;
     v_now := reeve.clock();
 
-    -- A statement of its own, so that it sees every pause that was committed before the counters were locked.
+    -- Statements of their own, so that they see every pause that was committed before the counters were locked. What is paused by its kind
+    -- is parked when a claim comes upon it: once for each job, and nobody has to search for it.
+    v_narrow := EXISTS (SELECT FROM reeve.claim_block);
+    IF v_narrow THEN
+      IF reeve.claims_stopped(p_worker, v_node, p_pool) THEN RETURN; END IF;
+      SELECT array_agg(b.like_pattern) INTO v_kinds FROM reeve.claim_block b WHERE b.scope = 'kind';
+      IF v_kinds IS NOT NULL THEN v_parked := reeve.park(p_pool, v_tenants, v_kinds, v_want + 100); END IF;
+    END IF;
     RETURN QUERY
     WITH RECURSIVE lane AS MATERIALIZED (SELECT r.* FROM unnest(v_tenants, v_running, v_room) AS r (tenant_id, running, room)),
     open_queue AS (
@@ -4259,9 +4161,11 @@ BEGIN
       FROM open_queue q JOIN lane l USING (tenant_id) CROSS JOIN LATERAL (
         SELECT y.id, row_number() OVER () AS place FROM (
           SELECT j.id FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = l.tenant_id AND j.queue = q.queue
+            AND (v_kinds IS NULL OR j.kind NOT LIKE ALL (v_kinds))
           ORDER BY j.priority, j.id LIMIT least(l.room, v_share) FOR UPDATE SKIP LOCKED) y) j
       WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
-        AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)),
+        AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)
+        AND (NOT v_narrow OR NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = split_part(q.queue, '.', 1)))),
     ranked AS (
       SELECT c.id, c.running + c.nth AS rank, row_number() OVER (ORDER BY c.running + c.nth, c.id) AS taken
       FROM candidate c WHERE c.nth <= c.room),
@@ -4277,7 +4181,7 @@ BEGIN
     FROM claimed d JOIN reeve.tenant t ON t.id = d.tenant_id;
     IF FOUND THEN RETURN; END IF;
   END IF;
-  IF v_early THEN
+  IF v_early OR v_parked > 0 THEN
     RETURN QUERY SELECT NULL::bigint, NULL::uuid, NULL::bigint, NULL::text, NULL::text, NULL::int, NULL::boolean, NULL::uuid, NULL::text, NULL::text, v_next, true, false;
   END IF;
 END $$;
@@ -4305,6 +4209,16 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.claims_stopped(p_worker uuid, p_node text, p_pool text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.claim_block b WHERE CASE b.scope WHEN 'tier' THEN p_pool LIKE b.like_pattern WHEN 'node' THEN p_node LIKE b.like_pattern
+    WHEN 'worker' THEN b.name = p_worker::text ELSE false END)
+$$;
+
+ALTER FUNCTION reeve.claims_stopped(p_worker uuid, p_node text, p_pool text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.clock() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
@@ -4624,6 +4538,16 @@ END $$;
 
 ALTER FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.dead_groups(p_filter jsonb DEFAULT '{"redriven": false}'::jsonb, p_limit integer DEFAULT 100) RETURNS TABLE(kind text, cause text, count bigint, tenants bigint, first_at timestamp with time zone, last_at timestamp with time zone, last_id bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT d.kind, d.cause, count(*), count(DISTINCT d.tenant_id), min(d.finished_at), max(d.finished_at), max(d.id)
+  FROM reeve.dead_matches(p_filter, 2147483647) m JOIN reeve.dead_letter d ON d.id = m GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT p_limit
+$$;
+
+ALTER FUNCTION reeve.dead_groups(p_filter jsonb, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.dead_letter_notice() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -4639,6 +4563,44 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.dead_letter_notice() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.dead_list(p_filter jsonb DEFAULT '{"redriven": false}'::jsonb, p_limit integer DEFAULT 50, p_before bigint DEFAULT NULL::bigint) RETURNS TABLE(id bigint, tenant_code text, queue text, kind text, reason text, error text, cause text, attempt integer, finished_at timestamp with time zone, redriven_as bigint, retried_from bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT d.id, t.code, d.queue, d.kind, d.reason, d.last_error, d.cause, d.attempt, d.finished_at, d.redriven_as, d.retried_from
+  FROM reeve.dead_matches(p_filter, p_limit, p_before) m JOIN reeve.dead_letter d ON d.id = m LEFT JOIN reeve.tenant t ON t.id = d.tenant_id ORDER BY d.id DESC
+$$;
+
+ALTER FUNCTION reeve.dead_list(p_filter jsonb, p_limit integer, p_before bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.dead_matches(p_filter jsonb, p_limit integer, p_before bigint DEFAULT NULL::bigint) RETURNS SETOF bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_tenant uuid; v_unknown text;
+BEGIN
+  IF jsonb_typeof(p_filter) IS DISTINCT FROM 'object' THEN RAISE EXCEPTION 'a filter must be an object' USING ERRCODE = 'RV010'; END IF;
+  SELECT min(k) INTO v_unknown FROM jsonb_object_keys(p_filter) k WHERE k NOT IN ('tenant', 'queue', 'kind', 'cause', 'reason', 'since', 'until', 'ids', 'redriven');
+  IF v_unknown IS NOT NULL THEN
+    RAISE EXCEPTION 'a filter knows no "%"', left(v_unknown, 60) USING ERRCODE = 'RV010', HINT = 'Known: tenant, queue, kind, cause, reason, since, until, ids, redriven.';
+  END IF;
+  SELECT x.* INTO v FROM jsonb_to_record(p_filter) AS x (tenant text, queue text, kind text, cause text, reason text, since timestamptz, until timestamptz, ids bigint[], redriven boolean);
+  IF v.tenant IS NOT NULL THEN
+    SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = v.tenant COLLATE "C";
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(v.tenant, 80) USING ERRCODE = 'RV001'; END IF;
+  END IF;
+  IF v.queue IS NOT NULL THEN PERFORM reeve.check_pattern(v.queue); END IF;
+  RETURN QUERY
+  SELECT d.id FROM reeve.dead_letter d
+  WHERE (v_tenant IS NULL OR d.tenant_id = v_tenant) AND (v.queue IS NULL OR d.queue LIKE replace(v.queue, '*', '%')) AND (v.kind IS NULL OR d.kind = v.kind)
+    AND (v.cause IS NULL OR d.cause = v.cause) AND (v.reason IS NULL OR d.reason = v.reason) AND (v.since IS NULL OR d.finished_at >= v.since)
+    AND (v.until IS NULL OR d.finished_at < v.until) AND (v.ids IS NULL OR d.id = ANY (v.ids)) AND (v.redriven IS NULL OR (d.redriven_as IS NOT NULL) = v.redriven)
+    AND (p_before IS NULL OR d.id < p_before)
+  ORDER BY d.id DESC LIMIT p_limit;
+END $$;
+
+ALTER FUNCTION reeve.dead_matches(p_filter jsonb, p_limit integer, p_before bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.delete_schedule(name text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -4691,67 +4653,102 @@ CREATE FUNCTION reeve.drain(pattern text, reason text, refuse boolean DEFAULT fa
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v_id bigint; v_now timestamptz := reeve.clock();
+DECLARE v_id bigint; v_now timestamptz := reeve.clock(); v_scope text; v_name text;
 BEGIN
-  PERFORM reeve.check_pattern(pattern);
+  SELECT t.scope, t.name INTO v_scope, v_name FROM reeve.block_target(pattern) t;
   IF reason IS NULL OR btrim(reason) = '' THEN RAISE EXCEPTION 'a drain needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for those who find the queue standing.'; END IF;
   IF expires <= interval '0' THEN RAISE EXCEPTION 'a drain must expire later than now' USING ERRCODE = 'RV010'; END IF;
-  INSERT INTO reeve.queue_block AS b (pattern, mode, reason, refuse, expires_at) VALUES (pattern, 'drain', reason, coalesce(refuse, false), v_now + expires)
-  ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET mode = 'drain', reason = excluded.reason, actor = excluded.actor, since = excluded.since,
-    refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL,
-    pause = CASE WHEN b.mode = 'pause' THEN jsonb_build_object('reason', b.reason, 'actor', b.actor, 'since', b.since) ELSE b.pause END
-  RETURNING b.id INTO v_id;
-  PERFORM reeve.touch_counters(pattern);
-  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.drain', 'queue ' || pattern, reason,
+  IF refuse AND v_scope IN ('node', 'worker') THEN
+    RAISE EXCEPTION 'a % cannot refuse new jobs', v_scope USING ERRCODE = 'RV010', HINT = 'New jobs go to other workers; refuse them by queue, tenant, tier or kind.';
+  END IF;
+  IF v_scope = 'queue' THEN
+    INSERT INTO reeve.queue_block AS b (pattern, mode, reason, refuse, expires_at) VALUES (v_name, 'drain', reason, coalesce(refuse, false), v_now + expires)
+    ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET mode = 'drain', reason = excluded.reason, actor = excluded.actor, since = excluded.since,
+      refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL,
+      pause = CASE WHEN b.mode = 'pause' THEN jsonb_build_object('reason', b.reason, 'actor', b.actor, 'since', b.since) ELSE b.pause END
+    RETURNING b.id INTO v_id;
+  ELSE
+    INSERT INTO reeve.claim_block AS b (scope, name, mode, reason, refuse, expires_at) VALUES (v_scope, v_name, 'drain', reason, coalesce(refuse, false), v_now + expires)
+    ON CONFLICT ON CONSTRAINT claim_block_pkey DO UPDATE SET mode = 'drain', reason = excluded.reason, actor = excluded.actor, since = excluded.since,
+      refuse = excluded.refuse, expires_at = excluded.expires_at, done_at = NULL,
+      pause = CASE WHEN b.mode = 'pause' THEN jsonb_build_object('reason', b.reason, 'actor', b.actor, 'since', b.since) ELSE b.pause END
+    RETURNING b.id INTO v_id;
+  END IF;
+  PERFORM reeve.block_begins(v_scope, v_name);
+  PERFORM reeve.audit(reeve.block_tenant(v_scope, v_name), 'queue.drain', reeve.block_object(v_scope, v_name), reason,
     jsonb_build_object('drain', v_id, 'refuse', coalesce(refuse, false), 'expires_at', v_now + expires));
   RETURN v_id;
 END $$;
 
 ALTER FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.drain_progress(p_id bigint) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v jsonb := reeve.block_progress(p_id); v_done timestamptz; v_is_done boolean := v -> 'running' = '0';
+BEGIN
+  IF v IS NULL OR v ->> 'mode' <> 'drain' THEN RETURN jsonb_build_object('id', p_id, 'state', 'ended'); END IF;
+  IF v_is_done AND v ->> 'done_at' IS NULL THEN
+    IF v ->> 'scope' = 'queue' THEN
+      UPDATE reeve.queue_block b SET done_at = reeve.clock() WHERE b.id = p_id AND b.done_at IS NULL AND b.mode = 'drain' RETURNING b.done_at INTO v_done;
+    ELSE
+      UPDATE reeve.claim_block b SET done_at = reeve.clock() WHERE b.id = p_id AND b.done_at IS NULL AND b.mode = 'drain' RETURNING b.done_at INTO v_done;
+    END IF;
+    IF v_done IS NOT NULL THEN
+      v := v || jsonb_build_object('done_at', v_done);
+      PERFORM pg_notify('reeve_drain', p_id::text);
+      PERFORM reeve.audit(reeve.block_tenant(v ->> 'scope', v ->> 'name'), 'queue.drained', reeve.block_object(v ->> 'scope', v ->> 'name'), v ->> 'reason',
+        jsonb_build_object('drain', p_id), (v ->> 'since')::timestamptz);
+    END IF;
+  END IF;
+  RETURN v || jsonb_build_object('state', CASE WHEN v_is_done THEN 'drained' ELSE 'draining' END);
+END $$;
+
+ALTER FUNCTION reeve.drain_progress(p_id bigint) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.drain_status(id bigint) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v record; v_running bigint; v_oldest timestamptz; v_jobs jsonb; v_waiting bigint;
+DECLARE v jsonb := reeve.drain_progress(id); v_like text; v_waiting bigint;
 BEGIN
-  SELECT b.* INTO v FROM reeve.queue_block b WHERE b.id = drain_status.id AND b.mode = 'drain';
-  IF NOT FOUND THEN RETURN jsonb_build_object('id', drain_status.id, 'state', 'ended'); END IF;
-  SELECT count(*), min(j.started_at), coalesce(jsonb_agg(j.id ORDER BY j.started_at) FILTER (WHERE j.nth <= 20), '[]') INTO v_running, v_oldest, v_jobs
-  FROM (SELECT r.id, r.started_at, row_number() OVER (ORDER BY r.started_at) AS nth FROM reeve.job r WHERE r.state = 'running' AND r.queue LIKE v.like_pattern) j;
-  IF v_running = 0 AND v.done_at IS NULL THEN
-    UPDATE reeve.queue_block b SET done_at = reeve.clock() WHERE b.id = v.id AND b.done_at IS NULL AND b.mode = 'drain' RETURNING b.done_at INTO v.done_at;
-    IF FOUND THEN
-      PERFORM pg_notify('reeve_drain', v.id::text);
-      PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drained', 'queue ' || v.pattern, v.reason,
-        jsonb_build_object('drain', v.id), v.since);
-    END IF;
-  END IF;
-  SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.queue LIKE v.like_pattern LIMIT 10000) n;
-  RETURN jsonb_build_object('id', v.id, 'pattern', v.pattern, 'state', CASE WHEN v_running = 0 THEN 'drained' ELSE 'draining' END, 'running', v_running,
-    'oldest_started_at', v_oldest, 'jobs', v_jobs, 'waiting', v_waiting, 'waiting_is_exact', v_waiting < 10000, 'refuse', v.refuse, 'since', v.since,
-    'expires_at', v.expires_at, 'done_at', v.done_at, 'actor', v.actor, 'reason', v.reason);
+  IF v ->> 'state' = 'ended' THEN RETURN v; END IF;
+  v_like := replace(replace(v ->> 'name', '_', '\_'), '*', '%');
+  CASE v ->> 'scope'
+    WHEN 'queue' THEN SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.queue LIKE v_like LIMIT 10000) n;
+    WHEN 'tier' THEN SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.pool LIKE v_like LIMIT 10000) n;
+    WHEN 'kind' THEN SELECT count(*) INTO v_waiting FROM (SELECT FROM reeve.job j WHERE j.state <> 'running' AND j.kind LIKE v_like LIMIT 10000) n;
+    ELSE NULL;
+  END CASE;
+  RETURN v || jsonb_build_object('waiting', v_waiting, 'waiting_is_exact', v_waiting < 10000);
 END $$;
 
 ALTER FUNCTION reeve.drain_status(id bigint) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) RETURNS integer
+CREATE FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer DEFAULT 10000) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v record; v_count int := 0;
+DECLARE v record; v_all bigint := 0;
 BEGIN
-  IF coalesce(p_reason, '') = '' THEN RAISE EXCEPTION 'a reason is needed' USING ERRCODE = 'RV010'; END IF;
-  FOR v IN UPDATE reeve.rejected_messages r SET state = 'dropped', key = NULL, body = NULL, bytes = NULL, headers = '[]', ended_at = reeve.clock(), ended_by = reeve.actor()
-      FROM (SELECT x.id FROM reeve.rejected_messages x WHERE x.id = ANY (p_ids) AND x.state = 'kept' ORDER BY x.id FOR UPDATE) o WHERE r.id = o.id RETURNING r.id, r.tenant_id, r.topic LOOP
-    PERFORM reeve.audit(v.tenant_id, 'kafka.drop', 'rejected message ' || v.id, p_reason, jsonb_build_object('topic', v.topic));
-    v_count := v_count + 1;
+  IF p_reason IS NULL OR btrim(p_reason) = '' THEN RAISE EXCEPTION 'dropping dead letters needs a reason' USING ERRCODE = 'RV010'; END IF;
+  IF p_filter - 'redriven' = '{}' THEN RAISE EXCEPTION 'dropping dead letters needs a filter' USING ERRCODE = 'RV010', HINT = 'Name a tenant, queue, kind, cause, time or ids; a queue of *.* is all.'; END IF;
+  FOR v IN
+    WITH gone AS (
+      DELETE FROM reeve.dead_letter d WHERE d.id IN (SELECT l.id FROM reeve.dead_letter l WHERE l.id IN (SELECT m FROM reeve.dead_matches(p_filter, p_limit) m) ORDER BY l.id FOR UPDATE SKIP LOCKED)
+      RETURNING d.id, d.tenant_id),
+    attempts AS (DELETE FROM reeve.job_attempt a USING gone g WHERE a.job_id = g.id),
+    steps AS (DELETE FROM reeve.job_step s USING gone g WHERE s.job_id = g.id)
+    SELECT g.tenant_id, count(*) AS n FROM gone g GROUP BY 1 ORDER BY 1 LOOP
+    PERFORM reeve.audit(v.tenant_id, 'dead.drop', 'dead letters', p_reason, jsonb_build_object('filter', p_filter, 'count', v.n));
+    v_all := v_all + v.n;
   END LOOP;
-  RETURN v_count;
+  RETURN v_all;
 END $$;
 
-ALTER FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) RETURNS SETOF reeve.schedule_due
     LANGUAGE sql
@@ -5011,9 +5008,13 @@ BEGIN
     IF v_tenant.is_full AND v.kind IS DISTINCT FROM 'purge' THEN
       RAISE EXCEPTION 'the backlog of tenant "%" is full%', v_code, v_at USING ERRCODE = 'RV007', HINT = 'Wait for its jobs to run, or raise backlog_limit of its tier.';
     END IF;
-    IF v.queue <> v_last_queue THEN
+    IF v.queue <> v_last_queue OR v.kind IS DISTINCT FROM v_last_kind THEN
       v_last_queue := v.queue;
-      SELECT b.pattern, b.reason INTO v_block FROM reeve.queue_block b WHERE b.refuse AND v.queue LIKE b.like_pattern LIMIT 1;
+      SELECT b.pattern, b.reason INTO v_block FROM (
+        SELECT q.pattern, q.reason FROM reeve.queue_block q WHERE q.refuse AND v.queue LIKE q.like_pattern
+        UNION ALL
+        SELECT c.scope || ':' || c.name, c.reason FROM reeve.claim_block c WHERE (c.refuse OR (c.mode = 'isolate' AND v_owner IS NOT NULL))
+          AND CASE c.scope WHEN 'tenant' THEN c.name = v_code WHEN 'tier' THEN v_tenant.tier LIKE c.like_pattern WHEN 'kind' THEN v.kind LIKE c.like_pattern ELSE false END) b LIMIT 1;
       IF FOUND THEN
         RAISE EXCEPTION 'queue "%" is draining and refuses new jobs (%): %', v.queue, v_block.pattern, left(v_block.reason, 200) || v_at USING ERRCODE = 'RV013',
           HINT = 'Enqueue again when it is open; see: reeve queue list';
@@ -5177,94 +5178,19 @@ END $$;
 
 ALTER FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.event_of_changed_jobs() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
+CREATE FUNCTION reeve.error_cause(p_reason text, p_error text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$
-BEGIN
-  INSERT INTO reeve.event (tenant, type, job, queue, kind, attempt, traceparent, detail)
-  SELECT c.tenant_id, c.type, c.id, c.queue, c.kind, c.attempt, c.traceparent, c.detail
-  FROM (SELECT n.tenant_id, n.id, n.queue, n.kind, n.attempt, n.traceparent,
-          CASE WHEN n.state = 'running' AND o.state <> 'running' THEN 'job.started'
-               WHEN n.hold_reason IS NOT NULL AND o.hold_reason IS NULL THEN 'job.held'
-               WHEN o.state = 'running' AND n.state = 'scheduled' AND n.attempt = o.attempt THEN 'job.retrying' END AS type,
-          CASE WHEN n.hold_reason IS NOT NULL THEN jsonb_build_object('hold_reason', n.hold_reason)
-               WHEN n.state = 'scheduled' THEN jsonb_build_object('run_at', n.run_at) END AS detail
-        FROM changed n JOIN before o ON o.id = n.id) c
-  WHERE c.type = ANY ((SELECT s.types FROM reeve.event_setting s)::text[]) ORDER BY c.id;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.event_of_changed_jobs() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.event_of_dead_jobs() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent, detail)
-  SELECT n.tenant_id, 'job.dead', n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent, jsonb_build_object('reason', n.reason) FROM added n ORDER BY n.id;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.event_of_dead_jobs() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.event_of_ended_jobs() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent)
-  SELECT n.tenant_id, 'job.' || n.state, n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n
-  WHERE 'job.' || n.state = ANY ((SELECT s.types FROM reeve.event_setting s)::text[]) ORDER BY n.id;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.event_of_ended_jobs() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.event_of_new_jobs() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent)
-  SELECT n.tenant_id, 'job.enqueued', n.created_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n ORDER BY n.id;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.event_of_new_jobs() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.event_of_tenant() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_types text[] := (SELECT s.types FROM reeve.event_setting s);
-BEGIN
-  IF TG_OP = 'INSERT' THEN
-    IF 'tenant.created' = ANY (v_types) THEN
-      INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.created', jsonb_build_object('status', NEW.status, 'tier', NEW.tier));
-    END IF;
-    RETURN NULL;
-  END IF;
-  IF NEW.status <> OLD.status AND 'tenant.status' = ANY (v_types) THEN
-    INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.status', jsonb_build_object('was', OLD.status, 'became', NEW.status));
-  END IF;
-  IF NEW.tier <> OLD.tier AND 'tenant.tier' = ANY (v_types) THEN
-    INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.tier', jsonb_build_object('was', OLD.tier, 'became', NEW.tier));
-  END IF;
-  RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.event_of_tenant() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.event_types() RETURNS text[]
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT ARRAY['job.enqueued', 'job.started', 'job.retrying', 'job.held', 'job.succeeded', 'job.cancelled', 'job.dead', 'tenant.created', 'tenant.status', 'tenant.tier']
+  SELECT left(btrim(regexp_replace(regexp_replace(regexp_replace(regexp_replace(regexp_replace(
+    left(split_part(concat_ws(': ', CASE WHEN p_reason <> 'attempts exhausted' OR coalesce(p_error, '') = '' THEN p_reason END, nullif(p_error, '')), E'\n', 1), 600),
+    '[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}', '…', 'g'),
+    '[^ "''<>(),;:=]+@[^ "''<>(),;:=]+', '…', 'g'),
+    '"[^"]*"', '"…"', 'g'),
+    '\y(0x)?[0-9a-fA-F]*[0-9][0-9a-fA-F]{7,}\y', '…', 'g'),
+    '[0-9]+', '#', 'g')), 160)
 $$;
 
-ALTER FUNCTION reeve.event_types() OWNER TO reeve_owner;
+ALTER FUNCTION reeve.error_cause(p_reason text, p_error text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5277,6 +5203,15 @@ CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
 $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.expected_rest(p_seconds double precision[], p_passed double precision) RETURNS double precision
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY s) - p_passed FROM unnest(p_seconds) s WHERE s > p_passed
+$$;
+
+ALTER FUNCTION reeve.expected_rest(p_seconds double precision[], p_passed double precision) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.expire_audit(p_expires date) RETURNS boolean
     LANGUAGE plpgsql
@@ -5328,64 +5263,141 @@ END $$;
 ALTER FUNCTION reeve.expired_artifacts(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.explain(id bigint) RETURNS text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT (SELECT string_agg(w.item ->> 'text', '; and ' ORDER BY w.n) FROM jsonb_array_elements(e.doc -> 'why') WITH ORDINALITY w (item, n))
+    || CASE WHEN e.doc ->> 'state' IN ('scheduled', 'available') AND e.doc ->> 'likely_at' IS NOT NULL AND e.doc ->> 'basis' <> 'time'
+            THEN '; it will probably start about ' || to_char((e.doc ->> 'likely_at')::timestamptz, CASE WHEN (e.doc ->> 'likely_at')::timestamptz > reeve.clock() + interval '20 h'
+                   THEN 'YYYY-MM-DD HH24:MI' ELSE 'HH24:MI:SS' END)
+            WHEN e.doc ->> 'state' = 'running' AND e.doc ->> 'likely_at' IS NOT NULL THEN '; it will probably end about ' || to_char((e.doc ->> 'likely_at')::timestamptz, 'HH24:MI:SS')
+            ELSE '' END
+  FROM (SELECT reeve.explain_job(explain.id) AS doc) e
+$$;
+
+ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.explain_job(id bigint) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v record; v_tenant record; v_block record; v_count record; v_ahead bigint; v_job jsonb; v_why text;
+DECLARE
+  v record; v_tenant record; v_block record; v_count record; v_ahead bigint; v_job jsonb; v_text text; v_until timestamptz; v_now timestamptz := reeve.clock();
+  v_why jsonb := '[]'; v_from timestamptz := v_now; v_known boolean := true; v_rest float8; v_basis text; v_each float8; v_served int; v_quiet int; v_slots int; v_taken int; v_end timestamptz;
 BEGIN
-  SELECT j.* INTO v FROM reeve.job j WHERE j.id = explain.id;
+  SELECT j.* INTO v FROM reeve.job j WHERE j.id = explain_job.id;
   IF NOT FOUND THEN
-    v_job := reeve.job(explain.id);
-    IF v_job IS NULL THEN RAISE EXCEPTION 'there is no job %', explain.id USING ERRCODE = 'RV011'; END IF;
-    RETURN format('job %s %s at %s%s', explain.id, CASE v_job ->> 'state' WHEN 'dead' THEN 'died' WHEN 'cancelled' THEN 'was cancelled' ELSE 'succeeded' END,
-      v_job ->> 'finished_at', coalesce(': ' || coalesce(v_job ->> 'reason', v_job ->> 'error'), ''));
+    v_job := reeve.job(explain_job.id);
+    IF v_job IS NULL THEN RAISE EXCEPTION 'there is no job %', explain_job.id USING ERRCODE = 'RV011'; END IF;
+    RETURN jsonb_build_object('id', explain_job.id, 'state', v_job -> 'state', 'likely_at', NULL, 'basis', NULL, 'why', jsonb_build_array(jsonb_build_object('code', 'ended', 'text',
+      format('job %s %s at %s%s', explain_job.id, CASE v_job ->> 'state' WHEN 'dead' THEN 'died' WHEN 'cancelled' THEN 'was cancelled' ELSE 'succeeded' END,
+        v_job ->> 'finished_at', coalesce(': ' || coalesce(v_job ->> 'reason', v_job ->> 'error'), '')))));
   END IF;
-  IF NOT reeve.may_see(v.tenant_id, v.created_by) THEN RAISE EXCEPTION 'there is no job %', explain.id USING ERRCODE = 'RV011'; END IF;
+  IF NOT reeve.may_see(v.tenant_id, v.created_by) THEN RAISE EXCEPTION 'there is no job %', explain_job.id USING ERRCODE = 'RV011'; END IF;
   SELECT t.code, t.status, t.tier INTO v_tenant FROM reeve.tenant t WHERE t.id = v.tenant_id;
   IF v.state = 'running' THEN
-    RETURN format('it is running: attempt %s, since %s, on %s', v.attempt, to_char(v.started_at, 'HH24:MI:SS'),
-      coalesce((SELECT format('%s (pid %s)', w.node, w.pid) FROM reeve.worker w WHERE w.id = v.worker_id), 'a worker that is gone'));
+    SELECT r.seconds, r.basis INTO v_rest, v_basis FROM reeve.remaining(v.kind, v.tenant_id, v.started_at, v.progress) r;
+    RETURN jsonb_build_object('id', v.id, 'state', v.state, 'likely_at', v_now + v_rest * interval '1 s', 'basis', v_basis,
+      'latest_at', v.started_at + (SELECT k.time_limit FROM reeve.kind k WHERE k.name = v.kind), 'why', jsonb_build_array(jsonb_build_object('code', 'running', 'text',
+      format('it is running: attempt %s, since %s, on %s', v.attempt, to_char(v.started_at, 'HH24:MI:SS'),
+        coalesce((SELECT format('%s (pid %s)', w.node, w.pid) FROM reeve.worker w WHERE w.id = v.worker_id), 'a worker that is gone')))));
   END IF;
+
+  -- What its own row says.
   IF v.hold_reason IS NOT NULL THEN
-    IF v.hold_reason = 'circuit_open' THEN
-      SELECT format(': database %s on %s does not answer%s', c.database, c.server, CASE WHEN reeve.is_operator() THEN ' (' || c.error || ')' ELSE '' END) INTO v_why
-      FROM reeve.tenant_store s JOIN reeve.circuit c ON c.server = s.server AND c.database = s.database WHERE s.tenant_id = v.tenant_id LIMIT 1;
+    v_until := nullif(v.run_at, 'infinity');
+    IF v.hold_reason = 'kind_paused' THEN
+      -- Told below by the block; without one it is let go within a second.
+      NULL;
+    ELSE
+      IF v.hold_reason = 'circuit_open' THEN
+        SELECT format(': database %s on %s does not answer%s', c.database, c.server, CASE WHEN reeve.is_operator() THEN ' (' || c.error || ')' ELSE '' END) INTO v_text
+        FROM reeve.tenant_store s JOIN reeve.circuit c ON c.server = s.server AND c.database = s.database WHERE s.tenant_id = v.tenant_id LIMIT 1;
+      END IF;
+      v_why := v_why || jsonb_build_object('code', v.hold_reason, 'until', v_until, 'text', format('it is held: %s%s%s', replace(v.hold_reason, '_', ' '), coalesce(v_text, ''),
+        coalesce(' until ' || to_char(v_until, 'YYYY-MM-DD HH24:MI:SS'), '')));
+      v_known := v_until IS NOT NULL;
+      v_from := greatest(v_from, v_until);
     END IF;
-    RETURN format('it is held: %s%s%s', replace(v.hold_reason, '_', ' '), coalesce(v_why, ''),
-      CASE WHEN v.run_at = 'infinity' THEN '' ELSE ' until ' || to_char(v.run_at, 'YYYY-MM-DD HH24:MI:SS') END);
+  ELSIF v.suspect_of IS NOT NULL AND v.state = 'scheduled' THEN
+    v_why := v_why || jsonb_build_object('code', 'suspect', 'until', v.run_at, 'text', 'its worker crashed while it ran; such jobs run one at a time in each worker, and it waits for its turn');
+    v_from := greatest(v_from, v.run_at);
+  ELSIF v.state = 'scheduled' THEN
+    v_why := v_why || jsonb_build_object('code', CASE WHEN v.attempt > 0 THEN 'retry' ELSE 'scheduled' END, 'until', v.run_at, 'text',
+      format('it is scheduled for %s%s', to_char(v.run_at, 'YYYY-MM-DD HH24:MI:SS'),
+        CASE WHEN v.attempt > 0 THEN format(', attempt %s of %s, after: %s', v.attempt + 1, v.max_attempts + v.rescued, coalesce(v.last_error, 'a lost attempt')) ELSE '' END));
+    v_from := greatest(v_from, v.run_at);
   END IF;
-  IF v.suspect_of IS NOT NULL AND v.state = 'scheduled' THEN
-    RETURN 'its worker crashed while it ran; such jobs run one at a time in each worker, and it waits for its turn';
+
+  -- What stands in the way of all jobs like it, the widest first.
+  FOR v_block IN
+      SELECT 1 AS rank, b.scope || ':' || b.name AS target, b.mode, b.reason, b.actor, b.expires_at, v_tenant.code || ' is isolated' AS what FROM reeve.claim_block b
+      WHERE b.scope = 'tenant' AND b.name = v_tenant.code
+      UNION ALL
+      SELECT 2, b.pattern, b.mode, b.reason, b.actor, b.expires_at, v.queue || CASE b.mode WHEN 'pause' THEN ' is paused' ELSE ' is draining' END FROM reeve.queue_block b
+      WHERE v.queue LIKE b.like_pattern
+      UNION ALL
+      SELECT 3, b.scope || ':' || b.name, b.mode, b.reason, b.actor, b.expires_at,
+        CASE b.scope WHEN 'kind' THEN 'kind ' || v.kind ELSE 'tier ' || v.pool END || CASE b.mode WHEN 'pause' THEN ' is paused' ELSE ' is draining' END FROM reeve.claim_block b
+      WHERE (b.scope = 'kind' AND v.kind LIKE b.like_pattern) OR (b.scope = 'tier' AND v.pool LIKE b.like_pattern)
+      ORDER BY 1, 2 LIMIT 20 LOOP
+    v_why := v_why || jsonb_build_object('code', CASE v_block.mode WHEN 'isolate' THEN 'isolated' WHEN 'pause' THEN 'paused' ELSE 'draining' END, 'until', v_block.expires_at, 'target', v_block.target,
+      'text', format('%s by %s (%s): %s%s', v_block.what, v_block.actor, v_block.target, v_block.reason, coalesce('; it ends by itself at ' || to_char(v_block.expires_at, 'YYYY-MM-DD HH24:MI:SS'), '')));
+    v_known := v_known AND v_block.expires_at IS NOT NULL;
+    v_from := greatest(v_from, v_block.expires_at);
+  END LOOP;
+  IF v_why = '[]' AND v.hold_reason IS NOT NULL THEN
+    v_why := v_why || jsonb_build_object('code', v.hold_reason, 'until', v_now, 'text', 'its kind was paused and is no more: it goes on within a second');
   END IF;
-  IF v.state = 'scheduled' THEN
-    RETURN format('it is scheduled for %s%s', to_char(v.run_at, 'YYYY-MM-DD HH24:MI:SS'),
-      CASE WHEN v.attempt > 0 THEN format(', attempt %s of %s, after: %s', v.attempt + 1, v.max_attempts + v.rescued, coalesce(v.last_error, 'a lost attempt')) ELSE '' END);
+
+  SELECT count(*), count(*) FILTER (WHERE NOT w.quiet), coalesce(sum(w.slots) FILTER (WHERE NOT w.quiet), 0) INTO v_served, v_quiet, v_slots
+  FROM (SELECT (w.pools ->> v.pool)::int AS slots, reeve.is_quiet(w.id, w.node) AS quiet FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > v_now AND w.pools ? v.pool
+          AND (w.queues IS NULL OR v.queue LIKE ANY (SELECT replace(q, '*', '%') FROM unnest(w.queues) q))) w;
+  IF v_served = 0 THEN
+    IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > v_now AND w.pools ? v.pool) THEN
+      v_text := CASE WHEN v.pool = 'restore' THEN 'no restore worker is running; start one with: reeve worker --role restore'
+        ELSE format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool) END;
+    ELSE
+      v_text := format('no running worker serves the queue "%s"; start one with: reeve worker --queues %s', v.queue, v.queue);
+    END IF;
+    v_why := v_why || jsonb_build_object('code', 'no_worker', 'text', v_text);
+    v_known := false;
+  ELSIF v_quiet = 0 THEN
+    v_why := v_why || jsonb_build_object('code', 'quiet', 'text', format('every worker that serves it is quiet: %s',
+      (SELECT string_agg(format('%s by %s: %s', b.scope || ':' || b.name, b.actor, b.reason), '; ' ORDER BY b.scope, b.name) FROM reeve.claim_block b WHERE b.scope IN ('node', 'worker'))));
+    v_known := false;
   END IF;
-  SELECT b.pattern, b.mode, b.reason, b.actor INTO v_block FROM reeve.queue_block b WHERE v.queue LIKE b.like_pattern ORDER BY length(b.pattern) DESC LIMIT 1;
-  IF FOUND THEN
-    RETURN format('%s is %s by %s (%s): %s', v.queue, CASE v_block.mode WHEN 'pause' THEN 'paused' ELSE 'draining' END, v_block.actor, v_block.pattern, v_block.reason);
-  END IF;
-  IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool) THEN
-    RETURN CASE WHEN v.pool = 'restore' THEN 'no restore worker is running; start one with: reeve worker --role restore'
-      ELSE format('no running worker serves the tier "%s"; start one with: reeve worker --tiers %s', v.pool, v.pool) END;
-  END IF;
-  IF NOT EXISTS (SELECT FROM reeve.worker w WHERE w.state = 'alive' AND w.lease_until > reeve.clock() AND w.pools ? v.pool
-                 AND (w.queues IS NULL OR v.queue LIKE ANY (SELECT replace(q, '*', '%') FROM unnest(w.queues) q))) THEN
-    RETURN format('no running worker serves the queue "%s"; start one with: reeve worker --queues %s', v.queue, v.queue);
-  END IF;
+
   SELECT c.running, c.cap INTO v_count FROM reeve.tenant_counter c WHERE c.tenant_id = v.tenant_id;
-  IF v_count.running >= v_count.cap THEN
-    RETURN format('%s has %s of %s jobs running; the oldest started %s', v_tenant.code, v_count.running, v_count.cap,
-      (SELECT to_char(min(j.started_at), 'HH24:MI') FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v.tenant_id));
-  END IF;
   SELECT count(*) INTO v_ahead FROM (SELECT 1 FROM reeve.job j WHERE j.state = 'available' AND j.pool = v.pool AND j.tenant_id = v.tenant_id AND j.queue = v.queue
     AND (j.priority, j.id) < (v.priority, v.id) LIMIT 10000) n;
-  RETURN format('it waits for a free slot of %s: %s%s jobs of %s are before it, %s has %s of %s running',
-    CASE WHEN v.pool = 'restore' THEN 'the restore workers' ELSE format('the tier "%s"', v.pool) END, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue, v_tenant.code, v_count.running, v_count.cap);
+  SELECT count(*) INTO v_taken FROM reeve.job j WHERE j.state = 'running' AND j.pool = v.pool;
+  v_each := reeve.usual_seconds(v.kind, v.tenant_id);
+  IF v_count.running >= v_count.cap THEN
+    SELECT min(e.seconds) INTO v_rest FROM reeve.job j CROSS JOIN LATERAL reeve.remaining(j.kind, j.tenant_id, j.started_at, j.progress) e WHERE j.state = 'running' AND j.tenant_id = v.tenant_id;
+    v_text := format('%s has %s of %s jobs running; the oldest started %s', v_tenant.code, v_count.running, v_count.cap,
+      (SELECT to_char(min(j.started_at), 'HH24:MI') FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v.tenant_id))
+      || CASE WHEN v_ahead > 0 THEN format('; %s jobs of %s are before it', v_ahead, v.queue) ELSE '' END;
+    IF v.state = 'available' THEN v_why := v_why || jsonb_build_object('code', 'cap', 'text', v_text); END IF;
+  ELSE
+    v_rest := CASE WHEN v_taken < v_slots THEN 0 ELSE
+      (SELECT min(e.seconds) FROM reeve.job j CROSS JOIN LATERAL reeve.remaining(j.kind, j.tenant_id, j.started_at, j.progress) e WHERE j.state = 'running' AND j.pool = v.pool) END;
+    IF v.state = 'available' AND v_why = '[]' THEN
+      v_why := v_why || jsonb_build_object('code', 'slots', 'text', format('it waits for a free slot of %s: %s%s jobs of %s are before it, %s has %s of %s running',
+        CASE WHEN v.pool = 'restore' THEN 'the restore workers' ELSE format('the tier "%s"', v.pool) END, v_ahead, CASE WHEN v_ahead = 10000 THEN ' or more' ELSE '' END, v.queue,
+        v_tenant.code, v_count.running, v_count.cap));
+    END IF;
+  END IF;
+  -- Those before it take turns in as many slots as the tenant may have.
+  IF v_known AND v_ahead > 0 THEN v_rest := v_rest + ceil(v_ahead::float8 / greatest(least(v_count.cap, v_slots), 1)) * v_each; END IF;
+  v_end := CASE WHEN v_known AND v_rest IS NOT NULL THEN greatest(v_from, v_now + v_rest * interval '1 s') END;
+  RETURN jsonb_build_object('id', v.id, 'state', v.state, 'tenant', v_tenant.code, 'queue', v.queue, 'kind', v.kind, 'why', v_why, 'likely_at', v_end,
+    'basis', CASE WHEN v_end IS NULL THEN NULL WHEN v_end = v_from AND v_from > v_now THEN 'time' WHEN v_rest = 0 THEN 'slots' ELSE 'history' END,
+    'ahead', v_ahead, 'ahead_is_exact', v_ahead < 10000);
 END $$;
 
-ALTER FUNCTION reeve.explain(id bigint) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.explain_job(id bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -5747,14 +5759,107 @@ END $$;
 
 ALTER FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.first_job(p_id bigint) RETURNS bigint
-    LANGUAGE sql STABLE
+CREATE FUNCTION reeve.fleet_metrics(p_top integer DEFAULT 20) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
     AS $$
-  SELECT coalesce((SELECT a.job_id FROM reeve.job_alias a WHERE a.id = p_id), p_id)
+  WITH busy AS MATERIALIZED (
+    SELECT t.code, t.tier, c.running, c.cap, coalesce(b.waiting, 0) AS waiting, row_number() OVER (ORDER BY c.running + coalesce(b.waiting, 0) DESC, t.code) AS place
+    FROM reeve.tenant_counter c JOIN reeve.tenant t ON t.id = c.tenant_id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id WHERE c.running + coalesce(b.waiting, 0) > 0)
+  SELECT jsonb_build_object(
+    'now', extract(epoch FROM reeve.clock()),
+    'parts', (SELECT coalesce(jsonb_object_agg(l.name, l.value || jsonb_build_object('age', extract(epoch FROM reeve.clock() - l.at))), '{}') FROM reeve.stat_live l),
+    'accepted', (SELECT s.last_value FROM reeve.job_id s),
+    'jobs', (SELECT coalesce(jsonb_agg(to_jsonb(f) ORDER BY f.tier, f.kind, f.outcome, f.quiet), '[]') FROM reeve.stat_fleet f),
+    'busy', (SELECT coalesce(jsonb_agg(jsonb_build_object('tenant', b.code, 'tier', b.tier, 'running', b.running, 'cap', b.cap, 'waiting', b.waiting)), '[]') FROM busy b WHERE b.place <= p_top),
+    'other', (SELECT jsonb_build_object('running', coalesce(sum(b.running), 0), 'waiting', coalesce(sum(b.waiting), 0)) FROM busy b WHERE b.place > p_top),
+    'bounds', to_jsonb(reeve.stat_bounds()))
 $$;
 
-ALTER FUNCTION reeve.first_job(p_id bigint) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.fleet_metrics(p_top integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.fold_stats() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+DECLARE
+  v reeve.stat_fold; v_now timestamptz := reeve.clock(); v_low timestamptz; v_snap pg_snapshot; v_count int; v_noisy uuid[];
+  v_min bigint; v_max bigint; v_open bigint[]; v_top bigint; v_epoch bigint;
+BEGIN
+  SELECT f.* INTO v FROM reeve.stat_fold f FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND OR v.at > v_now - greatest(interval '2 seconds', v.took * 20) THEN RETURN 0; END IF;      -- a twentieth of the time at most
+  v_min := pg_snapshot_xmin(v.seen)::text::bigint; v_max := pg_snapshot_xmax(v.seen)::text::bigint;
+  v_open := ARRAY(SELECT x::text::bigint FROM pg_snapshot_xip(v.seen) x);
+  -- A row's xmin has 32 bits of a transaction's number; the number is the highest below v_top with these.
+  v_top := pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 1073741824;
+  v_epoch := v_top >> 32 << 32;
+  IF v_min > v_top THEN                                                     -- another cluster's numbers: begin anew
+    UPDATE reeve.stat_fold f SET seen = pg_current_snapshot(), at = v_now, open = '{}';
+    RETURN 0;
+  END IF;
+  -- What was open at the last time may have ended jobs before it; nothing lasts longer than ten minutes.
+  v_low := greatest(least(v.at, (SELECT min(e.value::timestamptz) FROM jsonb_each_text(v.open) e)), v.at - interval '10 minutes') - interval '2 seconds';
+  v_noisy := reeve.noisy_tenants();
+  WITH ended AS MATERIALIZED (
+    SELECT e.tenant_id, e.pool AS tier, e.kind, e.state::text AS outcome, e.tenant_id <> ALL (v_noisy) AS quiet, e.attempt, date_trunc('minute', e.finished_at) AS minute, m.wait, m.run, m.dwell,
+           m.wait > t.promised_start_seconds AS late, width_bucket(m.wait, b.bounds) AS w, width_bucket(m.run, b.bounds) AS r, width_bucket(m.dwell, b.bounds) AS d
+    FROM (SELECT h.tenant_id, h.pool, h.kind, h.state, h.attempt, h.created_at, h.run_at, h.started_at, h.finished_at, h.xmin::text::bigint AS x
+          FROM reeve.job_history h WHERE h.finished_at >= v_low
+          UNION ALL
+          SELECT d.tenant_id, d.pool, d.kind, d.state, d.attempt, d.created_at, d.run_at, d.started_at, d.finished_at, d.xmin::text::bigint
+          FROM reeve.dead_letter d WHERE d.finished_at >= v_low AND d.redriven_as IS NULL) e
+    CROSS JOIN LATERAL (SELECT v_epoch + e.x - CASE WHEN v_epoch + e.x > v_top THEN 4294967296 ELSE 0 END AS number) g
+    CROSS JOIN LATERAL (SELECT greatest(extract(epoch FROM e.started_at - e.run_at), 0)::float8 AS wait, greatest(extract(epoch FROM e.finished_at - e.started_at), 0)::float8 AS run,
+      greatest(extract(epoch FROM e.finished_at - CASE WHEN e.attempt > 1 THEN least(e.created_at, e.run_at) ELSE e.run_at END), 0)::float8 AS dwell) m
+    CROSS JOIN (SELECT reeve.stat_bounds() AS bounds) b LEFT JOIN reeve.tier t ON t.name = e.pool
+    WHERE g.number >= v_min AND (g.number >= v_max OR g.number = ANY (v_open))),
+  -- Twice in one pass: by minute, and by tenant.
+  part AS MATERIALIZED (
+    SELECT e.minute, e.quiet, e.tenant_id, e.tier, e.kind, e.outcome, count(*) AS jobs, sum(e.attempt) AS attempts, count(*) FILTER (WHERE e.late) AS late,
+      coalesce(sum(e.wait), 0) AS wait_seconds, coalesce(sum(e.run), 0) AS run_seconds, coalesce(sum(e.dwell), 0) AS dwell_seconds,
+      ARRAY[count(*) FILTER (WHERE e.w = 0), count(*) FILTER (WHERE e.w = 1), count(*) FILTER (WHERE e.w = 2), count(*) FILTER (WHERE e.w = 3), count(*) FILTER (WHERE e.w = 4), count(*) FILTER (WHERE e.w = 5), count(*) FILTER (WHERE e.w = 6), count(*) FILTER (WHERE e.w = 7), count(*) FILTER (WHERE e.w = 8), count(*) FILTER (WHERE e.w = 9), count(*) FILTER (WHERE e.w = 10), count(*) FILTER (WHERE e.w = 11), count(*) FILTER (WHERE e.w = 12)] AS wait,
+      ARRAY[count(*) FILTER (WHERE e.r = 0), count(*) FILTER (WHERE e.r = 1), count(*) FILTER (WHERE e.r = 2), count(*) FILTER (WHERE e.r = 3), count(*) FILTER (WHERE e.r = 4), count(*) FILTER (WHERE e.r = 5), count(*) FILTER (WHERE e.r = 6), count(*) FILTER (WHERE e.r = 7), count(*) FILTER (WHERE e.r = 8), count(*) FILTER (WHERE e.r = 9), count(*) FILTER (WHERE e.r = 10), count(*) FILTER (WHERE e.r = 11), count(*) FILTER (WHERE e.r = 12)] AS run,
+      ARRAY[count(*) FILTER (WHERE e.d = 0), count(*) FILTER (WHERE e.d = 1), count(*) FILTER (WHERE e.d = 2), count(*) FILTER (WHERE e.d = 3), count(*) FILTER (WHERE e.d = 4), count(*) FILTER (WHERE e.d = 5), count(*) FILTER (WHERE e.d = 6), count(*) FILTER (WHERE e.d = 7), count(*) FILTER (WHERE e.d = 8), count(*) FILTER (WHERE e.d = 9), count(*) FILTER (WHERE e.d = 10), count(*) FILTER (WHERE e.d = 11), count(*) FILTER (WHERE e.d = 12)] AS dwell
+    FROM ended e GROUP BY GROUPING SETS ((e.minute, e.quiet, e.tier, e.kind, e.outcome), (e.tenant_id, e.tier, e.kind, e.outcome))),
+  slots AS (
+    INSERT INTO reeve.stat_slot AS s
+    SELECT w.width, date_trunc(w.width, p.minute), p.tier, p.kind, p.outcome, p.quiet, sum(p.jobs), sum(p.attempts), sum(p.late), sum(p.wait_seconds), sum(p.run_seconds),
+           sum(p.dwell_seconds), reeve.stat_total(p.wait), reeve.stat_total(p.run), reeve.stat_total(p.dwell)
+    FROM part p CROSS JOIN (VALUES ('minute'), ('hour')) w (width) WHERE p.minute IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT (width, slot, tier, kind, outcome, quiet) DO UPDATE SET jobs = s.jobs + excluded.jobs, attempts = s.attempts + excluded.attempts, late = s.late + excluded.late,
+      wait_seconds = s.wait_seconds + excluded.wait_seconds, run_seconds = s.run_seconds + excluded.run_seconds, dwell_seconds = s.dwell_seconds + excluded.dwell_seconds,
+      wait = ARRAY(SELECT x + y FROM unnest(s.wait, excluded.wait) u (x, y)),
+      run = ARRAY(SELECT x + y FROM unnest(s.run, excluded.run) u (x, y)),
+      dwell = ARRAY(SELECT x + y FROM unnest(s.dwell, excluded.dwell) u (x, y))),
+  fleet AS (
+    INSERT INTO reeve.stat_fleet AS s
+    SELECT p.tier, p.kind, p.outcome, p.quiet, sum(p.jobs), sum(p.attempts), sum(p.late), sum(p.wait_seconds), sum(p.run_seconds), sum(p.dwell_seconds),
+           reeve.stat_total(p.wait), reeve.stat_total(p.run), reeve.stat_total(p.dwell)
+    FROM part p WHERE p.minute IS NOT NULL GROUP BY 1, 2, 3, 4
+    ON CONFLICT (tier, kind, outcome, quiet) DO UPDATE SET jobs = s.jobs + excluded.jobs, attempts = s.attempts + excluded.attempts, late = s.late + excluded.late,
+      wait_seconds = s.wait_seconds + excluded.wait_seconds, run_seconds = s.run_seconds + excluded.run_seconds, dwell_seconds = s.dwell_seconds + excluded.dwell_seconds,
+      wait = ARRAY(SELECT x + y FROM unnest(s.wait, excluded.wait) u (x, y)),
+      run = ARRAY(SELECT x + y FROM unnest(s.run, excluded.run) u (x, y)),
+      dwell = ARRAY(SELECT x + y FROM unnest(s.dwell, excluded.dwell) u (x, y))),
+  tenants AS (
+    INSERT INTO reeve.stat_tenant AS s
+    SELECT p.tenant_id, p.tier, p.kind, p.outcome, p.jobs, p.attempts, p.late, p.wait_seconds, p.run_seconds, p.dwell_seconds, p.wait, p.run, p.dwell
+    FROM part p JOIN reeve.tenant t ON t.id = p.tenant_id WHERE p.minute IS NULL AND t.status <> 'archived' AND NOT (t.status = 'churned' AND reeve.is_frozen(t.id)) ORDER BY p.tenant_id      -- a purge leaves none
+    ON CONFLICT (tenant_id, tier, kind, outcome) DO UPDATE SET jobs = s.jobs + excluded.jobs, attempts = s.attempts + excluded.attempts, late = s.late + excluded.late,
+      wait_seconds = s.wait_seconds + excluded.wait_seconds, run_seconds = s.run_seconds + excluded.run_seconds, dwell_seconds = s.dwell_seconds + excluded.dwell_seconds,
+      wait = ARRAY(SELECT x + y FROM unnest(s.wait, excluded.wait) u (x, y)),
+      run = ARRAY(SELECT x + y FROM unnest(s.run, excluded.run) u (x, y)),
+      dwell = ARRAY(SELECT x + y FROM unnest(s.dwell, excluded.dwell) u (x, y)))
+  SELECT pg_current_snapshot(), coalesce(sum(p.jobs), 0) INTO v_snap, v_count FROM part p WHERE p.minute IS NOT NULL;
+  UPDATE reeve.stat_fold f SET seen = v_snap, at = v_now, took = reeve.clock() - v_now,
+    open = (SELECT coalesce(jsonb_object_agg(x::text, coalesce(v.open -> x::text, to_jsonb(v.at))), '{}') FROM pg_snapshot_xip(v_snap) x);
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.fold_stats() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) RETURNS void
     LANGUAGE plpgsql
@@ -5836,21 +5941,6 @@ $$;
 
 ALTER FUNCTION reeve.has_column(p_table text, p_column text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) RETURNS reeve.outbox
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v reeve.outbox;
-BEGIN
-  SELECT * INTO v FROM reeve.outbox o WHERE o.id = p_outbox FOR UPDATE;
-  IF v.id IS NULL OR v.holder IS DISTINCT FROM p_process OR v.lease_until <= reeve.clock() OR v.stopped THEN
-    RAISE EXCEPTION 'the lease of outbox % is over', p_outbox USING ERRCODE = 'RV031';
-  END IF;
-  RETURN v;
-END $$;
-
-ALTER FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5877,33 +5967,6 @@ END $$;
 
 ALTER FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval DEFAULT '00:00:15'::interval) RETURNS TABLE(id integer, name text, conninfo text, login text, secret bytea, tenant_id uuid, block_size integer, next_row bigint, last_row bigint, last_mark uuid, renew boolean, listen boolean)
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_column
-DECLARE v_now timestamptz := reeve.clock(); v_share int; v_held int;
-BEGIN
-  IF NOT EXISTS (SELECT FROM reeve.outbox) THEN RETURN; END IF;
-  INSERT INTO reeve.relay_process AS p (id, node, pid, alive_until) VALUES (p_process, left(p_node, 200), p_pid, v_now + p_lease)
-  ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until;
-  DELETE FROM reeve.relay_process p WHERE p.id IN (SELECT d.id FROM reeve.relay_process d WHERE d.alive_until < v_now - interval '1 min' FOR UPDATE SKIP LOCKED);
-  SELECT ceil((SELECT count(*) FROM reeve.outbox o WHERE NOT o.stopped)::numeric / greatest(1, count(*))) INTO v_share FROM reeve.relay_process p WHERE p.alive_until >= v_now;
-  UPDATE reeve.outbox o SET lease_until = v_now + p_lease
-  WHERE o.id IN (SELECT m.id FROM reeve.outbox m WHERE m.holder = p_process AND m.lease_until > v_now AND NOT m.stopped ORDER BY m.activity DESC, m.id LIMIT v_share FOR UPDATE SKIP LOCKED);
-  GET DIAGNOSTICS v_held = ROW_COUNT;
-  UPDATE reeve.outbox o SET holder = p_process, lease_until = v_now + p_lease
-  WHERE o.id IN (SELECT f.id FROM reeve.outbox f WHERE (f.lease_until IS NULL OR f.lease_until <= v_now) AND NOT f.stopped
-                 ORDER BY f.activity DESC, f.id LIMIT greatest(0, v_share - v_held) FOR UPDATE SKIP LOCKED);
-  RETURN QUERY
-    SELECT o.id, o.name, o.conninfo, o.login, o.secret, o.tenant_id, o.block_size, o.next_row, o.last_row, o.last_mark, o.renew, o.place <= 50
-    FROM (SELECT a.*, row_number() OVER (ORDER BY a.activity * power(0.5, extract(epoch FROM v_now - coalesce(a.relayed_at, a.created_at)) / 60) DESC, a.id) AS place
-          FROM reeve.outbox a WHERE NOT a.stopped) o
-    WHERE o.holder = p_process AND o.lease_until > v_now;
-END $$;
-
-ALTER FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5923,19 +5986,6 @@ END $$;
 
 ALTER FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval DEFAULT '00:00:15'::interval) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_now timestamptz := reeve.clock();
-BEGIN
-  UPDATE reeve.relay_turn t SET holder = p_process, lease_until = v_now + p_lease
-  WHERE t.task = p_task AND (t.holder = p_process OR t.lease_until IS NULL OR t.lease_until <= v_now);
-  RETURN FOUND;
-END $$;
-
-ALTER FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5952,20 +6002,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.intake_hold(p_queue text) RETURNS text
-    LANGUAGE sql STABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE
-    WHEN EXISTS (SELECT FROM reeve.tenant t JOIN reeve.tenant_backlog b ON b.tenant_id = t.id WHERE t.code = split_part(p_queue, '.', 1) COLLATE "C" AND b.is_full) THEN 'backlog'
-    WHEN EXISTS (SELECT FROM reeve.queue_block b WHERE b.refuse AND (p_queue LIKE b.like_pattern
-      OR (split_part(p_queue, '.', 2) = 'jobs' AND split_part(p_queue, '.', 1) LIKE split_part(b.like_pattern, '.', 1)))) THEN 'draining'
-    WHEN EXISTS (SELECT FROM reeve.tenant t WHERE t.code = split_part(p_queue, '.', 1) COLLATE "C" AND t.status IN ('churned', 'suspended') AND reeve.is_frozen(t.id)) THEN 'purging'
-  END
-$$;
-
-ALTER FUNCTION reeve.intake_hold(p_queue text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_approver() RETURNS boolean
     LANGUAGE sql STABLE
@@ -5999,6 +6035,42 @@ CREATE FUNCTION reeve.is_operator() RETURNS boolean
 
 ALTER FUNCTION reeve.is_operator() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.is_quiet(p_worker uuid, p_node text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.claim_block b WHERE (b.scope = 'worker' AND b.name = p_worker::text) OR (b.scope = 'node' AND p_node LIKE b.like_pattern))
+$$;
+
+ALTER FUNCTION reeve.is_quiet(p_worker uuid, p_node text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.isolate_tenant(code text, reason text, refuse boolean DEFAULT false) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_variable
+DECLARE v_tenant uuid; v_id bigint; v_block bigint; v_jobs bigint[];
+BEGIN
+  IF reason IS NULL OR btrim(reason) = '' THEN RAISE EXCEPTION 'an isolation needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for those who find the tenant standing.'; END IF;
+  SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = isolate_tenant.code COLLATE "C";
+  IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(code, 80) USING ERRCODE = 'RV001'; END IF;
+  INSERT INTO reeve.claim_block AS b (scope, name, mode, reason, refuse) VALUES ('tenant', code, 'isolate', reason, coalesce(refuse, false))
+  ON CONFLICT ON CONSTRAINT claim_block_pkey DO UPDATE SET refuse = b.refuse OR excluded.refuse RETURNING b.id INTO v_block;
+  INSERT INTO reeve.tenant_isolation AS i (tenant_id, reason) VALUES (v_tenant, reason)
+  ON CONFLICT (tenant_id) WHERE released_at IS NULL DO UPDATE SET reason = i.reason RETURNING i.id INTO v_id;
+  PERFORM reeve.block_begins('tenant', code);
+  WITH asked AS (
+    INSERT INTO reeve.cancel_request (job_id) SELECT j.id FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant ORDER BY j.id ON CONFLICT DO NOTHING RETURNING job_id)
+  SELECT coalesce(array_agg(a.job_id ORDER BY a.job_id), '{}') INTO v_jobs FROM asked a;
+  UPDATE reeve.tenant_isolation i SET cancelled = i.cancelled || v_jobs WHERE i.id = v_id;
+  PERFORM pg_notify('reeve_cancel', '');
+  PERFORM reeve.audit(v_tenant, 'tenant.isolate', 'tenant ' || code, reason, jsonb_build_object('isolation', v_id, 'cancelled', v_jobs, 'refuse', coalesce(refuse, false)));
+  RETURN jsonb_build_object('id', v_id, 'block', v_block, 'tenant', code, 'cancelled', v_jobs,
+    'running', (SELECT count(*) FROM reeve.job j WHERE j.state = 'running' AND j.tenant_id = v_tenant));
+END $$;
+
+ALTER FUNCTION reeve.isolate_tenant(code text, reason text, refuse boolean) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6013,20 +6085,131 @@ CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
   FROM (
     SELECT j.id, j.tenant_id, j.created_by, j.queue, j.kind, j.state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.created_at, j.started_at, NULL::timestamptz AS finished_at,
            j.worker_id, j.lease_id, j.retried_from, NULL::bigint AS retried_as, j.progress, j.last_error AS error, NULL::text AS reason, NULL::jsonb AS result
-    FROM reeve.job j WHERE j.id = reeve.first_job(job.id)
+    FROM reeve.job j WHERE j.id = job.id
     UNION ALL
     SELECT h.id, h.tenant_id, h.created_by, h.queue, h.kind, h.state, NULL, h.attempt, h.max_attempts, h.priority, h.run_at, h.created_at, h.started_at, h.finished_at,
            h.worker_id, h.lease_id, h.retried_from, NULL, NULL, h.last_error, NULL, h.result
-    FROM reeve.job_history h WHERE h.id = reeve.first_job(job.id)
+    FROM reeve.job_history h WHERE h.id = job.id
     UNION ALL
     SELECT d.id, d.tenant_id, d.created_by, d.queue, d.kind, d.state, NULL, d.attempt, d.max_attempts, d.priority, d.run_at, d.created_at, d.started_at, d.finished_at,
            d.worker_id, d.lease_id, d.retried_from, d.redriven_as, NULL, d.last_error, d.reason, NULL
-    FROM reeve.dead_letter d WHERE d.id = reeve.first_job(job.id)) j
+    FROM reeve.dead_letter d WHERE d.id = job.id) j
   LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
   WHERE reeve.may_see(j.tenant_id, j.created_by)
 $$;
 
 ALTER FUNCTION reeve.job(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.job_detail(p_id bigint) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v jsonb; v_row jsonb;
+BEGIN
+  SELECT to_jsonb(l) INTO v FROM reeve.job_list l WHERE l.id = p_id;
+  IF v IS NULL THEN RETURN NULL; END IF;
+  SELECT to_jsonb(x) INTO v_row FROM (
+    SELECT j.args, NULL::jsonb AS result, j.max_attempts, j.traceparent, j.created_by, j.retried_from, j.batch_id, j.rescued, NULL::bigint AS redriven_as FROM reeve.job j WHERE j.id = p_id
+    UNION ALL SELECT h.args, h.result, h.max_attempts, h.traceparent, h.created_by, h.retried_from, NULL, NULL, NULL FROM reeve.job_history h WHERE h.id = p_id
+    UNION ALL SELECT d.args, NULL, d.max_attempts, d.traceparent, d.created_by, d.retried_from, NULL, NULL, d.redriven_as FROM reeve.dead_letter d WHERE d.id = p_id LIMIT 1) x;
+  v := v || coalesce(v_row, '{}');
+  IF NOT reeve.is_operator() THEN v := v - 'args' - 'result'; END IF;
+  RETURN v || jsonb_build_object(
+    'steps', (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'result' - 'tenant_id' - 'job_id'), '[]') FROM reeve.job_step s WHERE s.job_id = p_id),
+    'worker', (SELECT jsonb_build_object('node', w.node, 'pid', w.pid, 'state', w.state, 'lease_until', w.lease_until) FROM reeve.worker w WHERE w.id = (v ->> 'worker_id')::uuid),
+    'artifacts', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', a.id, 'entity', a.entity, 'bytes', a.bytes, 'created_at', a.created_at, 'expires_at', a.expires_at)), '[]') FROM reeve.artifact a WHERE a.job_id = p_id),
+    'cancelling', EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = p_id));
+END $$;
+
+ALTER FUNCTION reeve.job_detail(p_id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.job_page(p_states text[] DEFAULT NULL::text[], p_tenant text DEFAULT NULL::text, p_queue text DEFAULT NULL::text, p_kind text DEFAULT NULL::text, p_search text DEFAULT NULL::text, p_before bigint DEFAULT NULL::bigint, p_limit integer DEFAULT 50) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    AS $_$
+DECLARE
+  v_tenant uuid; v_like text := replace(replace(replace(p_queue, '\', '\\'), '_', '\_'), '*', '%'); v_before bigint := coalesce(p_before, 9223372036854775807);
+  v_limit int := least(greatest(p_limit, 1), 200); v_rows jsonb := '[]'; v_part jsonb; v_stop bigint := 0; v_reach bigint; v_look int := 20000;
+  v_text text := '%' || replace(replace(replace(lower(p_search), '\', '\\'), '_', '\_'), '%', '\%') || '%';
+BEGIN
+  IF p_tenant IS NOT NULL THEN
+    SELECT t.id INTO v_tenant FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C" OR t.external_code = p_tenant;
+    IF NOT FOUND THEN RETURN '{"rows": [], "next": null, "more": false}'; END IF;
+  END IF;
+  IF p_search ~ '^\d{1,18}$' AND p_before IS NULL THEN
+    SELECT coalesce(jsonb_agg(to_jsonb(j)), '[]') INTO v_rows FROM reeve.job_list j WHERE j.id = p_search::bigint;
+    RETURN jsonb_build_object('rows', v_rows, 'next', NULL, 'more', false);
+  END IF;
+  IF p_states IS NULL OR p_states && '{scheduled,available,running}' THEN
+    IF p_states = '{running}' THEN
+      -- Materialized, so that the few that run are found by their own index.
+      WITH run AS MATERIALIZED (SELECT y.* FROM reeve.job y WHERE y.state = 'running')
+      SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') INTO v_part FROM (
+        SELECT j.id, t.code AS tenant_code, j.queue, j.kind, j.state::text AS state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.started_at, j.created_at, j.progress, j.worker_id, left(j.last_error, 300) AS error
+        FROM run j JOIN reeve.tenant t ON t.id = j.tenant_id WHERE j.id < v_before AND (v_tenant IS NULL OR j.tenant_id = v_tenant)
+          AND (v_like IS NULL OR j.queue LIKE v_like) AND (p_kind IS NULL OR j.kind = p_kind) AND (p_search IS NULL OR lower(concat_ws(' ', j.queue, j.kind, j.last_error, j.progress::text)) LIKE v_text)
+        ORDER BY j.id DESC LIMIT v_limit) x;
+    ELSE
+      SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') INTO v_part FROM (
+        SELECT j.id, t.code AS tenant_code, j.queue, j.kind, j.state::text AS state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.started_at, j.created_at, j.progress, j.worker_id, left(j.last_error, 300) AS error
+        FROM (SELECT y.* FROM reeve.job y WHERE y.id < v_before ORDER BY y.id DESC LIMIT v_look) j JOIN reeve.tenant t ON t.id = j.tenant_id
+        WHERE (p_states IS NULL OR j.state::text = ANY (p_states)) AND (v_tenant IS NULL OR j.tenant_id = v_tenant) AND (v_like IS NULL OR j.queue LIKE v_like) AND (p_kind IS NULL OR j.kind = p_kind)
+          AND (p_search IS NULL OR lower(concat_ws(' ', j.queue, j.kind, j.last_error)) LIKE v_text)
+        ORDER BY j.id DESC LIMIT v_limit) x;
+      SELECT min(r.id) INTO v_reach FROM (SELECT y.id FROM reeve.job y WHERE y.id < v_before ORDER BY y.id DESC LIMIT v_look) r HAVING count(*) = v_look;
+      v_stop := greatest(v_stop, coalesce(v_reach, 0));
+    END IF;
+    v_rows := v_rows || v_part;
+  END IF;
+  IF p_states IS NULL OR p_states && '{succeeded,cancelled}' THEN
+    SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') INTO v_part FROM (
+      SELECT j.id, t.code AS tenant_code, j.queue, j.kind, j.state::text AS state, j.attempt, j.max_attempts, j.priority, j.run_at, j.started_at, j.finished_at, j.created_at, j.worker_id, left(j.last_error, 300) AS error
+      FROM (SELECT y.* FROM reeve.job_history y WHERE y.id < v_before ORDER BY y.id DESC LIMIT v_look) j LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
+      WHERE (p_states IS NULL OR j.state::text = ANY (p_states)) AND (v_tenant IS NULL OR j.tenant_id = v_tenant) AND (v_like IS NULL OR j.queue LIKE v_like) AND (p_kind IS NULL OR j.kind = p_kind)
+        AND (p_search IS NULL OR lower(concat_ws(' ', j.queue, j.kind, j.last_error)) LIKE v_text)
+      ORDER BY j.id DESC LIMIT v_limit) x;
+    SELECT min(r.id) INTO v_reach FROM (SELECT y.id FROM reeve.job_history y WHERE y.id < v_before ORDER BY y.id DESC LIMIT v_look) r HAVING count(*) = v_look;
+    v_stop := greatest(v_stop, coalesce(v_reach, 0));
+    v_rows := v_rows || v_part;
+  END IF;
+  IF p_states IS NULL OR p_states && '{dead}' THEN
+    SELECT coalesce(jsonb_agg(to_jsonb(x)), '[]') INTO v_part FROM (
+      SELECT j.id, t.code AS tenant_code, j.queue, j.kind, j.state::text AS state, j.attempt, j.max_attempts, j.priority, j.run_at, j.started_at, j.finished_at, j.created_at, j.worker_id, j.reason, j.redriven_as, left(j.last_error, 300) AS error
+      FROM (SELECT y.* FROM reeve.dead_letter y WHERE y.id < v_before AND (v_tenant IS NULL OR y.tenant_id = v_tenant) ORDER BY y.id DESC LIMIT v_look) j LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
+      WHERE (v_like IS NULL OR j.queue LIKE v_like) AND (p_kind IS NULL OR j.kind = p_kind) AND (p_search IS NULL OR lower(concat_ws(' ', j.queue, j.kind, j.reason, j.last_error)) LIKE v_text)
+      ORDER BY j.id DESC LIMIT v_limit) x;
+    v_rows := v_rows || v_part;
+  END IF;
+  -- Below where one table's look ended nothing is shown: rows of another would hide those that were not looked at.
+  SELECT coalesce(jsonb_agg(r.row ORDER BY r.id DESC), '[]') INTO v_rows FROM (SELECT e.row, (e.row ->> 'id')::bigint AS id FROM jsonb_array_elements(v_rows) e (row)
+    WHERE (e.row ->> 'id')::bigint >= v_stop ORDER BY 2 DESC LIMIT v_limit) r;
+  RETURN jsonb_build_object('rows', v_rows,
+    'next', CASE WHEN jsonb_array_length(v_rows) = v_limit THEN (v_rows -> -1 ->> 'id')::bigint WHEN v_stop > 0 THEN v_stop END,
+    'more', jsonb_array_length(v_rows) < v_limit AND v_stop > 0);
+END $_$;
+
+ALTER FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.job_story(id bigint) RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.job(job_story.id) || jsonb_build_object(
+    'attempts', (SELECT coalesce(jsonb_agg(jsonb_build_object('attempt', a.attempt, 'outcome', a.outcome, 'error', a.error, 'log', a.message, 'node', a.node, 'worker_id', a.worker_id,
+        'lease_id', a.lease_id, 'started_at', a.started_at, 'ended_at', a.ended_at) ORDER BY a.ended_at, a.attempt), '[]') FROM reeve.job_attempt a WHERE a.job_id = job_story.id),
+    'node', (SELECT w.node FROM reeve.worker w WHERE w.id = (reeve.job(job_story.id) ->> 'worker_id')::uuid),
+    'cause', (SELECT d.cause FROM reeve.dead_letter d WHERE d.id = job_story.id))
+    || CASE WHEN reeve.is_operator() THEN (SELECT jsonb_build_object('args', x.args, 'created_by', x.created_by, 'traceparent', x.traceparent) FROM (
+        SELECT j.args, j.created_by, j.traceparent FROM reeve.job j WHERE j.id = job_story.id
+        UNION ALL SELECT h.args, h.created_by, h.traceparent FROM reeve.job_history h WHERE h.id = job_story.id
+        UNION ALL SELECT d.args, d.created_by, d.traceparent FROM reeve.dead_letter d WHERE d.id = job_story.id LIMIT 1) x) ELSE '{}' END
+$$;
+
+ALTER FUNCTION reeve.job_story(id bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6045,6 +6228,33 @@ END $$;
 
 ALTER FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.keep_attempt() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.job_attempt AS a (job_id, lease_id, tenant_id, attempt, worker_id, node, started_at, outcome, error)
+  VALUES (OLD.id, OLD.lease_id, OLD.tenant_id, OLD.attempt, OLD.worker_id, (SELECT w.node FROM reeve.worker w WHERE w.id = OLD.worker_id), OLD.started_at,
+    CASE WHEN NEW.rescued > OLD.rescued THEN 'rescued' ELSE 'retried' END, NEW.last_error)
+  ON CONFLICT (job_id, lease_id) DO UPDATE SET outcome = excluded.outcome, error = excluded.error, ended_at = excluded.ended_at;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.keep_attempt() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keep_last_attempt() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.job_attempt AS a (job_id, lease_id, tenant_id, attempt, worker_id, node, started_at, outcome, error)
+  VALUES (NEW.id, NEW.lease_id, NEW.tenant_id, NEW.attempt, NEW.worker_id, (SELECT w.node FROM reeve.worker w WHERE w.id = NEW.worker_id), NEW.started_at, 'dead', coalesce(NEW.last_error, NEW.reason))
+  ON CONFLICT (job_id, lease_id) DO UPDATE SET outcome = excluded.outcome, error = excluded.error, ended_at = excluded.ended_at;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.keep_last_attempt() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.keep_tombstone() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -6057,6 +6267,15 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT p_table IN ('job', 'job_history', 'dead_letter')
+$$;
+
+ALTER FUNCTION reeve.keeps_purge_jobs(p_table text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -6113,16 +6332,6 @@ END $_$;
 
 ALTER FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT NOT EXISTS (SELECT FROM unnest(p_firsts, p_lasts) AS g (first, last)
-    WHERE NOT EXISTS (SELECT FROM reeve.outbox_block b WHERE b.outbox_id = p_outbox AND b.first <= g.first AND b.last >= g.last))
-$$;
-
-ALTER FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -6133,7 +6342,8 @@ CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) 
     SELECT n.queue FROM q CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
       WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = p_tenant AND j.queue > q.queue ORDER BY j.queue LIMIT 1) n)
   SELECT EXISTS (SELECT FROM q WHERE (p_queues IS NULL OR q.queue LIKE ANY (p_queues))
-                   AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern))
+                   AND NOT EXISTS (SELECT FROM reeve.queue_block b WHERE q.queue LIKE b.like_pattern)
+                   AND NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = split_part(q.queue, '.', 1)))
 $$;
 
 ALTER FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) OWNER TO reeve_owner;
@@ -6201,6 +6411,52 @@ CREATE FUNCTION reeve.live_leases(p_leases uuid[]) RETURNS uuid[]
     AS $$ SELECT ARRAY(SELECT j.lease_id FROM reeve.job j WHERE j.state = 'running' AND j.lease_id = ANY (p_leases)) $$;
 
 ALTER FUNCTION reeve.live_leases(p_leases uuid[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.live_part(p_name text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  IF p_name = 'live' THEN
+    RETURN jsonb_build_object(
+      'tiers', (SELECT coalesce(jsonb_object_agg(s.tier, jsonb_build_object('tenants', s.tenants, 'running', s.running, 'waiting', s.waiting, 'capped', s.capped)), '{}')
+        FROM (SELECT t.tier, count(*) AS tenants, sum(c.running) AS running, sum(b.waiting) AS waiting, count(*) FILTER (WHERE c.running >= c.cap) AS capped
+              FROM reeve.tenant t JOIN reeve.tenant_counter c ON c.tenant_id = t.id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id
+              WHERE t.status <> 'archived' GROUP BY 1) s),
+      'workers', (SELECT jsonb_build_object('alive', count(*) FILTER (WHERE w.state = 'alive' AND w.lease_until > v_now), 'late', count(*) FILTER (WHERE w.state = 'alive' AND w.lease_until <= v_now),
+          'stopping', count(*) FILTER (WHERE w.state = 'stopping'), 'dead_today', count(*) FILTER (WHERE w.state = 'dead' AND w.ended_at > v_now - interval '1 day'))
+        FROM reeve.worker w WHERE w.state IN ('alive', 'stopping') OR w.ended_at > v_now - interval '1 day'),
+      'slots', (SELECT coalesce(jsonb_object_agg(s.key, s.n), '{}') FROM (SELECT e.key, sum(e.value::int) AS n FROM reeve.worker w CROSS JOIN LATERAL jsonb_each_text(w.pools) e
+        WHERE w.state = 'alive' AND w.lease_until > v_now GROUP BY 1) s),
+      'noisy', cardinality(reeve.noisy_tenants()),
+      'blocks', (SELECT count(*) FROM reeve.block_list), 'circuits', (SELECT count(*) FROM reeve.circuit),
+      'held', (SELECT coalesce(jsonb_object_agg(h.hold_reason, h.n), '{}') FROM (SELECT j.hold_reason, count(*) AS n FROM
+        (SELECT x.hold_reason FROM reeve.job x WHERE x.state = 'scheduled' AND x.hold_reason IS NOT NULL LIMIT 10000) j GROUP BY 1) h));
+  ELSIF p_name = 'slow' THEN
+    RETURN jsonb_build_object(
+      'oldest', reeve.oldest_available(),
+      'dead_letters', (SELECT count(*) FROM (SELECT FROM reeve.dead_letter d WHERE d.redriven_as IS NULL LIMIT 10000) d),
+      'erasures', (SELECT jsonb_build_object('open', count(*), 'overdue', count(*) FILTER (WHERE e.due_at < v_now), 'near', count(*) FILTER (WHERE e.due_at BETWEEN v_now AND v_now + interval '7 days'),
+        'next', extract(epoch FROM min(e.due_at))) FROM reeve.erasure_request e WHERE e.ended_at IS NULL),
+      'purges', (SELECT jsonb_build_object('open', count(*), 'due', count(*) FILTER (WHERE p.not_before < v_now)) FROM reeve.purge_request p WHERE p.ended_at IS NULL),
+      'unsealed', (SELECT count(*) FROM (SELECT FROM reeve.audit_pending LIMIT 10000) a),
+      'anchored', (SELECT extract(epoch FROM max(a.at)) FROM reeve.audit_anchor a),
+      'statuses', (SELECT coalesce(jsonb_object_agg(s.status, s.n), '{}') FROM (SELECT t.status, count(*) AS n FROM reeve.tenant t GROUP BY 1) s),
+      'tables', (SELECT coalesce(jsonb_object_agg(t.relname, jsonb_build_object('live', t.n_live_tup, 'dead', t.n_dead_tup)), '{}')
+        FROM pg_stat_user_tables t WHERE t.schemaname = 'reeve' AND t.relname IN ('job', 'tenant_counter', 'worker')),
+      'oldest_transaction', (SELECT coalesce(max(extract(epoch FROM v_now - a.xact_start)), 0) FROM pg_stat_activity a WHERE a.datname = current_database() AND a.pid <> pg_backend_pid()),
+      'oldest_xmin', (SELECT coalesce(max(age(a.backend_xmin)), 0) FROM pg_stat_activity a WHERE a.datname = current_database()));
+  ELSE
+    RETURN (SELECT jsonb_build_object('tenants', count(*), 'without', count(*) FILTER (WHERE b.last_backup_at IS NULL),
+        'overdue', count(*) FILTER (WHERE coalesce(b.last_backup_at, '-infinity') < v_now - interval '26 hours'), 'unproven', count(*) FILTER (WHERE b.unproven),
+        'oldest_backup', extract(epoch FROM min(b.last_backup_at)), 'unprotected', (SELECT count(*) FROM reeve.unprotected_tenant))
+      FROM reeve.backup_status b JOIN reeve.tenant t ON t.code = b.tenant_code WHERE t.status IN ('trial', 'active', 'suspended'));
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.live_part(p_name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) RETURNS timestamp with time zone
     LANGUAGE plpgsql STABLE
@@ -6414,7 +6670,7 @@ BEGIN
   PERFORM reeve.tenant_of_attempt(p_job, p_lease);
   RETURN QUERY
   SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
-    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE coalesce(p.relname, c.relname) IN ('job_history', 'dead_letter', 'job_step', 'rejected_messages')
+    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE coalesce(p.relname, c.relname) IN ('job_history', 'job_attempt', 'dead_letter', 'job_step', 'rejected_messages')
       AND a.attname IN ('args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message') AND t.typcategory IN ('S', 'U')), '{}')
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
@@ -6464,6 +6720,17 @@ $$;
 
 ALTER FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.noisy_tenants() RETURNS uuid[]
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(array_agg(c.tenant_id), '{}') FROM reeve.tenant_counter c JOIN reeve.tenant_backlog b ON b.tenant_id = c.tenant_id,
+    (SELECT coalesce(sum(running), 0) AS running FROM reeve.tenant_counter) r, (SELECT coalesce(sum(waiting), 0) AS waiting FROM reeve.tenant_backlog) w
+  WHERE (c.running >= 30 AND c.running > 0.1 * r.running) OR (b.waiting >= 1000 AND b.waiting > 0.1 * w.waiting)
+$$;
+
+ALTER FUNCTION reeve.noisy_tenants() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.note_batch_end() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6475,31 +6742,16 @@ END $$;
 
 ALTER FUNCTION reeve.note_batch_end() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean DEFAULT false) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_now timestamptz := reeve.clock(); v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process);
-BEGIN
-  UPDATE reeve.outbox o SET waiting = CASE WHEN p_problem IS NULL THEN p_waiting ELSE o.waiting END, oldest_at = CASE WHEN p_problem IS NULL THEN p_oldest ELSE o.oldest_at END,
-    ids_left = coalesce(p_ids_left, o.ids_left), seen_at = CASE WHEN p_problem IS NULL THEN v_now ELSE o.seen_at END,
-    problem = left(p_problem, 2000), problem_since = CASE WHEN p_problem IS NOT NULL THEN coalesce(o.problem_since, v_now) END, stopped = p_stop
-  WHERE o.id = p_outbox;
-  IF p_stop THEN PERFORM reeve.audit(v_box.tenant_id, 'outbox.stop', 'outbox ' || v_box.name, left(p_problem, 2000), '{}'); END IF;
-END $$;
-
-ALTER FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) RETURNS void
+CREATE FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 BEGIN
-  UPDATE reeve.relay_turn t SET problem = left(p_problem, 500), problem_since = CASE WHEN p_problem IS NOT NULL THEN coalesce(t.problem_since, reeve.clock()) END
-  WHERE t.task = p_task AND t.holder = p_process AND t.problem IS DISTINCT FROM left(p_problem, 500);
+  UPDATE reeve.tenant_isolation i SET logins = p_logins WHERE i.id = p_id AND i.released_at IS NULL;
+  IF NOT FOUND THEN RAISE EXCEPTION 'isolation % has ended', p_id USING ERRCODE = 'RV012'; END IF;
 END $$;
 
-ALTER FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb DEFAULT '{}'::jsonb, p_recipients text DEFAULT 'compliance'::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6542,6 +6794,24 @@ $$;
 
 ALTER FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.oldest_available() RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    SET enable_seqscan TO 'off'
+    AS $$
+  WITH RECURSIVE lane AS (
+    SELECT p.pool, f.tenant_id, f.run_at FROM (SELECT t.name AS pool FROM reeve.tier t UNION ALL SELECT 'restore') p
+    CROSS JOIN LATERAL (SELECT j.tenant_id, j.run_at FROM reeve.job j WHERE j.state = 'available' AND j.pool = p.pool ORDER BY j.tenant_id, j.queue, j.priority, j.id LIMIT 1) f
+    UNION ALL
+    SELECT l.pool, f.tenant_id, f.run_at FROM lane l
+    CROSS JOIN LATERAL (SELECT j.tenant_id, j.run_at FROM reeve.job j WHERE j.state = 'available' AND j.pool = l.pool AND j.tenant_id > l.tenant_id
+      ORDER BY j.tenant_id, j.queue, j.priority, j.id LIMIT 1) f)
+  SELECT coalesce(jsonb_object_agg(o.pool, extract(epoch FROM o.run_at)), '{}') FROM (SELECT l.pool, min(l.run_at) AS run_at FROM lane l GROUP BY 1) o
+$$;
+
+ALTER FUNCTION reeve.oldest_available() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6583,60 +6853,53 @@ END $$;
 
 ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) RETURNS TABLE(n integer, next bigint, digest bytea, cluster_id text, problem text, hold text)
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_column
-BEGIN
-  INSERT INTO reeve.kafka_offset (topic, partition) SELECT u.t, u.p FROM unnest(p_topics, p_partitions) u (t, p)
-    WHERE NOT EXISTS (SELECT FROM reeve.kafka_offset o WHERE o.topic = u.t AND o.partition = u.p) ORDER BY 1, 2 ON CONFLICT DO NOTHING;
-  RETURN QUERY SELECT u.n::int, o.next, o.digest, o.cluster_id, o.problem, reeve.intake_hold(u.q)
-    FROM unnest(p_topics, p_partitions, p_queues) WITH ORDINALITY u (t, p, q, n) JOIN reeve.kafka_offset o ON o.topic = u.t AND o.partition = u.p;
-END $$;
-
-ALTER FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.outbox_facts(p_known text) RETURNS TABLE(digest text, facts jsonb)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_column
-DECLARE v_digest text;
-BEGIN
-  SELECT md5(concat_ws('|', (SELECT concat_ws(',', count(*), sum(t.version), max(t.created_at)) FROM reeve.tenant t),
-    (SELECT string_agg(b.tenant_id::text, ',' ORDER BY b.tenant_id) FROM reeve.tenant_backlog b WHERE b.is_full),
-    (SELECT string_agg(r.tenant_id::text, ',' ORDER BY r.tenant_id) FROM reeve.purge_request r WHERE r.state IN ('frozen', 'final_backup', 'purging', 'verified')),
-    (SELECT string_agg(k.name || k.registered_at, ',' ORDER BY k.name) FROM reeve.kind k),
-    (SELECT string_agg(q.pattern || q.reason, ',' ORDER BY q.pattern) FROM reeve.queue_block q WHERE q.refuse))) INTO v_digest;
-  IF v_digest = p_known THEN RETURN QUERY SELECT v_digest, NULL::jsonb; RETURN; END IF;
-  RETURN QUERY SELECT v_digest, jsonb_build_object(
-    'tenants', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'code', t.code, 'status', t.status, 'is_full', coalesce(b.is_full, false),
-        'is_frozen', t.status IN ('churned', 'suspended') AND reeve.is_frozen(t.id))), '[]')
-      FROM reeve.tenant t LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id),
-    'kinds', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.name, 'queue', k.queue, 'schema', k.schema)), '[]') FROM reeve.kind k),
-    'closed', (SELECT coalesce(jsonb_agg(jsonb_build_object('pattern', q.pattern, 'like_pattern', q.like_pattern, 'reason', q.reason)), '[]') FROM reeve.queue_block q WHERE q.refuse));
-END $$;
-
-ALTER FUNCTION reeve.outbox_facts(p_known text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.outbox_functions() RETURNS SETOF text
+CREATE FUNCTION reeve.overview(p_width text DEFAULT 'minute'::text, p_slots integer DEFAULT 60) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    SET "TimeZone" TO 'UTC'
     AS $$
-  SELECT pg_get_functiondef(f) FROM unnest(ARRAY['reeve.args_problem(jsonb, jsonb, text)', 'reeve.pool_of(text, text)']::regprocedure[]) f
+  SELECT jsonb_build_object(
+    'now', reeve.clock(),
+    'parts', (SELECT coalesce(jsonb_object_agg(l.name, l.value), '{}') FROM reeve.stat_live l),
+    'bounds', to_jsonb(reeve.stat_bounds()),
+    'slots', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.slot), '[]') FROM (
+      SELECT x.slot, sum(x.jobs) FILTER (WHERE x.outcome = 'succeeded') AS succeeded, sum(x.jobs) FILTER (WHERE x.outcome = 'dead') AS dead,
+             sum(x.jobs) FILTER (WHERE x.outcome = 'cancelled') AS cancelled, sum(x.attempts - least(x.attempts, x.jobs)) AS retries, reeve.stat_total(x.wait) AS wait, reeve.stat_total(x.run) AS run
+      FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > date_trunc(p_width, reeve.clock()) - least(p_slots, 744) * ('1 ' || p_width)::interval GROUP BY 1) s),
+    'kinds', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.jobs DESC), '[]') FROM (
+      SELECT x.kind, sum(x.jobs) AS jobs, coalesce(sum(x.jobs) FILTER (WHERE x.outcome = 'dead'), 0) AS dead, sum(x.run_seconds) / greatest(sum(x.jobs), 1) AS mean_run,
+             sum(x.wait_seconds) / greatest(sum(x.jobs), 1) AS mean_wait
+      FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > date_trunc(p_width, reeve.clock()) - least(p_slots, 744) * ('1 ' || p_width)::interval GROUP BY 1 ORDER BY 2 DESC LIMIT 20) s))
 $$;
 
-ALTER FUNCTION reeve.outbox_functions() OWNER TO reeve_owner;
+ALTER FUNCTION reeve.overview(p_width text, p_slots integer) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) RETURNS TABLE(last_row bigint, last_mark uuid)
-    LANGUAGE sql SECURITY DEFINER
+CREATE FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
     AS $$
-  SELECT o.last_row, o.last_mark FROM reeve.held_outbox(p_outbox, p_process) o
-$$;
+DECLARE v_count int;
+BEGIN
+  WITH RECURSIVE lane AS (
+    SELECT t.tenant_id, n.queue FROM unnest(p_tenants) AS t (tenant_id) CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
+      WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = t.tenant_id ORDER BY j.queue LIMIT 1) n
+    UNION ALL
+    SELECT l.tenant_id, n.queue FROM lane l CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j
+      WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = l.tenant_id AND j.queue > l.queue ORDER BY j.queue LIMIT 1) n),
+  head AS MATERIALIZED (
+    SELECT h.id FROM lane l CROSS JOIN LATERAL (SELECT j.id, j.kind FROM reeve.job j WHERE j.state = 'available' AND j.pool = p_pool AND j.tenant_id = l.tenant_id
+      AND j.queue = l.queue ORDER BY j.priority, j.id LIMIT p_limit) h WHERE h.kind LIKE ANY (p_kinds)),
+  mine AS MATERIALIZED (SELECT j.id FROM head h JOIN reeve.job j ON j.id = h.id WHERE j.state = 'available' ORDER BY j.id FOR UPDATE OF j SKIP LOCKED)
+  UPDATE reeve.job j SET state = 'scheduled', run_at = 'infinity', hold_reason = 'kind_paused' FROM mine m WHERE j.id = m.id AND j.state = 'available';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
 
-ALTER FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.parse_cron(p_text text) RETURNS reeve.cron
     LANGUAGE plpgsql IMMUTABLE
@@ -6668,32 +6931,25 @@ END $$;
 
 ALTER FUNCTION reeve.parse_cron(p_text text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_missing bigint := p_last - (SELECT s.last_value FROM reeve.job_id s);
-BEGIN
-  IF v_box.renew AND v_box.tenant_id IS NULL AND v_missing BETWEEN 1 AND 10000000 THEN
-    PERFORM count(nextval('reeve.job_id')) FROM generate_series(1, v_missing);
-  END IF;
-END $$;
-
-ALTER FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
+DECLARE v_scope text; v_name text;
 BEGIN
-  PERFORM reeve.check_pattern(pattern);
+  SELECT t.scope, t.name INTO v_scope, v_name FROM reeve.block_target(pattern) t;
   IF reason IS NULL OR btrim(reason) = '' THEN RAISE EXCEPTION 'a pause needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why, for those who find the queue standing.'; END IF;
-  INSERT INTO reeve.queue_block AS b (pattern, mode, reason) VALUES (pattern, 'pause', reason)
-  ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET reason = excluded.reason, actor = excluded.actor, since = excluded.since WHERE b.mode = 'pause';
+  IF v_scope = 'queue' THEN
+    INSERT INTO reeve.queue_block AS b (pattern, mode, reason) VALUES (v_name, 'pause', reason)
+    ON CONFLICT ON CONSTRAINT queue_block_pkey DO UPDATE SET reason = excluded.reason, actor = excluded.actor, since = excluded.since WHERE b.mode = 'pause';
+  ELSE
+    INSERT INTO reeve.claim_block AS b (scope, name, mode, reason) VALUES (v_scope, v_name, 'pause', reason)
+    ON CONFLICT ON CONSTRAINT claim_block_pkey DO UPDATE SET reason = excluded.reason, actor = excluded.actor, since = excluded.since WHERE b.mode = 'pause';
+  END IF;
   IF NOT FOUND THEN RAISE EXCEPTION '"%" is draining', pattern USING ERRCODE = 'RV012', HINT = 'Resume it first.'; END IF;
-  PERFORM reeve.touch_counters(pattern);
-  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.pause', 'queue ' || pattern, reason);
+  PERFORM reeve.block_begins(v_scope, v_name);
+  PERFORM reeve.audit(reeve.block_tenant(v_scope, v_name), 'queue.pause', reeve.block_object(v_scope, v_name), reason);
 END $$;
 
 ALTER FUNCTION reeve.pause(pattern text, reason text) OWNER TO reeve_owner;
@@ -6747,85 +7003,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) RETURNS jsonb
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    SET jit TO 'off'
-    AS $_$
-DECLARE v_all reeve.placed[]; v_data jsonb[]; v_ns int[]; v_jobs jsonb[]; v_slice jsonb[]; v_at int[]; v_made bigint[]; v_ids bigint[] := '{}'; v_done int[] := '{}'; v_bad int; v_from int := 1;
-  v_count int; v_code text; v_problem text; r_ns int[] := '{}'; r_codes text[] := '{}'; r_details text[] := '{}'; v_refused jsonb;
-BEGIN
-  BEGIN
-    v_data := ARRAY(SELECT CASE WHEN u.w THEN u.b::jsonb -> 'data' ELSE u.b::jsonb END FROM unnest(p_bodies, p_whole) WITH ORDINALITY u (b, w, n) ORDER BY u.n);
-  EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN   -- what PostgreSQL's jsonb does not take: one of them
-    FOR k IN 1..cardinality(p_bodies) LOOP
-      IF p_bodies[k] IS NOT NULL AND reeve.try_json(p_bodies[k]) IS NULL THEN
-        r_ns := r_ns || k; r_codes := r_codes || 'not_json'::text; r_details := r_details || 'PostgreSQL does not take it: a NUL character, half a surrogate pair, or a number out of range'::text;
-      END IF;
-    END LOOP;
-    v_data := ARRAY(SELECT CASE WHEN u.w THEN reeve.try_json(u.b) -> 'data' ELSE reeve.try_json(u.b) END FROM unnest(p_bodies, p_whole) WITH ORDINALITY u (b, w, n) ORDER BY u.n);
-  END;
-  v_all := ARRAY(
-    SELECT ROW(x.n, x.code, x.detail, x.tenant_id, x.queue, x.kind, x.data, x.hash, x.digest, first_value(x.n) OVER (PARTITION BY x.hash ORDER BY x.n), o.digest)::reeve.placed
-    FROM (SELECT u.n::int AS n, c.code, c.detail, t.id AS tenant_id, q.queue, k.name AS kind, d.data,
-        CASE WHEN c.code IS NULL THEN sha256(convert_to(jsonb_build_array(t.id, u.source, u.id)::text, 'UTF8')) END AS hash,
-        CASE WHEN c.code IS NULL THEN sha256(convert_to(jsonb_build_array(q.queue, k.name, d.data)::text, 'UTF8')) END AS digest
-      FROM unnest(p_queues, p_types, p_sources, p_ids, p_tenants, v_data) WITH ORDINALITY u (queue, type, source, id, tenant, data, n)
-      LEFT JOIN reeve.tenant t ON t.code = split_part(u.queue, '.', 1) COLLATE "C"
-      LEFT JOIN reeve.kind k ON u.type LIKE 'reeve.job.%' AND k.name = substr(u.type, 11)
-      CROSS JOIN LATERAL (SELECT CASE WHEN split_part(u.queue, '.', 2) = 'jobs' THEN split_part(u.queue, '.', 1) || '.' || k.queue ELSE u.queue END AS queue) q
-      CROSS JOIN LATERAL (SELECT coalesce(nullif(u.data, 'null'), '{}') AS data) d
-      CROSS JOIN LATERAL (SELECT (CASE
-        WHEN u.n = ANY (r_ns) THEN ARRAY['', NULL]
-        WHEN t.id IS NULL THEN ARRAY['unknown_tenant', format('there is no tenant "%s"', left(split_part(u.queue, '.', 1), 80))]
-        WHEN u.tenant IS DISTINCT FROM t.id::text AND u.tenant IS DISTINCT FROM t.code THEN ARRAY['spoofed_tenant', 'the message names another tenant than the topic''s']
-        WHEN t.status = 'archived' THEN ARRAY['tenant_archived', 'its data is purged; nothing can run for it any more']
-        WHEN k.name IS NULL THEN ARRAY['unknown_kind', format('type "%s" is not reeve.job.<kind> of a registered kind', left(u.type, 120))] END) AS a) r
-      CROSS JOIN LATERAL (SELECT r.a[1] AS code, r.a[2] AS detail) c) x
-    LEFT JOIN reeve.kafka_key o ON o.hash = x.hash ORDER BY x.n);
-  SELECT array_agg(u.n ORDER BY u.n), array_agg(jsonb_build_object('queue', u.queue, 'kind', u.kind, 'args', u.data, 'tenant', u.tenant_id, 'traceparent', m.trace, 'run_at', m.at, 'priority', m.priority) ORDER BY u.n)
-    INTO v_ns, v_jobs
-    FROM unnest(v_all) u JOIN unnest(p_traces, p_run_at, p_priorities) WITH ORDINALITY m (trace, at, priority, n) ON m.n = u.n WHERE u.code IS NULL AND u.known IS NULL AND u.first = u.n;
-  WHILE v_from <= coalesce(cardinality(v_ns), 0) LOOP
-    v_slice := v_jobs[v_from : v_from + 199];
-    v_at := v_ns[v_from : v_from + 199];
-    v_from := v_from + 200;
-    WHILE cardinality(v_slice) > 0 LOOP
-      BEGIN
-        v_made := reeve.enqueue_many(to_jsonb(v_slice));
-        v_ids := v_ids || v_made; v_done := v_done || v_at;
-        EXIT;
-      EXCEPTION WHEN OTHERS THEN
-        IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
-        IF SQLSTATE IN ('RV007', 'RV012', 'RV013') THEN RAISE EXCEPTION 'messages have to wait: %', SQLERRM USING ERRCODE = '40001'; END IF;
-        -- The one that was refused is left out and the others are tried again.
-        v_bad := CASE WHEN cardinality(v_slice) = 1 THEN 1 ELSE (regexp_match(SQLERRM, '\(job (\d+) of the array\)$'))[1]::int END;
-        IF v_bad IS NULL OR v_bad NOT BETWEEN 1 AND cardinality(v_slice) THEN RAISE; END IF;
-        v_code := CASE SQLSTATE WHEN 'RV001' THEN 'unknown_tenant' WHEN 'RV002' THEN 'queue' WHEN 'RV003' THEN 'spoofed_tenant' WHEN 'RV004' THEN 'unknown_kind' WHEN 'RV005' THEN 'arguments'
-          WHEN 'RV006' THEN CASE WHEN SQLERRM LIKE '%deeper%' THEN 'too_deep' ELSE 'too_large' END WHEN 'RV009' THEN 'tenant_archived' WHEN 'RV010' THEN 'field' ELSE 'refused' END;
-        v_problem := left(regexp_replace(SQLERRM, ' \(job \d+ of the array\)$', ''), 2000);
-        r_ns := r_ns || v_at[v_bad]; r_codes := r_codes || v_code; r_details := r_details || v_problem;
-        v_slice := v_slice[: v_bad - 1] || v_slice[v_bad + 1 :];
-        v_at := v_at[: v_bad - 1] || v_at[v_bad + 1 :];
-      END;
-    END LOOP;
-  END LOOP;
-  INSERT INTO reeve.kafka_key (hash, digest, job_id) SELECT u.hash, u.digest, j.id FROM unnest(v_done, v_ids) j (n, id) JOIN unnest(v_all) u ON u.n = j.n ORDER BY u.hash ON CONFLICT DO NOTHING;
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  IF v_count < cardinality(v_done) THEN RAISE EXCEPTION 'another transaction took the same event' USING ERRCODE = '40001'; END IF;
-  SELECT coalesce(jsonb_agg(jsonb_build_array(f.n, f.code, f.detail) ORDER BY f.n), '[]') INTO v_refused FROM (
-    SELECT u.n, u.code, u.detail FROM unnest(v_all) u WHERE u.code <> ''
-    UNION ALL SELECT r.n, r.code, r.detail FROM unnest(r_ns, r_codes, r_details) r (n, code, detail)
-    -- A repetition shares its first one's fate.
-    UNION ALL SELECT u.n, r.code, r.detail FROM unnest(v_all) u JOIN unnest(r_ns, r_codes, r_details) r (n, code, detail) ON r.n = u.first WHERE u.code IS NULL AND u.n <> u.first
-    UNION ALL SELECT u.n, 'id_reused', 'its source and id were used before, with other contents' FROM unnest(v_all) u JOIN unnest(v_all) f ON f.n = u.first
-      WHERE u.code IS NULL AND u.n <> ALL (r_ns) AND u.first <> ALL (r_ns) AND u.digest <> coalesce(u.known, f.digest)) f;
-  RETURN jsonb_build_object('jobs', (SELECT coalesce(jsonb_agg(j.id ORDER BY u.n), '[]') FROM generate_series(1, cardinality(p_queues)) u (n) LEFT JOIN unnest(v_done, v_ids) j (n, id) ON j.n = u.n),
-    'refused', v_refused, 'duplicates', cardinality(p_queues) - cardinality(v_done) - jsonb_array_length(v_refused));
-END $_$;
-
-ALTER FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.placement(p_tenant uuid) RETURNS TABLE(role text, name text, url text, region text, sse text, kms_key_id text, problem text)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -6993,15 +7170,6 @@ END $$;
 
 ALTER FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.purge_condition(p_table text, p_alias text) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE WHEN p_table IN ('job', 'job_history', 'dead_letter') THEN format(' AND %s.kind <> ''purge''', p_alias) ELSE '' END
-$$;
-
-ALTER FUNCTION reeve.purge_condition(p_table text, p_alias text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -7061,16 +7229,18 @@ BEGIN
   END LOOP;
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
     BEGIN
-      FOR v_child IN SELECT c.conrelid::regclass AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+      FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
+          JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
           JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = c.conkey[1] JOIN pg_attribute b ON b.attrelid = c.confrelid AND b.attnum = c.confkey[1]
           WHERE c.contype = 'f' AND c.confrelid = ('reeve.' || quote_ident(v_table))::regclass AND cardinality(c.conkey) = 1
-            AND NOT EXISTS (SELECT FROM pg_attribute t WHERE t.attrelid = c.conrelid AND t.attname = 'tenant_id') LOOP
-        EXECUTE format('DELETE FROM %s x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
+            AND NOT EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.conrelid AND o.attname = 'tenant_id') LOOP
+        EXECUTE format('DELETE FROM reeve.%I x USING reeve.%I p WHERE p.%I = x.%I AND p.tenant_id = $1', v_child.child, v_table, v_child.at, v_child.of) USING v.tenant_id;
         GET DIAGNOSTICS v_n = ROW_COUNT;
-        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child::text, v_n); END IF;
+        IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
-      EXECUTE format('DELETE FROM reeve.%1$I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%1$I y WHERE y.tenant_id = $1%2$s LIMIT $2)',
-        v_table, reeve.purge_condition(v_table, 'y')) USING v.tenant_id, p_limit;
+      EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
+        WHERE y.tenant_id = $1 AND (NOT $3 OR to_jsonb(y) ->> ''kind'' <> ''purge'') LIMIT $2)', v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_purge_jobs(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -7135,65 +7305,39 @@ $$;
 
 ALTER FUNCTION reeve.purged_tables() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) RETURNS TABLE(chain uuid, tenant_code text, last_seq bigint, at text, line jsonb)
-    LANGUAGE plpgsql SECURITY DEFINER
+CREATE FUNCTION reeve.queue_page(p_tenant text DEFAULT NULL::text, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 50) RETURNS SETOF jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    SET enable_seqscan TO 'off'
     SET jit TO 'off'
     AS $$
-#variable_conflict use_column
-DECLARE v record; v_now timestamptz := reeve.clock();
+DECLARE v_ids uuid[];
 BEGIN
-  PERFORM reeve.require_turn('audit', p_process);
-  FOR v IN
-    SELECT h.chain, coalesce(a.seq, 0) AS seq, t.code FROM reeve.audit_head h LEFT JOIN reeve.audit_sent a ON a.chain = h.chain LEFT JOIN reeve.tenant t ON t.id = h.chain
-    WHERE h.seq > coalesce(a.seq, 0) AND coalesce(a.retry_at, '-infinity') <= v_now ORDER BY a.sent_at NULLS FIRST, h.chain LIMIT p_chains
-  LOOP
-    RETURN QUERY
-      SELECT v.chain, v.code, l.last, l.at, l.line FROM (
-        SELECT s.seq AS first, s.seq AS last, reeve.audit_time(e.at) AS at, jsonb_build_object('type', 'entry', 'chain', v.chain, 'seq', s.seq, 'hash', encode(s.hash, 'hex'), 'id', s.entry_id)
-          || CASE WHEN e.id IS NULL THEN '{}' ELSE jsonb_build_object('tenant', e.tenant_id, 'at', reeve.audit_time(e.at), 'actor', e.actor, 'login', e.login, 'action', e.action,
-            'object', e.object, 'reason', e.reason, 'started_at', reeve.audit_time(e.started_at), 'ended_at', reeve.audit_time(e.ended_at), 'detail', e.detail::text) END AS line
-        FROM (SELECT x.* FROM reeve.audit_seal x WHERE x.chain = v.chain AND x.seq > v.seq ORDER BY x.seq LIMIT p_places) s
-        LEFT JOIN reeve.audit_entry e ON e.id = s.entry_id AND e.expires_on = s.expires_on
-        UNION ALL
-        SELECT c.first_seq, c.last_seq, reeve.audit_time(c.at), jsonb_build_object('type', 'checkpoint', 'chain', v.chain, 'first', c.first_seq, 'last', c.last_seq, 'hash', encode(c.hash, 'hex'),
-          'at', reeve.audit_time(c.at))
-        FROM reeve.audit_checkpoint c WHERE c.chain = v.chain AND c.last_seq > v.seq
-          AND NOT EXISTS (SELECT FROM reeve.audit_seal x WHERE x.chain = v.chain AND x.seq > v.seq AND x.seq < c.first_seq OFFSET p_places)) l
-      ORDER BY l.first;
-  END LOOP;
-END $$;
-
-ALTER FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.read_events(p_process uuid, p_limit integer) RETURNS TABLE(id bigint, tenant_id uuid, tenant_code text, type text, at timestamp with time zone, job_id bigint, queue text, kind text, attempt integer, traceparent text, detail jsonb)
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET jit TO 'off'
-    AS $$
-#variable_conflict use_column
-DECLARE v_now timestamptz := reeve.clock(); v_ids bigint[]; v_parked bigint[];
-BEGIN
-  PERFORM reeve.require_turn('events', p_process);
-  FOR i IN 1..20 LOOP
-    v_ids := ARRAY(SELECT e.id FROM reeve.event e WHERE NOT e.parked ORDER BY e.id LIMIT p_limit);
-    v_parked := ARRAY(SELECT e.id FROM reeve.event e JOIN reeve.event_block b ON b.tenant = e.tenant WHERE e.id = ANY (v_ids));
-    UPDATE reeve.event e SET parked = true WHERE e.id = ANY (v_parked);
-    EXIT WHEN cardinality(v_parked) < p_limit;
-  END LOOP;
+  v_ids := ARRAY(SELECT t.id FROM (
+      SELECT c.tenant_id FROM reeve.tenant_counter c WHERE c.running > 0 UNION SELECT b.tenant_id FROM reeve.tenant_backlog b WHERE b.waiting > 0) w JOIN reeve.tenant t ON t.id = w.tenant_id
+    WHERE t.code > coalesce(p_after, '') COLLATE "C" AND (p_tenant IS NULL OR t.code = p_tenant COLLATE "C") ORDER BY t.code LIMIT least(p_limit, 200));
   RETURN QUERY
-    SELECT e.id, e.tenant, t.code, e.type, e.at, e.job, e.queue, e.kind, e.attempt, e.traceparent, e.detail
-    FROM (SELECT x.id FROM unnest(v_ids) AS x (id) WHERE x.id <> ALL (v_parked)
-          UNION ALL
-          SELECT p.id FROM (SELECT b.tenant FROM reeve.event_block b WHERE b.retry_at <= v_now ORDER BY b.retry_at LIMIT 50) d,
-            LATERAL (SELECT y.id FROM reeve.event y WHERE y.parked AND y.tenant = d.tenant ORDER BY y.id LIMIT greatest(1, p_limit / 10)) p) i
-    JOIN reeve.event e ON e.id = i.id JOIN reeve.tenant t ON t.id = e.tenant
-    ORDER BY e.id;
+  WITH RECURSIVE owner AS MATERIALIZED (SELECT t.id, t.code, t.tier FROM unnest(v_ids) u JOIN reeve.tenant t ON t.id = u),
+  pool AS (SELECT o.id, o.code, o.tier, p.pool FROM owner o CROSS JOIN LATERAL (VALUES (o.tier), ('restore')) p (pool)),
+  ready AS (
+    SELECT p.id, p.pool, f.queue FROM pool p CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j WHERE j.state = 'available' AND j.pool = p.pool AND j.tenant_id = p.id ORDER BY j.queue LIMIT 1) f
+    UNION ALL
+    SELECT r.id, r.pool, f.queue FROM ready r CROSS JOIN LATERAL (SELECT j.queue FROM reeve.job j WHERE j.state = 'available' AND j.pool = r.pool AND j.tenant_id = r.id AND j.queue > r.queue ORDER BY j.queue LIMIT 1) f),
+  counted AS (
+    SELECT r.id, r.queue, n.n AS available, n.oldest, 0::bigint AS scheduled, 0::bigint AS held, 0::bigint AS running
+    FROM ready r CROSS JOIN LATERAL (SELECT count(*) AS n, min(x.run_at) AS oldest FROM (SELECT j.run_at FROM reeve.job j WHERE j.state = 'available' AND j.pool = r.pool AND j.tenant_id = r.id AND j.queue = r.queue
+      ORDER BY j.priority, j.id LIMIT 1000) x) n
+    UNION ALL
+    SELECT o.id, x.queue, 0, NULL, count(*) FILTER (WHERE x.hold_reason IS NULL), count(*) FILTER (WHERE x.hold_reason IS NOT NULL), 0
+    FROM owner o CROSS JOIN LATERAL (SELECT j.queue, j.hold_reason FROM reeve.job j WHERE j.state = 'scheduled' AND j.tenant_id = o.id LIMIT 1000) x GROUP BY 1, 2
+    UNION ALL
+    SELECT r.tenant_id, r.queue, 0, NULL, 0, 0, count(*) FROM (SELECT j.tenant_id, j.queue FROM reeve.job j WHERE j.state = 'running' AND j.worker_id IS NOT NULL LIMIT 100000) r
+    WHERE r.tenant_id = ANY (v_ids) GROUP BY 1, 2)
+  SELECT to_jsonb(s) || jsonb_build_object('blocks', (SELECT jsonb_agg(jsonb_build_object('pattern', b.pattern, 'mode', b.mode, 'reason', b.reason, 'actor', b.actor)) FROM reeve.queue_block b WHERE s.queue LIKE b.like_pattern))
+  FROM (SELECT o.code AS tenant_code, o.tier, c.queue, sum(c.available)::bigint AS available, sum(c.scheduled)::bigint AS scheduled, sum(c.held)::bigint AS held, sum(c.running)::bigint AS running, min(c.oldest) AS oldest_available_at
+    FROM counted c JOIN owner o ON o.id = c.id GROUP BY 1, 2, 3) s ORDER BY s.tenant_code, s.queue;
 END $$;
 
-ALTER FUNCTION reeve.read_events(p_process uuid, p_limit integer) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7217,6 +7361,20 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.record_attempt_log(p_id bigint, p_lease uuid, p_log text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.job_attempt AS a (job_id, lease_id, tenant_id, attempt, worker_id, node, started_at, message)
+  SELECT j.id, j.lease_id, j.tenant_id, j.attempt, j.worker_id, (SELECT w.node FROM reeve.worker w WHERE w.id = j.worker_id), j.started_at, right(p_log, 8192)
+  FROM reeve.job j WHERE j.id = p_id AND j.state = 'running' AND j.lease_id = p_lease AND j.kind <> 'purge'
+  ON CONFLICT (job_id, lease_id) DO UPDATE SET message = excluded.message;
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.record_attempt_log(p_id bigint, p_lease uuid, p_log text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) RETURNS uuid
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7249,8 +7407,12 @@ CREATE FUNCTION reeve.record_progress(p_id bigint, p_lease uuid, p_progress json
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
+DECLARE v_now jsonb := to_jsonb(reeve.clock());
 BEGIN
-  UPDATE reeve.job j SET progress = p_progress WHERE j.id = p_id AND j.state = 'running' AND j.lease_id = p_lease;
+  UPDATE reeve.job j SET progress = p_progress || jsonb_build_object('at', v_now, 'began',
+    CASE WHEN j.progress ? 'began' AND j.progress -> 'unit' IS NOT DISTINCT FROM p_progress -> 'unit' AND j.progress -> 'done' <= p_progress -> 'done'
+         THEN j.progress -> 'began' ELSE jsonb_build_object('at', v_now, 'done', p_progress -> 'done') END)
+  WHERE j.id = p_id AND j.state = 'running' AND j.lease_id = p_lease;
   RETURN FOUND;
 END $$;
 
@@ -7303,6 +7465,9 @@ CREATE FUNCTION reeve.record_retained(p_job bigint, p_lease uuid, p_request uuid
     AS $$
 DECLARE v reeve.purge_request := reeve.purge_of_attempt(p_job, p_lease, p_request); v_row jsonb;
 BEGIN
+  IF p_change ?| '{deleted, destruction}' AND NOT EXISTS (SELECT FROM reeve.retained_backup b WHERE b.request_id = p_request AND b.kept_until <= reeve.clock()) THEN
+    RAISE EXCEPTION 'the final backup is still kept' USING ERRCODE = 'RV012';
+  END IF;
   IF p_change ? 'key_id' THEN
     INSERT INTO reeve.retained_backup (request_id, tenant_id, key_id, destination) VALUES (p_request, v.tenant_id, (p_change ->> 'key_id')::uuid, p_change ->> 'destination')
     ON CONFLICT (request_id) DO NOTHING;
@@ -7375,27 +7540,69 @@ END $_$;
 
 ALTER FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) RETURNS bigint
+CREATE FUNCTION reeve.redrive(id bigint, reason text DEFAULT NULL::text, args jsonb DEFAULT NULL::jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v reeve.rejected_messages; v_made jsonb; v_job bigint;
+    AS $_$
+#variable_conflict use_variable
+DECLARE v record; v_new bigint; v_problem text;
 BEGIN
-  SELECT r.* INTO v FROM reeve.rejected_messages r WHERE r.id = p_id FOR UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no rejected message %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve rejected list'; END IF;
-  IF v.state <> 'kept' THEN RAISE EXCEPTION 'message % was % already', p_id, v.state USING ERRCODE = 'RV012'; END IF;
-  v_made := reeve.place_messages(ARRAY[v.queue], ARRAY[p_type], ARRAY[p_source], ARRAY[p_event], ARRAY[p_tenant], ARRAY[p_trace], ARRAY[p_run_at], ARRAY[p_priority], ARRAY[p_body], ARRAY[p_whole]);
-  IF jsonb_array_length(v_made -> 'refused') > 0 THEN
-    RAISE EXCEPTION 'message % is still refused (%): %', p_id, v_made #>> '{refused,0,1}', v_made #>> '{refused,0,2}' USING ERRCODE = 'RV012', HINT = 'It stays; see: reeve rejected show ' || p_id;
+  SELECT d.tenant_id, d.kind INTO v FROM reeve.dead_letter d WHERE d.id = redrive.id;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no dead letter %', redrive.id USING ERRCODE = 'RV011', HINT = 'See: reeve dead list'; END IF;
+  IF args IS NOT NULL THEN
+    IF v.kind IN ('purge', 'erasure', 'restore') THEN
+      RAISE EXCEPTION 'the arguments of a % are not edited', v.kind USING ERRCODE = 'RV020', HINT = 'They name a request that people approved; ask for another.';
+    END IF;
+    v_problem := CASE WHEN octet_length(args::text) > 1048576 THEN 'they are over 1 MiB' WHEN octet_length(args::text) > 130 AND jsonb_path_exists(args, '$.**{65}') THEN 'they are nested deeper than 64 levels'
+      ELSE (SELECT reeve.args_problem(k.schema, args) FROM reeve.kind k WHERE k.name = v.kind) END;
+    IF v_problem IS NOT NULL THEN RAISE EXCEPTION 'the arguments do not match kind "%": %', v.kind, v_problem USING ERRCODE = 'RV005', HINT = 'See: reeve kinds show ' || v.kind; END IF;
   END IF;
-  v_job := coalesce((v_made #>> '{jobs,0}')::bigint,
-    (SELECT k.job_id FROM reeve.kafka_key k WHERE k.hash = sha256(convert_to(jsonb_build_array(v.tenant_id, p_source, p_event)::text, 'UTF8'))));
-  UPDATE reeve.rejected_messages r SET state = 'redriven', job_id = v_job, ended_at = reeve.clock(), ended_by = reeve.actor() WHERE r.id = p_id;
-  PERFORM reeve.audit(v.tenant_id, 'kafka.redrive', 'rejected message ' || p_id, v.reason, jsonb_build_object('job', v_job, 'topic', v.topic, 'partition', v.partition, 'offset', v."offset"));
-  RETURN v_job;
+  v_new := reeve.retry(redrive.id);
+  IF args IS NOT NULL THEN UPDATE reeve.job j SET args = redrive.args WHERE j.id = v_new; END IF;
+  IF args IS NOT NULL OR reason IS NOT NULL THEN
+    PERFORM reeve.audit(v.tenant_id, 'dead.redrive', 'job ' || redrive.id, reason, jsonb_build_object('as', v_new, 'edited', args IS NOT NULL));
+  END IF;
+  RETURN v_new;
+END $_$;
+
+ALTER FUNCTION reeve.redrive(id bigint, reason text, args jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision DEFAULT 10, p_limit integer DEFAULT 1000, p_after bigint DEFAULT NULL::bigint, p_start timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET client_min_messages TO 'warning'
+    AS $$
+DECLARE v_id bigint; v_last bigint; v_new bigint; v_first bigint; v_n int := 0; v_refused int := 0; v_why jsonb := '{}'; v_word text; v_from timestamptz := greatest(p_start, reeve.clock()); v_at timestamptz;
+BEGIN
+  IF p_reason IS NULL OR btrim(p_reason) = '' THEN RAISE EXCEPTION 'a redrive of many needs a reason' USING ERRCODE = 'RV010'; END IF;
+  IF p_filter - 'redriven' = '{}' THEN RAISE EXCEPTION 'a redrive of many needs a filter' USING ERRCODE = 'RV010', HINT = 'Name a tenant, queue, kind, cause, time or ids; a queue of *.* is all.'; END IF;
+  IF p_rate IS NULL OR NOT p_rate BETWEEN 0.0001 AND 10000 THEN RAISE EXCEPTION 'the rate must be from 0.0001 to 10000 jobs a second' USING ERRCODE = 'RV010'; END IF;
+  IF p_limit IS NULL OR p_limit NOT BETWEEN 1 AND 10000 THEN RAISE EXCEPTION 'a call redrives 1 to 10000 jobs' USING ERRCODE = 'RV010'; END IF;
+  FOR v_id IN SELECT m FROM reeve.dead_matches(p_filter || '{"redriven": false}', 2147483647) m WHERE m > coalesce(p_after, 0) ORDER BY m LIMIT p_limit LOOP
+    v_last := v_id;
+    BEGIN
+      v_new := reeve.retry(v_id);
+      v_at := v_from + v_n / p_rate * interval '1 s';
+      IF v_at > reeve.clock() THEN UPDATE reeve.job j SET state = 'scheduled', run_at = v_at WHERE j.id = v_new; END IF;
+      v_first := coalesce(v_first, v_new);
+      v_n := v_n + 1;
+    EXCEPTION WHEN OTHERS THEN
+      IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+      v_refused := v_refused + 1;
+      v_word := regexp_replace(SQLERRM, '[0-9]+', '#', 'g');
+      v_why := v_why || jsonb_build_object(v_word, coalesce((v_why ->> v_word)::int, 0) + 1);
+    END;
+  END LOOP;
+  IF v_last IS NOT NULL THEN
+    PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = p_filter ->> 'tenant' COLLATE "C"), 'dead.redrive_many', 'dead letters', p_reason,
+      jsonb_build_object('filter', p_filter, 'rate', p_rate, 'count', v_n, 'refused', v_refused));
+  END IF;
+  RETURN jsonb_build_object('count', v_n, 'first_at', CASE WHEN v_n > 0 THEN v_from END, 'last_at', v_at, 'first_id', v_first, 'last_id', v_new, 'refused', v_refused, 'why', v_why,
+    'next_after', CASE WHEN EXISTS (SELECT FROM reeve.dead_matches(p_filter || '{"redriven": false}', 2147483647) m WHERE m > v_last) THEN v_last END,
+    'next_start', v_from + v_n / p_rate * interval '1 s');
 END $$;
 
-ALTER FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -7472,37 +7679,6 @@ $$;
 
 ALTER FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.reject_messages(p_messages jsonb) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_count int;
-BEGIN
-  INSERT INTO reeve.rejected_messages (topic, partition, "offset", queue, tenant_id, reason, detail, key, body, bytes, size, headers, written_at)
-  SELECT m.topic, m.partition, m."offset", m.queue, t.id, m.reason, left(m.detail, 2000), CASE WHEN k.keeps THEN decode(m.key, 'base64') END, CASE WHEN k.keeps THEN m.body END,
-    CASE WHEN k.keeps THEN decode(m.bytes, 'base64') END, m.size, CASE WHEN k.keeps THEN coalesce(m.headers, '[]') ELSE '[]' END, to_timestamp(m.written_ms / 1000.0)
-  FROM jsonb_to_recordset(p_messages) WITH ORDINALITY m (topic text, partition int, "offset" bigint, queue text, reason text, detail text, key text, body text, bytes text, size int, headers jsonb, written_ms bigint, n bigint)
-  LEFT JOIN reeve.tenant t ON t.code = split_part(m.queue, '.', 1) COLLATE "C" CROSS JOIN LATERAL (SELECT t.status IS DISTINCT FROM 'archived' AS keeps) k ORDER BY m.n;
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  INSERT INTO reeve.refusal AS r (tenant_id, kind, reason, minute, count)
-  SELECT t.id, 'kafka', left('spoofed_tenant: a message on topic ' || m.topic || ' names another tenant', 200), date_trunc('minute', reeve.clock()), count(*)
-  FROM jsonb_to_recordset(p_messages) m (topic text, queue text, reason text) JOIN reeve.tenant t ON t.code = split_part(m.queue, '.', 1) COLLATE "C"
-  WHERE m.reason = 'spoofed_tenant' GROUP BY 1, 3 ORDER BY 1, 3
-  ON CONFLICT (minute, tenant_id, kind, reason) DO UPDATE SET count = r.count + excluded.count;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.reject_messages(p_messages jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.relay_wanted(p_task text) RETURNS boolean
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-  SELECT CASE p_task WHEN 'audit' THEN s.audit ELSE s.types <> '{}' OR EXISTS (SELECT FROM reeve.event) END FROM reeve.event_setting s
-$$;
-
-ALTER FUNCTION reeve.relay_wanted(p_task text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.release_held(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -7519,17 +7695,65 @@ END $$;
 
 ALTER FUNCTION reeve.release_held(p_limit integer) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.release_outboxes(p_process uuid) RETURNS void
+CREATE FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean DEFAULT true) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
+    SET client_min_messages TO 'warning'
     AS $$
+#variable_conflict use_variable
+DECLARE v record; v_job bigint; v_new bigint; v_retried bigint[] := '{}'; v_refused jsonb := '[]'; v_kept bigint[];
 BEGIN
-  UPDATE reeve.outbox o SET holder = NULL, lease_until = NULL
-  WHERE o.id IN (SELECT m.id FROM reeve.outbox m WHERE m.holder = p_process ORDER BY m.id FOR UPDATE);
-  DELETE FROM reeve.relay_process p WHERE p.id = p_process;
+  SELECT i.id, i.tenant_id, i.cancelled INTO v FROM reeve.tenant t JOIN reeve.tenant_isolation i ON i.tenant_id = t.id AND i.released_at IS NULL
+  WHERE t.code = release_isolation.code COLLATE "C" FOR UPDATE OF i;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '"%" is not isolated', left(code, 80) USING ERRCODE = 'RV011',
+      HINT = coalesce('Isolated: ' || (SELECT string_agg(b.name, ', ' ORDER BY b.name) FROM reeve.claim_block b WHERE b.scope = 'tenant'), 'No tenant is isolated.');
+  END IF;
+  DELETE FROM reeve.claim_block b WHERE b.scope = 'tenant' AND b.name = code;
+  WITH gone AS (DELETE FROM reeve.cancel_request c USING reeve.job j WHERE c.job_id = ANY (v.cancelled) AND j.id = c.job_id RETURNING c.job_id)
+  SELECT coalesce(array_agg(g.job_id), '{}') INTO v_kept FROM gone g;
+  IF p_retry THEN
+    FOR v_job IN SELECT h.id FROM reeve.job_history h WHERE h.id = ANY (v.cancelled) AND h.state = 'cancelled' AND h.tenant_id = v.tenant_id ORDER BY h.id LOOP
+      BEGIN
+        v_new := reeve.retry(v_job);
+        v_retried := v_retried || v_new;
+      EXCEPTION WHEN OTHERS THEN
+        IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+        v_refused := v_refused || jsonb_build_object('id', v_job, 'why', SQLERRM);
+      END;
+    END LOOP;
+  END IF;
+  UPDATE reeve.tenant_isolation i SET released_at = reeve.clock(), released_by = reeve.actor(), release_reason = reason WHERE i.id = v.id;
+  PERFORM reeve.touch_counters(code || '.*');
+  PERFORM reeve.audit(v.tenant_id, 'tenant.release_isolation', 'tenant ' || code, reason,
+    jsonb_build_object('isolation', v.id, 'retried', v_retried, 'refused', v_refused, 'going_on', v_kept), (SELECT i.since FROM reeve.tenant_isolation i WHERE i.id = v.id));
+  PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+  RETURN jsonb_build_object('id', v.id, 'tenant', code, 'retried', v_retried, 'refused', v_refused, 'going_on', v_kept);
 END $$;
 
-ALTER FUNCTION reeve.release_outboxes(p_process uuid) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.release_parked(p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  WITH RECURSIVE kinds AS (
+    (SELECT j.kind FROM reeve.job j WHERE j.state = 'scheduled' AND j.hold_reason = 'kind_paused' ORDER BY j.kind LIMIT 1)
+    UNION ALL
+    SELECT n.kind FROM kinds k CROSS JOIN LATERAL (SELECT j.kind FROM reeve.job j WHERE j.state = 'scheduled' AND j.hold_reason = 'kind_paused' AND j.kind > k.kind
+                                                   ORDER BY j.kind LIMIT 1) n),
+  free AS MATERIALIZED (
+    SELECT f.id FROM kinds k CROSS JOIN LATERAL (SELECT j.id FROM reeve.job j WHERE j.state = 'scheduled' AND j.hold_reason = 'kind_paused' AND j.kind = k.kind
+      ORDER BY j.id LIMIT p_limit FOR UPDATE SKIP LOCKED) f
+    WHERE NOT EXISTS (SELECT FROM reeve.claim_block b WHERE b.scope = 'kind' AND k.kind LIKE b.like_pattern) LIMIT p_limit)
+  UPDATE reeve.job j SET run_at = reeve.clock() FROM free f WHERE j.id = f.id AND j.run_at = 'infinity';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.release_parked(p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.release_report_place(code text, name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7571,6 +7795,37 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_tenant(code text, reason text, hold bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.remaining(p_kind text, p_tenant uuid, p_started timestamp with time zone, p_progress jsonb, OUT seconds double precision, OUT basis text) RETURNS record
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_done float8; v_total float8; v_from float8; v_passed float8; v_since float8;
+BEGIN
+  v_passed := greatest(extract(epoch FROM v_now - p_started), 0);
+  IF jsonb_typeof(p_progress -> 'done') = 'number' AND jsonb_typeof(p_progress -> 'total') = 'number' THEN
+    v_done := (p_progress ->> 'done')::float8;
+    v_total := (p_progress ->> 'total')::float8;
+    v_from := coalesce((p_progress #>> '{began,done}')::float8, 0);
+    v_since := extract(epoch FROM v_now - (p_progress #>> '{began,at}')::timestamptz);
+    IF v_total > 0 AND v_done >= v_total THEN
+      seconds := 0;
+    ELSIF v_total > 0 AND v_done > v_from AND v_since > 0 THEN
+      seconds := (v_total - v_done) * v_since / (v_done - v_from);
+    ELSIF v_total > 0 AND v_done > 0 AND v_passed > 0 THEN
+      seconds := (v_total - v_done) * v_passed / v_done;
+    END IF;
+    IF seconds IS NOT NULL THEN
+      basis := 'progress';
+      RETURN;
+    END IF;
+  END IF;
+  seconds := coalesce((SELECT reeve.expected_rest(p.seconds, v_passed) FROM reeve.tenant_pace p WHERE p.tenant_id = p_tenant AND p.kind = p_kind),
+                      (SELECT reeve.expected_rest(p.seconds, v_passed) FROM reeve.kind_pace p WHERE p.kind = p_kind));
+  basis := CASE WHEN seconds IS NOT NULL THEN 'history' END;
+END $$;
+
+ALTER FUNCTION reeve.remaining(p_kind text, p_tenant uuid, p_started timestamp with time zone, p_progress jsonb, OUT seconds double precision, OUT basis text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7671,23 +7926,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.remove_outbox(p_name text, p_reason text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record;
-BEGIN
-  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may remove outboxes' USING ERRCODE = '42501'; END IF;
-  SELECT o.id, o.tenant_id INTO v FROM reeve.outbox o WHERE o.name = p_name FOR UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no outbox "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve outbox list'; END IF;
-  DELETE FROM reeve.outbox_refusal r WHERE r.outbox_id = v.id;
-  DELETE FROM reeve.outbox_block b WHERE b.outbox_id = v.id;
-  DELETE FROM reeve.outbox o WHERE o.id = v.id;
-  PERFORM reeve.audit(v.tenant_id, 'outbox.remove', 'outbox ' || p_name, p_reason, '{}');
-END $$;
-
-ALTER FUNCTION reeve.remove_outbox(p_name text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7791,23 +8029,6 @@ CREATE FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) RETURNS bigint
     AS $$ SELECT reeve.off_peak_wait(reeve.retention_tenant(p_job, p_lease)) $$;
 
 ALTER FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_now timestamptz := reeve.clock();
-BEGIN
-  IF p_state IS NULL THEN
-    DELETE FROM reeve.kafka_client c WHERE c.id = p_id;
-  ELSE
-    INSERT INTO reeve.kafka_client AS c (id, role, node, pid, state, detail, since, seen_at, counts) VALUES (p_id, p_role, p_node, p_pid, p_state, left(p_detail, 2000), v_now, v_now, p_counts)
-    ON CONFLICT (id) DO UPDATE SET state = excluded.state, detail = excluded.detail, seen_at = excluded.seen_at, counts = excluded.counts,
-      since = CASE WHEN c.state = excluded.state THEN c.since ELSE excluded.since END;
-  END IF;
-END $$;
-
-ALTER FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.report_place_guard() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7984,17 +8205,6 @@ END $_$;
 
 ALTER FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.require_turn(p_task text, p_process uuid) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  PERFORM FROM reeve.relay_turn t WHERE t.task = p_task AND t.holder = p_process AND t.lease_until > reeve.clock() FOR SHARE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'the turn to send % is another process''s', p_task USING ERRCODE = 'RV031'; END IF;
-END $$;
-
-ALTER FUNCTION reeve.require_turn(p_task text, p_process uuid) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8068,40 +8278,6 @@ END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) RETURNS TABLE(first bigint, last bigint)
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-#variable_conflict use_column
-BEGIN
-  PERFORM reeve.held_outbox(p_outbox, p_process);
-  UPDATE reeve.outbox o SET renew = false WHERE o.id = p_outbox AND o.renew;
-  RETURN QUERY
-    WITH drawn AS MATERIALIZED (SELECT nextval('reeve.job_id') AS n FROM generate_series(1, least(p_count, 1000000))),
-    run AS (SELECT min(d.n) AS first, max(d.n) AS last FROM (SELECT n, n - row_number() OVER (ORDER BY n) AS island FROM drawn) d GROUP BY d.island)
-    INSERT INTO reeve.outbox_block AS b (outbox_id, first, last) SELECT p_outbox, r.first, r.last FROM run r ORDER BY r.first RETURNING b.first, b.last;
-END $$;
-
-ALTER FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record; v_count int := 0;
-BEGIN
-  IF p_next < 0 OR coalesce(p_reason, '') = '' THEN RAISE EXCEPTION 'an offset from 0 on and a reason are needed' USING ERRCODE = 'RV010'; END IF;
-  FOR v IN SELECT o.* FROM reeve.kafka_offset o WHERE o.topic = p_topic AND (p_partition IS NULL OR o.partition = p_partition) ORDER BY o.topic, o.partition FOR NO KEY UPDATE LOOP
-    UPDATE reeve.kafka_offset o SET next = p_next, digest = NULL, cluster_id = NULL, problem = NULL, detail = NULL, since = reeve.clock() WHERE o.topic = v.topic AND o.partition = v.partition;
-    PERFORM reeve.audit(NULL, 'kafka.reset', 'partition ' || v.topic || ' ' || v.partition, p_reason, jsonb_build_object('was', v.next, 'problem', v.problem, 'becomes', p_next));
-    v_count := v_count + 1;
-  END LOOP;
-  IF v_count = 0 THEN RAISE EXCEPTION 'no partition of topic "%" was ever read', left(p_topic, 249) USING ERRCODE = 'RV011', HINT = 'See: reeve kafka offsets'; END IF;
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8138,14 +8314,26 @@ CREATE FUNCTION reeve.resume(pattern text) RETURNS void
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
+DECLARE v_scope text; v_name text;
 BEGIN
-  PERFORM reeve.check_pattern(pattern);
-  DELETE FROM reeve.queue_block b WHERE b.pattern = resume.pattern;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION '"%" is not paused', pattern USING ERRCODE = 'RV011', HINT = coalesce('Paused: ' || (SELECT string_agg(b.pattern, ', ' ORDER BY b.pattern) FROM reeve.queue_block b), 'Nothing is paused.');
+  IF pattern ~ '^(tier|kind|node|worker):' THEN                       -- also of what is no longer there
+    v_scope := split_part(pattern, ':', 1);
+    v_name := substr(pattern, length(v_scope) + 2);
+  ELSE
+    SELECT t.scope, t.name INTO v_scope, v_name FROM reeve.block_target(pattern) t;
   END IF;
-  PERFORM reeve.touch_counters(pattern);
-  PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(pattern, '.', 1) COLLATE "C"), 'queue.resume', 'queue ' || pattern);
+  IF v_scope = 'queue' THEN
+    DELETE FROM reeve.queue_block b WHERE b.pattern = v_name;
+  ELSE
+    DELETE FROM reeve.claim_block b WHERE b.scope = v_scope AND b.name = v_name AND b.mode <> 'isolate';
+  END IF;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION '"%" is not paused', pattern USING ERRCODE = 'RV011',
+      HINT = coalesce('Paused: ' || (SELECT string_agg(b.target, ', ' ORDER BY b.target) FROM reeve.block_list b WHERE b.mode <> 'isolate'), 'Nothing is paused.');
+  END IF;
+  PERFORM reeve.block_begins(v_scope, v_name);
+  PERFORM reeve.audit(reeve.block_tenant(v_scope, v_name), 'queue.resume', reeve.block_object(v_scope, v_name));
+  PERFORM reeve.release_parked(1000);
   PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
 END $$;
 
@@ -8164,21 +8352,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.resume_batch(id bigint) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.resume_outbox(p_name text, p_reason text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v record;
-BEGIN
-  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
-  UPDATE reeve.outbox o SET stopped = false, renew = true, resumed_at = reeve.clock(), problem = NULL, problem_since = NULL, next_row = 1, last_row = NULL, last_mark = NULL, holder = NULL, lease_until = NULL
-  WHERE o.name = p_name RETURNING o.id, o.tenant_id INTO v;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no outbox "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve outbox list'; END IF;
-  PERFORM reeve.audit(v.tenant_id, 'outbox.resume', 'outbox ' || p_name, p_reason, '{}');
-END $$;
-
-ALTER FUNCTION reeve.resume_outbox(p_name text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean DEFAULT false) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8397,6 +8570,33 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.running_eta(p_scope text, p_like text) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT jsonb_build_object('running', count(*), 'eta_unknown', count(*) FILTER (WHERE e.seconds IS NULL),
+    'eta_seconds', CASE WHEN count(*) = count(e.seconds) THEN round(max(e.seconds)::numeric, 1) END,
+    'eta_at', CASE WHEN count(*) = count(e.seconds) THEN max(n.now + e.seconds * interval '1 s') END,
+    'eta_known_at', max(n.now + e.seconds * interval '1 s'), 'latest_at', max(r.started_at + k.time_limit),
+    'oldest_started_at', min(r.started_at), 'jobs', coalesce((array_to_json((array_agg(r.id ORDER BY r.started_at, r.id))[1:20]))::jsonb, '[]'))
+  FROM reeve.block_running(p_scope, p_like) r CROSS JOIN (SELECT reeve.clock() AS now) n
+  CROSS JOIN LATERAL reeve.remaining(r.kind, r.tenant_id, r.started_at, r.progress) e LEFT JOIN reeve.kind k ON k.name = r.kind
+$$;
+
+ALTER FUNCTION reeve.running_eta(p_scope text, p_like text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) RETURNS integer
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN (SELECT count(*) FROM reeve.job j
+    WHERE j.tenant_id = v_tenant AND j.state = 'running' AND j.started_at <= p_moment AND j.id <> p_job AND j.kind <> 'erasure');
+END $$;
+
+ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
@@ -8578,41 +8778,6 @@ CREATE FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) RETURNS S
 $$;
 
 ALTER FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval DEFAULT NULL::interval, p_reason text DEFAULT NULL::text) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET lock_timeout TO '2s'
-    SET client_min_messages TO 'warning'
-    AS $$
-DECLARE v_wrong text := (SELECT t FROM unnest(p_types) t WHERE t <> ALL (reeve.event_types()) LIMIT 1);
-BEGIN
-  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may say which events are sent' USING ERRCODE = '42501'; END IF;
-  IF v_wrong IS NOT NULL THEN
-    RAISE EXCEPTION 'there is no event "%"', left(v_wrong, 80) USING ERRCODE = 'RV010', HINT = 'Known: ' || array_to_string(reeve.event_types(), ', ');
-  END IF;
-  UPDATE reeve.event_setting s SET types = coalesce(p_types, '{}'), audit = p_audit, keep = coalesce(p_keep, s.keep), changed_at = reeve.clock();
-  DROP TRIGGER IF EXISTS job_events_added ON reeve.job;
-  DROP TRIGGER IF EXISTS job_events_changed ON reeve.job;
-  DROP TRIGGER IF EXISTS job_events_ended ON reeve.job_history;
-  DROP TRIGGER IF EXISTS job_events_dead ON reeve.dead_letter;
-  IF 'job.enqueued' = ANY (p_types) THEN
-    CREATE TRIGGER job_events_added AFTER INSERT ON reeve.job REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_new_jobs();
-  END IF;
-  IF p_types && ARRAY['job.started', 'job.retrying', 'job.held'] THEN
-    CREATE TRIGGER job_events_changed AFTER UPDATE ON reeve.job REFERENCING OLD TABLE AS before NEW TABLE AS changed
-      FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_changed_jobs();
-  END IF;
-  IF p_types && ARRAY['job.succeeded', 'job.cancelled'] THEN
-    CREATE TRIGGER job_events_ended AFTER INSERT ON reeve.job_history REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_ended_jobs();
-  END IF;
-  IF 'job.dead' = ANY (p_types) THEN
-    CREATE TRIGGER job_events_dead AFTER INSERT ON reeve.dead_letter REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_dead_jobs();
-  END IF;
-  PERFORM reeve.audit(NULL, 'events.set', 'events', p_reason, jsonb_build_object('types', to_jsonb(coalesce(p_types, '{}')), 'audit', p_audit));
-END $$;
-
-ALTER FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8797,48 +8962,6 @@ END $$;
 
 ALTER FUNCTION reeve.settle(p_items jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb DEFAULT '[]'::jsonb) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_now timestamptz := reeve.clock();
-BEGIN
-  PERFORM reeve.require_turn('audit', p_process);
-  INSERT INTO reeve.audit_sent AS a (chain, seq, sent_at) SELECT s.chain, max(s.seq), v_now FROM jsonb_to_recordset(p_sent) AS s (chain uuid, seq bigint) GROUP BY s.chain
-  ON CONFLICT (chain) DO UPDATE SET seq = greatest(a.seq, excluded.seq), sent_at = v_now, problem = NULL, problem_since = NULL, attempts = 0, retry_at = '-infinity';
-  INSERT INTO reeve.audit_sent AS a (chain, problem, problem_since, attempts, retry_at)
-    SELECT DISTINCT ON (f.chain) f.chain, left(f.reason, 500), v_now, 1, v_now + interval '1 s' FROM jsonb_to_recordset(p_failures) AS f (chain uuid, reason text)
-  ON CONFLICT (chain) DO UPDATE SET problem = excluded.problem, problem_since = coalesce(a.problem_since, v_now), attempts = a.attempts + 1,
-    retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(a.attempts, 9)));
-END $$;
-
-ALTER FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb DEFAULT '[]'::jsonb) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET jit TO 'off'
-    AS $$
-DECLARE v_now timestamptz := reeve.clock(); v_tenants uuid[]; v_count int;
-BEGIN
-  PERFORM reeve.require_turn('events', p_process);
-  WITH gone AS (DELETE FROM reeve.event e WHERE e.id = ANY (p_sent) RETURNING e.tenant, e.parked)
-  SELECT array_agg(DISTINCT g.tenant) FILTER (WHERE g.parked), count(*) INTO v_tenants, v_count FROM gone g;
-  INSERT INTO reeve.event_block AS b (tenant, reason, retry_at)
-    SELECT DISTINCT ON (f.tenant) f.tenant, left(f.reason, 500), v_now + interval '1 s' FROM jsonb_to_recordset(p_failures) AS f (tenant uuid, reason text)
-    WHERE EXISTS (SELECT FROM reeve.tenant t WHERE t.id = f.tenant)
-  ON CONFLICT (tenant) DO UPDATE SET reason = excluded.reason, attempts = b.attempts + 1, retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(b.attempts, 9)));
-  -- One that took something is tried at once, and free when nothing of it is parked any more.
-  DELETE FROM reeve.event_block b WHERE b.tenant = ANY (v_tenants) AND b.tenant <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)))
-    AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.parked AND e.tenant = b.tenant);
-  UPDATE reeve.event_block b SET retry_at = v_now, attempts = 1
-    WHERE b.tenant = ANY (v_tenants) AND b.tenant <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)));
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8914,24 +9037,30 @@ END $$;
 
 ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.stat_bounds() RETURNS double precision[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT '{0.05,0.1,0.25,0.5,1,2.5,10,30,60,300,1800,7200}'::float8[]
+$$;
+
+ALTER FUNCTION reeve.stat_bounds() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.stat_sum(a bigint[], b bigint[]) RETURNS bigint[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE WHEN a IS NULL THEN b WHEN b IS NULL THEN a ELSE (SELECT array_agg(u.x + u.y ORDER BY u.n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)) END
+$$;
+
+ALTER FUNCTION reeve.stat_sum(a bigint[], b bigint[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$ SELECT s.result FROM reeve.job_step s WHERE s.job_id = p_id AND s.name = p_name $$;
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) RETURNS boolean
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-BEGIN
-  UPDATE reeve.kafka_offset o SET problem = p_problem, detail = left(p_detail, 2000), since = reeve.clock() WHERE o.topic = p_topic AND o.partition = p_partition AND o.problem IS NULL;
-  IF FOUND THEN PERFORM reeve.audit(NULL, 'kafka.stop', 'partition ' || p_topic || ' ' || p_partition, p_problem, jsonb_build_object('detail', left(p_detail, 500))); END IF;
-  RETURN FOUND;
-END $$;
-
-ALTER FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -8988,173 +9117,6 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) RETURNS jsonb
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET jit TO 'off'
-    AS $$
-DECLARE v_held jsonb; v_waits int[]; v_won int[]; v jsonb; v_at int[];
-BEGIN
-  SELECT coalesce(jsonb_agg(jsonb_build_array(h.n, h.hold)), '[]'), array_agg(h.n::int) INTO v_held, v_waits
-    FROM (SELECT u.n, reeve.intake_hold(u.q) AS hold FROM unnest(p_queues) WITH ORDINALITY u (q, n)) h WHERE h.hold IS NOT NULL;
-  PERFORM FROM reeve.kafka_offset o JOIN unnest(p_topics, p_partitions) u (t, p) ON o.topic = u.t AND o.partition = u.p ORDER BY o.topic, o.partition FOR NO KEY UPDATE OF o;
-  WITH won AS (
-    UPDATE reeve.kafka_offset o SET next = u.new, digest = u.digest, cluster_id = coalesce(p_cluster, o.cluster_id), moved_at = reeve.clock()
-    FROM unnest(p_topics, p_partitions, p_old, p_new, p_digests) WITH ORDINALITY u (t, p, old, new, digest, n)
-    WHERE o.topic = u.t AND o.partition = u.p AND o.next = u.old AND o.problem IS NULL AND u.n <> ALL (coalesce(v_waits, '{}')) RETURNING u.n)
-  SELECT coalesce(array_agg(w.n::int), '{}') INTO v_won FROM won w;
-  -- The numbers of those that are taken, for what comes back.
-  v_at := ARRAY(SELECT u.n::int FROM unnest(m_places) WITH ORDINALITY u (place, n) WHERE u.place = ANY (v_won) ORDER BY u.n);
-  IF cardinality(v_at) = cardinality(m_places) THEN
-    v := reeve.place_messages(ARRAY(SELECT p_queues[x] FROM unnest(m_places) WITH ORDINALITY u (x, n) ORDER BY u.n), m_types, m_sources, m_ids, m_tenants, m_traces, m_run_at, m_priorities, m_bodies, m_whole);
-  ELSE
-    v := (SELECT reeve.place_messages(coalesce(array_agg(p_queues[u.place] ORDER BY u.n), '{}'), coalesce(array_agg(u.type ORDER BY u.n), '{}'), coalesce(array_agg(u.source ORDER BY u.n), '{}'),
-        coalesce(array_agg(u.id ORDER BY u.n), '{}'), coalesce(array_agg(u.tenant ORDER BY u.n), '{}'), coalesce(array_agg(u.trace ORDER BY u.n), '{}'), coalesce(array_agg(u.at ORDER BY u.n), '{}'),
-        coalesce(array_agg(u.priority ORDER BY u.n), '{}'), coalesce(array_agg(u.body ORDER BY u.n), '{}'), coalesce(array_agg(u.whole ORDER BY u.n), '{}'))
-      FROM unnest(m_places, m_types, m_sources, m_ids, m_tenants, m_traces, m_run_at, m_priorities, m_bodies, m_whole) WITH ORDINALITY
-        u (place, type, source, id, tenant, trace, at, priority, body, whole, n) WHERE u.place = ANY (v_won));
-  END IF;
-  RETURN jsonb_build_object('jobs', v -> 'jobs', 'duplicates', v -> 'duplicates', 'held', v_held,
-    'refused', (SELECT coalesce(jsonb_agg(jsonb_build_array(v_at[(r ->> 0)::int], r -> 1, r -> 2) ORDER BY (r ->> 0)::int), '[]') FROM jsonb_array_elements(v -> 'refused') r),
-    'stale', (SELECT coalesce(jsonb_agg(n), '[]') FROM generate_series(1, cardinality(p_topics)) n WHERE n <> ALL (v_won) AND n <> ALL (coalesce(v_waits, '{}'))));
-END $$;
-
-ALTER FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) RETURNS TABLE(taken integer, aliased integer, refused integer)
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET lock_timeout TO '5s'
-    SET plan_cache_mode TO 'force_generic_plan'
-    SET enable_seqscan TO 'off'
-    SET jit TO 'off'
-    AS $_$
-#variable_conflict use_variable
-DECLARE
-  v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_now timestamptz := reeve.clock();
-  v record; v_tenant record; v_kind record; v_known record; v_code text; v_last_code text; v_last_kind text; v_state text; v_problem text; v_run_at timestamptz;
-  v_hash bytea; v_digest bytea; v_size int; v_job bigint; v_spoofs int := 0; v_taken int := 0; v_aliased int := 0; v_refused int := 0; v_last bigint; v_mark uuid;
-  n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
-  n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
-BEGIN
-  FOR v IN
-    WITH given AS MATERIALIZED (
-      SELECT g.id, g.job, g.mark, g.login, g.item,
-        (SELECT y.last FROM reeve.outbox_block y WHERE y.outbox_id = p_outbox AND y.first <= g.job ORDER BY y.first DESC LIMIT 1) >= g.job AS is_ours
-      FROM jsonb_to_recordset(p_rows) AS g (id bigint, job bigint, mark uuid, login text, item jsonb)),
-    fresh AS (
-      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job) SELECT p_outbox, g.id, g.mark, g.job FROM given g WHERE g.is_ours ORDER BY g.id
-      ON CONFLICT DO NOTHING RETURNING k.mark)
-    SELECT g.*, f.mark IS NOT NULL AS is_new, i.*
-    FROM given g LEFT JOIN fresh f ON f.mark = g.mark,
-    LATERAL jsonb_to_record(CASE WHEN jsonb_typeof(g.item) = 'object' THEN g.item ELSE '{}' END)
-      AS i (queue text, kind text, args jsonb, run_at_us text, priority text, idempotency_key text, max_attempts text, traceparent text, tenant text)
-    ORDER BY g.id
-  LOOP
-    v_job := v.job;
-    IF NOT v.is_new THEN
-      -- Taken before, as nearly always; or its id was not reserved for this outbox, or is another row's.
-      CONTINUE WHEN EXISTS (SELECT FROM reeve.outbox_taken k WHERE k.outbox_id = p_outbox AND k.mark = v.mark);
-      IF v_box.resumed_at IS NULL THEN
-        INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
-          VALUES (p_outbox, v.id, v.job, left(v.login, 200), coalesce(v.item, 'null'), 'RV032', 'its job id is not its own') ON CONFLICT DO NOTHING;
-        v_refused := v_refused + 1;
-        CONTINUE;
-      END IF;
-      -- A database was restored: the row was accepted under that id, so it becomes a job under another, by which it is found where that names nothing else.
-      v_job := nextval('reeve.job_id');
-      INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job) VALUES (p_outbox, v.id, v.mark, v_job);
-      IF v_box.tenant_id IS NULL AND v.job < v_job AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job) AND NOT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = v.job)
-        AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job) AND split_part(v.queue, '.', 1) IN (SELECT t.code FROM reeve.tenant t) THEN
-        INSERT INTO reeve.job_alias (id, job_id, tenant_id) SELECT v.job, v_job, t.id FROM reeve.tenant t WHERE t.code = split_part(v.queue, '.', 1) ON CONFLICT DO NOTHING;
-      END IF;
-    END IF;
-    v_last := v.id; v_mark := v.mark; v_state := NULL; v_problem := NULL;
-    v_code := split_part(coalesce(v.queue, ''), '.', 1);
-    IF v_code IS DISTINCT FROM v_last_code THEN
-      v_last_code := v_code;
-      SELECT t.id, t.code, t.tier, t.status INTO v_tenant FROM reeve.tenant t WHERE t.code = v_code COLLATE "C";
-    END IF;
-    IF v_last_kind IS NULL OR v.kind IS DISTINCT FROM v_last_kind THEN
-      v_last_kind := v.kind;
-      SELECT k.name, k.queue, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
-    END IF;
-    v_size := octet_length(v.args::text);
-    CASE
-      WHEN v.queue IS NULL OR v.queue !~ '^[a-z0-9][a-z0-9-]*\.[a-z0-9][a-z0-9-]{0,60}$' OR split_part(v.queue, '.', 2) IN ('events', 'audit', 'jobs') THEN
-        v_state := 'RV002'; v_problem := 'the queue is not <tenant code>.<name>';
-      WHEN v_tenant.id IS NULL THEN v_state := 'RV001'; v_problem := format('tenant "%s" is unknown', left(v_code, 80));
-      WHEN v.tenant IS NOT NULL AND v.tenant IS DISTINCT FROM v_tenant.id::text OR v_box.tenant_id IS NOT NULL AND v_box.tenant_id <> v_tenant.id THEN
-        v_state := 'RV003'; v_problem := format('queue "%s" belongs to another tenant', v.queue); v_spoofs := v_spoofs + 1;
-      WHEN v_tenant.status = 'archived' THEN v_state := 'RV009'; v_problem := format('tenant "%s" is archived', v_code);
-      WHEN v_kind.name IS NULL THEN v_state := 'RV004'; v_problem := format('kind "%s" is not registered', left(coalesce(v.kind, ''), 80));
-      WHEN v.kind IN ('purge', 'erasure') THEN v_state := 'RV020'; v_problem := format('kind "%s" is asked for in the control database', v.kind);
-      WHEN (reeve.pool_of('', '.' || v_kind.queue) = 'restore' OR reeve.pool_of('', v.queue) = 'restore') AND v.queue <> v_code || '.' || v_kind.queue THEN
-        v_state := 'RV002'; v_problem := format('kind "%s" does not run on queue "%s"', v.kind, v.queue);
-      WHEN v_tenant.status IN ('churned', 'suspended') AND reeve.is_frozen(v_tenant.id) THEN v_state := 'RV012'; v_problem := format('tenant "%s" is being purged', v_code);
-      WHEN v_size > 1048576 THEN v_state := 'RV006'; v_problem := 'the arguments are over 1 MiB';
-      WHEN v_size > 130 AND jsonb_path_exists(v.args, '$.**{65}') THEN v_state := 'RV006'; v_problem := 'the arguments are nested deeper than 64 levels';
-      WHEN v.priority IS NOT NULL AND v.priority !~ '^-?\d{1,6}$' OR v.max_attempts IS NOT NULL AND v.max_attempts !~ '^[1-9]\d{0,2}$'
-        OR v.run_at_us IS NOT NULL AND v.run_at_us !~ '^-?\d{1,17}$' OR v.traceparent !~ '^[!-~]{0,128}$' OR length(v.idempotency_key) NOT BETWEEN 1 AND 500 THEN
-        v_state := 'RV010'; v_problem := 'a field of the row is out of its range';
-      ELSE
-        v_problem := reeve.args_problem(v_kind.schema, coalesce(v.args, '{}'));
-        IF v_problem IS NOT NULL THEN v_state := 'RV005'; v_problem := format('the arguments do not match kind "%s": %s', v.kind, v_problem); END IF;
-    END CASE;
-    IF v_state IS NULL AND v.idempotency_key IS NOT NULL THEN
-      v_hash := sha256(convert_to(jsonb_build_array(v_tenant.id, 'sql', v.idempotency_key)::text, 'UTF8'));
-      v_digest := sha256(convert_to(jsonb_build_array(v.queue, v.kind, coalesce(v.args, '{}'))::text, 'UTF8'));
-      INSERT INTO reeve.idempotency_key (hash, job_id, digest) VALUES (v_hash, v_job, v_digest) ON CONFLICT (hash) DO NOTHING;
-      IF NOT FOUND THEN
-        SELECT i.job_id, i.digest INTO v_known FROM reeve.idempotency_key i WHERE i.hash = v_hash;
-        IF NOT FOUND THEN RAISE EXCEPTION 'a key of this outbox expired while it was looked at' USING ERRCODE = '40001'; END IF;
-        IF v_known.digest = v_digest THEN
-          INSERT INTO reeve.job_alias (id, job_id, tenant_id) VALUES (v_job, v_known.job_id, v_tenant.id);
-          v_aliased := v_aliased + 1;
-          CONTINUE;
-        END IF;
-        v_state := 'RV008'; v_problem := format('the idempotency key was used for job %s with other arguments', v_known.job_id);
-      END IF;
-    END IF;
-    v_run_at := coalesce(to_timestamp(CASE WHEN v.run_at_us ~ '^-?\d{1,17}$' THEN v.run_at_us END::numeric / 1000000), v_now);
-    IF v_state IS NOT NULL THEN
-      v_refused := v_refused + 1;
-      IF v_tenant.id IS NOT NULL AND v_state NOT IN ('RV002', 'RV003') THEN
-        INSERT INTO reeve.dead_letter (id, tenant_id, pool, queue, kind, priority, attempt, max_attempts, run_at, created_at, created_by, last_error, args, reason)
-        VALUES (v_job, v_tenant.id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, left(coalesce(v.kind, ''), 200), 0, 0, 1, v_run_at, v_now, left('outbox:' || v_box.name, 200),
-          left(v_problem, 2000), coalesce(v.args, '{}'), left(format('refused (%s), from outbox %s', v_state, v_box.name), 200));
-      ELSE
-        INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
-          VALUES (p_outbox, v.id, v_job, left(v.login, 200), coalesce(v.item, 'null'), v_state, left(v_problem, 2000)) ON CONFLICT DO NOTHING;
-      END IF;
-      CONTINUE;
-    END IF;
-    n_ids := n_ids || v_job; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || reeve.pool_of(v_tenant.tier, v.queue); n_queues := n_queues || v.queue;
-    n_kinds := n_kinds || v.kind; n_args := n_args || coalesce(v.args, '{}'); n_run_at := n_run_at || v_run_at;
-    n_priority := n_priority || coalesce(v.priority::int, 0); n_max := n_max || coalesce(v.max_attempts::int, v_kind.max_attempts); n_trace := n_trace || v.traceparent;
-  END LOOP;
-
-  v_taken := cardinality(n_ids);
-  INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args)
-  SELECT j.id, j.tenant_id, j.pool, j.queue, j.kind, CASE WHEN j.run_at > v_now THEN 'scheduled' ELSE 'available' END::reeve.job_state,
-         j.priority, j.max, j.run_at, 'outbox:' || v_box.name, j.trace, j.args
-  FROM unnest(n_ids, n_tenants, n_pools, n_queues, n_kinds, n_args, n_run_at, n_priority, n_max, n_trace)
-    AS j (id, tenant_id, pool, queue, kind, args, run_at, priority, max, trace);
-  PERFORM reeve.wake(ARRAY(SELECT DISTINCT p FROM unnest(n_pools, n_run_at) AS u (p, r) WHERE r <= v_now));
-  IF v_spoofs > 0 THEN
-    PERFORM reeve.audit(v_box.tenant_id, 'outbox.spoof', 'outbox ' || v_box.name, 'rows that name another tenant''s queue were refused', jsonb_build_object('rows', v_spoofs));
-  END IF;
-  UPDATE reeve.outbox o SET next_row = greatest(o.next_row, p_next_row), last_row = coalesce(greatest(o.last_row, v_last), o.last_row),
-    last_mark = CASE WHEN v_last > coalesce(o.last_row, 0) THEN v_mark ELSE o.last_mark END, relayed = o.relayed + v_taken, aliased = o.aliased + v_aliased,
-    refused = o.refused + v_refused, relayed_at = CASE WHEN v_last IS NULL THEN o.relayed_at ELSE v_now END,
-    activity = CASE WHEN v_last IS NULL THEN o.activity
-      ELSE o.activity * power(0.5, extract(epoch FROM v_now - coalesce(o.relayed_at, o.created_at))::double precision / 60) + v_taken + v_aliased + v_refused END
-  WHERE o.id = p_outbox;
-  RETURN QUERY SELECT v_taken, v_aliased, v_refused;
-END $_$;
-
-ALTER FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.take_report_place(code text, name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9264,6 +9226,25 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) RETURNS SETOF jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+  SELECT jsonb_build_object('tenant', t.code, 'tier', t.tier, 'status', t.status, 'running', c.running, 'cap', c.cap, 'waiting', b.waiting,
+    'oldest', (SELECT extract(epoch FROM min(j.run_at)) FROM (SELECT x.run_at FROM reeve.job x WHERE x.state = 'available' AND x.pool = t.tier AND x.tenant_id = t.id
+      ORDER BY x.queue, x.priority, x.id LIMIT 1) j),
+    'backup', (SELECT extract(epoch FROM max(a.created_at)) FROM reeve.artifact a WHERE a.tenant_id = t.id AND a.entity = 'backup'),
+    'proven', (SELECT extract(epoch FROM max(p.at)) FROM reeve.backup_proof p WHERE p.tenant_id = t.id AND p.kind = 'drill' AND p.ok),
+    'erasure_due', (SELECT extract(epoch FROM min(e.due_at)) FROM reeve.erasure_request e WHERE e.tenant_id = t.id AND e.ended_at IS NULL),
+    'promised_start', r.promised_start_seconds, 'promised_success', r.promised_success,
+    'jobs', (SELECT coalesce(jsonb_agg(to_jsonb(s) - 'tenant_id' ORDER BY s.kind, s.outcome), '[]') FROM reeve.stat_tenant s WHERE s.tenant_id = t.id))
+  FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier LEFT JOIN reeve.tenant_counter c ON c.tenant_id = t.id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id
+  WHERE (p_code IS NULL OR t.code = p_code COLLATE "C") AND t.code > coalesce(p_after, '') COLLATE "C" AND t.status <> 'archived' ORDER BY t.code LIMIT least(p_limit, 1000)
+$$;
+
+ALTER FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) RETURNS uuid
     LANGUAGE plpgsql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -9276,6 +9257,35 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tenant_page(p_search text DEFAULT NULL::text, p_tier text DEFAULT NULL::text, p_status text DEFAULT NULL::text, p_busiest boolean DEFAULT false, p_after text DEFAULT NULL::text, p_limit integer DEFAULT 50) RETURNS SETOF jsonb
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_ids uuid[]; v_name text := lower(p_search);
+BEGIN
+  IF p_busiest THEN
+    v_ids := ARRAY(SELECT c.tenant_id FROM reeve.tenant_counter c JOIN reeve.tenant_backlog b ON b.tenant_id = c.tenant_id JOIN reeve.tenant t ON t.id = c.tenant_id
+      WHERE c.running + b.waiting > 0 AND (p_tier IS NULL OR t.tier = p_tier) AND (p_status IS NULL OR t.status::text = p_status)
+        AND (p_search IS NULL OR t.code LIKE v_name || '%' OR t.external_code = p_search OR strpos(lower(t.name), v_name) > 0)
+      ORDER BY c.running + b.waiting DESC, t.code LIMIT least(p_limit, 200));
+  ELSE
+    v_ids := ARRAY(SELECT t.id FROM reeve.tenant t WHERE t.code > coalesce(p_after, '') COLLATE "C" AND (p_tier IS NULL OR t.tier = p_tier) AND (p_status IS NULL OR t.status::text = p_status)
+        AND (p_search IS NULL OR t.code LIKE v_name || '%' OR t.external_code = p_search OR strpos(lower(t.name), v_name) > 0)
+      ORDER BY t.code LIMIT least(p_limit, 200));
+  END IF;
+  RETURN QUERY
+  SELECT jsonb_build_object('id', t.id, 'code', t.code, 'name', t.name, 'tier', t.tier, 'status', t.status, 'isolation', t.isolation, 'region', t.region, 'trial_ends_at', t.trial_ends_at,
+    'cap', c.cap, 'running', c.running, 'waiting', b.waiting, 'is_full', b.is_full,
+    'dead', (SELECT count(*) FROM (SELECT FROM reeve.dead_letter d WHERE d.tenant_id = t.id AND d.redriven_as IS NULL LIMIT 1000) d),
+    'blocked', EXISTS (SELECT FROM reeve.queue_block q WHERE q.pattern IN (t.code || '.*', '*.*')),
+    'isolated', EXISTS (SELECT FROM reeve.claim_block q WHERE q.scope = 'tenant' AND q.name = t.code))
+  FROM unnest(v_ids) WITH ORDINALITY u (id, place) JOIN reeve.tenant t ON t.id = u.id LEFT JOIN reeve.tenant_counter c ON c.tenant_id = t.id LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id
+  ORDER BY u.place;
+END $$;
+
+ALTER FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -9293,8 +9303,8 @@ CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1', v_table)
-      || reeve.purge_condition(v_table, 'x') INTO v_n USING p_tenant;
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR to_jsonb(x) ->> ''kind'' <> ''purge'')', v_table)
+      INTO v_n USING p_tenant, reeve.keeps_purge_jobs(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
   RETURN v;
@@ -9490,6 +9500,32 @@ END $$;
 
 ALTER FUNCTION reeve.tend_caps() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_dead_letters(p_keep interval DEFAULT '90 days'::interval, p_limit integer DEFAULT 1000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_all int := 0; v_count int; v_now timestamptz := reeve.clock();
+BEGIN
+  FOR v IN
+    WITH gone AS (
+      DELETE FROM reeve.dead_letter d WHERE d.id IN (SELECT l.id FROM reeve.dead_letter l WHERE l.finished_at < v_now - p_keep AND NOT reeve.tenant_is_held(l.tenant_id)
+        ORDER BY l.finished_at LIMIT p_limit FOR UPDATE SKIP LOCKED) RETURNING d.id, d.tenant_id),
+    attempts AS (DELETE FROM reeve.job_attempt a USING gone g WHERE a.job_id = g.id),
+    steps AS (DELETE FROM reeve.job_step s USING gone g WHERE s.job_id = g.id)
+    SELECT g.tenant_id, count(*)::int AS n FROM gone g GROUP BY 1 ORDER BY 1 LOOP
+    PERFORM reeve.audit(v.tenant_id, 'dead.expire', 'dead letters', NULL, jsonb_build_object('count', v.n, 'older_than', v_now - p_keep));
+    v_all := v_all + v.n;
+  END LOOP;
+  -- What ended well after failed attempts: as long as the history is.
+  DELETE FROM reeve.job_attempt a WHERE (a.job_id, a.lease_id) IN (
+    SELECT o.job_id, o.lease_id FROM reeve.job_attempt o WHERE o.ended_at < v_now - interval '30 days'
+      AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = o.job_id) AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = o.job_id) ORDER BY o.ended_at LIMIT p_limit);
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN greatest(v_all, v_count);
+END $$;
+
+ALTER FUNCTION reeve.tend_dead_letters(p_keep interval, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_drains() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9502,36 +9538,34 @@ BEGIN
       DELETE FROM reeve.queue_block b WHERE b.id = v.id AND b.pause IS NULL;
       UPDATE reeve.queue_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
         actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
-      PERFORM reeve.audit((SELECT t.id FROM reeve.tenant t WHERE t.code = split_part(v.pattern, '.', 1) COLLATE "C"), 'queue.drain_expired', 'queue ' || v.pattern,
-        NULL, jsonb_build_object('drain', v.id));
+      PERFORM reeve.audit(reeve.block_tenant('queue', v.pattern), 'queue.drain_expired', reeve.block_object('queue', v.pattern), NULL, jsonb_build_object('drain', v.id));
       PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
       v_count := v_count + 1;
-    ELSIF reeve.drain_status(v.id) ->> 'state' = 'drained' THEN
+    ELSIF reeve.drain_progress(v.id) ->> 'state' = 'drained' THEN
       v_count := v_count + 1;
     END IF;
   END LOOP;
-  RETURN v_count;
+  FOR v IN SELECT b.id, b.scope, b.name, b.expires_at <= reeve.clock() AS is_over,
+        b.scope = 'worker' AND NOT EXISTS (SELECT FROM reeve.worker w WHERE w.id::text = b.name AND w.state IN ('alive', 'stopping')) AS is_gone
+      FROM reeve.claim_block b WHERE b.mode = 'drain' OR b.scope = 'worker' ORDER BY b.scope, b.name FOR UPDATE SKIP LOCKED LOOP
+    IF v.is_gone OR v.is_over THEN
+      IF v.is_gone THEN PERFORM reeve.drain_progress(v.id); END IF;
+      DELETE FROM reeve.claim_block b WHERE b.id = v.id AND (b.pause IS NULL OR v.is_gone);
+      UPDATE reeve.claim_block b SET mode = 'pause', refuse = false, expires_at = NULL, done_at = NULL, reason = b.pause ->> 'reason',
+        actor = b.pause ->> 'actor', since = (b.pause ->> 'since')::timestamptz, pause = NULL WHERE b.id = v.id;
+      IF NOT v.is_gone THEN
+        PERFORM reeve.audit(NULL, 'queue.drain_expired', reeve.block_object(v.scope, v.name), NULL, jsonb_build_object('drain', v.id));
+        PERFORM reeve.wake(ARRAY(SELECT DISTINCT i.pool FROM reeve.idle_pool i));
+      END IF;
+      v_count := v_count + 1;
+    ELSIF (SELECT b.done_at IS NULL FROM reeve.claim_block b WHERE b.id = v.id) AND reeve.drain_progress(v.id) ->> 'state' = 'drained' THEN
+      v_count := v_count + 1;
+    END IF;
+  END LOOP;
+  RETURN v_count + reeve.release_parked(1000);
 END $$;
 
 ALTER FUNCTION reeve.tend_drains() OWNER TO reeve_owner;
-
-CREATE FUNCTION reeve.tend_events(p_limit integer DEFAULT 5000) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET jit TO 'off'
-    AS $$
-DECLARE v_count int;
-BEGIN
-  DELETE FROM reeve.event e WHERE e.id = ANY (ARRAY(
-    SELECT x.id FROM reeve.event x WHERE x.at < reeve.clock() - (SELECT s.keep FROM reeve.event_setting s) ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  IF v_count > 0 THEN UPDATE reeve.event_setting s SET expired = s.expired + v_count; END IF;
-  DELETE FROM reeve.event_block b WHERE b.since < reeve.clock() - interval '1 day' AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.tenant = b.tenant AND e.parked);
-  RETURN v_count;
-END $$;
-
-ALTER FUNCTION reeve.tend_events(p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_history(p_keep interval DEFAULT '30 days'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9573,24 +9607,6 @@ END $_$;
 
 ALTER FUNCTION reeve.tend_history(p_keep interval) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.tend_kafka(p_keys interval DEFAULT '8 days'::interval, p_rejected interval DEFAULT '30 days'::interval, p_limit integer DEFAULT 5000) RETURNS integer
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_now timestamptz := reeve.clock(); v_count int; v_all int;
-BEGIN
-  DELETE FROM reeve.kafka_key k WHERE k.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.kafka_key x WHERE x.created_at < v_now - p_keys LIMIT p_limit FOR UPDATE SKIP LOCKED));
-  GET DIAGNOSTICS v_all = ROW_COUNT;
-  DELETE FROM reeve.rejected_messages r WHERE r.id = ANY (ARRAY(SELECT x.id FROM reeve.rejected_messages x WHERE x.rejected_at < v_now - p_rejected
-    AND NOT reeve.tenant_is_held(x.tenant_id) ORDER BY x.rejected_at LIMIT p_limit FOR UPDATE SKIP LOCKED));
-  GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
-  DELETE FROM reeve.kafka_client c WHERE c.seen_at < v_now - interval '1 hour';
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  RETURN v_all + v_count;
-END $$;
-
-ALTER FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.tend_leftovers(p_limit integer DEFAULT 5000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9601,7 +9617,8 @@ BEGIN
     SELECT k.hash FROM reeve.idempotency_key k WHERE k.created_at < v_now - interval '24 h'
       AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = k.job_id) ORDER BY k.created_at LIMIT p_limit FOR UPDATE SKIP LOCKED);
   GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
-  DELETE FROM reeve.job_step s WHERE s.finished_at < v_now - interval '1 h' AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = s.job_id);
+  DELETE FROM reeve.job_step s WHERE s.finished_at < v_now - interval '1 h' AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = s.job_id)
+    AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = s.job_id);
   GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
   DELETE FROM reeve.idle_pool i WHERE NOT EXISTS (SELECT FROM reeve.worker w WHERE w.id = i.worker_id AND w.state IN ('alive', 'stopping'));
   DELETE FROM reeve.worker w WHERE w.state IN ('stopped', 'dead') AND w.ended_at < v_now - interval '24 h'
@@ -9626,22 +9643,45 @@ END $$;
 
 ALTER FUNCTION reeve.tend_old_batches(p_keep interval) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.tend_outboxes(p_limit integer DEFAULT 5000) RETURNS integer
+CREATE FUNCTION reeve.tend_paces(p_pages integer DEFAULT 200) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_count int; v_more int; v_now timestamptz := reeve.clock();
+    SET "TimeZone" TO 'UTC'
+    SET jit TO 'off'
+    AS $_$
+DECLARE
+  v record; v_place text; v_end bigint; v_from bigint; v_first tid; v_last tid; v_upto timestamptz;
+  v_kinds text[]; v_tenants uuid[]; v_seconds float8[]; v_ended timestamptz[];
 BEGIN
-  DELETE FROM reeve.outbox_taken k WHERE k.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.outbox_taken x WHERE x.at < v_now - interval '7 days'
-    AND NOT EXISTS (SELECT FROM reeve.outbox o WHERE o.id = x.outbox_id AND o.next_row <= x.row_id) ORDER BY x.at LIMIT p_limit FOR UPDATE OF x SKIP LOCKED));
-  GET DIAGNOSTICS v_count = ROW_COUNT;
-  DELETE FROM reeve.job_alias a WHERE a.id = ANY (ARRAY(SELECT x.id FROM reeve.job_alias x WHERE x.at < v_now - interval '30 days' ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
-  GET DIAGNOSTICS v_more = ROW_COUNT;
-  DELETE FROM reeve.outbox_refusal r WHERE r.at < v_now - interval '30 days';
-  RETURN v_count + v_more;
-END $$;
+  SELECT p.* INTO v FROM reeve.pace_position p FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  v_place := 'job_history_' || to_char(reeve.clock(), 'YYYYMMDD');
+  IF to_regclass('reeve.' || v_place) IS NULL THEN v_place := 'job_history_default'; END IF;
+  v_end := pg_relation_size(to_regclass('reeve.' || v_place)) / current_setting('block_size')::int;
+  -- The last page may have been filled since: it is read again, and what was seen is known by its time.
+  v_from := greatest(CASE WHEN v.place = v_place THEN least(v.block, v_end) - 1 ELSE 0 END, v_end - p_pages, 0);
+  v_first := format('(%s,0)', v_from)::tid;
+  v_last := format('(%s,0)', v_end)::tid;
+  EXECUTE format('SELECT array_agg(h.kind), array_agg(h.tenant_id), array_agg(extract(epoch FROM h.finished_at - h.started_at)::float8), array_agg(h.finished_at), max(h.finished_at)
+    FROM reeve.%I h WHERE h.ctid >= $1 AND h.ctid < $2 AND h.state = ''succeeded'' AND h.finished_at > $3 AND h.started_at <= h.finished_at', v_place)
+  INTO v_kinds, v_tenants, v_seconds, v_ended, v_upto
+  USING v_first, v_last, CASE WHEN v.place = v_place THEN v.finished_at ELSE '-infinity' END;
+  IF v_kinds IS NOT NULL THEN
+    INSERT INTO reeve.kind_pace AS p (kind, seconds)
+    SELECT a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20] FROM unnest(v_kinds, v_seconds, v_ended) AS a (kind, seconds, ended) GROUP BY 1 ORDER BY 1
+    ON CONFLICT (kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+    INSERT INTO reeve.tenant_pace AS p (tenant_id, kind, seconds)
+    SELECT a.tenant_id, a.kind, (array_agg(a.seconds ORDER BY a.ended DESC))[1:20]
+    FROM unnest(v_kinds, v_tenants, v_seconds, v_ended) AS a (kind, tenant_id, seconds, ended) JOIN reeve.tenant t ON t.id = a.tenant_id
+    WHERE a.seconds >= 1 AND a.kind <> 'purge' AND t.status <> 'archived' GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (tenant_id, kind) DO UPDATE SET seconds = (excluded.seconds || p.seconds)[1:20], updated_at = excluded.updated_at;
+  END IF;
+  UPDATE reeve.pace_position p SET place = v_place, block = v_end, finished_at = coalesce(v_upto, p.finished_at)
+  WHERE (p.place, p.block, p.finished_at) IS DISTINCT FROM (v_place, v_end, coalesce(v_upto, p.finished_at));
+  RETURN coalesce(cardinality(v_kinds), 0);
+END $_$;
 
-ALTER FUNCTION reeve.tend_outboxes(p_limit integer) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.tend_paces(p_pages integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_purges() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9798,6 +9838,26 @@ END $$;
 
 ALTER FUNCTION reeve.tend_sessions(p_limit interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_stats() RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int; v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM FROM reeve.turn t WHERE t.task = 'stats' FOR UPDATE SKIP LOCKED;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  v_count := reeve.fold_stats();
+  FOR v IN SELECT p.name FROM (VALUES ('live', interval '3 seconds'), ('slow', interval '30 seconds'), ('proof', interval '10 minutes')) p (name, every)
+      LEFT JOIN reeve.stat_live l ON l.name = p.name WHERE l.at IS NULL OR l.at < v_now - p.every OR l.at > v_now LOOP
+    INSERT INTO reeve.stat_live (name, at, value) VALUES (v.name, v_now, reeve.live_part(v.name)) ON CONFLICT (name) DO UPDATE SET at = excluded.at, value = excluded.value;
+  END LOOP;
+  DELETE FROM reeve.stat_slot s WHERE s.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.stat_slot x
+    WHERE (x.width = 'minute' AND x.slot < v_now - interval '26 hours') OR (x.width = 'hour' AND x.slot < v_now - interval '400 days') LIMIT 1000));
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_stats() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_tier_changes() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9917,16 +9977,6 @@ $$;
 
 ALTER FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.try_json(p_text text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE
-    AS $$
-BEGIN
-  RETURN p_text::jsonb;
-EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN RETURN NULL;
-END $$;
-
-ALTER FUNCTION reeve.try_json(p_text text) OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9973,6 +10023,16 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.unsubscribe(p_token uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.usual_seconds(p_kind text, p_tenant uuid) RETURNS double precision
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce((SELECT reeve.expected_rest(p.seconds, 0) FROM reeve.tenant_pace p WHERE p.tenant_id = p_tenant AND p.kind = p_kind),
+                  (SELECT reeve.expected_rest(p.seconds, 0) FROM reeve.kind_pace p WHERE p.kind = p_kind))
+$$;
+
+ALTER FUNCTION reeve.usual_seconds(p_kind text, p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.wake(pools text[]) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -10112,6 +10172,8 @@ CREATE TRIGGER data_map_kept BEFORE TRUNCATE ON reeve.data_map FOR EACH STATEMEN
 
 ALTER TABLE reeve.data_map ENABLE ALWAYS TRIGGER data_map_kept;
 
+CREATE TRIGGER dead_letter_attempt AFTER INSERT ON reeve.dead_letter FOR EACH ROW WHEN (((new.lease_id IS NOT NULL) AND (new.kind <> 'purge'::text))) EXECUTE FUNCTION reeve.keep_last_attempt();
+
 CREATE TRIGGER dead_letter_notice AFTER INSERT ON reeve.dead_letter FOR EACH ROW EXECUTE FUNCTION reeve.dead_letter_notice();
 
 CREATE TRIGGER erasure_ledger_fixed BEFORE DELETE OR UPDATE ON reeve.erasure_ledger FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
@@ -10121,6 +10183,8 @@ ALTER TABLE reeve.erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_fixed;
 CREATE TRIGGER erasure_ledger_kept BEFORE TRUNCATE ON reeve.erasure_ledger FOR EACH STATEMENT EXECUTE FUNCTION reeve.refuse_change();
 
 ALTER TABLE reeve.erasure_ledger ENABLE ALWAYS TRIGGER erasure_ledger_kept;
+
+CREATE TRIGGER job_attempt_kept AFTER UPDATE OF state ON reeve.job FOR EACH ROW WHEN (((old.state = 'running'::reeve.job_state) AND (new.state <> 'running'::reeve.job_state) AND (new.attempt = old.attempt) AND (new.kind <> 'purge'::text))) EXECUTE FUNCTION reeve.keep_attempt();
 
 CREATE TRIGGER job_ends_in_batch AFTER DELETE ON reeve.job FOR EACH ROW WHEN ((old.batch_id IS NOT NULL)) EXECUTE FUNCTION reeve.note_batch_end();
 
@@ -10149,8 +10213,6 @@ CREATE TRIGGER tenant_brings_zone AFTER INSERT ON reeve.tenant FOR EACH ROW EXEC
 CREATE TRIGGER tenant_changes_zone AFTER UPDATE OF timezone ON reeve.tenant FOR EACH ROW WHEN ((old.timezone IS DISTINCT FROM new.timezone)) EXECUTE FUNCTION reeve.tenant_zone_changed();
 
 CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN ((old.status IS DISTINCT FROM new.status)) EXECUTE FUNCTION reeve.tenant_departs();
-
-CREATE TRIGGER tenant_events AFTER INSERT OR UPDATE OF status, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.event_of_tenant();
 
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
@@ -10182,17 +10244,11 @@ COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never per
 
 COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
 
-COMMENT ON TABLE reeve.event IS 'Events that wait to be sent, also those of a tenant that a purge ends. No arguments, results or errors of jobs: they may hold personal data.';
-
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
 
 COMMENT ON VIEW reeve.audit_window IS 'How far the audit''s chains and anchors lag behind its entries.';
-
-COMMENT ON VIEW reeve.event_status IS 'Which events are sent, how many wait, and what keeps them.';
-
-COMMENT ON VIEW reeve.outbox_list IS 'Services'' databases that enqueue, and how their relays stand.';
 
 GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_viewer;
 GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_approver;
@@ -10253,36 +10309,6 @@ GRANT SELECT(state) ON TABLE reeve.erasure_request TO reeve_approver;
 
 GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_viewer;
 GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_approver;
-
-GRANT SELECT("offset") ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(detail) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(ended_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(ended_by) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(id) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(job_id) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(partition) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(queue) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(reason) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(rejected_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(size) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(state) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(tenant_id) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(topic) ON TABLE reeve.rejected_messages TO reeve_viewer;
-
-GRANT SELECT(written_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
 
 GRANT SELECT(code) ON TABLE reeve.tenant TO reeve_approver;
 
@@ -10350,9 +10376,6 @@ GRANT ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region te
 REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) TO reeve_operator;
-
 REVOKE ALL ON FUNCTION reeve.address_hash(p_address text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) FROM PUBLIC;
@@ -10418,6 +10441,9 @@ GRANT ALL ON FUNCTION reeve.begin_artifact_deletion(p_job bigint, p_lease uuid, 
 REVOKE ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_backup_deletion(p_job bigint, p_lease uuid, p_backup bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.begin_backup_end(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_destroy(p_code text, p_key uuid, p_reason text) TO reeve_operator;
 
@@ -10437,6 +10463,20 @@ GRANT ALL ON FUNCTION reeve.begin_reminder(p_job bigint, p_lease uuid, p_id bigi
 
 REVOKE ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_sweep(p_job bigint, p_lease uuid, p_destination text, p_keys text[], p_modified timestamp with time zone[], p_wholes boolean[], p_age interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.block_begins(p_scope text, p_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.block_object(p_scope text, p_name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.block_progress(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.block_progress(p_id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.block_progress(p_id bigint) TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.block_running(p_scope text, p_like text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.block_target(p_target text, OUT scope text, OUT name text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.block_tenant(p_scope text, p_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.bury_tenant(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
@@ -10482,6 +10522,8 @@ GRANT ALL ON FUNCTION reeve.claim(p_worker uuid, p_pool text, p_general integer,
 REVOKE ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.claim_notices(p_recipients text[], p_limit integer, p_hold interval) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.claims_stopped(p_worker uuid, p_node text, p_pool text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.close_access(p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.close_access(p_id uuid) TO reeve_operator;
 
@@ -10508,7 +10550,17 @@ REVOKE ALL ON FUNCTION reeve.cron_missed(c reeve.cron, p_zone text, p_after time
 
 REVOKE ALL ON FUNCTION reeve.cron_next(c reeve.cron, p_zone text, p_after timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.dead_groups(p_filter jsonb, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.dead_groups(p_filter jsonb, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.dead_groups(p_filter jsonb, p_limit integer) TO reeve_viewer;
+
 REVOKE ALL ON FUNCTION reeve.dead_letter_notice() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.dead_list(p_filter jsonb, p_limit integer, p_before bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.dead_list(p_filter jsonb, p_limit integer, p_before bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.dead_list(p_filter jsonb, p_limit integer, p_before bigint) TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.dead_matches(p_filter jsonb, p_limit integer, p_before bigint) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.delete_schedule(name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.delete_schedule(name text) TO reeve_operator;
@@ -10526,12 +10578,15 @@ GRANT ALL ON FUNCTION reeve.destinations_in(p_region text) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain(pattern text, reason text, refuse boolean, expires interval) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.drain_progress(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.drain_progress(p_id bigint) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.drain_status(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) TO reeve_operator;
+REVOKE ALL ON FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
 
@@ -10586,24 +10641,13 @@ REVOKE ALL ON FUNCTION reeve.erasure_row(p_id uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.event_of_changed_jobs() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.event_of_dead_jobs() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.event_of_ended_jobs() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.event_of_new_jobs() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.event_of_tenant() FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.event_types() FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.event_types() TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.event_types() TO reeve_worker;
-GRANT ALL ON FUNCTION reeve.event_types() TO reeve_viewer;
+REVOKE ALL ON FUNCTION reeve.error_cause(p_reason text, p_error text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.expected_rest(p_seconds double precision[], p_passed double precision) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.expire_audit(p_expires date) FROM PUBLIC;
 
@@ -10614,6 +10658,13 @@ REVOKE ALL ON FUNCTION reeve.explain(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.explain(id bigint) TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.explain_job(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.explain_job(id bigint) TO reeve_enqueuer;
+GRANT ALL ON FUNCTION reeve.explain_job(id bigint) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.explain_job(id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.explain_job(id bigint) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.export_subject(p_id uuid, p_encrypted boolean) TO reeve_operator;
@@ -10668,7 +10719,12 @@ GRANT ALL ON FUNCTION reeve.fire_schedules(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.first_job(p_id bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION reeve.fleet_metrics(p_top integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.fold_stats() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) FROM PUBLIC;
 
@@ -10687,24 +10743,14 @@ GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.has_column(p_table text, p_column text) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) TO reeve_worker;
-
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.intake_hold(p_queue text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.is_approver() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_operator;
@@ -10722,15 +10768,41 @@ GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_approver;
 GRANT ALL ON FUNCTION reeve.is_operator() TO reeve_viewer;
 
+REVOKE ALL ON FUNCTION reeve.is_quiet(p_worker uuid, p_node text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.isolate_tenant(code text, reason text, refuse boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.isolate_tenant(code text, reason text, refuse boolean) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.job(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.job(id bigint) TO reeve_viewer;
+
+REVOKE ALL ON FUNCTION reeve.job_detail(p_id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.job_detail(p_id bigint) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.job_detail(p_id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.job_detail(p_id bigint) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.job_page(p_states text[], p_tenant text, p_queue text, p_kind text, p_search text, p_before bigint, p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.job_story(id bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.job_story(id bigint) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.job_story(id bigint) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.keep_archive(p_job bigint, p_lease uuid, p_id uuid, p_backup bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.keep_attempt() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.keep_last_attempt() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.keeps_purge_jobs(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
@@ -10742,9 +10814,6 @@ REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
 
@@ -10761,6 +10830,8 @@ REVOKE ALL ON FUNCTION reeve.linkable(p_artifact text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.live_leases(p_leases uuid[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.live_part(p_name text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.local_instant(p_local timestamp without time zone, p_zone text) FROM PUBLIC;
 
@@ -10801,13 +10872,12 @@ GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.next_off_peak(p_timezone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.noisy_tenants() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.note_batch_end() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_worker;
@@ -10818,6 +10888,8 @@ REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.oldest_available() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.open_circuit(p_server text, p_database text, p_failures integer, p_retry_ms bigint, p_error text) TO reeve_worker;
 
@@ -10825,24 +10897,14 @@ REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uu
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.outbox_facts(p_known text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.outbox_facts(p_known text) TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.outbox_facts(p_known text) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.outbox_functions() FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.outbox_functions() TO reeve_operator;
-GRANT ALL ON FUNCTION reeve.outbox_functions() TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.parse_cron(p_text text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
@@ -10855,8 +10917,6 @@ GRANT ALL ON FUNCTION reeve.pause_schedule(name text, reason text) TO reeve_oper
 
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.placement(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
@@ -10883,8 +10943,6 @@ GRANT ALL ON FUNCTION reeve.publish_signing_key(p_id text, p_public_key text, p_
 
 REVOKE ALL ON FUNCTION reeve.purge_admits(p_args jsonb, p_tenant uuid) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.purge_condition(p_table text, p_alias text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.purge_keeps(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purge_must_stop(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
@@ -10907,14 +10965,16 @@ GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uui
 
 REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.read_events(p_process uuid, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.read_events(p_process uuid, p_limit integer) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.record_attempt_log(p_id bigint, p_lease uuid, p_log text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.record_attempt_log(p_id bigint, p_lease uuid, p_log text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_certificate(p_job bigint, p_lease uuid, p_id uuid, p_kind text, p_request uuid, p_canonical text, p_signature text, p_key_id text) TO reeve_worker;
@@ -10940,8 +11000,11 @@ GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, 
 REVOKE ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) TO reeve_operator;
+REVOKE ALL ON FUNCTION reeve.redrive(id bigint, reason text, args jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.redrive(id bigint, reason text, args jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
@@ -10957,23 +11020,21 @@ GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.reject_messages(p_messages jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.reject_messages(p_messages jsonb) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.relay_wanted(p_task text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.relay_wanted(p_task text) TO reeve_worker;
-
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.release_outboxes(p_process uuid) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.release_outboxes(p_process uuid) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.release_parked(p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.release_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_report_place(code text, name text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_tenant(code text, reason text, hold bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.remaining(p_kind text, p_tenant uuid, p_started timestamp with time zone, p_progress jsonb, OUT seconds double precision, OUT basis text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) TO reeve_worker;
@@ -10988,9 +11049,6 @@ GRANT ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) TO re
 
 REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.remove_outbox(p_name text, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.remove_outbox(p_name text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
@@ -11009,9 +11067,6 @@ GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report tex
 
 REVOKE ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
 
@@ -11032,8 +11087,6 @@ GRANT ALL ON FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirma
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.require_turn(p_task text, p_process uuid) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
 
@@ -11042,12 +11095,6 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) TO reeve_operator;
@@ -11060,9 +11107,6 @@ GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resume_batch(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume_batch(id bigint) TO reeve_operator;
-
-REVOKE ALL ON FUNCTION reeve.resume_outbox(p_name text, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.resume_outbox(p_name text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) TO reeve_operator;
@@ -11096,6 +11140,11 @@ GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_o
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.running_eta(p_scope text, p_like text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.schedule_problem(p_kind text, p_tenant uuid) FROM PUBLIC;
@@ -11115,9 +11164,6 @@ GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
@@ -11140,12 +11186,6 @@ GRANT ALL ON FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) T
 REVOKE ALL ON FUNCTION reeve.settle(p_items jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) TO reeve_worker;
-
 REVOKE ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) TO reeve_worker;
 
@@ -11158,11 +11198,17 @@ REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.stat_bounds() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.stat_bounds() TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.stat_bounds() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.stat_bounds() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.stat_sum(a bigint[], b bigint[]) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.stat_total(bigint[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
@@ -11172,12 +11218,6 @@ GRANT ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_ag
 
 REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
@@ -11198,7 +11238,17 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
+REVOKE ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tenant_of_attempt(p_job bigint, p_lease uuid) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
@@ -11230,18 +11280,15 @@ GRANT ALL ON FUNCTION reeve.tend_cancellations() TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_caps() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_caps() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_dead_letters(p_keep interval, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_dead_letters(p_keep interval, p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_drains() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.tend_events(p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.tend_events(p_limit integer) TO reeve_worker;
-
 REVOKE ALL ON FUNCTION reeve.tend_history(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_history(p_keep interval) TO reeve_worker;
-
-REVOKE ALL ON FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
@@ -11250,8 +11297,8 @@ REVOKE ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_operator;
 
-REVOKE ALL ON FUNCTION reeve.tend_outboxes(p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.tend_outboxes(p_limit integer) TO reeve_worker;
+REVOKE ALL ON FUNCTION reeve.tend_paces(p_pages integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_paces(p_pages integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_purges() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_purges() TO reeve_worker;
@@ -11272,6 +11319,10 @@ REVOKE ALL ON FUNCTION reeve.tend_sessions(p_limit interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_sessions(p_limit interval) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.tend_stats() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_stats() TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.tend_stats() TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.tend_tier_changes() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_tier_changes() TO reeve_worker;
 
@@ -11286,8 +11337,6 @@ REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.try_json(p_text text) FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) TO reeve_operator;
 
@@ -11297,6 +11346,8 @@ GRANT ALL ON FUNCTION reeve.unpin_backup(backup text, reason text) TO reeve_oper
 REVOKE ALL ON FUNCTION reeve.unsubscribe(p_token uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unsubscribe(p_token uuid) TO reeve_enqueuer;
 GRANT ALL ON FUNCTION reeve.unsubscribe(p_token uuid) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.usual_seconds(p_kind text, p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.wake(pools text[]) FROM PUBLIC;
 
@@ -11398,6 +11449,10 @@ GRANT SELECT ON TABLE reeve.batch_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.batch_tenant TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.batch_tenant TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.block_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.block_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.block_list TO reeve_worker;
+
 REVOKE ALL ON TABLE reeve.certificate FROM reeve_owner;
 GRANT SELECT,INSERT,REFERENCES,TRIGGER ON TABLE reeve.certificate TO reeve_owner;
 GRANT SELECT ON TABLE reeve.certificate TO reeve_viewer;
@@ -11408,6 +11463,10 @@ GRANT SELECT ON TABLE reeve.certificate TO reeve_approver;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.circuit_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_operator;
+GRANT SELECT ON TABLE reeve.claim_block TO reeve_worker;
 
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.counter_fault TO reeve_operator;
@@ -11432,10 +11491,6 @@ GRANT SELECT ON TABLE reeve.erasure_list TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.erasure_request TO reeve_operator;
 
-GRANT SELECT ON TABLE reeve.event_status TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.event_status TO reeve_operator;
-GRANT SELECT ON TABLE reeve.event_status TO reeve_worker;
-
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
@@ -11444,17 +11499,12 @@ GRANT SELECT ON TABLE reeve.hook TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.hook TO reeve_operator;
 GRANT SELECT ON TABLE reeve.hook TO reeve_worker;
 
+GRANT SELECT ON TABLE reeve.isolation_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.isolation_list TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
-
-GRANT SELECT ON TABLE reeve.kafka_client TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.kafka_client TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.kafka_key TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.kafka_offset TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.kafka_offset TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.key_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.key_list TO reeve_operator;
@@ -11475,12 +11525,6 @@ GRANT SELECT ON TABLE reeve.notice TO reeve_worker;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_operator;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_worker;
-
-GRANT SELECT ON TABLE reeve.outbox_list TO reeve_operator;
-GRANT SELECT ON TABLE reeve.outbox_list TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.outbox_list TO reeve_worker;
-
-GRANT SELECT ON TABLE reeve.outbox_refusal TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.purge_approval TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.purge_approval TO reeve_operator;
@@ -11505,11 +11549,6 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
-
-GRANT SELECT ON TABLE reeve.rejected_list TO reeve_viewer;
-GRANT SELECT ON TABLE reeve.rejected_list TO reeve_operator;
-
-GRANT SELECT ON TABLE reeve.rejected_messages TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.reminder_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.reminder_list TO reeve_operator;
@@ -11568,6 +11607,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reeve.tenant_checkpoint TO reeve_oper
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.tenant_hold TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.tenant_isolation TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.tenant_isolation TO reeve_operator;
+
 GRANT SELECT ON TABLE reeve.tenant_key TO reeve_operator;
 
 GRANT INSERT,DELETE,UPDATE ON TABLE reeve.tenant_login TO reeve_operator;
@@ -11601,3 +11643,10 @@ GRANT SELECT ON TABLE reeve.worker_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.worker_list TO reeve_worker;
 
 ALTER DEFAULT PRIVILEGES FOR ROLE reeve_owner REVOKE ALL ON FUNCTIONS FROM PUBLIC;
+
+CREATE AGGREGATE reeve.stat_total(bigint[]) (
+    SFUNC = reeve.stat_sum,
+    STYPE = bigint[]
+);
+
+ALTER AGGREGATE reeve.stat_total(bigint[]) OWNER TO reeve_owner;

@@ -53,8 +53,8 @@ CREATE TABLE reeve.stat_live (name text PRIMARY KEY, at timestamptz NOT NULL, va
 CREATE FUNCTION reeve.stat_bounds() RETURNS float8[] LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
   SELECT '{0.05,0.1,0.25,0.5,1,2.5,10,30,60,300,1800,7200}'::float8[]
 $$;
-CREATE FUNCTION reeve.stat_sum(a bigint[], b bigint[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE STRICT SET search_path = reeve, pg_temp AS $$
-  SELECT array_agg(u.x + u.y ORDER BY u.n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)
+CREATE FUNCTION reeve.stat_sum(a bigint[], b bigint[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE SET search_path = reeve, pg_temp AS $$
+  SELECT CASE WHEN a IS NULL THEN b WHEN b IS NULL THEN a ELSE (SELECT array_agg(u.x + u.y ORDER BY u.n) FROM unnest(a, b) WITH ORDINALITY AS u (x, y, n)) END
 $$;
 CREATE AGGREGATE reeve.stat_total (bigint[]) (SFUNC = reeve.stat_sum, STYPE = bigint[]);
 -- Who takes so much that others may notice: a tenth of what runs and 30 jobs of it, or a tenth of what waits and 1,000 jobs of it.
@@ -247,7 +247,8 @@ CREATE FUNCTION reeve.overview(p_width text DEFAULT 'minute', p_slots int DEFAUL
     'bounds', to_jsonb(reeve.stat_bounds()),
     'slots', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.slot), '[]') FROM (
       SELECT x.slot, sum(x.jobs) FILTER (WHERE x.outcome = 'succeeded') AS succeeded, sum(x.jobs) FILTER (WHERE x.outcome = 'dead') AS dead,
-             sum(x.jobs) FILTER (WHERE x.outcome = 'cancelled') AS cancelled, sum(x.attempts - least(x.attempts, x.jobs)) AS retries, reeve.stat_total(x.wait) AS wait, reeve.stat_total(x.run) AS run
+             sum(x.jobs) FILTER (WHERE x.outcome = 'cancelled') AS cancelled, sum(x.attempts - least(x.attempts, x.jobs)) AS retries, ARRAY[sum(x.wait[1]), sum(x.wait[2]), sum(x.wait[3]), sum(x.wait[4]), sum(x.wait[5]), sum(x.wait[6]), sum(x.wait[7]), sum(x.wait[8]), sum(x.wait[9]), sum(x.wait[10]), sum(x.wait[11]), sum(x.wait[12]), sum(x.wait[13])] AS wait,
+             ARRAY[sum(x.run[1]), sum(x.run[2]), sum(x.run[3]), sum(x.run[4]), sum(x.run[5]), sum(x.run[6]), sum(x.run[7]), sum(x.run[8]), sum(x.run[9]), sum(x.run[10]), sum(x.run[11]), sum(x.run[12]), sum(x.run[13])] AS run
       FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > date_trunc(p_width, reeve.clock()) - least(p_slots, 744) * ('1 ' || p_width)::interval GROUP BY 1) s),
     'kinds', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.jobs DESC), '[]') FROM (
       SELECT x.kind, sum(x.jobs) AS jobs, coalesce(sum(x.jobs) FILTER (WHERE x.outcome = 'dead'), 0) AS dead, sum(x.run_seconds) / greatest(sum(x.jobs), 1) AS mean_run,
