@@ -19,7 +19,8 @@ import Testing
             ["report", "window"], ["report", "show"], ["artifacts", "link"], ["artifacts", "fetch"],
             ["artifacts", "revoke"], ["purge", "approve"], ["purge", "request"], ["erasure", "map", "check"],
             ["erasure", "request"], ["dead", "drop"], ["dead", "redrive"], ["intake"],
-            ["kafka", "topics", "plan"], ["kafka", "topics", "apply"], ["kafka", "reset"], ["rejected", "drop"], ["contract"],
+            ["kafka", "topics", "plan"], ["kafka", "topics", "apply"], ["kafka", "reset"], ["rejected", "drop"],
+            ["contract"],
         ] + ["approve", "cancel", "close", "export", "extend", "identify", "plan", "show"].map { ["erasure", $0] }
 
     @Test("the help of every command is the one that was reviewed")

@@ -122,7 +122,8 @@ extension Command {
                     try HotBenchmark(settings, program: "/proc/self/exe", jobs: invocation.int("jobs") ?? 50_000).run()
                 }
             },
-            benchBackup, benchRestore, benchExport, benchErasure, benchPurge, benchSchedules, benchBatch, benchAudit, benchDashboard, benchIntake,
+            benchBackup, benchRestore, benchExport, benchErasure, benchPurge, benchSchedules, benchBatch, benchAudit,
+            benchDashboard, benchIntake,
             Command(
                 "report", "a report written as CSV, against its bare query",
                 options: [
