@@ -6,14 +6,14 @@ import Tenancy
 /// What the doctor asks about the server's settings, what holds it up, and what somebody may have forgotten.
 extension DatabaseChecks {
     static let operationChecks = [
-        DatabaseChecks(name: "durability", run: durability), DatabaseChecks(name: "limits", run: limits),
+        DatabaseChecks(name: "commits", run: commits), DatabaseChecks(name: "limits", run: limits),
         DatabaseChecks(name: "snapshots", run: snapshots), DatabaseChecks(name: "versions", run: versions),
         DatabaseChecks(name: "blocks", run: blocks), DatabaseChecks(name: "dead letters", run: deadLetters),
         DatabaseChecks(name: "access", run: access),
     ]
 
     /// Settings with which a crash loses what was accepted.
-    private static func durability(_ doctor: Doctor, _ connection: Connection) throws {
+    private static func commits(_ doctor: Doctor, _ connection: Connection) throws {
         let wrong = try connection.execute(
             """
             SELECT s.name || ' = ' || s.setting FROM pg_settings s
@@ -23,7 +23,7 @@ extension DatabaseChecks {
         ).map { try $0.text(0) }
         let isFatal = wrong.contains { !$0.hasPrefix("autovacuum") && !$0.hasPrefix("track") }
         doctor.report(
-            "durability", wrong.isEmpty ? .ok : .warn,
+            "commits", wrong.isEmpty ? .ok : .warn,
             wrong.isEmpty ? "commits are durable, autovacuum runs" : wrong.joined(separator: ", "),
             isFatal
                 ? "a crash loses jobs that were accepted; set it to on"
