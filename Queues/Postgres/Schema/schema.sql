@@ -42,6 +42,22 @@ CREATE TYPE reeve.job_state AS ENUM (
 
 ALTER TYPE reeve.job_state OWNER TO reeve_owner;
 
+CREATE TYPE reeve.placed AS (
+	n integer,
+	code text,
+	detail text,
+	tenant_id uuid,
+	queue text,
+	kind text,
+	data jsonb,
+	hash bytea,
+	digest bytea,
+	first integer,
+	known bytea
+);
+
+ALTER TYPE reeve.placed OWNER TO reeve_owner;
+
 CREATE TYPE reeve.tenant_status AS ENUM (
     'trial',
     'active',
@@ -262,6 +278,20 @@ CREATE TABLE reeve.audit_seal_default (
 
 ALTER TABLE reeve.audit_seal_default OWNER TO reeve_owner;
 
+CREATE TABLE reeve.audit_sent (
+    chain uuid NOT NULL,
+    seq bigint DEFAULT 0 NOT NULL,
+    sent_at timestamp with time zone,
+    problem text,
+    problem_since timestamp with time zone,
+    attempts integer DEFAULT 0 NOT NULL,
+    retry_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT audit_sent_problem_check CHECK ((length(problem) <= 500))
+)
+WITH (fillfactor='70');
+
+ALTER TABLE reeve.audit_sent OWNER TO reeve_owner;
+
 CREATE TABLE reeve.audit_turn (
     one boolean DEFAULT true NOT NULL,
     anchor_at timestamp with time zone NOT NULL,
@@ -306,11 +336,19 @@ CREATE TABLE reeve.batch (
     next_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     finished_at timestamp with time zone,
     completion_job bigint,
+    problem text,
+    idempotency_key text,
+    opens time without time zone,
+    closes time without time zone,
+    timezone text,
     CONSTRAINT batch_check CHECK (((finished_at IS NULL) = (state <> ALL (ARRAY['cancelled'::text, 'finished'::text])))),
     CONSTRAINT batch_check1 CHECK (((schedule_id IS NULL) = (tick IS NULL))),
+    CONSTRAINT batch_check2 CHECK ((((opens IS NULL) = (closes IS NULL)) AND ((opens IS NULL) = (timezone IS NULL)))),
+    CONSTRAINT batch_idempotency_key_check CHECK (((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 200))),
     CONSTRAINT batch_max_running_check CHECK (((max_running >= 1) AND (max_running <= 1000000))),
     CONSTRAINT batch_on_finish_check CHECK ((jsonb_typeof(on_finish) = 'object'::text)),
     CONSTRAINT batch_priority_check CHECK (((priority >= '-1000000'::integer) AND (priority <= 1000000))),
+    CONSTRAINT batch_problem_check CHECK ((length(problem) <= 2000)),
     CONSTRAINT batch_reason_check CHECK ((length(reason) <= 2000)),
     CONSTRAINT batch_selection_check CHECK ((jsonb_typeof(selection) = 'object'::text)),
     CONSTRAINT batch_spread_check CHECK (((spread >= '00:00:00'::interval) AND (spread <= '366 days'::interval))),
@@ -322,7 +360,8 @@ ALTER TABLE reeve.batch OWNER TO reeve_owner;
 
 CREATE TABLE reeve.batch_end (
     batch_id bigint NOT NULL,
-    job_id bigint NOT NULL
+    job_id bigint NOT NULL,
+    missed boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE reeve.batch_end OWNER TO reeve_owner;
@@ -562,6 +601,47 @@ CREATE TABLE reeve.erasure_request (
 
 ALTER TABLE reeve.erasure_request OWNER TO reeve_owner;
 
+CREATE TABLE reeve.event (
+    id bigint NOT NULL,
+    tenant uuid NOT NULL,
+    type text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    job bigint,
+    queue text,
+    kind text,
+    attempt integer,
+    traceparent text,
+    detail jsonb,
+    parked boolean DEFAULT false NOT NULL
+)
+WITH (fillfactor='90', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='5000', autovacuum_vacuum_cost_delay='0', autovacuum_vacuum_insert_threshold='-1');
+
+ALTER TABLE reeve.event OWNER TO reeve_owner;
+
+CREATE TABLE reeve.event_block (
+    tenant uuid NOT NULL,
+    reason text NOT NULL,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    attempts integer DEFAULT 1 NOT NULL,
+    retry_at timestamp with time zone NOT NULL,
+    CONSTRAINT event_block_reason_check CHECK ((length(reason) <= 500))
+);
+
+ALTER TABLE reeve.event_block OWNER TO reeve_owner;
+
+CREATE TABLE reeve.event_setting (
+    one boolean DEFAULT true NOT NULL,
+    types text[] DEFAULT '{}'::text[] NOT NULL,
+    audit boolean DEFAULT false NOT NULL,
+    keep interval DEFAULT '7 days'::interval NOT NULL,
+    expired bigint DEFAULT 0 NOT NULL,
+    changed_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT event_setting_keep_check CHECK (((keep >= '01:00:00'::interval) AND (keep <= '366 days'::interval))),
+    CONSTRAINT event_setting_one_check CHECK (one)
+);
+
+ALTER TABLE reeve.event_setting OWNER TO reeve_owner;
+
 CREATE TABLE reeve.exec_kind (
     name text NOT NULL,
     program text NOT NULL,
@@ -647,6 +727,16 @@ WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_thr
 
 ALTER TABLE reeve.job OWNER TO reeve_owner;
 
+CREATE TABLE reeve.job_alias (
+    id bigint NOT NULL,
+    job_id bigint NOT NULL,
+    tenant_id uuid NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT job_alias_check CHECK ((job_id <> id))
+);
+
+ALTER TABLE reeve.job_alias OWNER TO reeve_owner;
+
 CREATE TABLE reeve.job_attempt (
     job_id bigint NOT NULL,
     lease_id uuid NOT NULL,
@@ -729,6 +819,54 @@ CREATE TABLE reeve.job_step (
 );
 
 ALTER TABLE reeve.job_step OWNER TO reeve_owner;
+
+CREATE TABLE reeve.kafka_client (
+    id uuid NOT NULL,
+    role text NOT NULL,
+    node text NOT NULL,
+    pid integer NOT NULL,
+    state text NOT NULL,
+    detail text,
+    since timestamp with time zone NOT NULL,
+    seen_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    counts jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT kafka_client_detail_check CHECK ((length(detail) <= 2000)),
+    CONSTRAINT kafka_client_role_check CHECK ((role = ANY (ARRAY['intake'::text, 'relay'::text])))
+);
+
+ALTER TABLE reeve.kafka_client OWNER TO reeve_owner;
+
+CREATE TABLE reeve.kafka_key (
+    hash bytea NOT NULL,
+    digest bytea NOT NULL,
+    job_id bigint NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT kafka_key_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT kafka_key_hash_check CHECK ((octet_length(hash) = 32))
+);
+
+ALTER TABLE reeve.kafka_key OWNER TO reeve_owner;
+
+CREATE TABLE reeve.kafka_offset (
+    topic text NOT NULL COLLATE pg_catalog."C",
+    partition integer NOT NULL,
+    next bigint DEFAULT 0 NOT NULL,
+    digest bytea,
+    cluster_id text,
+    problem text,
+    detail text,
+    since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    moved_at timestamp with time zone,
+    CONSTRAINT kafka_offset_check CHECK (((problem IS NULL) OR (detail IS NOT NULL))),
+    CONSTRAINT kafka_offset_detail_check CHECK ((length(detail) <= 2000)),
+    CONSTRAINT kafka_offset_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT kafka_offset_next_check CHECK ((next >= 0)),
+    CONSTRAINT kafka_offset_partition_check CHECK ((partition >= 0)),
+    CONSTRAINT kafka_offset_topic_check CHECK (((length(topic) >= 1) AND (length(topic) <= 249)))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.kafka_offset OWNER TO reeve_owner;
 
 CREATE TABLE reeve.kind (
     name text NOT NULL,
@@ -821,6 +959,79 @@ CREATE TABLE reeve.offboarding (
 );
 
 ALTER TABLE reeve.offboarding OWNER TO reeve_owner;
+
+CREATE TABLE reeve.outbox (
+    id integer NOT NULL,
+    name text NOT NULL,
+    conninfo text NOT NULL,
+    login text NOT NULL,
+    secret bytea NOT NULL,
+    tenant_id uuid,
+    block_size integer DEFAULT 10000 NOT NULL,
+    created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    created_by text DEFAULT reeve.actor() NOT NULL,
+    holder uuid,
+    lease_until timestamp with time zone,
+    next_row bigint DEFAULT 1 NOT NULL,
+    last_row bigint,
+    last_mark uuid,
+    relayed bigint DEFAULT 0 NOT NULL,
+    aliased bigint DEFAULT 0 NOT NULL,
+    refused bigint DEFAULT 0 NOT NULL,
+    relayed_at timestamp with time zone,
+    activity double precision DEFAULT 0 NOT NULL,
+    waiting bigint,
+    oldest_at timestamp with time zone,
+    ids_left bigint,
+    seen_at timestamp with time zone,
+    problem text,
+    problem_since timestamp with time zone,
+    stopped boolean DEFAULT false NOT NULL,
+    renew boolean DEFAULT false NOT NULL,
+    resumed_at timestamp with time zone,
+    CONSTRAINT outbox_block_size_check CHECK (((block_size >= 10) AND (block_size <= 1000000))),
+    CONSTRAINT outbox_conninfo_check CHECK ((conninfo !~* 'password'::text)),
+    CONSTRAINT outbox_login_check CHECK (((octet_length(login) >= 1) AND (octet_length(login) <= 63))),
+    CONSTRAINT outbox_name_check CHECK ((name ~ '^[a-z][a-z0-9-]{0,39}$'::text)),
+    CONSTRAINT outbox_problem_check CHECK ((length(problem) <= 2000))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.outbox OWNER TO reeve_owner;
+
+CREATE TABLE reeve.outbox_block (
+    outbox_id integer NOT NULL,
+    first bigint NOT NULL,
+    last bigint NOT NULL,
+    reserved_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    CONSTRAINT outbox_block_check CHECK ((last >= first))
+);
+
+ALTER TABLE reeve.outbox_block OWNER TO reeve_owner;
+
+CREATE TABLE reeve.outbox_refusal (
+    outbox_id integer NOT NULL,
+    row_id bigint NOT NULL,
+    job_id bigint NOT NULL,
+    login text,
+    item jsonb NOT NULL,
+    code text NOT NULL,
+    reason text NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+);
+
+ALTER TABLE reeve.outbox_refusal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.outbox_taken (
+    outbox_id integer NOT NULL,
+    row_id bigint NOT NULL,
+    mark uuid NOT NULL,
+    job bigint NOT NULL,
+    at timestamp with time zone DEFAULT reeve.clock() NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='20000');
+
+ALTER TABLE reeve.outbox_taken OWNER TO reeve_owner;
 
 CREATE TABLE reeve.pace_position (
     place text NOT NULL,
@@ -928,6 +1139,60 @@ CREATE TABLE reeve.refusal (
 );
 
 ALTER TABLE reeve.refusal OWNER TO reeve_owner;
+
+CREATE TABLE reeve.rejected_messages (
+    id bigint NOT NULL,
+    topic text NOT NULL COLLATE pg_catalog."C",
+    partition integer NOT NULL,
+    "offset" bigint NOT NULL,
+    queue text NOT NULL,
+    tenant_id uuid,
+    reason text NOT NULL,
+    detail text,
+    key bytea,
+    body text,
+    bytes bytea,
+    size integer NOT NULL,
+    headers jsonb DEFAULT '[]'::jsonb NOT NULL,
+    written_at timestamp with time zone,
+    rejected_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    state text DEFAULT 'kept'::text NOT NULL,
+    job_id bigint,
+    ended_at timestamp with time zone,
+    ended_by text,
+    CONSTRAINT rejected_messages_check CHECK (((state = 'kept'::text) = (ended_at IS NULL))),
+    CONSTRAINT rejected_messages_check1 CHECK (((body IS NULL) OR (bytes IS NULL))),
+    CONSTRAINT rejected_messages_detail_check CHECK ((length(detail) <= 2000)),
+    CONSTRAINT rejected_messages_headers_check CHECK ((jsonb_typeof(headers) = 'array'::text)),
+    CONSTRAINT rejected_messages_reason_check CHECK ((reason ~ '^[a-z_]{1,40}$'::text)),
+    CONSTRAINT rejected_messages_state_check CHECK ((state = ANY (ARRAY['kept'::text, 'redriven'::text, 'dropped'::text])))
+);
+
+ALTER TABLE reeve.rejected_messages OWNER TO reeve_owner;
+
+CREATE TABLE reeve.relay_process (
+    id uuid NOT NULL,
+    node text NOT NULL,
+    pid integer NOT NULL,
+    started_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    alive_until timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.relay_process OWNER TO reeve_owner;
+
+CREATE TABLE reeve.relay_turn (
+    task text NOT NULL,
+    holder uuid,
+    lease_until timestamp with time zone,
+    problem text,
+    problem_since timestamp with time zone,
+    CONSTRAINT relay_turn_problem_check CHECK ((length(problem) <= 500)),
+    CONSTRAINT relay_turn_task_check CHECK ((task = ANY (ARRAY['events'::text, 'audit'::text])))
+)
+WITH (fillfactor='50');
+
+ALTER TABLE reeve.relay_turn OWNER TO reeve_owner;
 
 CREATE TABLE reeve.reminder (
     id bigint NOT NULL,
@@ -1084,6 +1349,7 @@ CREATE TABLE reeve.schedule (
     shipped boolean DEFAULT false NOT NULL,
     created_by text DEFAULT reeve.actor() NOT NULL,
     created_at timestamp with time zone DEFAULT reeve.clock() NOT NULL,
+    churn_paused_at timestamp with time zone,
     CONSTRAINT schedule_catch_up_check CHECK ((catch_up = ANY (ARRAY['skip'::text, 'latest'::text, 'all'::text]))),
     CONSTRAINT schedule_catch_up_limit_check CHECK (((catch_up_limit >= 1) AND (catch_up_limit <= 1000))),
     CONSTRAINT schedule_check CHECK (((tenant_id IS NULL) <> (selection IS NULL))),
@@ -1106,7 +1372,9 @@ CREATE TABLE reeve.schedule_due (
     schedule_id bigint NOT NULL,
     timezone text NOT NULL,
     last_tick timestamp with time zone NOT NULL,
-    next_at timestamp with time zone NOT NULL
+    next_at timestamp with time zone NOT NULL,
+    problem text,
+    CONSTRAINT schedule_due_problem_check CHECK ((length(problem) <= 2000))
 )
 WITH (fillfactor='70');
 
@@ -1596,6 +1864,15 @@ ALTER TABLE reeve.destination_rule ALTER COLUMN id ADD GENERATED ALWAYS AS IDENT
     CACHE 1
 );
 
+ALTER TABLE reeve.event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.event_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 CREATE SEQUENCE reeve.job_id
     START WITH 1
     INCREMENT BY 1
@@ -1623,8 +1900,26 @@ ALTER TABLE reeve.notice ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+ALTER TABLE reeve.outbox ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.outbox_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE reeve.queue_block ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.queue_block_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+ALTER TABLE reeve.rejected_messages ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME reeve.rejected_messages_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -1746,6 +2041,9 @@ ALTER TABLE ONLY reeve.audit_seal
 ALTER TABLE ONLY reeve.audit_seal_default
     ADD CONSTRAINT audit_seal_default_pkey PRIMARY KEY (chain, seq, expires_on);
 
+ALTER TABLE ONLY reeve.audit_sent
+    ADD CONSTRAINT audit_sent_pkey PRIMARY KEY (chain);
+
 ALTER TABLE ONLY reeve.audit_turn
     ADD CONSTRAINT audit_turn_pkey PRIMARY KEY (one);
 
@@ -1806,6 +2104,15 @@ ALTER TABLE ONLY reeve.erasure_request
 ALTER TABLE ONLY reeve.erasure_request
     ADD CONSTRAINT erasure_request_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.event
+    ADD CONSTRAINT event_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.event_block
+    ADD CONSTRAINT event_block_pkey PRIMARY KEY (tenant);
+
+ALTER TABLE ONLY reeve.event_setting
+    ADD CONSTRAINT event_setting_pkey PRIMARY KEY (one);
+
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_pkey PRIMARY KEY (name);
 
@@ -1821,6 +2128,9 @@ ALTER TABLE ONLY reeve.idle_pool
 ALTER TABLE ONLY reeve.job
     ADD CONSTRAINT job_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY reeve.job_alias
+    ADD CONSTRAINT job_alias_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY reeve.job_attempt
     ADD CONSTRAINT job_attempt_pkey PRIMARY KEY (job_id, lease_id);
 
@@ -1832,6 +2142,15 @@ ALTER TABLE ONLY reeve.job_history_default
 
 ALTER TABLE ONLY reeve.job_step
     ADD CONSTRAINT job_step_pkey PRIMARY KEY (job_id, name);
+
+ALTER TABLE ONLY reeve.kafka_client
+    ADD CONSTRAINT kafka_client_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.kafka_key
+    ADD CONSTRAINT kafka_key_pkey PRIMARY KEY (hash);
+
+ALTER TABLE ONLY reeve.kafka_offset
+    ADD CONSTRAINT kafka_offset_pkey PRIMARY KEY (topic, partition);
 
 ALTER TABLE ONLY reeve.kind
     ADD CONSTRAINT kind_pkey PRIMARY KEY (name);
@@ -1850,6 +2169,24 @@ ALTER TABLE ONLY reeve.notice
 
 ALTER TABLE ONLY reeve.offboarding
     ADD CONSTRAINT offboarding_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.outbox
+    ADD CONSTRAINT outbox_name_key UNIQUE (name);
+
+ALTER TABLE ONLY reeve.outbox
+    ADD CONSTRAINT outbox_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.outbox_block
+    ADD CONSTRAINT outbox_block_pkey PRIMARY KEY (outbox_id, first);
+
+ALTER TABLE ONLY reeve.outbox_refusal
+    ADD CONSTRAINT outbox_refusal_pkey PRIMARY KEY (outbox_id, row_id, at);
+
+ALTER TABLE ONLY reeve.outbox_taken
+    ADD CONSTRAINT outbox_taken_job_key UNIQUE (job);
+
+ALTER TABLE ONLY reeve.outbox_taken
+    ADD CONSTRAINT outbox_taken_pkey PRIMARY KEY (outbox_id, mark);
 
 ALTER TABLE ONLY reeve.pace_position
     ADD CONSTRAINT pace_position_pkey PRIMARY KEY (place);
@@ -1874,6 +2211,15 @@ ALTER TABLE ONLY reeve.queue_block
 
 ALTER TABLE ONLY reeve.refusal
     ADD CONSTRAINT refusal_pkey PRIMARY KEY (minute, tenant_id, kind, reason);
+
+ALTER TABLE ONLY reeve.rejected_messages
+    ADD CONSTRAINT rejected_messages_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.relay_process
+    ADD CONSTRAINT relay_process_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY reeve.relay_turn
+    ADD CONSTRAINT relay_turn_pkey PRIMARY KEY (task);
 
 ALTER TABLE ONLY reeve.reminder
     ADD CONSTRAINT reminder_pkey PRIMARY KEY (id);
@@ -2048,6 +2394,8 @@ CREATE INDEX batch_item_enqueued ON reeve.batch_item USING btree (batch_id, job_
 
 CREATE INDEX batch_item_waiting ON reeve.batch_item USING btree (batch_id, run_at, tenant_id) WHERE (state = 'waiting'::text);
 
+CREATE UNIQUE INDEX batch_key ON reeve.batch USING btree (idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
 CREATE INDEX certificate_tenant ON reeve.certificate USING btree (tenant_id, issued_at);
 
 CREATE INDEX dead_letter_cause ON reeve.dead_letter USING btree (kind, cause, id) WHERE (redriven_as IS NULL);
@@ -2068,7 +2416,15 @@ CREATE INDEX erasure_request_open ON reeve.erasure_request USING btree (due_at) 
 
 CREATE INDEX erasure_request_tenant ON reeve.erasure_request USING btree (tenant_id, requested_at);
 
+CREATE INDEX event_at ON reeve.event USING btree (at);
+
+CREATE INDEX event_parked ON reeve.event USING btree (tenant, id) WHERE parked;
+
+CREATE INDEX event_waiting ON reeve.event USING btree (id) WHERE (NOT parked);
+
 CREATE INDEX idempotency_key_created ON reeve.idempotency_key USING btree (created_at);
+
+CREATE INDEX job_alias_at ON reeve.job_alias USING btree (at);
 
 CREATE INDEX job_attempt_ended ON reeve.job_attempt USING btree (ended_at);
 
@@ -2092,6 +2448,8 @@ CREATE INDEX job_scheduled ON reeve.job USING btree (tenant_id) WHERE (state = '
 
 CREATE INDEX job_suspect ON reeve.job USING btree (suspect_of) WHERE (suspect_of IS NOT NULL);
 
+CREATE INDEX kafka_key_created ON reeve.kafka_key USING btree (created_at);
+
 CREATE INDEX lifecycle_event_tenant ON reeve.lifecycle_event USING btree (tenant_id, id);
 
 CREATE INDEX notice_due ON reeve.notice USING btree (next_at) WHERE (state = 'waiting'::text);
@@ -2100,9 +2458,17 @@ CREATE INDEX notice_tenant ON reeve.notice USING btree (tenant_id, id);
 
 CREATE INDEX offboarding_tenant ON reeve.offboarding USING btree (tenant_id, requested_at);
 
+CREATE INDEX outbox_taken_at ON reeve.outbox_taken USING btree (at);
+
 CREATE UNIQUE INDEX purge_request_open ON reeve.purge_request USING btree (tenant_id) WHERE (state <> ALL (ARRAY['cancelled'::text, 'certified'::text]));
 
 CREATE INDEX purge_request_tenant ON reeve.purge_request USING btree (tenant_id, requested_at);
+
+CREATE INDEX rejected_messages_age ON reeve.rejected_messages USING btree (rejected_at);
+
+CREATE INDEX rejected_messages_kept ON reeve.rejected_messages USING btree (id) WHERE (state = 'kept'::text);
+
+CREATE INDEX rejected_messages_tenant ON reeve.rejected_messages USING btree (tenant_id, id);
 
 CREATE INDEX reminder_due ON reeve.reminder USING btree (due_at) WHERE (state = 'planned'::text);
 
@@ -2118,7 +2484,11 @@ CREATE INDEX retained_backup_due ON reeve.retained_backup USING btree (kept_unti
 
 CREATE INDEX schedule_due_at ON reeve.schedule_due USING btree (next_at);
 
-CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id) WHERE (tenant_id IS NOT NULL);
+CREATE INDEX schedule_due_problem ON reeve.schedule_due USING btree (schedule_id) WHERE (problem IS NOT NULL);
+
+CREATE INDEX schedule_own ON reeve.schedule USING btree (tenant_id, kind) WHERE ((tenant_id IS NOT NULL) AND (paused_at IS NULL));
+
+CREATE INDEX schedule_tenant ON reeve.schedule USING btree (tenant_id);
 
 CREATE INDEX schedule_tick_age ON reeve.schedule_tick USING btree (fired_at);
 
@@ -2198,6 +2568,15 @@ ALTER TABLE ONLY reeve.erasure_request
 
 ALTER TABLE ONLY reeve.exec_kind
     ADD CONSTRAINT exec_kind_name_fkey FOREIGN KEY (name) REFERENCES reeve.kind(name);
+
+ALTER TABLE ONLY reeve.outbox
+    ADD CONSTRAINT outbox_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES reeve.tenant(id);
+
+ALTER TABLE ONLY reeve.outbox_block
+    ADD CONSTRAINT outbox_block_outbox_id_fkey FOREIGN KEY (outbox_id) REFERENCES reeve.outbox(id);
+
+ALTER TABLE ONLY reeve.outbox_refusal
+    ADD CONSTRAINT outbox_refusal_outbox_id_fkey FOREIGN KEY (outbox_id) REFERENCES reeve.outbox(id);
 
 ALTER TABLE ONLY reeve.purge_approval
     ADD CONSTRAINT purge_approval_request_id_fkey FOREIGN KEY (request_id) REFERENCES reeve.purge_request(id);
@@ -2524,7 +2903,9 @@ CREATE VIEW reeve.batch_list WITH (security_barrier='true', security_invoker='tr
         CASE
             WHEN ((b.finished_at IS NULL) AND (b.state = 'running'::text) AND (b.total > (c.waiting + c.enqueued))) THEN GREATEST(c.last_due, (reeve.clock() + ((reeve.clock() - b.created_at) * (((c.waiting + c.enqueued))::double precision / (((b.total - c.waiting) - c.enqueued))::double precision))))
             ELSE NULL::timestamp with time zone
-        END AS eta
+        END AS eta,
+    b.problem,
+    b.idempotency_key
    FROM (reeve.batch b
      CROSS JOIN LATERAL ( SELECT count(*) FILTER (WHERE (i.state = 'waiting'::text)) AS waiting,
             count(*) FILTER (WHERE (i.state = 'enqueued'::text)) AS enqueued,
@@ -2640,6 +3021,46 @@ CREATE VIEW reeve.erasure_list WITH (security_barrier='true', security_invoker='
 
 ALTER TABLE reeve.erasure_list OWNER TO reeve_owner;
 
+CREATE VIEW reeve.event_status WITH (security_barrier='true') AS
+ SELECT s.types,
+    s.audit,
+    s.keep,
+    s.expired,
+    ( SELECT count(*) AS count
+           FROM ( SELECT
+                   FROM reeve.event e
+                 LIMIT 100000) n) AS waiting,
+    ( SELECT e.at
+           FROM reeve.event e
+          ORDER BY e.id
+         LIMIT 1) AS oldest_at,
+    ( SELECT count(*) AS count
+           FROM reeve.event_block) AS blocked_tenants,
+    ( SELECT b.reason
+           FROM reeve.event_block b
+          ORDER BY b.since
+         LIMIT 1) AS block_reason,
+    (( SELECT (t.lease_until > reeve.clock())
+           FROM reeve.relay_turn t
+          WHERE (t.task = 'events'::text)) IS TRUE) AS relayed,
+    ( SELECT t.problem
+           FROM reeve.relay_turn t
+          WHERE (t.task = 'events'::text)) AS problem,
+    ( SELECT count(*) AS count
+           FROM (reeve.audit_head h
+             LEFT JOIN reeve.audit_sent a ON ((a.chain = h.chain)))
+          WHERE (h.seq > COALESCE(a.seq, (0)::bigint))) AS audit_chains_behind,
+    COALESCE(( SELECT t.problem
+           FROM reeve.relay_turn t
+          WHERE (t.task = 'audit'::text)), ( SELECT a.problem
+           FROM reeve.audit_sent a
+          WHERE (a.problem IS NOT NULL)
+          ORDER BY a.problem_since
+         LIMIT 1)) AS audit_problem
+   FROM reeve.event_setting s;
+
+ALTER TABLE reeve.event_status OWNER TO reeve_owner;
+
 CREATE VIEW reeve.isolation_list WITH (security_barrier='true', security_invoker='true') AS
  SELECT i.id,
     t.code AS tenant_code,
@@ -2732,6 +3153,39 @@ CREATE VIEW reeve.key_list WITH (security_barrier='true') AS
 
 ALTER TABLE reeve.key_list OWNER TO reeve_owner;
 
+CREATE VIEW reeve.outbox_list WITH (security_barrier='true') AS
+ SELECT o.id,
+    o.name,
+    o.conninfo,
+    o.login,
+    t.code AS tenant_code,
+    o.block_size,
+    o.created_at,
+    o.created_by,
+    o.relayed,
+    o.aliased,
+    o.refused,
+    o.relayed_at,
+    o.waiting,
+    o.oldest_at,
+    o.ids_left,
+    o.seen_at,
+    o.problem,
+    o.problem_since,
+        CASE
+            WHEN o.stopped THEN 'stopped'::text
+            WHEN (o.problem IS NOT NULL) THEN 'failing'::text
+            WHEN ((o.holder IS NULL) OR (o.lease_until <= reeve.clock())) THEN 'unattended'::text
+            ELSE 'relaying'::text
+        END AS state,
+    p.node,
+    p.pid
+   FROM ((reeve.outbox o
+     LEFT JOIN reeve.tenant t ON ((t.id = o.tenant_id)))
+     LEFT JOIN reeve.relay_process p ON (((p.id = o.holder) AND (o.lease_until > reeve.clock()))));
+
+ALTER TABLE reeve.outbox_list OWNER TO reeve_owner;
+
 CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
  SELECT q.queue,
     t.code AS tenant_code,
@@ -2759,6 +3213,27 @@ CREATE VIEW reeve.queue_stats WITH (security_barrier='true') AS
      LEFT JOIN reeve.tenant t ON ((t.id = q.tenant_id)));
 
 ALTER TABLE reeve.queue_stats OWNER TO reeve_owner;
+
+CREATE VIEW reeve.rejected_list WITH (security_barrier='true', security_invoker='true') AS
+ SELECT r.id,
+    r.topic,
+    r.partition,
+    r."offset",
+    r.queue,
+    t.code AS tenant_code,
+    r.reason,
+    r.detail,
+    r.state,
+    r.rejected_at,
+    r.written_at,
+    r.size,
+    r.job_id,
+    r.ended_at,
+    r.ended_by
+   FROM (reeve.rejected_messages r
+     LEFT JOIN reeve.tenant t ON ((t.id = r.tenant_id)));
+
+ALTER TABLE reeve.rejected_list OWNER TO reeve_owner;
 
 CREATE VIEW reeve.reminder_list WITH (security_barrier='true') AS
  SELECT m.id,
@@ -2807,11 +3282,13 @@ CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker=
     l.outcome AS last_outcome,
     l.job_id AS last_job,
     l.batch_id AS last_batch,
-    l.detail AS last_detail
+    l.detail AS last_detail,
+    d.problem
    FROM ((((reeve.schedule s
      LEFT JOIN reeve.tenant t ON ((t.id = s.tenant_id)))
      LEFT JOIN reeve.kind k ON ((k.name = s.kind)))
-     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at
+     LEFT JOIN LATERAL ( SELECT min(x.next_at) AS next_at,
+            max(x.problem) AS problem
            FROM reeve.schedule_due x
           WHERE (x.schedule_id = s.id)) d ON (true))
      LEFT JOIN LATERAL ( SELECT x.schedule_id,
@@ -2829,6 +3306,41 @@ CREATE VIEW reeve.schedule_list WITH (security_barrier='true', security_invoker=
          LIMIT 1) l ON (true));
 
 ALTER TABLE reeve.schedule_list OWNER TO reeve_owner;
+
+CREATE VIEW reeve.standing_work WITH (security_barrier='true', security_invoker='true') AS
+ SELECT 'audit-anchor'::text AS name,
+    'tells the heads of the audit''s chains to the anchor storage'::text AS what,
+    'REEVE_ANCHOR_EVERY'::text AS every,
+    ( SELECT max(a.at) AS max
+           FROM reeve.audit_anchor a) AS last_at,
+    NULL::timestamp with time zone AS next_at
+UNION ALL
+ SELECT 'due-purges'::text AS name,
+    'enqueues the purges whose grace is over'::text AS what,
+    '1m'::text AS every,
+    NULL::timestamp with time zone AS last_at,
+    ( SELECT min(r.not_before) AS min
+           FROM reeve.purge_request r
+          WHERE ((r.state = 'grace'::text) AND (r.job_id IS NULL))) AS next_at
+UNION ALL
+ SELECT 'due-reminders'::text AS name,
+    'enqueues the reminders of trials whose day has come'::text AS what,
+    '5s'::text AS every,
+    NULL::timestamp with time zone AS last_at,
+    ( SELECT min(m.due_at) AS min
+           FROM reeve.reminder_list m
+          WHERE (m.state = 'planned'::text)) AS next_at
+UNION ALL
+ SELECT 'due-tier-changes'::text AS name,
+    'makes the changes of tiers that were asked for ahead of time'::text AS what,
+    '5s'::text AS every,
+    ( SELECT max(c.applied_at) AS max
+           FROM reeve.tier_change c) AS last_at,
+    ( SELECT min(c.due_at) AS min
+           FROM reeve.tier_change c
+          WHERE ((c.applied_at IS NULL) AND (c.withdrawn_at IS NULL))) AS next_at;
+
+ALTER TABLE reeve.standing_work OWNER TO reeve_owner;
 
 CREATE VIEW reeve.tenant_stats WITH (security_barrier='true') AS
  SELECT t.code AS tenant_code,
@@ -2856,10 +3368,13 @@ ALTER TABLE reeve.tenant_stats OWNER TO reeve_owner;
 
 CREATE VIEW reeve.unprotected_tenant WITH (security_barrier='true', security_invoker='true') AS
  SELECT t.code AS tenant_code
-   FROM reeve.tenant t
+   FROM (reeve.tenant t
+     JOIN reeve.tier r ON ((r.name = t.tier)))
   WHERE ((t.status <> 'archived'::reeve.tenant_status) AND (NOT (EXISTS ( SELECT
            FROM reeve.schedule s
-          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND ((s.tenant_id = t.id) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
+          WHERE ((s.kind = 'backup'::text) AND (s.paused_at IS NULL) AND (EXISTS ( SELECT
+                   FROM reeve.schedule_due d
+                  WHERE ((d.schedule_id = s.id) AND (d.next_at < 'infinity'::timestamp with time zone) AND (d.problem IS NULL) AND ((s.timezone IS NOT NULL) OR (d.timezone = t.timezone))))) AND (((s.tenant_id = t.id) AND ('own_backup_schedule'::text = ANY (r.features))) OR ((s.tenant_id IS NULL) AND ((NOT (s.selection ? 'tier'::text)) OR ((s.selection -> 'tier'::text) ? t.tier)) AND ((NOT (s.selection ? 'isolation'::text)) OR ((s.selection -> 'isolation'::text) ? (t.isolation)::text)) AND ((NOT (s.selection ? 'code'::text)) OR ((s.selection -> 'code'::text) ? t.code)) AND ((NOT (s.selection ? 'timezone'::text)) OR ((s.selection -> 'timezone'::text) ? t.timezone)) AND ((NOT (s.selection ? 'status'::text)) OR ((s.selection -> 'status'::text) ? (t.status)::text)))))))));
 
 ALTER TABLE reeve.unprotected_tenant OWNER TO reeve_owner;
 
@@ -2983,6 +3498,37 @@ END $_$;
 
 ALTER FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text DEFAULT NULL::text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid; v_status text; v_known record; v_id int;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may add outboxes' USING ERRCODE = '42501'; END IF;
+  IF p_tenant IS NOT NULL THEN
+    SELECT t.id, t.status INTO v_tenant, v_status FROM reeve.tenant t WHERE t.code = p_tenant COLLATE "C";
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001'; END IF;
+    IF v_status = 'archived' THEN RAISE EXCEPTION 'tenant "%" is archived', p_tenant USING ERRCODE = 'RV009'; END IF;
+  END IF;
+  SELECT o.id, o.tenant_id INTO v_known FROM reeve.outbox o WHERE o.name = p_name FOR UPDATE;
+  IF FOUND THEN
+    IF v_known.tenant_id IS DISTINCT FROM v_tenant THEN
+      RAISE EXCEPTION 'outbox "%" is there for another tenant', p_name USING ERRCODE = 'RV012', HINT = 'Remove it first, or use another name.';
+    END IF;
+    UPDATE reeve.outbox o SET conninfo = p_conninfo, login = p_login, secret = p_secret, block_size = p_block_size, problem = NULL, problem_since = NULL
+    WHERE o.id = v_known.id;
+    v_id := v_known.id;
+  ELSE
+    INSERT INTO reeve.outbox (name, conninfo, login, secret, tenant_id, block_size)
+    VALUES (p_name, p_conninfo, p_login, p_secret, v_tenant, p_block_size) RETURNING id INTO v_id;
+  END IF;
+  PERFORM reeve.audit(v_tenant, 'outbox.add', 'outbox ' || p_name, p_reason,
+    jsonb_build_object('login', p_login, 'again', v_known.id IS NOT NULL));
+  RETURN v_id;
+END $$;
+
+ALTER FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.address_hash(p_address text) RETURNS text
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -3017,6 +3563,24 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_n bigint; v jsonb := '{}';
+BEGIN
+  UPDATE reeve.batch b SET args = '{}', on_finish = NULL, reason = NULL WHERE b.id IN (SELECT reeve.purgeable_batches(p_tenant));
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  IF v_n > 0 THEN v := jsonb_build_object('batch', v_n); END IF;
+  UPDATE reeve.batch_item x SET error = NULL, state = CASE WHEN x.state IN ('waiting', 'enqueued') THEN 'cancelled' ELSE x.state END, ended_at = coalesce(x.ended_at, reeve.clock())
+  WHERE x.ctid = ANY (ARRAY(SELECT y.ctid FROM reeve.batch_item y WHERE y.tenant_id = p_tenant AND reeve.purge_takes('batch_item', to_jsonb(y)) LIMIT p_limit));
+  GET DIAGNOSTICS v_n = ROW_COUNT;
+  IF v_n > 0 THEN v := v || jsonb_build_object('batch_item', v_n); END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3180,6 +3744,17 @@ CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF 
 $$;
 
 ALTER FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) RETURNS SETOF uuid
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN QUERY SELECT a.id FROM reeve.artifact a WHERE a.tenant_id = v_tenant AND a.entity <> 'backup' AND lower(a.manifest::text COLLATE "C") LIKE ANY (p_patterns);
+END $$;
+
+ALTER FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text DEFAULT 'primary'::text, p_kms_key_id text DEFAULT NULL::text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3807,6 +4382,7 @@ CREATE FUNCTION reeve.cancel(id bigint) RETURNS text
 #variable_conflict use_variable
 DECLARE v record; v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
 BEGIN
+  id := reeve.first_job(cancel.id);
   SELECT j.tenant_id, j.kind, j.queue, j.created_by INTO v FROM reeve.job j WHERE j.id = cancel.id AND (v_owner IS NULL OR j.tenant_id = v_owner);
   IF NOT FOUND THEN
     IF EXISTS (SELECT FROM reeve.job_history h WHERE h.id = cancel.id AND (v_owner IS NULL OR h.tenant_id = v_owner))
@@ -3868,8 +4444,15 @@ CREATE FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns tex
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v record; v_cancelled int := 0; v_running int := 0; v_paused int := 0;
 BEGIN
+  FOR v IN SELECT s.id, s.name FROM reeve.schedule s WHERE s.tenant_id = v_tenant AND s.paused_at IS NULL AND lower(s.args::text COLLATE "C") LIKE ANY (p_patterns)
+      ORDER BY s.id FOR NO KEY UPDATE LOOP
+    UPDATE reeve.schedule s SET paused_at = reeve.clock(), paused_by = reeve.actor(), pause_reason = 'its arguments named an erased person; give it others' WHERE s.id = v.id;
+    UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
+    PERFORM reeve.audit(v_tenant, 'schedule.pause', 'schedule ' || v.name, 'its arguments named an erased person');
+    v_paused := v_paused + 1;
+  END LOOP;
   FOR v IN SELECT j.id, j.state FROM reeve.job j WHERE j.tenant_id = v_tenant AND j.id <> p_job
       AND (lower(j.args::text COLLATE "C") LIKE ANY (p_patterns) OR lower(j.last_error COLLATE "C") LIKE ANY (p_patterns) OR lower(j.progress::text COLLATE "C") LIKE ANY (p_patterns))
       ORDER BY j.id LOOP
@@ -3881,7 +4464,7 @@ BEGIN
   IF v_cancelled > 0 THEN
     PERFORM reeve.audit(v_tenant, 'erasure.cancel_jobs', 'job ' || p_job, 'they mention an erased person', jsonb_build_object('jobs', v_cancelled));
   END IF;
-  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running);
+  RETURN jsonb_build_object('cancelled', v_cancelled, 'running', v_running, 'paused', v_paused);
 END $$;
 
 ALTER FUNCTION reeve.cancel_mentions(p_job bigint, p_lease uuid, p_patterns text[]) OWNER TO reeve_owner;
@@ -4264,14 +4847,16 @@ CREATE FUNCTION reeve.collect_batch_ends(p_batch bigint, p_limit integer) RETURN
     AS $$
 DECLARE v_count int;
 BEGIN
-  WITH gone AS (
-    DELETE FROM reeve.batch_end e WHERE e.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.batch_end x WHERE x.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED)) RETURNING e.job_id),
-  ended AS (
-    SELECT i.tenant_id, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END, 'cancelled') AS state, coalesce(d.last_error, h.last_error, CASE WHEN h.id IS NULL AND d.id IS NULL THEN 'the job was removed' END) AS error
-    FROM gone g JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = g.job_id AND i.state = 'enqueued'
-    LEFT JOIN LATERAL (SELECT x.id, x.state, x.last_error FROM reeve.job_history x WHERE x.id = g.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
-    LEFT JOIN reeve.dead_letter d ON d.id = g.job_id)
-  UPDATE reeve.batch_item i SET state = e.state, error = left(e.error, 2000), ended_at = reeve.clock() FROM ended e WHERE i.batch_id = p_batch AND i.tenant_id = e.tenant_id;
+  WITH seen AS MATERIALIZED (SELECT e.ctid AS place, e.job_id, e.missed FROM reeve.batch_end e WHERE e.batch_id = p_batch LIMIT p_limit FOR UPDATE SKIP LOCKED),
+  found AS MATERIALIZED (
+    SELECT s.place, i.tenant_id, s.missed, coalesce(h.state::text, CASE WHEN d.id IS NOT NULL THEN 'dead' END) AS state, coalesce(d.last_error, h.last_error) AS error
+    FROM seen s LEFT JOIN reeve.batch_item i ON i.batch_id = p_batch AND i.job_id = s.job_id AND i.state = 'enqueued'
+    LEFT JOIN LATERAL (SELECT x.state, x.last_error FROM reeve.job_history x WHERE x.id = s.job_id AND x.finished_at >= i.enqueued_at - interval '1 minute' LIMIT 1) h ON true
+    LEFT JOIN reeve.dead_letter d ON d.id = s.job_id),
+  again AS (UPDATE reeve.batch_end e SET missed = true FROM found f WHERE e.ctid = f.place AND f.tenant_id IS NOT NULL AND f.state IS NULL AND NOT f.missed),
+  gone AS (DELETE FROM reeve.batch_end e USING found f WHERE e.ctid = f.place AND (f.tenant_id IS NULL OR f.state IS NOT NULL OR f.missed))
+  UPDATE reeve.batch_item i SET state = coalesce(f.state, 'cancelled'), error = left(CASE WHEN f.state IS NULL THEN 'the job was removed' WHEN f.state <> 'succeeded' THEN f.error END, 2000), ended_at = reeve.clock()
+  FROM found f WHERE i.batch_id = p_batch AND i.tenant_id = f.tenant_id AND (f.state IS NOT NULL OR f.missed);
   GET DIAGNOSTICS v_count = ROW_COUNT;
   RETURN v_count;
 END $$;
@@ -4473,6 +5058,7 @@ DECLARE v_first timestamptz := reeve.cron_next(c, p_zone, p_after); v_second tim
 BEGIN
   IF v_first IS NULL OR v_first > p_until THEN RETURN '{}'; END IF;
   v_second := reeve.cron_next(c, p_zone, v_first);
+  IF v_second IS NULL OR v_second > p_until THEN RETURN ARRAY[v_first]; END IF;          -- nothing was missed, as mostly
   v_span := greatest(coalesce(v_second - v_first, interval '1 day'), interval '1 second') * p_most;
   LOOP
     v_from := greatest(p_until - v_span, p_after);
@@ -4523,7 +5109,9 @@ BEGIN
     d := reeve.cron_day(c, d);
     IF d IS NULL THEN RETURN NULL; END IF;
     FOREACH h IN ARRAY c.hours LOOP
+      -- A later time of the clock never comes earlier, so that an hour and a minute can be left out by their last second.
       CONTINUE WHEN d + make_interval(hours => h + 1) <= v_low;
+      CONTINUE WHEN reeve.local_instant(d + make_time(h, 59, 59), p_zone) <= p_after;
       FOREACH m IN ARRAY c.minutes LOOP
         CONTINUE WHEN reeve.local_instant(d + make_time(h, m, 59), p_zone) <= p_after;
         FOREACH s IN ARRAY c.seconds LOOP
@@ -4552,13 +5140,25 @@ CREATE FUNCTION reeve.dead_letter_notice() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
+DECLARE v_last timestamptz; v_more bigint; v_now timestamptz := reeve.clock();
 BEGIN
-  IF EXISTS (SELECT FROM reeve.tenant t WHERE t.id = NEW.tenant_id AND t.flags -> 'failure_notices' = 'true' AND t.status <> 'archived')
-     AND NOT EXISTS (SELECT FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind
-                     AND n.created_at > reeve.clock() - interval '1 h') THEN
+  PERFORM FROM reeve.tenant t JOIN reeve.tier r ON r.name = t.tier WHERE t.id = NEW.tenant_id AND t.status <> 'archived'
+    AND CASE WHEN t.flags ? 'failure_notices' THEN t.flags -> 'failure_notices' = 'true' ELSE 'failure_notices' = ANY (r.features) END;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  -- Two that fail at once: the one that comes second is among those of the next notice.
+  IF NOT pg_try_advisory_xact_lock(hashtextextended('reeve failure notice ' || NEW.tenant_id, 0)) THEN RETURN NULL; END IF;
+  SELECT max(n.created_at) INTO v_last FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.body ->> 'kind' = NEW.kind;
+  IF v_last > v_now - interval '1 hour'
+     OR (SELECT count(*) FROM reeve.notice n WHERE n.tenant_id = NEW.tenant_id AND n.topic = 'job.failed' AND n.created_at > v_now - interval '1 hour') >= 6 THEN RETURN NULL; END IF;
+  SELECT count(*) INTO v_more FROM (SELECT FROM reeve.dead_letter d WHERE d.tenant_id = NEW.tenant_id AND d.kind = NEW.kind AND d.id <> NEW.id
+    AND d.finished_at > greatest(v_last, v_now - interval '1 day') LIMIT 10000) x;
+  BEGIN
     PERFORM reeve.notify_people(NEW.tenant_id, 'job.failed', format('A job of the kind %s failed', NEW.kind),
-      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt), 'technical');
-  END IF;
+      jsonb_build_object('job', NEW.id, 'kind', NEW.kind, 'queue', NEW.queue, 'reason', NEW.reason, 'attempts', NEW.attempt, 'others_since', v_more), 'technical');
+  EXCEPTION WHEN OTHERS THEN
+    IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+    RAISE WARNING 'no notice of the failure of job %: %', NEW.id, SQLERRM;
+  END;
   RETURN NULL;
 END $$;
 
@@ -4750,6 +5350,23 @@ END $$;
 
 ALTER FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  IF coalesce(p_reason, '') = '' THEN RAISE EXCEPTION 'a reason is needed' USING ERRCODE = 'RV010'; END IF;
+  FOR v IN UPDATE reeve.rejected_messages r SET state = 'dropped', key = NULL, body = NULL, bytes = NULL, headers = '[]', ended_at = reeve.clock(), ended_by = reeve.actor()
+      FROM (SELECT x.id FROM reeve.rejected_messages x WHERE x.id = ANY (p_ids) AND x.state = 'kept' ORDER BY x.id FOR UPDATE) o WHERE r.id = o.id RETURNING r.id, r.tenant_id, r.topic LOOP
+    PERFORM reeve.audit(v.tenant_id, 'kafka.drop', 'rejected message ' || v.id, p_reason, jsonb_build_object('topic', v.topic));
+    v_count := v_count + 1;
+  END LOOP;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) RETURNS SETOF reeve.schedule_due
     LANGUAGE sql
     SET search_path TO 'reeve', 'pg_temp'
@@ -4928,12 +5545,12 @@ BEGIN
       v_ids := reeve.enqueue_many(to_jsonb(p_jobs[v_from:v_to]));
       RETURN QUERY SELECT (v_from + u.o - 1)::int, u.i, NULL::text, NULL::text FROM unnest(v_ids) WITH ORDINALITY u (i, o);
     EXCEPTION WHEN OTHERS THEN
-      IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
       FOR k IN v_from..v_to LOOP
         BEGIN
           n := k; job := (reeve.enqueue_many(to_jsonb(p_jobs[k:k])))[1]; code := NULL; problem := NULL;
         EXCEPTION WHEN OTHERS THEN
-          IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+          IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
           job := NULL; code := SQLSTATE; problem := left(SQLERRM, 2000);
         END;
         RETURN NEXT;
@@ -5192,6 +5809,102 @@ $$;
 
 ALTER FUNCTION reeve.error_cause(p_reason text, p_error text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.error_passes(p_state text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT left(p_state, 2) IN ('40', '53', '55', '57', '58') $$;
+
+ALTER FUNCTION reeve.error_passes(p_state text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_changed_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.event (tenant, type, job, queue, kind, attempt, traceparent, detail)
+  SELECT c.tenant_id, c.type, c.id, c.queue, c.kind, c.attempt, c.traceparent, c.detail
+  FROM (SELECT n.tenant_id, n.id, n.queue, n.kind, n.attempt, n.traceparent,
+          CASE WHEN n.state = 'running' AND o.state <> 'running' THEN 'job.started'
+               WHEN n.hold_reason IS NOT NULL AND o.hold_reason IS NULL THEN 'job.held'
+               WHEN o.state = 'running' AND n.state = 'scheduled' AND n.attempt = o.attempt THEN 'job.retrying' END AS type,
+          CASE WHEN n.hold_reason IS NOT NULL THEN jsonb_build_object('hold_reason', n.hold_reason)
+               WHEN n.state = 'scheduled' THEN jsonb_build_object('run_at', n.run_at) END AS detail
+        FROM changed n JOIN before o ON o.id = n.id) c
+  WHERE c.type = ANY ((SELECT s.types FROM reeve.event_setting s)::text[]) ORDER BY c.id;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_changed_jobs() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_dead_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent, detail)
+  SELECT n.tenant_id, 'job.dead', n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent, jsonb_build_object('reason', n.reason) FROM added n ORDER BY n.id;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_dead_jobs() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_ended_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent)
+  SELECT n.tenant_id, 'job.' || n.state, n.finished_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n
+  WHERE 'job.' || n.state = ANY ((SELECT s.types FROM reeve.event_setting s)::text[]) ORDER BY n.id;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_ended_jobs() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_new_jobs() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  INSERT INTO reeve.event (tenant, type, at, job, queue, kind, attempt, traceparent)
+  SELECT n.tenant_id, 'job.enqueued', n.created_at, n.id, n.queue, n.kind, n.attempt, n.traceparent FROM added n ORDER BY n.id;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_new_jobs() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_of_tenant() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_types text[] := (SELECT s.types FROM reeve.event_setting s);
+BEGIN
+  IF TG_OP = 'INSERT' THEN
+    IF 'tenant.created' = ANY (v_types) THEN
+      INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.created', jsonb_build_object('status', NEW.status, 'tier', NEW.tier));
+    END IF;
+    RETURN NULL;
+  END IF;
+  IF NEW.status <> OLD.status AND 'tenant.status' = ANY (v_types) THEN
+    INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.status', jsonb_build_object('was', OLD.status, 'became', NEW.status));
+  END IF;
+  IF NEW.tier <> OLD.tier AND 'tenant.tier' = ANY (v_types) THEN
+    INSERT INTO reeve.event (tenant, type, detail) VALUES (NEW.id, 'tenant.tier', jsonb_build_object('was', OLD.tier, 'became', NEW.tier));
+  END IF;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.event_of_tenant() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.event_types() RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT ARRAY['job.enqueued', 'job.started', 'job.retrying', 'job.held', 'job.succeeded', 'job.cancelled', 'job.dead', 'tenant.created', 'tenant.status', 'tenant.tier']
+$$;
+
+ALTER FUNCTION reeve.event_types() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5203,6 +5916,19 @@ CREATE FUNCTION reeve.exec_kind_facts(p_name text) RETURNS jsonb
 $$;
 
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) RETURNS TABLE(destination text, artifacts bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
+BEGIN
+  RETURN QUERY SELECT d, count(*) FROM reeve.artifact a CROSS JOIN LATERAL unnest(reeve.artifact_destinations(a.manifest)) d
+    WHERE a.tenant_id = v_tenant AND NOT EXISTS (SELECT FROM reeve.artifact_deletion x WHERE x.artifact_id = a.id)
+      AND NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = d) GROUP BY d;
+END $$;
+
+ALTER FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.expected_rest(p_seconds double precision[], p_passed double precision) RETURNS double precision
     LANGUAGE sql IMMUTABLE
@@ -5513,19 +6239,14 @@ ALTER FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) OWNER TO r
 CREATE FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
-    AS $_$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_found jsonb;
+    AS $$
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
 BEGIN
   IF NOT EXISTS (SELECT FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place) THEN RETURN '{}'; END IF;
-  IF reeve.has_column(p_place, 'tenant_id') THEN
-    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
-      'WHERE x.tenant_id = $2 AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
-  ELSE
-    EXECUTE format('SELECT jsonb_object_agg(s.k, s.n) FROM (SELECT e.key AS k, count(*) AS n FROM reeve.%I x CROSS JOIN LATERAL jsonb_each_text(to_jsonb(x)) e '
-      'WHERE x.job_id IN (SELECT reeve.mention_jobs($2)) AND lower(e.value COLLATE "C") LIKE ANY ($1) GROUP BY 1) s', p_place) INTO v_found USING p_patterns, v_tenant;
-  END IF;
-  RETURN coalesce(v_found, '{}');
-END $_$;
+  RETURN (SELECT coalesce(jsonb_object_agg(s.k, s.n), '{}') FROM (
+    SELECT e.key AS k, count(*) AS n FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m CROSS JOIN LATERAL jsonb_each_text(m.doc) e
+    WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns) GROUP BY 1) s);
+END $$;
 
 ALTER FUNCTION reeve.find_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[]) OWNER TO reeve_owner;
 
@@ -5562,7 +6283,7 @@ END $$;
 
 ALTER FUNCTION reeve.finish_artifact_deletion(p_job bigint, p_lease uuid, p_artifact uuid, p_detail jsonb) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS void
+CREATE FUNCTION reeve.finish_batch(p_batch reeve.batch) RETURNS text
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
@@ -5572,15 +6293,17 @@ BEGIN
     BEGIN
       v_job := reeve.enqueue(p_batch.on_finish ->> 'queue', p_batch.on_finish ->> 'kind', coalesce(p_batch.on_finish -> 'args', '{}'), idempotency_key => 'batch ' || p_batch.id);
     EXCEPTION WHEN OTHERS THEN
-      IF SQLSTATE NOT LIKE 'RV%' OR SQLSTATE IN ('RV007', 'RV013') THEN RAISE; END IF;     -- tried again with the batch
-      v_error := SQLERRM;
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      IF SQLSTATE IN ('RV007', 'RV013') THEN RETURN 'the completion job waits: ' || SQLERRM; END IF;
+      v_error := 'no completion job: ' || SQLERRM;
     END;
   END IF;
   SELECT jsonb_object_agg(c.state, c.n) INTO v_counts FROM (SELECT i.state, count(*) AS n FROM reeve.batch_item i WHERE i.batch_id = p_batch.id GROUP BY i.state) c;
-  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason) WHERE b.id = p_batch.id;
+  UPDATE reeve.batch b SET state = v_state, finished_at = reeve.clock(), completion_job = v_job, reason = coalesce(left(v_error, 2000), b.reason), problem = NULL WHERE b.id = p_batch.id;
   PERFORM reeve.audit(NULL, 'batch.end', 'batch ' || p_batch.id, left(v_error, 2000),
     jsonb_build_object('state', v_state, 'kind', p_batch.kind, 'counts', coalesce(v_counts, '{}'), 'completion_job', v_job), p_batch.created_at);
   PERFORM pg_notify('reeve_batch', p_batch.id::text);
+  RETURN NULL;
 END $$;
 
 ALTER FUNCTION reeve.finish_batch(p_batch reeve.batch) OWNER TO reeve_owner;
@@ -5695,19 +6418,26 @@ BEGIN
     v_count := v_count + 1;
     SELECT x.* INTO s FROM reeve.schedule x WHERE x.id = v.schedule_id FOR KEY SHARE SKIP LOCKED;
     CONTINUE WHEN NOT FOUND;
-    v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
-    IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
-    FOREACH v_tick IN ARRAY v_ticks LOOP
-      -- The next tick of a schedule has to find the job of the one before.
-      IF s.id = n_schedules[cardinality(n_schedules)] THEN
-        PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks);
-        n_jobs := '{}'; n_schedules := '{}'; n_zones := '{}'; n_ticks := '{}';
-      END IF;
-      v_job := reeve.fire_tick(s, v.timezone, v_tick);
-      IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
-    END LOOP;
-    UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity')
-    WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+    v_job := NULL;
+    BEGIN
+      v_ticks := reeve.cron_missed(s.parsed, v.timezone, v.last_tick, v_now, CASE s.catch_up WHEN 'all' THEN s.catch_up_limit ELSE 1 END);
+      IF s.catch_up = 'skip' THEN v_ticks := ARRAY(SELECT t FROM unnest(v_ticks) t WHERE t > v_now - interval '1 minute'); END IF;
+      FOREACH v_tick IN ARRAY v_ticks LOOP
+        v_job := reeve.fire_tick(s, v.timezone, v_tick);
+        -- The next tick of a schedule has to find the job of the one before.
+        IF v_job IS NOT NULL AND cardinality(v_ticks) > 1 THEN
+          PERFORM reeve.enqueue_ticks(ARRAY[v_job], ARRAY[s.id], ARRAY[v.timezone], ARRAY[v_tick]);
+          v_job := NULL;
+        END IF;
+      END LOOP;
+      UPDATE reeve.schedule_due d SET last_tick = greatest(v.last_tick, v_now), next_at = coalesce(reeve.cron_next(s.parsed, v.timezone, greatest(v.last_tick, v_now)), 'infinity'), problem = NULL
+      WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+    EXCEPTION WHEN OTHERS THEN
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      UPDATE reeve.schedule_due d SET next_at = v_now + interval '1 minute', problem = left(SQLERRM, 2000) WHERE d.schedule_id = v.schedule_id AND d.timezone = v.timezone;
+      CONTINUE;
+    END;
+    IF v_job IS NOT NULL THEN n_jobs := n_jobs || v_job; n_schedules := n_schedules || s.id; n_zones := n_zones || v.timezone; n_ticks := n_ticks || v_tick; END IF;
   END LOOP;
   IF n_jobs <> '{}' THEN PERFORM reeve.enqueue_ticks(n_jobs, n_schedules, n_zones, n_ticks); END IF;
   RETURN v_count;
@@ -5729,13 +6459,18 @@ BEGIN
     v_problem := format('kind "%s" is not registered: no worker that knows it has started', s.kind);
   ELSIF s.tenant_id IS NULL THEN
     v_selection := CASE WHEN s.timezone IS NULL AND NOT s.selection ? 'timezone' THEN s.selection || jsonb_build_object('timezone', jsonb_build_array(p_zone)) ELSE s.selection END;
-    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE s.timezone IS NOT NULL OR t.timezone = p_zone);
+    v_tenants := ARRAY(SELECT x FROM reeve.selected_tenants(v_selection, s.kind) x JOIN reeve.tenant t ON t.id = x WHERE (s.timezone IS NOT NULL OR t.timezone = p_zone)
+      AND NOT (s.shipped AND reeve.has_own_schedule(x, s.kind)));
     IF cardinality(v_tenants) = 0 THEN
       v_outcome := 'skipped';
       v_problem := 'no tenant is selected';
     ELSE
-      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, p_tick) END;
+      v_at := CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.into_window(p_zone, s.opens, s.closes, greatest(p_tick, reeve.clock())) END;
       v_batch := reeve.make_batch(s.kind, coalesce(s.queue, v_kind.queue), s.args, s.priority, v_selection, v_tenants, s.spread, s.max_running, NULL, v_at, s.jitter, s.id, p_tick, NULL);
+      IF s.opens IS NOT NULL THEN
+        UPDATE reeve.batch b SET opens = s.opens, closes = s.closes, timezone = p_zone WHERE b.id = v_batch;
+        UPDATE reeve.batch_item i SET run_at = reeve.into_window(p_zone, s.opens, s.closes, i.run_at) WHERE i.batch_id = v_batch AND s.spread + s.jitter > interval '0';
+      END IF;
       v_outcome := 'batch';
     END IF;
   ELSE
@@ -5758,6 +6493,15 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.first_job(p_id bigint) RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce((SELECT a.job_id FROM reeve.job_alias a WHERE a.id = p_id), p_id)
+$$;
+
+ALTER FUNCTION reeve.first_job(p_id bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.fleet_metrics(p_top integer DEFAULT 20) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -5941,6 +6685,32 @@ $$;
 
 ALTER FUNCTION reeve.has_column(p_table text, p_column text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (SELECT FROM reeve.schedule o JOIN reeve.schedule_due d ON d.schedule_id = o.id
+                 WHERE o.tenant_id = p_tenant AND o.kind = p_kind AND o.paused_at IS NULL AND d.next_at < 'infinity' AND d.problem IS NULL)
+    AND EXISTS (SELECT FROM reeve.schedule_feature f WHERE f.kind = p_kind) AND reeve.schedule_problem(p_kind, p_tenant) IS NULL
+$$;
+
+ALTER FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) RETURNS reeve.outbox
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.outbox;
+BEGIN
+  SELECT * INTO v FROM reeve.outbox o WHERE o.id = p_outbox FOR UPDATE;
+  IF v.id IS NULL OR v.holder IS DISTINCT FROM p_process OR v.lease_until <= reeve.clock() OR v.stopped THEN
+    RAISE EXCEPTION 'the lease of outbox % is over', p_outbox USING ERRCODE = 'RV031';
+  END IF;
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5967,6 +6737,33 @@ END $$;
 
 ALTER FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval DEFAULT '00:00:15'::interval) RETURNS TABLE(id integer, name text, conninfo text, login text, secret bytea, tenant_id uuid, block_size integer, next_row bigint, last_row bigint, last_mark uuid, renew boolean, listen boolean)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_now timestamptz := reeve.clock(); v_share int; v_held int;
+BEGIN
+  IF NOT EXISTS (SELECT FROM reeve.outbox) THEN RETURN; END IF;
+  INSERT INTO reeve.relay_process AS p (id, node, pid, alive_until) VALUES (p_process, left(p_node, 200), p_pid, v_now + p_lease)
+  ON CONFLICT (id) DO UPDATE SET alive_until = excluded.alive_until;
+  DELETE FROM reeve.relay_process p WHERE p.id IN (SELECT d.id FROM reeve.relay_process d WHERE d.alive_until < v_now - interval '1 min' FOR UPDATE SKIP LOCKED);
+  SELECT ceil((SELECT count(*) FROM reeve.outbox o WHERE NOT o.stopped)::numeric / greatest(1, count(*))) INTO v_share FROM reeve.relay_process p WHERE p.alive_until >= v_now;
+  UPDATE reeve.outbox o SET lease_until = v_now + p_lease
+  WHERE o.id IN (SELECT m.id FROM reeve.outbox m WHERE m.holder = p_process AND m.lease_until > v_now AND NOT m.stopped ORDER BY m.activity DESC, m.id LIMIT v_share FOR UPDATE SKIP LOCKED);
+  GET DIAGNOSTICS v_held = ROW_COUNT;
+  UPDATE reeve.outbox o SET holder = p_process, lease_until = v_now + p_lease
+  WHERE o.id IN (SELECT f.id FROM reeve.outbox f WHERE (f.lease_until IS NULL OR f.lease_until <= v_now) AND NOT f.stopped
+                 ORDER BY f.activity DESC, f.id LIMIT greatest(0, v_share - v_held) FOR UPDATE SKIP LOCKED);
+  RETURN QUERY
+    SELECT o.id, o.name, o.conninfo, o.login, o.secret, o.tenant_id, o.block_size, o.next_row, o.last_row, o.last_mark, o.renew, o.place <= 50
+    FROM (SELECT a.*, row_number() OVER (ORDER BY a.activity * power(0.5, extract(epoch FROM v_now - coalesce(a.relayed_at, a.created_at)) / 60) DESC, a.id) AS place
+          FROM reeve.outbox a WHERE NOT a.stopped) o
+    WHERE o.holder = p_process AND o.lease_until > v_now;
+END $$;
+
+ALTER FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5986,6 +6783,19 @@ END $$;
 
 ALTER FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval DEFAULT '00:00:15'::interval) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  UPDATE reeve.relay_turn t SET holder = p_process, lease_until = v_now + p_lease
+  WHERE t.task = p_task AND (t.holder = p_process OR t.lease_until IS NULL OR t.lease_until <= v_now);
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6002,6 +6812,42 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.intake_hold(p_queue text) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE
+    WHEN EXISTS (SELECT FROM reeve.tenant t JOIN reeve.tenant_backlog b ON b.tenant_id = t.id WHERE t.code = split_part(p_queue, '.', 1) COLLATE "C" AND b.is_full) THEN 'backlog'
+    WHEN EXISTS (SELECT FROM reeve.queue_block b WHERE b.refuse AND (p_queue LIKE b.like_pattern
+      OR (split_part(p_queue, '.', 2) = 'jobs' AND split_part(p_queue, '.', 1) LIKE split_part(b.like_pattern, '.', 1)))) THEN 'draining'
+    WHEN EXISTS (SELECT FROM reeve.tenant t WHERE t.code = split_part(p_queue, '.', 1) COLLATE "C" AND t.status IN ('churned', 'suspended') AND reeve.is_frozen(t.id)) THEN 'purging'
+  END
+$$;
+
+ALTER FUNCTION reeve.intake_hold(p_queue text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_at timestamptz := p_at; v_local timestamp; v_opening timestamp; v_next timestamptz;
+BEGIN
+  IF p_opens IS NULL THEN RETURN p_at; END IF;
+  FOR n IN 0..5 LOOP
+    v_local := v_at AT TIME ZONE p_zone;
+    IF (CASE WHEN p_opens < p_closes THEN v_local::time >= p_opens AND v_local::time < p_closes ELSE v_local::time >= p_opens OR v_local::time < p_closes END) THEN RETURN v_at; END IF;
+    v_opening := v_local::date + p_opens;
+    v_next := reeve.local_instant(v_opening, p_zone);
+    -- In an hour that comes twice the opening may lie ahead in its second showing only, which is what AT TIME ZONE takes.
+    IF v_next <= v_at THEN v_next := v_opening AT TIME ZONE p_zone; END IF;
+    IF v_next <= v_at THEN v_next := reeve.local_instant(v_opening + interval '1 day', p_zone); END IF;
+    v_at := v_next;
+  END LOOP;
+  RETURN v_at;
+END $$;
+
+ALTER FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.is_approver() RETURNS boolean
     LANGUAGE sql STABLE
@@ -6085,15 +6931,15 @@ CREATE FUNCTION reeve.job(id bigint) RETURNS jsonb
   FROM (
     SELECT j.id, j.tenant_id, j.created_by, j.queue, j.kind, j.state, j.hold_reason, j.attempt, j.max_attempts, j.priority, j.run_at, j.created_at, j.started_at, NULL::timestamptz AS finished_at,
            j.worker_id, j.lease_id, j.retried_from, NULL::bigint AS retried_as, j.progress, j.last_error AS error, NULL::text AS reason, NULL::jsonb AS result
-    FROM reeve.job j WHERE j.id = job.id
+    FROM reeve.job j WHERE j.id = reeve.first_job(job.id)
     UNION ALL
     SELECT h.id, h.tenant_id, h.created_by, h.queue, h.kind, h.state, NULL, h.attempt, h.max_attempts, h.priority, h.run_at, h.created_at, h.started_at, h.finished_at,
            h.worker_id, h.lease_id, h.retried_from, NULL, NULL, h.last_error, NULL, h.result
-    FROM reeve.job_history h WHERE h.id = job.id
+    FROM reeve.job_history h WHERE h.id = reeve.first_job(job.id)
     UNION ALL
     SELECT d.id, d.tenant_id, d.created_by, d.queue, d.kind, d.state, NULL, d.attempt, d.max_attempts, d.priority, d.run_at, d.created_at, d.started_at, d.finished_at,
            d.worker_id, d.lease_id, d.retried_from, d.redriven_as, NULL, d.last_error, d.reason, NULL
-    FROM reeve.dead_letter d WHERE d.id = job.id) j
+    FROM reeve.dead_letter d WHERE d.id = reeve.first_job(job.id)) j
   LEFT JOIN reeve.tenant t ON t.id = j.tenant_id
   WHERE reeve.may_see(j.tenant_id, j.created_by)
 $$;
@@ -6268,6 +7114,17 @@ END $$;
 
 ALTER FUNCTION reeve.keep_tombstone() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.keep_until_purge() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  IF EXISTS (SELECT FROM reeve.purge_request r WHERE r.tenant_id = OLD.tenant_id AND r.state = 'purging') THEN RETURN OLD; END IF;
+  RAISE EXCEPTION '% of % is never allowed', TG_OP, TG_TABLE_NAME USING ERRCODE = '42501';
+END $$;
+
+ALTER FUNCTION reeve.keep_until_purge() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -6276,6 +7133,15 @@ CREATE FUNCTION reeve.keeps_purge_jobs(p_table text) RETURNS boolean
 $$;
 
 ALTER FUNCTION reeve.keeps_purge_jobs(p_table text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.keeps_some(p_table text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT reeve.keeps_purge_jobs(p_table) OR p_table IN ('notice', 'batch_item')
+$$;
+
+ALTER FUNCTION reeve.keeps_some(p_table text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) RETURNS TABLE(recipient text, state text, is_own boolean, destroying boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -6331,6 +7197,16 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT NOT EXISTS (SELECT FROM unnest(p_firsts, p_lasts) AS g (first, last)
+    WHERE NOT EXISTS (SELECT FROM reeve.outbox_block b WHERE b.outbox_id = p_outbox AND b.first <= g.first AND b.last >= g.last))
+$$;
+
+ALTER FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) RETURNS boolean
     LANGUAGE sql STABLE
@@ -6531,8 +7407,11 @@ CREATE FUNCTION reeve.locked_schedule(p_name text) RETURNS reeve.schedule
 DECLARE v reeve.schedule;
 BEGIN
   SELECT s.* INTO v FROM reeve.schedule s WHERE s.name = p_name FOR NO KEY UPDATE;
-  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
-  RETURN v;
+  IF FOUND THEN RETURN v; END IF;
+  IF EXISTS (SELECT FROM reeve.standing_work w WHERE w.name = p_name) THEN
+    RAISE EXCEPTION '"%" is no schedule: every worker does it by itself', p_name USING ERRCODE = 'RV012', HINT = 'It can neither be paused nor deleted.';
+  END IF;
+  RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list';
 END $$;
 
 ALTER FUNCTION reeve.locked_schedule(p_name text) OWNER TO reeve_owner;
@@ -6566,7 +7445,7 @@ BEGIN
   VALUES (p_kind, p_queue, p_args, p_priority, p_selection, p_spread, p_max_running, p_on_finish, cardinality(p_tenants), p_schedule, p_tick, p_retried_from, p_from)
   RETURNING id INTO v_id;
   INSERT INTO reeve.batch_item (batch_id, tenant_id, run_at)
-  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(coalesce(p_tick, p_from) || ' ' || t) FROM unnest(p_tenants) t;
+  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(extract(epoch FROM coalesce(p_tick, p_from)) || ' ' || t) FROM unnest(p_tenants) t;
   RETURN v_id;
 END $$;
 
@@ -6670,17 +7549,43 @@ BEGIN
   PERFORM reeve.tenant_of_attempt(p_job, p_lease);
   RETURN QUERY
   SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
-    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE coalesce(p.relname, c.relname) IN ('job_history', 'job_attempt', 'dead_letter', 'job_step', 'rejected_messages')
-      AND a.attname IN ('args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message') AND t.typcategory IN ('S', 'U')), '{}')
+    coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typcategory IN ('S', 'U') AND (coalesce(p.relname, c.relname), a.attname) IN (
+      SELECT x.t, x.c FROM (VALUES ('batch', 'args'), ('batch', 'on_finish'), ('batch', 'reason'), ('batch_item', 'error'), ('schedule', 'args'), ('schedule', 'pause_reason'),
+        ('schedule_tick', 'detail'), ('notice', 'subject'), ('notice', 'body'), ('notice', 'error'), ('reminder', 'reason')) x (t, c)
+      UNION ALL SELECT r.t, w.c FROM unnest(ARRAY['job_history', 'job_attempt', 'dead_letter', 'job_step', 'rejected_messages']) r (t),
+        unnest(ARRAY['args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message', 'progress']) w (c))), '{}')
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
   WHERE c.relnamespace = 'reeve'::regnamespace AND c.relkind = 'r' AND (t.typcategory IN ('S', 'A') OR t.typname IN ('json', 'jsonb'))
-    AND EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped)
+    AND (c.relname IN ('batch', 'tenant') OR EXISTS (SELECT FROM pg_attribute k WHERE k.attrelid = c.oid AND k.attname IN ('tenant_id', 'job_id') AND NOT k.attisdropped))
     AND c.relname NOT IN ('erasure_request', 'erasure_identifier', 'erasure_ledger', 'tenant_store', 'tenant_key', 'idempotency_key')
   GROUP BY c.relname ORDER BY 1;
 END $$;
 
 ALTER FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) RETURNS TABLE(at tid, doc jsonb)
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+BEGIN
+  IF p_place = 'tenant' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.tenant x WHERE x.id = p_tenant AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF p_place = 'batch' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.batch x
+      WHERE EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = x.id AND i.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF p_place = 'schedule_tick' THEN
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.schedule_tick x
+      WHERE x.schedule_id IN (SELECT s.id FROM reeve.schedule s WHERE s.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF reeve.has_column(p_place, 'tenant_id') THEN
+    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.tenant_id = $1 AND reeve.row_mentions(to_jsonb(x), $2)', p_place) USING p_tenant, p_patterns;
+  ELSE
+    RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.job_id IN (SELECT reeve.mention_jobs($1)) AND reeve.row_mentions(to_jsonb(x), $2)', p_place)
+      USING p_tenant, p_patterns;
+  END IF;
+END $_$;
+
+ALTER FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.move_pools(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6752,6 +7657,32 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process);
+BEGIN
+  UPDATE reeve.outbox o SET waiting = CASE WHEN p_problem IS NULL THEN p_waiting ELSE o.waiting END, oldest_at = CASE WHEN p_problem IS NULL THEN p_oldest ELSE o.oldest_at END,
+    ids_left = coalesce(p_ids_left, o.ids_left), seen_at = CASE WHEN p_problem IS NULL THEN v_now ELSE o.seen_at END,
+    problem = left(p_problem, 2000), problem_since = CASE WHEN p_problem IS NOT NULL THEN coalesce(o.problem_since, v_now) END, stopped = p_stop
+  WHERE o.id = p_outbox;
+  IF p_stop THEN PERFORM reeve.audit(v_box.tenant_id, 'outbox.stop', 'outbox ' || v_box.name, left(p_problem, 2000), '{}'); END IF;
+END $$;
+
+ALTER FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.relay_turn t SET problem = left(p_problem, 500), problem_since = CASE WHEN p_problem IS NOT NULL THEN coalesce(t.problem_since, reeve.clock()) END
+  WHERE t.task = p_task AND t.holder = p_process AND t.problem IS DISTINCT FROM left(p_problem, 500);
+END $$;
+
+ALTER FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb DEFAULT '{}'::jsonb, p_recipients text DEFAULT 'compliance'::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6853,6 +7784,61 @@ END $$;
 
 ALTER FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) RETURNS TABLE(n integer, next bigint, digest bytea, cluster_id text, problem text, hold text)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO reeve.kafka_offset (topic, partition) SELECT u.t, u.p FROM unnest(p_topics, p_partitions) u (t, p)
+    WHERE NOT EXISTS (SELECT FROM reeve.kafka_offset o WHERE o.topic = u.t AND o.partition = u.p) ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+  RETURN QUERY SELECT u.n::int, o.next, o.digest, o.cluster_id, o.problem, reeve.intake_hold(u.q)
+    FROM unnest(p_topics, p_partitions, p_queues) WITH ORDINALITY u (t, p, q, n) JOIN reeve.kafka_offset o ON o.topic = u.t AND o.partition = u.p;
+END $$;
+
+ALTER FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.outbox_facts(p_known text) RETURNS TABLE(digest text, facts jsonb)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE v_digest text;
+BEGIN
+  SELECT md5(concat_ws('|', (SELECT concat_ws(',', count(*), sum(t.version), max(t.created_at)) FROM reeve.tenant t),
+    (SELECT string_agg(b.tenant_id::text, ',' ORDER BY b.tenant_id) FROM reeve.tenant_backlog b WHERE b.is_full),
+    (SELECT string_agg(r.tenant_id::text, ',' ORDER BY r.tenant_id) FROM reeve.purge_request r WHERE r.state IN ('frozen', 'final_backup', 'purging', 'verified')),
+    (SELECT string_agg(k.name || k.registered_at, ',' ORDER BY k.name) FROM reeve.kind k),
+    (SELECT string_agg(q.pattern || q.reason, ',' ORDER BY q.pattern) FROM reeve.queue_block q WHERE q.refuse))) INTO v_digest;
+  IF v_digest = p_known THEN RETURN QUERY SELECT v_digest, NULL::jsonb; RETURN; END IF;
+  RETURN QUERY SELECT v_digest, jsonb_build_object(
+    'tenants', (SELECT coalesce(jsonb_agg(jsonb_build_object('id', t.id, 'code', t.code, 'status', t.status, 'is_full', coalesce(b.is_full, false),
+        'is_frozen', t.status IN ('churned', 'suspended') AND reeve.is_frozen(t.id))), '[]')
+      FROM reeve.tenant t LEFT JOIN reeve.tenant_backlog b ON b.tenant_id = t.id),
+    'kinds', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', k.name, 'queue', k.queue, 'schema', k.schema)), '[]') FROM reeve.kind k),
+    'closed', (SELECT coalesce(jsonb_agg(jsonb_build_object('pattern', q.pattern, 'like_pattern', q.like_pattern, 'reason', q.reason)), '[]') FROM reeve.queue_block q WHERE q.refuse));
+END $$;
+
+ALTER FUNCTION reeve.outbox_facts(p_known text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.outbox_functions() RETURNS SETOF text
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT pg_get_functiondef(f) FROM unnest(ARRAY['reeve.args_problem(jsonb, jsonb, text)', 'reeve.pool_of(text, text)']::regprocedure[]) f
+$$;
+
+ALTER FUNCTION reeve.outbox_functions() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) RETURNS TABLE(last_row bigint, last_mark uuid)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT o.last_row, o.last_mark FROM reeve.held_outbox(p_outbox, p_process) o
+$$;
+
+ALTER FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.overview(p_width text DEFAULT 'minute'::text, p_slots integer DEFAULT 60) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -6865,7 +7851,8 @@ CREATE FUNCTION reeve.overview(p_width text DEFAULT 'minute'::text, p_slots inte
     'bounds', to_jsonb(reeve.stat_bounds()),
     'slots', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.slot), '[]') FROM (
       SELECT x.slot, sum(x.jobs) FILTER (WHERE x.outcome = 'succeeded') AS succeeded, sum(x.jobs) FILTER (WHERE x.outcome = 'dead') AS dead,
-             sum(x.jobs) FILTER (WHERE x.outcome = 'cancelled') AS cancelled, sum(x.attempts - least(x.attempts, x.jobs)) AS retries, reeve.stat_total(x.wait) AS wait, reeve.stat_total(x.run) AS run
+             sum(x.jobs) FILTER (WHERE x.outcome = 'cancelled') AS cancelled, sum(x.attempts - least(x.attempts, x.jobs)) AS retries, ARRAY[sum(x.wait[1]), sum(x.wait[2]), sum(x.wait[3]), sum(x.wait[4]), sum(x.wait[5]), sum(x.wait[6]), sum(x.wait[7]), sum(x.wait[8]), sum(x.wait[9]), sum(x.wait[10]), sum(x.wait[11]), sum(x.wait[12]), sum(x.wait[13])] AS wait,
+             ARRAY[sum(x.run[1]), sum(x.run[2]), sum(x.run[3]), sum(x.run[4]), sum(x.run[5]), sum(x.run[6]), sum(x.run[7]), sum(x.run[8]), sum(x.run[9]), sum(x.run[10]), sum(x.run[11]), sum(x.run[12]), sum(x.run[13])] AS run
       FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > date_trunc(p_width, reeve.clock()) - least(p_slots, 744) * ('1 ' || p_width)::interval GROUP BY 1) s),
     'kinds', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.jobs DESC), '[]') FROM (
       SELECT x.kind, sum(x.jobs) AS jobs, coalesce(sum(x.jobs) FILTER (WHERE x.outcome = 'dead'), 0) AS dead, sum(x.run_seconds) / greatest(sum(x.jobs), 1) AS mean_run,
@@ -6930,6 +7917,19 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.parse_cron(p_text text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_missing bigint := p_last - (SELECT s.last_value FROM reeve.job_id s);
+BEGIN
+  IF v_box.renew AND v_box.tenant_id IS NULL AND v_missing BETWEEN 1 AND 10000000 THEN
+    PERFORM count(nextval('reeve.job_id')) FROM generate_series(1, v_missing);
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.pause(pattern text, reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7003,6 +8003,85 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.pin_backup(backup text, reason text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $_$
+DECLARE v_all reeve.placed[]; v_data jsonb[]; v_ns int[]; v_jobs jsonb[]; v_slice jsonb[]; v_at int[]; v_made bigint[]; v_ids bigint[] := '{}'; v_done int[] := '{}'; v_bad int; v_from int := 1;
+  v_count int; v_code text; v_problem text; r_ns int[] := '{}'; r_codes text[] := '{}'; r_details text[] := '{}'; v_refused jsonb;
+BEGIN
+  BEGIN
+    v_data := ARRAY(SELECT CASE WHEN u.w THEN u.b::jsonb -> 'data' ELSE u.b::jsonb END FROM unnest(p_bodies, p_whole) WITH ORDINALITY u (b, w, n) ORDER BY u.n);
+  EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN   -- what PostgreSQL's jsonb does not take: one of them
+    FOR k IN 1..cardinality(p_bodies) LOOP
+      IF p_bodies[k] IS NOT NULL AND reeve.try_json(p_bodies[k]) IS NULL THEN
+        r_ns := r_ns || k; r_codes := r_codes || 'not_json'::text; r_details := r_details || 'PostgreSQL does not take it: a NUL character, half a surrogate pair, or a number out of range'::text;
+      END IF;
+    END LOOP;
+    v_data := ARRAY(SELECT CASE WHEN u.w THEN reeve.try_json(u.b) -> 'data' ELSE reeve.try_json(u.b) END FROM unnest(p_bodies, p_whole) WITH ORDINALITY u (b, w, n) ORDER BY u.n);
+  END;
+  v_all := ARRAY(
+    SELECT ROW(x.n, x.code, x.detail, x.tenant_id, x.queue, x.kind, x.data, x.hash, x.digest, first_value(x.n) OVER (PARTITION BY x.hash ORDER BY x.n), o.digest)::reeve.placed
+    FROM (SELECT u.n::int AS n, c.code, c.detail, t.id AS tenant_id, q.queue, k.name AS kind, d.data,
+        CASE WHEN c.code IS NULL THEN sha256(convert_to(jsonb_build_array(t.id, u.source, u.id)::text, 'UTF8')) END AS hash,
+        CASE WHEN c.code IS NULL THEN sha256(convert_to(jsonb_build_array(q.queue, k.name, d.data)::text, 'UTF8')) END AS digest
+      FROM unnest(p_queues, p_types, p_sources, p_ids, p_tenants, v_data) WITH ORDINALITY u (queue, type, source, id, tenant, data, n)
+      LEFT JOIN reeve.tenant t ON t.code = split_part(u.queue, '.', 1) COLLATE "C"
+      LEFT JOIN reeve.kind k ON u.type LIKE 'reeve.job.%' AND k.name = substr(u.type, 11)
+      CROSS JOIN LATERAL (SELECT CASE WHEN split_part(u.queue, '.', 2) = 'jobs' THEN split_part(u.queue, '.', 1) || '.' || k.queue ELSE u.queue END AS queue) q
+      CROSS JOIN LATERAL (SELECT coalesce(nullif(u.data, 'null'), '{}') AS data) d
+      CROSS JOIN LATERAL (SELECT (CASE
+        WHEN u.n = ANY (r_ns) THEN ARRAY['', NULL]
+        WHEN t.id IS NULL THEN ARRAY['unknown_tenant', format('there is no tenant "%s"', left(split_part(u.queue, '.', 1), 80))]
+        WHEN u.tenant IS DISTINCT FROM t.id::text AND u.tenant IS DISTINCT FROM t.code THEN ARRAY['spoofed_tenant', 'the message names another tenant than the topic''s']
+        WHEN t.status = 'archived' THEN ARRAY['tenant_archived', 'its data is purged; nothing can run for it any more']
+        WHEN k.name IS NULL THEN ARRAY['unknown_kind', format('type "%s" is not reeve.job.<kind> of a registered kind', left(u.type, 120))] END) AS a) r
+      CROSS JOIN LATERAL (SELECT r.a[1] AS code, r.a[2] AS detail) c) x
+    LEFT JOIN reeve.kafka_key o ON o.hash = x.hash ORDER BY x.n);
+  SELECT array_agg(u.n ORDER BY u.n), array_agg(jsonb_build_object('queue', u.queue, 'kind', u.kind, 'args', u.data, 'tenant', u.tenant_id, 'traceparent', m.trace, 'run_at', m.at, 'priority', m.priority) ORDER BY u.n)
+    INTO v_ns, v_jobs
+    FROM unnest(v_all) u JOIN unnest(p_traces, p_run_at, p_priorities) WITH ORDINALITY m (trace, at, priority, n) ON m.n = u.n WHERE u.code IS NULL AND u.known IS NULL AND u.first = u.n;
+  WHILE v_from <= coalesce(cardinality(v_ns), 0) LOOP
+    v_slice := v_jobs[v_from : v_from + 199];
+    v_at := v_ns[v_from : v_from + 199];
+    v_from := v_from + 200;
+    WHILE cardinality(v_slice) > 0 LOOP
+      BEGIN
+        v_made := reeve.enqueue_many(to_jsonb(v_slice));
+        v_ids := v_ids || v_made; v_done := v_done || v_at;
+        EXIT;
+      EXCEPTION WHEN OTHERS THEN
+        IF SQLSTATE NOT LIKE 'RV%' THEN RAISE; END IF;
+        IF SQLSTATE IN ('RV007', 'RV012', 'RV013') THEN RAISE EXCEPTION 'messages have to wait: %', SQLERRM USING ERRCODE = '40001'; END IF;
+        -- The one that was refused is left out and the others are tried again.
+        v_bad := CASE WHEN cardinality(v_slice) = 1 THEN 1 ELSE (regexp_match(SQLERRM, '\(job (\d+) of the array\)$'))[1]::int END;
+        IF v_bad IS NULL OR v_bad NOT BETWEEN 1 AND cardinality(v_slice) THEN RAISE; END IF;
+        v_code := CASE SQLSTATE WHEN 'RV001' THEN 'unknown_tenant' WHEN 'RV002' THEN 'queue' WHEN 'RV003' THEN 'spoofed_tenant' WHEN 'RV004' THEN 'unknown_kind' WHEN 'RV005' THEN 'arguments'
+          WHEN 'RV006' THEN CASE WHEN SQLERRM LIKE '%deeper%' THEN 'too_deep' ELSE 'too_large' END WHEN 'RV009' THEN 'tenant_archived' WHEN 'RV010' THEN 'field' ELSE 'refused' END;
+        v_problem := left(regexp_replace(SQLERRM, ' \(job \d+ of the array\)$', ''), 2000);
+        r_ns := r_ns || v_at[v_bad]; r_codes := r_codes || v_code; r_details := r_details || v_problem;
+        v_slice := v_slice[: v_bad - 1] || v_slice[v_bad + 1 :];
+        v_at := v_at[: v_bad - 1] || v_at[v_bad + 1 :];
+      END;
+    END LOOP;
+  END LOOP;
+  INSERT INTO reeve.kafka_key (hash, digest, job_id) SELECT u.hash, u.digest, j.id FROM unnest(v_done, v_ids) j (n, id) JOIN unnest(v_all) u ON u.n = j.n ORDER BY u.hash ON CONFLICT DO NOTHING;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count < cardinality(v_done) THEN RAISE EXCEPTION 'another transaction took the same event' USING ERRCODE = '40001'; END IF;
+  SELECT coalesce(jsonb_agg(jsonb_build_array(f.n, f.code, f.detail) ORDER BY f.n), '[]') INTO v_refused FROM (
+    SELECT u.n, u.code, u.detail FROM unnest(v_all) u WHERE u.code <> ''
+    UNION ALL SELECT r.n, r.code, r.detail FROM unnest(r_ns, r_codes, r_details) r (n, code, detail)
+    -- A repetition shares its first one's fate.
+    UNION ALL SELECT u.n, r.code, r.detail FROM unnest(v_all) u JOIN unnest(r_ns, r_codes, r_details) r (n, code, detail) ON r.n = u.first WHERE u.code IS NULL AND u.n <> u.first
+    UNION ALL SELECT u.n, 'id_reused', 'its source and id were used before, with other contents' FROM unnest(v_all) u JOIN unnest(v_all) f ON f.n = u.first
+      WHERE u.code IS NULL AND u.n <> ALL (r_ns) AND u.first <> ALL (r_ns) AND u.digest <> coalesce(u.known, f.digest)) f;
+  RETURN jsonb_build_object('jobs', (SELECT coalesce(jsonb_agg(j.id ORDER BY u.n), '[]') FROM generate_series(1, cardinality(p_queues)) u (n) LEFT JOIN unnest(v_done, v_ids) j (n, id) ON j.n = u.n),
+    'refused', v_refused, 'duplicates', cardinality(p_queues) - cardinality(v_done) - jsonb_array_length(v_refused));
+END $_$;
+
+ALTER FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.placement(p_tenant uuid) RETURNS TABLE(role text, name text, url text, region text, sse text, kms_key_id text, problem text)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -7096,6 +8175,39 @@ END $$;
 
 ALTER FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.preview_schedule(p_name text, p_count integer DEFAULT 10, p_tenant text DEFAULT NULL::text, p_zone text DEFAULT NULL::text) RETURNS TABLE(tick timestamp with time zone, timezone text, local_time timestamp without time zone, first_run timestamp with time zone, last_run timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+DECLARE s reeve.schedule; t reeve.tenant; v record; v_zone text; v_base timestamptz;
+BEGIN
+  SELECT x.* INTO s FROM reeve.schedule x WHERE x.name = p_name;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no schedule "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve schedule list'; END IF;
+  IF p_tenant IS NOT NULL OR s.tenant_id IS NOT NULL THEN
+    SELECT x.* INTO t FROM reeve.tenant x WHERE CASE WHEN p_tenant IS NULL THEN x.id = s.tenant_id ELSE x.code = p_tenant COLLATE "C" END;
+    IF NOT FOUND THEN RAISE EXCEPTION 'tenant "%" is unknown', left(p_tenant, 80) USING ERRCODE = 'RV001', HINT = 'See: reeve tenant list'; END IF;
+    IF s.tenant_id <> t.id THEN RAISE EXCEPTION 'schedule "%" is another tenant''s', p_name USING ERRCODE = 'RV011', HINT = 'See: reeve schedule show ' || p_name; END IF;
+    IF s.tenant_id IS NULL AND t.id NOT IN (SELECT reeve.selected_tenants(s.selection, s.kind)) THEN
+      RAISE EXCEPTION 'schedule "%" does not select tenant "%"', p_name, t.code USING ERRCODE = 'RV011', HINT = 'See: reeve schedule show ' || p_name;
+    END IF;
+  END IF;
+  v_zone := coalesce(p_zone, s.timezone, t.timezone, (SELECT d.timezone FROM reeve.schedule_due d WHERE d.schedule_id = s.id ORDER BY d.next_at, d.timezone LIMIT 1), 'UTC');
+  FOR v IN SELECT p.tick, p.local_time FROM reeve.preview_cron(s.cron, v_zone, p_count) p LOOP
+    tick := v.tick; timezone := v_zone; local_time := v.local_time;
+    IF t.id IS NOT NULL THEN
+      first_run := reeve.schedule_time(s, v_zone, t.id, v.tick);
+      last_run := first_run;
+    ELSE
+      first_run := reeve.into_window(v_zone, s.opens, s.closes, v.tick);
+      last_run := reeve.into_window(v_zone, s.opens, s.closes, first_run + s.spread + s.jitter);
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.promote(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -7175,7 +8287,7 @@ CREATE FUNCTION reeve.purge_keeps(p_table text) RETURNS boolean
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
   SELECT p_table IN ('tenant_hold', 'tenant_key', 'tenant_status_change', 'tenant_counter', 'tenant_store', 'artifact_deleted', 'purge_request',
-                     'retained_backup', 'certificate', 'notice', 'lifecycle_event')
+                     'retained_backup', 'certificate', 'lifecycle_event')
     OR p_table LIKE 'audit%' OR p_table LIKE 'erasure%'
 $$;
 
@@ -7227,7 +8339,8 @@ BEGIN
     GET DIAGNOSTICS v_n = ROW_COUNT;
     IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
-  FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
+  v_gone := v_gone || reeve.anonymise_batches(v.tenant_id, p_limit);
+  FOR v_table IN SELECT t FROM reeve.purged_tables() t WHERE t <> 'batch_item' LOOP
     BEGIN
       FOR v_child IN SELECT t.relname AS child, a.attname AS of, b.attname AS at FROM pg_constraint c
           JOIN pg_class t ON t.oid = c.conrelid AND t.relnamespace = 'reeve'::regnamespace
@@ -7239,8 +8352,8 @@ BEGIN
         IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_child.child, v_n); END IF;
       END LOOP;
       EXECUTE format('DELETE FROM reeve.%I x WHERE (x.tableoid, x.ctid) IN (SELECT y.tableoid, y.ctid FROM reeve.%I y
-        WHERE y.tenant_id = $1 AND (NOT $3 OR to_jsonb(y) ->> ''kind'' <> ''purge'') LIMIT $2)', v_table, v_table)
-        USING v.tenant_id, p_limit, reeve.keeps_purge_jobs(v_table);
+        WHERE y.tenant_id = $1 AND (NOT $3 OR reeve.purge_takes(%L, to_jsonb(y))) LIMIT $2)', v_table, v_table, v_table)
+        USING v.tenant_id, p_limit, reeve.keeps_some(v_table);
       GET DIAGNOSTICS v_n = ROW_COUNT;
       IF v_n > 0 THEN v_gone := v_gone || jsonb_build_object(v_table, v_n); END IF;
     EXCEPTION WHEN foreign_key_violation THEN NULL;          -- another table's turn comes first
@@ -7278,6 +8391,17 @@ $$;
 
 ALTER FUNCTION reeve.purge_steps() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.purge_takes(p_table text, p_row jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE p_table WHEN 'notice' THEN p_row ->> 'recipients' = 'technical'
+    WHEN 'batch_item' THEN p_row ->> 'state' IN ('waiting', 'enqueued') OR p_row ->> 'error' IS NOT NULL
+    ELSE p_row ->> 'kind' <> 'purge' END
+$$;
+
+ALTER FUNCTION reeve.purge_takes(p_table text, p_row jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -7294,6 +8418,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.purgeable_batches(p_tenant uuid) RETURNS SETOF bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT b.id FROM reeve.batch b WHERE (b.args <> '{}' OR b.on_finish IS NOT NULL OR b.reason IS NOT NULL)
+    AND EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = b.id AND i.tenant_id = p_tenant)
+    AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = b.id AND i.tenant_id <> p_tenant)
+$$;
+
+ALTER FUNCTION reeve.purgeable_batches(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.purged_tables() RETURNS SETOF text
     LANGUAGE sql STABLE
@@ -7338,6 +8473,75 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) RETURNS TABLE(chain uuid, tenant_code text, last_seq bigint, at text, line jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE v record; v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM reeve.require_turn('audit', p_process);
+  FOR v IN
+    SELECT h.chain, coalesce(a.seq, 0) AS seq, t.code FROM reeve.audit_head h LEFT JOIN reeve.audit_sent a ON a.chain = h.chain LEFT JOIN reeve.tenant t ON t.id = h.chain
+    WHERE h.seq > coalesce(a.seq, 0) AND coalesce(a.retry_at, '-infinity') <= v_now ORDER BY a.sent_at NULLS FIRST, h.chain LIMIT p_chains
+  LOOP
+    RETURN QUERY
+      SELECT v.chain, v.code, l.last, l.at, l.line FROM (
+        SELECT s.seq AS first, s.seq AS last, reeve.audit_time(e.at) AS at, jsonb_build_object('type', 'entry', 'chain', v.chain, 'seq', s.seq, 'hash', encode(s.hash, 'hex'), 'id', s.entry_id)
+          || CASE WHEN e.id IS NULL THEN '{}' ELSE jsonb_build_object('tenant', e.tenant_id, 'at', reeve.audit_time(e.at), 'actor', e.actor, 'login', e.login, 'action', e.action,
+            'object', e.object, 'reason', e.reason, 'started_at', reeve.audit_time(e.started_at), 'ended_at', reeve.audit_time(e.ended_at), 'detail', e.detail::text) END AS line
+        FROM (SELECT x.* FROM reeve.audit_seal x WHERE x.chain = v.chain AND x.seq > v.seq ORDER BY x.seq LIMIT p_places) s
+        LEFT JOIN reeve.audit_entry e ON e.id = s.entry_id AND e.expires_on = s.expires_on
+        UNION ALL
+        SELECT c.first_seq, c.last_seq, reeve.audit_time(c.at), jsonb_build_object('type', 'checkpoint', 'chain', v.chain, 'first', c.first_seq, 'last', c.last_seq, 'hash', encode(c.hash, 'hex'),
+          'at', reeve.audit_time(c.at))
+        FROM reeve.audit_checkpoint c WHERE c.chain = v.chain AND c.last_seq > v.seq
+          AND NOT EXISTS (SELECT FROM reeve.audit_seal x WHERE x.chain = v.chain AND x.seq > v.seq AND x.seq < c.first_seq OFFSET p_places)) l
+      ORDER BY l.first;
+  END LOOP;
+END $$;
+
+ALTER FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.read_events(p_process uuid, p_limit integer) RETURNS TABLE(id bigint, tenant_id uuid, tenant_code text, type text, at timestamp with time zone, job_id bigint, queue text, kind text, attempt integer, traceparent text, detail jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+#variable_conflict use_column
+DECLARE v_now timestamptz := reeve.clock(); v_ids bigint[]; v_parked bigint[];
+BEGIN
+  PERFORM reeve.require_turn('events', p_process);
+  FOR i IN 1..20 LOOP
+    v_ids := ARRAY(SELECT e.id FROM reeve.event e WHERE NOT e.parked ORDER BY e.id LIMIT p_limit);
+    v_parked := ARRAY(SELECT e.id FROM reeve.event e JOIN reeve.event_block b ON b.tenant = e.tenant WHERE e.id = ANY (v_ids));
+    UPDATE reeve.event e SET parked = true WHERE e.id = ANY (v_parked);
+    EXIT WHEN cardinality(v_parked) < p_limit;
+  END LOOP;
+  RETURN QUERY
+    SELECT e.id, e.tenant, t.code, e.type, e.at, e.job, e.queue, e.kind, e.attempt, e.traceparent, e.detail
+    FROM (SELECT x.id FROM unnest(v_ids) AS x (id) WHERE x.id <> ALL (v_parked)
+          UNION ALL
+          SELECT p.id FROM (SELECT b.tenant FROM reeve.event_block b WHERE b.retry_at <= v_now ORDER BY b.retry_at LIMIT 50) d,
+            LATERAL (SELECT y.id FROM reeve.event y WHERE y.parked AND y.tenant = d.tenant ORDER BY y.id LIMIT greatest(1, p_limit / 10)) p) i
+    JOIN reeve.event e ON e.id = i.id JOIN reeve.tenant t ON t.id = e.tenant
+    ORDER BY e.id;
+END $$;
+
+ALTER FUNCTION reeve.read_events(p_process uuid, p_limit integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.recent_resets() RETURNS TABLE(topic text, partition integer, next bigint)
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT o.topic, o.partition, o.next FROM reeve.kafka_offset o WHERE o.since > reeve.clock() - interval '1 minute' AND o.problem IS NULL AND (o.moved_at IS NULL OR o.moved_at < o.since)
+$$;
+
+ALTER FUNCTION reeve.recent_resets() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7516,22 +8720,33 @@ END $$;
 
 ALTER FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.redact_json(p_value jsonb, p_regex text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  CASE jsonb_typeof(p_value)
+  WHEN 'string' THEN RETURN to_jsonb(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'));
+  WHEN 'number' THEN RETURN CASE WHEN p_value::text ~* p_regex THEN '"[erased]"' ELSE p_value END;
+  WHEN 'array' THEN RETURN (SELECT coalesce(jsonb_agg(reeve.redact_json(a.e, p_regex) ORDER BY a.n), '[]') FROM jsonb_array_elements(p_value) WITH ORDINALITY a (e, n));
+  WHEN 'object' THEN RETURN (SELECT coalesce(jsonb_object_agg(regexp_replace(o.k, p_regex, '[erased]', 'gi'), reeve.redact_json(o.v, p_regex)), '{}') FROM jsonb_each(p_value) o (k, v));
+  ELSE RETURN p_value;
+  END CASE;
+END $$;
+
+ALTER FUNCTION reeve.redact_json(p_value jsonb, p_regex text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $_$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_count bigint; v_all bigint := 0;
+DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_rows tid[]; v_count bigint; v_all bigint := 0;
 BEGIN
   FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
-    IF reeve.has_column(p_place, 'tenant_id') THEN
-      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
-        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
-        'WHERE x.tenant_id = $3 AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
-    ELSE
-      EXECUTE format('UPDATE reeve.%1$I x SET %2$I = (jsonb_populate_record(x, jsonb_build_object(%2$L, CASE jsonb_typeof(to_jsonb(x.%2$I)) WHEN ''string'' THEN '
-        'to_jsonb(regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')) ELSE regexp_replace(x.%2$I::text, $2, ''[erased]'', ''gi'')::jsonb END))).%2$I '
-        'WHERE x.job_id IN (SELECT reeve.mention_jobs($3)) AND lower(x.%2$I::text COLLATE "C") LIKE ANY ($1)', p_place, v_column) USING p_patterns, p_regex, v_tenant;
-    END IF;
+    v_rows := ARRAY(SELECT m.at FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m
+      WHERE p_place <> 'batch' OR NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = (m.doc ->> 'id')::bigint AND i.tenant_id <> v_tenant));
+    EXECUTE format('UPDATE reeve.%I x SET %I = (jsonb_populate_record(x, jsonb_build_object(%L, reeve.redact_value(to_jsonb(x.%I), $3)))).%I '
+      'WHERE x.ctid = ANY ($1) AND lower(x.%I::text COLLATE "C") LIKE ANY ($2)', p_place, v_column, v_column, v_column, v_column, v_column) USING v_rows, p_patterns, p_regex;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     v_all := v_all + v_count;
   END LOOP;
@@ -7539,6 +8754,16 @@ BEGIN
 END $_$;
 
 ALTER FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.redact_value(p_value jsonb, p_regex text) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE jsonb_typeof(p_value) WHEN 'string' THEN to_jsonb(left(regexp_replace(p_value #>> '{}', p_regex, '[erased]', 'gi'), greatest(length(p_value #>> '{}'), 8)))
+    ELSE reeve.redact_json(p_value, p_regex) END
+$$;
+
+ALTER FUNCTION reeve.redact_value(p_value jsonb, p_regex text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.redrive(id bigint, reason text DEFAULT NULL::text, args jsonb DEFAULT NULL::jsonb) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -7603,6 +8828,28 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v reeve.rejected_messages; v_made jsonb; v_job bigint;
+BEGIN
+  SELECT r.* INTO v FROM reeve.rejected_messages r WHERE r.id = p_id FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no rejected message %', p_id USING ERRCODE = 'RV011', HINT = 'See: reeve rejected list'; END IF;
+  IF v.state <> 'kept' THEN RAISE EXCEPTION 'message % was % already', p_id, v.state USING ERRCODE = 'RV012'; END IF;
+  v_made := reeve.place_messages(ARRAY[v.queue], ARRAY[p_type], ARRAY[p_source], ARRAY[p_event], ARRAY[p_tenant], ARRAY[p_trace], ARRAY[p_run_at], ARRAY[p_priority], ARRAY[p_body], ARRAY[p_whole]);
+  IF jsonb_array_length(v_made -> 'refused') > 0 THEN
+    RAISE EXCEPTION 'message % is still refused (%): %', p_id, v_made #>> '{refused,0,1}', v_made #>> '{refused,0,2}' USING ERRCODE = 'RV012', HINT = 'It stays; see: reeve rejected show ' || p_id;
+  END IF;
+  v_job := coalesce((v_made #>> '{jobs,0}')::bigint,
+    (SELECT k.job_id FROM reeve.kafka_key k WHERE k.hash = sha256(convert_to(jsonb_build_array(v.tenant_id, p_source, p_event)::text, 'UTF8'))));
+  UPDATE reeve.rejected_messages r SET state = 'redriven', job_id = v_job, ended_at = reeve.clock(), ended_by = reeve.actor() WHERE r.id = p_id;
+  PERFORM reeve.audit(v.tenant_id, 'kafka.redrive', 'rejected message ' || p_id, v.reason, jsonb_build_object('job', v_job, 'topic', v.topic, 'partition', v.partition, 'offset', v."offset"));
+  RETURN v_job;
+END $$;
+
+ALTER FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.refuse_change() RETURNS trigger
     LANGUAGE plpgsql
@@ -7679,6 +8926,38 @@ $$;
 
 ALTER FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.reject_messages(p_messages jsonb) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  INSERT INTO reeve.rejected_messages (topic, partition, "offset", queue, tenant_id, reason, detail, key, body, bytes, size, headers, written_at)
+  SELECT m.topic, m.partition, m."offset", m.queue, t.id, m.reason, left(m.detail, 2000), CASE WHEN k.keeps THEN decode(m.key, 'base64') END, CASE WHEN k.keeps THEN m.body END,
+    CASE WHEN k.keeps THEN decode(m.bytes, 'base64') END, m.size, CASE WHEN k.keeps THEN coalesce(m.headers, '[]') ELSE '[]' END, to_timestamp(m.written_ms / 1000.0)
+  FROM ROWS FROM (jsonb_to_recordset(p_messages) AS (topic text, partition int, "offset" bigint, queue text, reason text, detail text, key text, body text, bytes text, size int, headers jsonb,
+    written_ms bigint)) WITH ORDINALITY m (topic, partition, "offset", queue, reason, detail, key, body, bytes, size, headers, written_ms, n)
+  LEFT JOIN reeve.tenant t ON t.code = split_part(m.queue, '.', 1) COLLATE "C" CROSS JOIN LATERAL (SELECT t.status IS DISTINCT FROM 'archived' AS keeps) k ORDER BY m.n;
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  INSERT INTO reeve.refusal AS r (tenant_id, kind, reason, minute, count)
+  SELECT t.id, 'kafka', left('spoofed_tenant: a message on topic ' || m.topic || ' names another tenant', 200), date_trunc('minute', reeve.clock()), count(*)
+  FROM jsonb_to_recordset(p_messages) m (topic text, queue text, reason text) JOIN reeve.tenant t ON t.code = split_part(m.queue, '.', 1) COLLATE "C"
+  WHERE m.reason = 'spoofed_tenant' GROUP BY 1, 3 ORDER BY 1, 3
+  ON CONFLICT (minute, tenant_id, kind, reason) DO UPDATE SET count = r.count + excluded.count;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.reject_messages(p_messages jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.relay_wanted(p_task text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT CASE p_task WHEN 'audit' THEN s.audit ELSE s.types <> '{}' OR EXISTS (SELECT FROM reeve.event) END FROM reeve.event_setting s
+$$;
+
+ALTER FUNCTION reeve.relay_wanted(p_task text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.release_held(p_limit integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -7732,6 +9011,18 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.release_outboxes(p_process uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.outbox o SET holder = NULL, lease_until = NULL
+  WHERE o.id IN (SELECT m.id FROM reeve.outbox m WHERE m.holder = p_process ORDER BY m.id FOR UPDATE);
+  DELETE FROM reeve.relay_process p WHERE p.id = p_process;
+END $$;
+
+ALTER FUNCTION reeve.release_outboxes(p_process uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.release_parked(p_limit integer) RETURNS integer
     LANGUAGE plpgsql
@@ -7927,6 +9218,23 @@ END $$;
 
 ALTER FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.remove_outbox(p_name text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may remove outboxes' USING ERRCODE = '42501'; END IF;
+  SELECT o.id, o.tenant_id INTO v FROM reeve.outbox o WHERE o.name = p_name FOR UPDATE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no outbox "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve outbox list'; END IF;
+  DELETE FROM reeve.outbox_refusal r WHERE r.outbox_id = v.id;
+  DELETE FROM reeve.outbox_block b WHERE b.outbox_id = v.id;
+  DELETE FROM reeve.outbox o WHERE o.id = v.id;
+  PERFORM reeve.audit(v.tenant_id, 'outbox.remove', 'outbox ' || p_name, p_reason, '{}');
+END $$;
+
+ALTER FUNCTION reeve.remove_outbox(p_name text, p_reason text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) RETURNS bigint[]
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8029,6 +9337,23 @@ CREATE FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) RETURNS bigint
     AS $$ SELECT reeve.off_peak_wait(reeve.retention_tenant(p_job, p_lease)) $$;
 
 ALTER FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  IF p_state IS NULL THEN
+    DELETE FROM reeve.kafka_client c WHERE c.id = p_id;
+  ELSE
+    INSERT INTO reeve.kafka_client AS c (id, role, node, pid, state, detail, since, seen_at, counts) VALUES (p_id, p_role, p_node, p_pid, p_state, left(p_detail, 2000), v_now, v_now, p_counts)
+    ON CONFLICT (id) DO UPDATE SET state = excluded.state, detail = excluded.detail, seen_at = excluded.seen_at, counts = excluded.counts,
+      since = CASE WHEN c.state = excluded.state THEN c.since ELSE excluded.since END;
+  END IF;
+END $$;
+
+ALTER FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.report_place_guard() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8205,6 +9530,17 @@ END $_$;
 
 ALTER FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.require_turn(p_task text, p_process uuid) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  PERFORM FROM reeve.relay_turn t WHERE t.task = p_task AND t.holder = p_process AND t.lease_until > reeve.clock() FOR SHARE;
+  IF NOT FOUND THEN RAISE EXCEPTION 'the turn to send % is another process''s', p_task USING ERRCODE = 'RV031'; END IF;
+END $$;
+
+ALTER FUNCTION reeve.require_turn(p_task text, p_process uuid) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.rescue(p_id uuid, p_state text DEFAULT 'dead'::text) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8277,6 +9613,40 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.rescue_orphans() OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) RETURNS TABLE(first bigint, last bigint)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM reeve.held_outbox(p_outbox, p_process);
+  UPDATE reeve.outbox o SET renew = false WHERE o.id = p_outbox AND o.renew;
+  RETURN QUERY
+    WITH drawn AS MATERIALIZED (SELECT nextval('reeve.job_id') AS n FROM generate_series(1, least(p_count, 1000000))),
+    run AS (SELECT min(d.n) AS first, max(d.n) AS last FROM (SELECT n, n - row_number() OVER (ORDER BY n) AS island FROM drawn) d GROUP BY d.island)
+    INSERT INTO reeve.outbox_block AS b (outbox_id, first, last) SELECT p_outbox, r.first, r.last FROM run r ORDER BY r.first RETURNING b.first, b.last;
+END $$;
+
+ALTER FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_count int := 0;
+BEGIN
+  IF p_next < 0 OR coalesce(p_reason, '') = '' THEN RAISE EXCEPTION 'an offset from 0 on and a reason are needed' USING ERRCODE = 'RV010'; END IF;
+  FOR v IN SELECT o.* FROM reeve.kafka_offset o WHERE o.topic = p_topic AND (p_partition IS NULL OR o.partition = p_partition) ORDER BY o.topic, o.partition FOR NO KEY UPDATE LOOP
+    UPDATE reeve.kafka_offset o SET next = p_next, digest = NULL, cluster_id = NULL, problem = NULL, detail = NULL, since = reeve.clock() WHERE o.topic = v.topic AND o.partition = v.partition;
+    PERFORM reeve.audit(NULL, 'kafka.reset', 'partition ' || v.topic || ' ' || v.partition, p_reason, jsonb_build_object('was', v.next, 'problem', v.problem, 'becomes', p_next));
+    v_count := v_count + 1;
+  END LOOP;
+  IF v_count = 0 THEN RAISE EXCEPTION 'no partition of topic "%" was ever read', left(p_topic, 249) USING ERRCODE = 'RV011', HINT = 'See: reeve kafka offsets'; END IF;
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8352,6 +9722,21 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.resume_batch(id bigint) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.resume_outbox(p_name text, p_reason text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  UPDATE reeve.outbox o SET stopped = false, renew = true, resumed_at = reeve.clock(), problem = NULL, problem_since = NULL, next_row = 1, last_row = NULL, last_mark = NULL, holder = NULL, lease_until = NULL
+  WHERE o.name = p_name RETURNING o.id, o.tenant_id INTO v;
+  IF NOT FOUND THEN RAISE EXCEPTION 'there is no outbox "%"', left(p_name, 80) USING ERRCODE = 'RV011', HINT = 'See: reeve outbox list'; END IF;
+  PERFORM reeve.audit(v.tenant_id, 'outbox.resume', 'outbox ' || p_name, p_reason, '{}');
+END $$;
+
+ALTER FUNCTION reeve.resume_outbox(p_name text, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean DEFAULT false) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8443,7 +9828,7 @@ BEGIN
   v_refusal := CASE WHEN v.kind IN ('purge', 'erasure') THEN reeve.admit_request(v.kind, v.args, v.tenant_id)
     WHEN reeve.is_frozen(v.tenant_id) THEN 'its tenant is being purged' END;
   IF v_refusal IS NOT NULL THEN
-    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = 'See: reeve ' || CASE v.kind WHEN 'erasure' THEN 'erasure' ELSE 'purge' END || ' status';
+    RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = CASE v.kind WHEN 'erasure' THEN 'See: reeve erasure show ' || coalesce(v.args ->> 'request', 'ID') ELSE 'See: reeve purge status' END;
   END IF;
   IF v_tenant.status = 'archived' AND v.kind <> 'purge' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
   v_id := nextval('reeve.job_id');
@@ -8570,6 +9955,13 @@ END $$;
 
 ALTER FUNCTION reeve.revoke_links(p_id uuid, p_reason text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$ SELECT EXISTS (SELECT FROM jsonb_each_text(p_row) e WHERE lower(e.value COLLATE "C") LIKE ANY (p_patterns)) $$;
+
+ALTER FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.running_eta(p_scope text, p_like text) RETURNS jsonb
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -8596,6 +9988,27 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.schedule_guard() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_open interval;
+BEGIN
+  IF EXISTS (SELECT FROM reeve.standing_work w WHERE w.name = NEW.name) THEN
+    RAISE EXCEPTION 'the name "%" is taken by what workers do by themselves', NEW.name USING ERRCODE = 'RV010', HINT = 'Choose another name; see: reeve schedule list';
+  END IF;
+  IF NEW.opens = NEW.closes THEN
+    RAISE EXCEPTION 'a window that opens and closes at the same time is none' USING ERRCODE = 'RV010', HINT = 'Leave it out for the whole day.';
+  END IF;
+  v_open := NEW.closes - NEW.opens + CASE WHEN NEW.closes < NEW.opens THEN interval '24 hours' ELSE '0' END;
+  IF NEW.spread + NEW.jitter > v_open THEN
+    RAISE EXCEPTION 'spread and jitter (%) are longer than the window (%)', NEW.spread + NEW.jitter, v_open USING ERRCODE = 'RV010', HINT = 'Spread over less, or open the window for longer.';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.schedule_guard() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) RETURNS text
     LANGUAGE plpgsql
@@ -8650,11 +10063,11 @@ END $$;
 ALTER FUNCTION reeve.schedule_tenant_tier(code text, tier text, due_at timestamp with time zone, reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) RETURNS timestamp with time zone
-    LANGUAGE sql STABLE
+    LANGUAGE sql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT CASE WHEN s.opens IS NULL THEN x.at ELSE reeve.next_off_peak(p_zone, s.opens, s.closes, x.at) END
-  FROM (SELECT p_tick + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(p_tick || ' ' || p_tenant) AS at) x
+  SELECT reeve.into_window(p_zone, s.opens, s.closes, x.base + s.spread * reeve.share_of(s.id || ' ' || p_tenant) + s.jitter * reeve.share_of(extract(epoch FROM p_tick) || ' ' || p_tenant))
+  FROM (SELECT CASE WHEN s.opens IS NULL THEN p_tick ELSE reeve.into_window(p_zone, s.opens, s.closes, greatest(p_tick, reeve.clock())) END AS base) x
 $$;
 
 ALTER FUNCTION reeve.schedule_time(s reeve.schedule, p_zone text, p_tenant uuid, p_tick timestamp with time zone) OWNER TO reeve_owner;
@@ -8778,6 +10191,41 @@ CREATE FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) RETURNS S
 $$;
 
 ALTER FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval DEFAULT NULL::interval, p_reason text DEFAULT NULL::text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET lock_timeout TO '2s'
+    SET client_min_messages TO 'warning'
+    AS $$
+DECLARE v_wrong text := (SELECT t FROM unnest(p_types) t WHERE t <> ALL (reeve.event_types()) LIMIT 1);
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may say which events are sent' USING ERRCODE = '42501'; END IF;
+  IF v_wrong IS NOT NULL THEN
+    RAISE EXCEPTION 'there is no event "%"', left(v_wrong, 80) USING ERRCODE = 'RV010', HINT = 'Known: ' || array_to_string(reeve.event_types(), ', ');
+  END IF;
+  UPDATE reeve.event_setting s SET types = coalesce(p_types, '{}'), audit = p_audit, keep = coalesce(p_keep, s.keep), changed_at = reeve.clock();
+  DROP TRIGGER IF EXISTS job_events_added ON reeve.job;
+  DROP TRIGGER IF EXISTS job_events_changed ON reeve.job;
+  DROP TRIGGER IF EXISTS job_events_ended ON reeve.job_history;
+  DROP TRIGGER IF EXISTS job_events_dead ON reeve.dead_letter;
+  IF 'job.enqueued' = ANY (p_types) THEN
+    CREATE TRIGGER job_events_added AFTER INSERT ON reeve.job REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_new_jobs();
+  END IF;
+  IF p_types && ARRAY['job.started', 'job.retrying', 'job.held'] THEN
+    CREATE TRIGGER job_events_changed AFTER UPDATE ON reeve.job REFERENCING OLD TABLE AS before NEW TABLE AS changed
+      FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_changed_jobs();
+  END IF;
+  IF p_types && ARRAY['job.succeeded', 'job.cancelled'] THEN
+    CREATE TRIGGER job_events_ended AFTER INSERT ON reeve.job_history REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_ended_jobs();
+  END IF;
+  IF 'job.dead' = ANY (p_types) THEN
+    CREATE TRIGGER job_events_dead AFTER INSERT ON reeve.dead_letter REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION reeve.event_of_dead_jobs();
+  END IF;
+  PERFORM reeve.audit(NULL, 'events.set', 'events', p_reason, jsonb_build_object('types', to_jsonb(coalesce(p_types, '{}')), 'audit', p_audit));
+END $$;
+
+ALTER FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8962,6 +10410,48 @@ END $$;
 
 ALTER FUNCTION reeve.settle(p_items jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb DEFAULT '[]'::jsonb) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock();
+BEGIN
+  PERFORM reeve.require_turn('audit', p_process);
+  INSERT INTO reeve.audit_sent AS a (chain, seq, sent_at) SELECT s.chain, max(s.seq), v_now FROM jsonb_to_recordset(p_sent) AS s (chain uuid, seq bigint) GROUP BY s.chain
+  ON CONFLICT (chain) DO UPDATE SET seq = greatest(a.seq, excluded.seq), sent_at = v_now, problem = NULL, problem_since = NULL, attempts = 0, retry_at = '-infinity';
+  INSERT INTO reeve.audit_sent AS a (chain, problem, problem_since, attempts, retry_at)
+    SELECT DISTINCT ON (f.chain) f.chain, left(f.reason, 500), v_now, 1, v_now + interval '1 s' FROM jsonb_to_recordset(p_failures) AS f (chain uuid, reason text)
+  ON CONFLICT (chain) DO UPDATE SET problem = excluded.problem, problem_since = coalesce(a.problem_since, v_now), attempts = a.attempts + 1,
+    retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(a.attempts, 9)));
+END $$;
+
+ALTER FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb DEFAULT '[]'::jsonb) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_tenants uuid[]; v_count int;
+BEGIN
+  PERFORM reeve.require_turn('events', p_process);
+  WITH gone AS (DELETE FROM reeve.event e WHERE e.id = ANY (p_sent) RETURNING e.tenant, e.parked)
+  SELECT array_agg(DISTINCT g.tenant) FILTER (WHERE g.parked), count(*) INTO v_tenants, v_count FROM gone g;
+  INSERT INTO reeve.event_block AS b (tenant, reason, retry_at)
+    SELECT DISTINCT ON (f.tenant) f.tenant, left(f.reason, 500), v_now + interval '1 s' FROM jsonb_to_recordset(p_failures) AS f (tenant uuid, reason text)
+    WHERE EXISTS (SELECT FROM reeve.tenant t WHERE t.id = f.tenant)
+  ON CONFLICT (tenant) DO UPDATE SET reason = excluded.reason, attempts = b.attempts + 1, retry_at = v_now + least(interval '5 min', interval '1 s' * power(2, least(b.attempts, 9)));
+  -- One that took something is tried at once, and free when nothing of it is parked any more.
+  DELETE FROM reeve.event_block b WHERE b.tenant = ANY (v_tenants) AND b.tenant <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)))
+    AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.parked AND e.tenant = b.tenant);
+  UPDATE reeve.event_block b SET retry_at = v_now, attempts = 1
+    WHERE b.tenant = ANY (v_tenants) AND b.tenant <> ALL (ARRAY(SELECT f.tenant FROM jsonb_to_recordset(p_failures) AS f (tenant uuid)));
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text DEFAULT NULL::text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9009,17 +10499,26 @@ END $$;
 
 ALTER FUNCTION reeve.signing_key_guard() OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0) RETURNS bigint
+CREATE FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval DEFAULT '00:00:00'::interval, max_running integer DEFAULT NULL::integer, queue text DEFAULT NULL::text, on_finish jsonb DEFAULT NULL::jsonb, priority integer DEFAULT 0, idempotency_key text DEFAULT NULL::text) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
 #variable_conflict use_variable
-DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint;
+DECLARE v_selection jsonb := reeve.checked_selection(tenants); v_queue text := reeve.checked_work(kind, queue, args); v_tenants uuid[]; v_id bigint; v record;
 BEGIN
   IF spread IS NULL OR spread NOT BETWEEN interval '0' AND interval '366 days' THEN RAISE EXCEPTION 'a spread is from 0 to 366 days' USING ERRCODE = 'RV010'; END IF;
   IF max_running NOT BETWEEN 1 AND 1000000 THEN RAISE EXCEPTION 'max_running is from 1 to 1000000' USING ERRCODE = 'RV010'; END IF;
   IF priority IS NULL OR priority NOT BETWEEN -1000000 AND 1000000 THEN RAISE EXCEPTION 'priority must be from -1000000 to 1000000' USING ERRCODE = 'RV010'; END IF;
+  IF length(idempotency_key) NOT BETWEEN 1 AND 200 THEN RAISE EXCEPTION 'an idempotency key has 1 to 200 characters' USING ERRCODE = 'RV010'; END IF;
   IF on_finish IS NOT NULL THEN PERFORM reeve.checked_finish(on_finish); END IF;
+  IF idempotency_key IS NOT NULL THEN
+    PERFORM pg_advisory_xact_lock(hashtextextended('reeve batch ' || idempotency_key, 0));
+    SELECT b.id, b.kind = kind AND b.queue = v_queue AND b.args = coalesce(args, '{}') AND b.selection = v_selection AS same INTO v FROM reeve.batch b WHERE b.idempotency_key = start_batch.idempotency_key;
+    IF v.same THEN RETURN v.id; END IF;
+    IF FOUND THEN
+      RAISE EXCEPTION 'the idempotency key was used for batch %, which is another', v.id USING ERRCODE = 'RV008', HINT = 'Use a new key for other work.';
+    END IF;
+  END IF;
   PERFORM FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c);
   IF FOUND THEN
     RAISE EXCEPTION 'tenant "%" is unknown', (SELECT left(c, 80) FROM jsonb_array_elements_text(v_selection -> 'code') c WHERE NOT EXISTS (SELECT FROM reeve.tenant t WHERE t.code = c) LIMIT 1)
@@ -9031,11 +10530,12 @@ BEGIN
       HINT = 'Without a status those are selected whose status the kind allows; see: reeve tenant list, reeve kind show ' || kind;
   END IF;
   v_id := reeve.make_batch(kind, v_queue, coalesce(args, '{}'), priority, v_selection, v_tenants, spread, max_running, on_finish, reeve.clock(), '0', NULL, NULL, NULL);
+  IF idempotency_key IS NOT NULL THEN UPDATE reeve.batch b SET idempotency_key = start_batch.idempotency_key WHERE b.id = v_id; END IF;
   PERFORM reeve.audit(NULL, 'batch.start', 'batch ' || v_id, NULL, jsonb_build_object('kind', kind, 'selection', v_selection, 'tenants', cardinality(v_tenants), 'spread', spread, 'max_running', max_running));
   RETURN v_id;
 END $$;
 
-ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) OWNER TO reeve_owner;
+ALTER FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.stat_bounds() RETURNS double precision[]
     LANGUAGE sql IMMUTABLE
@@ -9061,6 +10561,18 @@ CREATE FUNCTION reeve.step_result(p_id bigint, p_name text) RETURNS jsonb
     AS $$ SELECT s.result FROM reeve.job_step s WHERE s.job_id = p_id AND s.name = p_name $$;
 
 ALTER FUNCTION reeve.step_result(p_id bigint, p_name text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.kafka_offset o SET problem = p_problem, detail = left(p_detail, 2000), since = reeve.clock() WHERE o.topic = p_topic AND o.partition = p_partition AND o.problem IS NULL;
+  IF FOUND THEN PERFORM reeve.audit(NULL, 'kafka.stop', 'partition ' || p_topic || ' ' || p_partition, p_problem, jsonb_build_object('detail', left(p_detail, 500))); END IF;
+  RETURN FOUND;
+END $$;
+
+ALTER FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) RETURNS jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -9117,6 +10629,173 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_held jsonb; v_waits int[]; v_won int[]; v jsonb; v_at int[];
+BEGIN
+  SELECT coalesce(jsonb_agg(jsonb_build_array(h.n, h.hold)), '[]'), array_agg(h.n::int) INTO v_held, v_waits
+    FROM (SELECT u.n, reeve.intake_hold(u.q) AS hold FROM unnest(p_queues) WITH ORDINALITY u (q, n)) h WHERE h.hold IS NOT NULL;
+  PERFORM FROM reeve.kafka_offset o JOIN unnest(p_topics, p_partitions) u (t, p) ON o.topic = u.t AND o.partition = u.p ORDER BY o.topic, o.partition FOR NO KEY UPDATE OF o;
+  WITH won AS (
+    UPDATE reeve.kafka_offset o SET next = u.new, digest = u.digest, cluster_id = coalesce(p_cluster, o.cluster_id), moved_at = reeve.clock()
+    FROM unnest(p_topics, p_partitions, p_old, p_new, p_digests) WITH ORDINALITY u (t, p, old, new, digest, n)
+    WHERE o.topic = u.t AND o.partition = u.p AND o.next = u.old AND o.problem IS NULL AND u.n <> ALL (coalesce(v_waits, '{}')) RETURNING u.n)
+  SELECT coalesce(array_agg(w.n::int), '{}') INTO v_won FROM won w;
+  -- The numbers of those that are taken, for what comes back.
+  v_at := ARRAY(SELECT u.n::int FROM unnest(m_places) WITH ORDINALITY u (place, n) WHERE u.place = ANY (v_won) ORDER BY u.n);
+  IF cardinality(v_at) = cardinality(m_places) THEN
+    v := reeve.place_messages(ARRAY(SELECT p_queues[x] FROM unnest(m_places) WITH ORDINALITY u (x, n) ORDER BY u.n), m_types, m_sources, m_ids, m_tenants, m_traces, m_run_at, m_priorities, m_bodies, m_whole);
+  ELSE
+    v := (SELECT reeve.place_messages(coalesce(array_agg(p_queues[u.place] ORDER BY u.n), '{}'), coalesce(array_agg(u.type ORDER BY u.n), '{}'), coalesce(array_agg(u.source ORDER BY u.n), '{}'),
+        coalesce(array_agg(u.id ORDER BY u.n), '{}'), coalesce(array_agg(u.tenant ORDER BY u.n), '{}'), coalesce(array_agg(u.trace ORDER BY u.n), '{}'), coalesce(array_agg(u.at ORDER BY u.n), '{}'),
+        coalesce(array_agg(u.priority ORDER BY u.n), '{}'), coalesce(array_agg(u.body ORDER BY u.n), '{}'), coalesce(array_agg(u.whole ORDER BY u.n), '{}'))
+      FROM unnest(m_places, m_types, m_sources, m_ids, m_tenants, m_traces, m_run_at, m_priorities, m_bodies, m_whole) WITH ORDINALITY
+        u (place, type, source, id, tenant, trace, at, priority, body, whole, n) WHERE u.place = ANY (v_won));
+  END IF;
+  RETURN jsonb_build_object('jobs', v -> 'jobs', 'duplicates', v -> 'duplicates', 'held', v_held,
+    'refused', (SELECT coalesce(jsonb_agg(jsonb_build_array(v_at[(r ->> 0)::int], r -> 1, r -> 2) ORDER BY (r ->> 0)::int), '[]') FROM jsonb_array_elements(v -> 'refused') r),
+    'stale', (SELECT coalesce(jsonb_agg(n), '[]') FROM generate_series(1, cardinality(p_topics)) n WHERE n <> ALL (v_won) AND n <> ALL (coalesce(v_waits, '{}'))));
+END $$;
+
+ALTER FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) RETURNS TABLE(taken integer, aliased integer, refused integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET lock_timeout TO '5s'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $_$
+#variable_conflict use_variable
+DECLARE
+  v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_now timestamptz := reeve.clock();
+  v record; v_tenant record; v_kind record; v_known record; v_code text; v_last_code text; v_last_kind text; v_state text; v_problem text; v_run_at timestamptz;
+  v_hash bytea; v_digest bytea; v_size int; v_job bigint; v_spoofs int := 0; v_taken int := 0; v_aliased int := 0; v_refused int := 0; v_last bigint; v_mark uuid;
+  n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
+  n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
+BEGIN
+  FOR v IN
+    WITH given AS MATERIALIZED (
+      SELECT g.id, g.job, g.mark, g.login, g.item,
+        (SELECT y.last FROM reeve.outbox_block y WHERE y.outbox_id = p_outbox AND y.first <= g.job ORDER BY y.first DESC LIMIT 1) >= g.job AS is_ours
+      FROM jsonb_to_recordset(p_rows) AS g (id bigint, job bigint, mark uuid, login text, item jsonb)),
+    fresh AS (
+      INSERT INTO reeve.outbox_taken AS k (outbox_id, row_id, mark, job) SELECT p_outbox, g.id, g.mark, g.job FROM given g WHERE g.is_ours ORDER BY g.id
+      ON CONFLICT DO NOTHING RETURNING k.mark)
+    SELECT g.*, f.mark IS NOT NULL AS is_new, i.*
+    FROM given g LEFT JOIN fresh f ON f.mark = g.mark,
+    LATERAL jsonb_to_record(CASE WHEN jsonb_typeof(g.item) = 'object' THEN g.item ELSE '{}' END)
+      AS i (queue text, kind text, args jsonb, run_at_us text, priority text, idempotency_key text, max_attempts text, traceparent text, tenant text)
+    ORDER BY g.id
+  LOOP
+    v_job := v.job;
+    IF NOT v.is_new THEN
+      -- Taken before, as nearly always; or its id was not reserved for this outbox, or is another row's.
+      CONTINUE WHEN EXISTS (SELECT FROM reeve.outbox_taken k WHERE k.outbox_id = p_outbox AND k.mark = v.mark);
+      IF v_box.resumed_at IS NULL THEN
+        INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
+          VALUES (p_outbox, v.id, v.job, left(v.login, 200), coalesce(v.item, 'null'), 'RV032', 'its job id is not its own') ON CONFLICT DO NOTHING;
+        v_refused := v_refused + 1;
+        CONTINUE;
+      END IF;
+      -- A database was restored: the row was accepted under that id, so it becomes a job under another, by which it is found where that names nothing else.
+      v_job := nextval('reeve.job_id');
+      INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job) VALUES (p_outbox, v.id, v.mark, v_job);
+      IF v_box.tenant_id IS NULL AND v.job < v_job AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job) AND NOT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = v.job)
+        AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job) AND split_part(v.queue, '.', 1) IN (SELECT t.code FROM reeve.tenant t) THEN
+        INSERT INTO reeve.job_alias (id, job_id, tenant_id) SELECT v.job, v_job, t.id FROM reeve.tenant t WHERE t.code = split_part(v.queue, '.', 1) ON CONFLICT DO NOTHING;
+      END IF;
+    END IF;
+    v_last := v.id; v_mark := v.mark; v_state := NULL; v_problem := NULL;
+    v_code := split_part(coalesce(v.queue, ''), '.', 1);
+    IF v_code IS DISTINCT FROM v_last_code THEN
+      v_last_code := v_code;
+      SELECT t.id, t.code, t.tier, t.status INTO v_tenant FROM reeve.tenant t WHERE t.code = v_code COLLATE "C";
+    END IF;
+    IF v_last_kind IS NULL OR v.kind IS DISTINCT FROM v_last_kind THEN
+      v_last_kind := v.kind;
+      SELECT k.name, k.queue, k.schema, k.max_attempts INTO v_kind FROM reeve.kind k WHERE k.name = v.kind;
+    END IF;
+    v_size := octet_length(v.args::text);
+    CASE
+      WHEN v.queue IS NULL OR v.queue !~ '^[a-z0-9][a-z0-9-]*\.[a-z0-9][a-z0-9-]{0,60}$' OR split_part(v.queue, '.', 2) IN ('events', 'audit', 'jobs') THEN
+        v_state := 'RV002'; v_problem := 'the queue is not <tenant code>.<name>';
+      WHEN v_tenant.id IS NULL THEN v_state := 'RV001'; v_problem := format('tenant "%s" is unknown', left(v_code, 80));
+      WHEN v.tenant IS NOT NULL AND v.tenant IS DISTINCT FROM v_tenant.id::text OR v_box.tenant_id IS NOT NULL AND v_box.tenant_id <> v_tenant.id THEN
+        v_state := 'RV003'; v_problem := format('queue "%s" belongs to another tenant', v.queue); v_spoofs := v_spoofs + 1;
+      WHEN v_tenant.status = 'archived' THEN v_state := 'RV009'; v_problem := format('tenant "%s" is archived', v_code);
+      WHEN v_kind.name IS NULL THEN v_state := 'RV004'; v_problem := format('kind "%s" is not registered', left(coalesce(v.kind, ''), 80));
+      WHEN v.kind IN ('purge', 'erasure') THEN v_state := 'RV020'; v_problem := format('kind "%s" is asked for in the control database', v.kind);
+      WHEN (reeve.pool_of('', '.' || v_kind.queue) = 'restore' OR reeve.pool_of('', v.queue) = 'restore') AND v.queue <> v_code || '.' || v_kind.queue THEN
+        v_state := 'RV002'; v_problem := format('kind "%s" does not run on queue "%s"', v.kind, v.queue);
+      WHEN v_tenant.status IN ('churned', 'suspended') AND reeve.is_frozen(v_tenant.id) THEN v_state := 'RV012'; v_problem := format('tenant "%s" is being purged', v_code);
+      WHEN v_size > 1048576 THEN v_state := 'RV006'; v_problem := 'the arguments are over 1 MiB';
+      WHEN v_size > 130 AND jsonb_path_exists(v.args, '$.**{65}') THEN v_state := 'RV006'; v_problem := 'the arguments are nested deeper than 64 levels';
+      WHEN v.priority IS NOT NULL AND v.priority !~ '^-?\d{1,6}$' OR v.max_attempts IS NOT NULL AND v.max_attempts !~ '^[1-9]\d{0,2}$'
+        OR v.run_at_us IS NOT NULL AND v.run_at_us !~ '^-?\d{1,17}$' OR v.traceparent !~ '^[!-~]{0,128}$' OR length(v.idempotency_key) NOT BETWEEN 1 AND 500 THEN
+        v_state := 'RV010'; v_problem := 'a field of the row is out of its range';
+      ELSE
+        v_problem := reeve.args_problem(v_kind.schema, coalesce(v.args, '{}'));
+        IF v_problem IS NOT NULL THEN v_state := 'RV005'; v_problem := format('the arguments do not match kind "%s": %s', v.kind, v_problem); END IF;
+    END CASE;
+    IF v_state IS NULL AND v.idempotency_key IS NOT NULL THEN
+      v_hash := sha256(convert_to(jsonb_build_array(v_tenant.id, 'sql', v.idempotency_key)::text, 'UTF8'));
+      v_digest := sha256(convert_to(jsonb_build_array(v.queue, v.kind, coalesce(v.args, '{}'))::text, 'UTF8'));
+      INSERT INTO reeve.idempotency_key (hash, job_id, digest) VALUES (v_hash, v_job, v_digest) ON CONFLICT (hash) DO NOTHING;
+      IF NOT FOUND THEN
+        SELECT i.job_id, i.digest INTO v_known FROM reeve.idempotency_key i WHERE i.hash = v_hash;
+        IF NOT FOUND THEN RAISE EXCEPTION 'a key of this outbox expired while it was looked at' USING ERRCODE = '40001'; END IF;
+        IF v_known.digest = v_digest THEN
+          INSERT INTO reeve.job_alias (id, job_id, tenant_id) VALUES (v_job, v_known.job_id, v_tenant.id);
+          v_aliased := v_aliased + 1;
+          CONTINUE;
+        END IF;
+        v_state := 'RV008'; v_problem := format('the idempotency key was used for job %s with other arguments', v_known.job_id);
+      END IF;
+    END IF;
+    v_run_at := coalesce(to_timestamp(CASE WHEN v.run_at_us ~ '^-?\d{1,17}$' THEN v.run_at_us END::numeric / 1000000), v_now);
+    IF v_state IS NOT NULL THEN
+      v_refused := v_refused + 1;
+      IF v_tenant.id IS NOT NULL AND v_state NOT IN ('RV002', 'RV003') THEN
+        INSERT INTO reeve.dead_letter (id, tenant_id, pool, queue, kind, priority, attempt, max_attempts, run_at, created_at, created_by, last_error, args, reason)
+        VALUES (v_job, v_tenant.id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, left(coalesce(v.kind, ''), 200), 0, 0, 1, v_run_at, v_now, left('outbox:' || v_box.name, 200),
+          left(v_problem, 2000), coalesce(v.args, '{}'), left(format('refused (%s), from outbox %s', v_state, v_box.name), 200));
+      ELSE
+        INSERT INTO reeve.outbox_refusal (outbox_id, row_id, job_id, login, item, code, reason)
+          VALUES (p_outbox, v.id, v_job, left(v.login, 200), coalesce(v.item, 'null'), v_state, left(v_problem, 2000)) ON CONFLICT DO NOTHING;
+      END IF;
+      CONTINUE;
+    END IF;
+    n_ids := n_ids || v_job; n_tenants := n_tenants || v_tenant.id; n_pools := n_pools || reeve.pool_of(v_tenant.tier, v.queue); n_queues := n_queues || v.queue;
+    n_kinds := n_kinds || v.kind; n_args := n_args || coalesce(v.args, '{}'); n_run_at := n_run_at || v_run_at;
+    n_priority := n_priority || coalesce(v.priority::int, 0); n_max := n_max || coalesce(v.max_attempts::int, v_kind.max_attempts); n_trace := n_trace || v.traceparent;
+  END LOOP;
+
+  v_taken := cardinality(n_ids);
+  INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args)
+  SELECT j.id, j.tenant_id, j.pool, j.queue, j.kind, CASE WHEN j.run_at > v_now THEN 'scheduled' ELSE 'available' END::reeve.job_state,
+         j.priority, j.max, j.run_at, 'outbox:' || v_box.name, j.trace, j.args
+  FROM unnest(n_ids, n_tenants, n_pools, n_queues, n_kinds, n_args, n_run_at, n_priority, n_max, n_trace)
+    AS j (id, tenant_id, pool, queue, kind, args, run_at, priority, max, trace);
+  PERFORM reeve.wake(ARRAY(SELECT DISTINCT p FROM unnest(n_pools, n_run_at) AS u (p, r) WHERE r <= v_now));
+  IF v_spoofs > 0 THEN
+    PERFORM reeve.audit(v_box.tenant_id, 'outbox.spoof', 'outbox ' || v_box.name, 'rows that name another tenant''s queue were refused', jsonb_build_object('rows', v_spoofs));
+  END IF;
+  UPDATE reeve.outbox o SET next_row = greatest(o.next_row, p_next_row), last_row = coalesce(greatest(o.last_row, v_last), o.last_row),
+    last_mark = CASE WHEN v_last > coalesce(o.last_row, 0) THEN v_mark ELSE o.last_mark END, relayed = o.relayed + v_taken, aliased = o.aliased + v_aliased,
+    refused = o.refused + v_refused, relayed_at = CASE WHEN v_last IS NULL THEN o.relayed_at ELSE v_now END,
+    activity = CASE WHEN v_last IS NULL THEN o.activity
+      ELSE o.activity * power(0.5, extract(epoch FROM v_now - coalesce(o.relayed_at, o.created_at))::double precision / 60) + v_taken + v_aliased + v_refused END
+  WHERE o.id = p_outbox;
+  RETURN QUERY SELECT v_taken, v_aliased, v_refused;
+END $_$;
+
+ALTER FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.take_report_place(code text, name text) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9226,6 +10905,25 @@ $$;
 
 ALTER FUNCTION reeve.tenant_is_held(tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_may_return() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_grace interval := (SELECT p.grace FROM reeve.purge_policy p); v_state text;
+BEGIN
+  SELECT r.state INTO v_state FROM reeve.purge_request r WHERE r.tenant_id = OLD.id AND r.state NOT IN ('cancelled', 'certified');
+  IF FOUND THEN
+    RAISE EXCEPTION 'a purge of tenant "%" is %', OLD.code, v_state USING ERRCODE = 'RV012', HINT = 'Cancel it first: reeve purge cancel ' || OLD.code;
+  END IF;
+  IF OLD.status_changed_at + v_grace < reeve.clock() THEN
+    RAISE EXCEPTION 'the grace period of tenant "%" ended at %', OLD.code, to_char(OLD.status_changed_at + v_grace, 'YYYY-MM-DD HH24:MI TZ') USING ERRCODE = 'RV012',
+      HINT = 'A longer one: reeve purge policy --grace-days';
+  END IF;
+  RETURN NEW;
+END $$;
+
+ALTER FUNCTION reeve.tenant_may_return() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) RETURNS SETOF jsonb
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9287,6 +10985,30 @@ END $$;
 
 ALTER FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tenant_pauses_schedules() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v record; v_now timestamptz := reeve.clock();
+BEGIN
+  FOR v IN SELECT s.id, s.name FROM reeve.schedule s WHERE s.tenant_id = NEW.id
+      AND CASE NEW.status WHEN 'churned' THEN s.paused_at IS NULL ELSE s.paused_at = s.churn_paused_at END ORDER BY s.id FOR NO KEY UPDATE LOOP
+    IF NEW.status = 'churned' THEN
+      UPDATE reeve.schedule s SET paused_at = v_now, churn_paused_at = v_now, paused_by = reeve.actor(), pause_reason = 'the tenant has churned' WHERE s.id = v.id;
+      UPDATE reeve.schedule_due d SET next_at = 'infinity' WHERE d.schedule_id = v.id;
+      PERFORM reeve.audit(NEW.id, 'schedule.pause', 'schedule ' || v.name, 'the tenant has churned');
+    ELSE
+      UPDATE reeve.schedule s SET paused_at = NULL, churn_paused_at = NULL, paused_by = NULL, pause_reason = NULL WHERE s.id = v.id;
+      DELETE FROM reeve.schedule_due d WHERE d.schedule_id = v.id;
+      PERFORM reeve.follow_zones(v.id, v_now);
+      PERFORM reeve.audit(NEW.id, 'schedule.resume', 'schedule ' || v.name, 'the tenant came back');
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.tenant_pauses_schedules() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tenant_recipients(p_tenant uuid) RETURNS TABLE(key_id uuid, recipients text[], is_own boolean)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9303,10 +11025,12 @@ CREATE FUNCTION reeve.tenant_records(p_tenant uuid) RETURNS jsonb
 DECLARE v_table text; v_n bigint; v jsonb := '{}';
 BEGIN
   FOR v_table IN SELECT * FROM reeve.purged_tables() LOOP
-    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR to_jsonb(x) ->> ''kind'' <> ''purge'')', v_table)
-      INTO v_n USING p_tenant, reeve.keeps_purge_jobs(v_table);
+    EXECUTE format('SELECT count(*) FROM reeve.%I x WHERE x.tenant_id = $1 AND (NOT $2 OR reeve.purge_takes(%L, to_jsonb(x)))', v_table, v_table)
+      INTO v_n USING p_tenant, reeve.keeps_some(v_table);
     IF v_n > 0 THEN v := v || jsonb_build_object(v_table, v_n); END IF;
   END LOOP;
+  SELECT count(*) INTO v_n FROM reeve.purgeable_batches(p_tenant);
+  IF v_n > 0 THEN v := v || jsonb_build_object('batch', v_n); END IF;
   RETURN v;
 END $_$;
 
@@ -9423,44 +11147,64 @@ END $$;
 
 ALTER FUNCTION reeve.tend_backlog(p_budget interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_n int; v_due timestamptz; v_job bigint; v_wait text; v_now timestamptz := reeve.clock();
+BEGIN
+  v_n := reeve.collect_batch_ends(v.id, 5000);
+  IF v.state NOT IN ('running', 'cancelling') THEN RETURN v_n; END IF;
+  IF v.state = 'cancelling' THEN
+    FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
+        AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
+      PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
+      IF FOUND THEN
+        PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
+      ELSE
+        INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
+        PERFORM pg_notify('reeve_cancel', '');
+      END IF;
+      v_n := v_n + 1;
+    END LOOP;
+  ELSIF reeve.into_window(v.timezone, v.opens, v.closes, v_now) = v_now THEN
+    v_n := v_n + reeve.feed_batch(v, p_limit);
+  END IF;
+  SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
+  IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
+    v_wait := reeve.finish_batch(v);
+    IF v_wait IS NOT NULL THEN UPDATE reeve.batch b SET next_at = reeve.clock() + interval '1 minute', problem = left(v_wait, 2000) WHERE b.id = v.id; END IF;
+    RETURN v_n;
+  END IF;
+  IF v.opens IS NOT NULL AND v_due IS NOT NULL THEN v_due := reeve.into_window(v.timezone, v.opens, v.closes, greatest(v_due, v_now)); END IF;
+  -- A batch at its limit is looked at again when one of its jobs ends.
+  UPDATE reeve.batch b SET problem = NULL, next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
+    WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
+  RETURN v_n;
+END $$;
+
+ALTER FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_batches(p_limit integer DEFAULT 500) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     SET client_min_messages TO 'warning'
     SET jit TO 'off'
     AS $$
-DECLARE v reeve.batch; v_count int := 0; v_n int; v_now timestamptz := reeve.clock(); v_due timestamptz; v_job bigint;
+DECLARE v reeve.batch; v_count int := 0; v_now timestamptz := reeve.clock();
 BEGIN
   FOR v IN SELECT b.* FROM reeve.batch b
-      WHERE (b.state IN ('running', 'cancelling') AND b.next_at <= v_now) OR b.id IN (SELECT e.batch_id FROM reeve.batch_end e LIMIT 5000)
-      ORDER BY b.next_at, b.id LIMIT 4 FOR NO KEY UPDATE SKIP LOCKED LOOP
-    v_n := reeve.collect_batch_ends(v.id, 5000);
-    IF v.state = 'cancelling' THEN
-      FOR v_job IN SELECT i.job_id FROM reeve.batch_item i JOIN reeve.job j ON j.id = i.job_id WHERE i.batch_id = v.id AND i.state = 'enqueued'
-          AND NOT EXISTS (SELECT FROM reeve.cancel_request c WHERE c.job_id = i.job_id) LIMIT p_limit LOOP
-        PERFORM FROM reeve.job j WHERE j.id = v_job AND j.state <> 'running' FOR UPDATE SKIP LOCKED;
-        IF FOUND THEN
-          PERFORM reeve.end_cancelled(v_job, 'cancelled with batch ' || v.id);
-        ELSE
-          INSERT INTO reeve.cancel_request (job_id) VALUES (v_job) ON CONFLICT DO NOTHING;
-          PERFORM pg_notify('reeve_cancel', '');
-        END IF;
-        v_n := v_n + 1;
-      END LOOP;
-    ELSIF v.state = 'running' THEN
-      v_n := v_n + reeve.feed_batch(v, p_limit);
-    END IF;
-    v_count := v_count + v_n;
-    IF v.state IN ('running', 'cancelling') THEN
-      SELECT min(i.run_at) INTO v_due FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'waiting';
-      IF v_due IS NULL AND NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = v.id AND i.state = 'enqueued') THEN
-        PERFORM reeve.finish_batch(v);
-      ELSE
-        -- A batch at its limit is looked at again when one of its jobs ends.
-        UPDATE reeve.batch b SET next_at = CASE WHEN v.state = 'cancelling' THEN reeve.clock() + interval '2 s'
-          WHEN v_n > 0 AND v.max_running IS NULL THEN coalesce(v_due, 'infinity') ELSE greatest(coalesce(v_due, 'infinity'), reeve.clock() + interval '1 s') END WHERE b.id = v.id;
-      END IF;
-    END IF;
+      WHERE b.id = ANY (ARRAY(SELECT x.id FROM reeve.batch x WHERE x.state IN ('running', 'cancelling') AND x.next_at <= v_now ORDER BY x.next_at LIMIT 100)
+                     || ARRAY(SELECT DISTINCT e.batch_id FROM (SELECT y.batch_id FROM reeve.batch_end y LIMIT 5000) e))
+        AND (b.problem IS NULL OR b.next_at <= v_now)
+      ORDER BY random() LIMIT 16 FOR NO KEY UPDATE SKIP LOCKED LOOP
+    BEGIN
+      v_count := v_count + reeve.tend_batch(v, p_limit);
+    EXCEPTION WHEN OTHERS THEN
+      IF reeve.error_passes(SQLSTATE) THEN RAISE; END IF;
+      UPDATE reeve.batch b SET next_at = reeve.clock() + interval '1 minute', problem = left(SQLERRM, 2000) WHERE b.id = v.id;
+    END;
+    EXIT WHEN v_count >= p_limit;
   END LOOP;
   RETURN v_count;
 END $$;
@@ -9567,6 +11311,24 @@ END $$;
 
 ALTER FUNCTION reeve.tend_drains() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_events(p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+DECLARE v_count int;
+BEGIN
+  DELETE FROM reeve.event e WHERE e.id = ANY (ARRAY(
+    SELECT x.id FROM reeve.event x WHERE x.at < reeve.clock() - (SELECT s.keep FROM reeve.event_setting s) ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  IF v_count > 0 THEN UPDATE reeve.event_setting s SET expired = s.expired + v_count; END IF;
+  DELETE FROM reeve.event_block b WHERE b.since < reeve.clock() - interval '1 day' AND NOT EXISTS (SELECT FROM reeve.event e WHERE e.tenant = b.tenant AND e.parked);
+  RETURN v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_events(p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_history(p_keep interval DEFAULT '30 days'::interval) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9607,6 +11369,24 @@ END $_$;
 
 ALTER FUNCTION reeve.tend_history(p_keep interval) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.tend_kafka(p_keys interval DEFAULT '8 days'::interval, p_rejected interval DEFAULT '30 days'::interval, p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_count int; v_all int;
+BEGIN
+  DELETE FROM reeve.kafka_key k WHERE k.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.kafka_key x WHERE x.created_at < v_now - p_keys LIMIT p_limit FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS v_all = ROW_COUNT;
+  DELETE FROM reeve.rejected_messages r WHERE r.id = ANY (ARRAY(SELECT x.id FROM reeve.rejected_messages x WHERE x.rejected_at < v_now - p_rejected
+    AND NOT reeve.tenant_is_held(x.tenant_id) ORDER BY x.rejected_at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS v_count = ROW_COUNT; v_all := v_all + v_count;
+  DELETE FROM reeve.kafka_client c WHERE c.seen_at < v_now - interval '1 hour';
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  RETURN v_all + v_count;
+END $$;
+
+ALTER FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.tend_leftovers(p_limit integer DEFAULT 5000) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9642,6 +11422,23 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.tend_old_batches(p_keep interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.tend_outboxes(p_limit integer DEFAULT 5000) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_count int; v_more int; v_now timestamptz := reeve.clock();
+BEGIN
+  DELETE FROM reeve.outbox_taken k WHERE k.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.outbox_taken x WHERE x.at < v_now - interval '7 days'
+    AND NOT EXISTS (SELECT FROM reeve.outbox o WHERE o.id = x.outbox_id AND o.next_row <= x.row_id) ORDER BY x.at LIMIT p_limit FOR UPDATE OF x SKIP LOCKED));
+  GET DIAGNOSTICS v_count = ROW_COUNT;
+  DELETE FROM reeve.job_alias a WHERE a.id = ANY (ARRAY(SELECT x.id FROM reeve.job_alias x WHERE x.at < v_now - interval '30 days' ORDER BY x.at LIMIT p_limit FOR UPDATE SKIP LOCKED));
+  GET DIAGNOSTICS v_more = ROW_COUNT;
+  DELETE FROM reeve.outbox_refusal r WHERE r.at < v_now - interval '30 days';
+  RETURN v_count + v_more;
+END $$;
+
+ALTER FUNCTION reeve.tend_outboxes(p_limit integer) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.tend_paces(p_pages integer DEFAULT 200) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
@@ -9798,12 +11595,16 @@ CREATE FUNCTION reeve.tend_schedules(p_keep interval DEFAULT '90 days'::interval
 DECLARE v record; v_count int := 0; v_n int; v_digest text;
 BEGIN
   FOR v IN SELECT z.timezone, z.digest FROM reeve.zone_rule z FOR UPDATE SKIP LOCKED LOOP
-    v_digest := reeve.zone_digest(v.timezone);
-    CONTINUE WHEN v_digest = v.digest;
-    UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
-    FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
-    GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
-    UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
+    BEGIN
+      v_digest := reeve.zone_digest(v.timezone);
+      CONTINUE WHEN v_digest = v.digest;
+      UPDATE reeve.schedule_due d SET next_at = coalesce(reeve.cron_next(s.parsed, d.timezone, d.last_tick), 'infinity')
+      FROM reeve.schedule s WHERE s.id = d.schedule_id AND s.paused_at IS NULL AND d.timezone = v.timezone;
+      GET DIAGNOSTICS v_n = ROW_COUNT; v_count := v_count + v_n;
+      UPDATE reeve.zone_rule z SET digest = v_digest WHERE z.timezone = v.timezone;
+    EXCEPTION WHEN invalid_parameter_value THEN
+      NULL;                                                -- a zone that the server no longer knows: its schedules say so when they are due
+    END;
   END LOOP;
   DELETE FROM reeve.schedule_tick t WHERE t.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.schedule_tick x WHERE x.fired_at < reeve.clock() - p_keep ORDER BY x.fired_at LIMIT 5000));
   GET DIAGNOSTICS v_n = ROW_COUNT;
@@ -9977,6 +11778,16 @@ $$;
 
 ALTER FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.try_json(p_text text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS $$
+BEGIN
+  RETURN p_text::jsonb;
+EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN RETURN NULL;
+END $$;
+
+ALTER FUNCTION reeve.try_json(p_text text) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text DEFAULT NULL::text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -10108,7 +11919,7 @@ CREATE TRIGGER artifact_deleted_kept BEFORE TRUNCATE ON reeve.artifact_deleted F
 
 ALTER TABLE reeve.artifact_deleted ENABLE ALWAYS TRIGGER artifact_deleted_kept;
 
-CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.refuse_change();
+CREATE TRIGGER artifact_link_kept BEFORE DELETE ON reeve.artifact_link FOR EACH ROW EXECUTE FUNCTION reeve.keep_until_purge();
 
 ALTER TABLE reeve.artifact_link ENABLE ALWAYS TRIGGER artifact_link_kept;
 
@@ -10196,6 +12007,8 @@ CREATE TRIGGER report_place_guard BEFORE INSERT OR UPDATE ON reeve.report_place 
 
 ALTER TABLE reeve.report_place ENABLE ALWAYS TRIGGER report_place_guard;
 
+CREATE TRIGGER schedule_guard BEFORE INSERT OR UPDATE OF name, opens, closes, spread, jitter ON reeve.schedule FOR EACH ROW EXECUTE FUNCTION reeve.schedule_guard();
+
 CREATE TRIGGER signing_key_fixed BEFORE UPDATE ON reeve.signing_key FOR EACH ROW EXECUTE FUNCTION reeve.signing_key_guard();
 
 ALTER TABLE reeve.signing_key ENABLE ALWAYS TRIGGER signing_key_fixed;
@@ -10214,9 +12027,17 @@ CREATE TRIGGER tenant_changes_zone AFTER UPDATE OF timezone ON reeve.tenant FOR 
 
 CREATE TRIGGER tenant_departs AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN ((old.status IS DISTINCT FROM new.status)) EXECUTE FUNCTION reeve.tenant_departs();
 
+CREATE TRIGGER tenant_events AFTER INSERT OR UPDATE OF status, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.event_of_tenant();
+
 CREATE TRIGGER tenant_follow AFTER INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_follow();
 
 CREATE TRIGGER tenant_guard BEFORE INSERT OR UPDATE ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_guard();
+
+CREATE TRIGGER tenant_may_return BEFORE UPDATE ON reeve.tenant FOR EACH ROW WHEN (((old.status = 'churned'::reeve.tenant_status) AND (new.status <> ALL (ARRAY['churned'::reeve.tenant_status, 'archived'::reeve.tenant_status])))) EXECUTE FUNCTION reeve.tenant_may_return();
+
+ALTER TABLE reeve.tenant ENABLE ALWAYS TRIGGER tenant_may_return;
+
+CREATE TRIGGER tenant_pauses_schedules AFTER UPDATE ON reeve.tenant FOR EACH ROW WHEN (((old.status <> new.status) AND ((new.status = 'churned'::reeve.tenant_status) OR ((old.status = 'churned'::reeve.tenant_status) AND (new.status <> 'archived'::reeve.tenant_status))))) EXECUTE FUNCTION reeve.tenant_pauses_schedules();
 
 CREATE TRIGGER tenant_reminders AFTER INSERT OR UPDATE OF status, trial_ends_at, timezone, tier ON reeve.tenant FOR EACH ROW EXECUTE FUNCTION reeve.tenant_reminders();
 
@@ -10244,11 +12065,17 @@ COMMENT ON TABLE reeve.audit_entry IS 'What was done, by whom and why. Never per
 
 COMMENT ON TABLE reeve.dump_slot IS 'Dumps that run now, by database server and job. Written by reeve.take_dumps() and reeve.return_dumps() alone.';
 
+COMMENT ON TABLE reeve.event IS 'Events that wait to be sent, also those of a tenant that a purge ends. No arguments, results or errors of jobs: they may hold personal data.';
+
 COMMENT ON TABLE reeve.exec_kind IS 'Kinds in any language: the program that does the work. Written by reeve.add_exec_kind() and reeve.remove_exec_kind() alone.';
 
 COMMENT ON TABLE reeve.job IS 'Jobs that are not finished. A finished one moves to job_history or dead_letter in the same statement.';
 
 COMMENT ON VIEW reeve.audit_window IS 'How far the audit''s chains and anchors lag behind its entries.';
+
+COMMENT ON VIEW reeve.event_status IS 'Which events are sent, how many wait, and what keeps them.';
+
+COMMENT ON VIEW reeve.outbox_list IS 'Services'' databases that enqueue, and how their relays stand.';
 
 GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_viewer;
 GRANT SELECT(approved_at) ON TABLE reeve.erasure_request TO reeve_approver;
@@ -10309,6 +12136,36 @@ GRANT SELECT(state) ON TABLE reeve.erasure_request TO reeve_approver;
 
 GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_viewer;
 GRANT SELECT(tenant_id) ON TABLE reeve.erasure_request TO reeve_approver;
+
+GRANT SELECT("offset") ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(detail) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(ended_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(ended_by) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(id) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(job_id) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(partition) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(queue) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(reason) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(rejected_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(size) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(state) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(tenant_id) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(topic) ON TABLE reeve.rejected_messages TO reeve_viewer;
+
+GRANT SELECT(written_at) ON TABLE reeve.rejected_messages TO reeve_viewer;
 
 GRANT SELECT(code) ON TABLE reeve.tenant TO reeve_approver;
 
@@ -10376,12 +12233,17 @@ GRANT ALL ON FUNCTION reeve.add_destination(p_name text, p_url text, p_region te
 REVOKE ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.add_exec_kind(p_kind jsonb, p_program text, p_sha256 text, p_memory_limit bigint, p_output_limit bigint, p_environment text[], p_replace boolean) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.add_outbox(p_name text, p_conninfo text, p_login text, p_secret bytea, p_tenant text, p_block_size integer, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.address_hash(p_address text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.admit_request(p_kind text, p_args jsonb, p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.allow_copies(p_code text, p_region text, p_allowed boolean, p_reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.anonymise_batches(p_tenant uuid, p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.approve_erasure(p_id uuid, p_confirm text) TO reeve_approver;
@@ -10399,6 +12261,9 @@ GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.assign_destination(p_name text, p_scope text, p_subject text, p_role text, p_kms_key_id text, p_reason text) TO reeve_operator;
@@ -10588,6 +12453,9 @@ GRANT ALL ON FUNCTION reeve.drain_status(id bigint) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.drop_dead(p_filter jsonb, p_reason text, p_limit integer) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.drop_rejected(p_ids bigint[], p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.due_schedules(p_now timestamp with time zone, p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.dumps_taken(p_server text) FROM PUBLIC;
@@ -10643,9 +12511,29 @@ GRANT ALL ON FUNCTION reeve.erasure_work(p_job bigint, p_lease uuid, p_request u
 
 REVOKE ALL ON FUNCTION reeve.error_cause(p_reason text, p_error text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.error_passes(p_state text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_changed_jobs() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_dead_jobs() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_ended_jobs() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_new_jobs() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_of_tenant() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.event_types() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.event_types() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.event_types() TO reeve_worker;
+GRANT ALL ON FUNCTION reeve.event_types() TO reeve_viewer;
+
 REVOKE ALL ON FUNCTION reeve.exec_kind_facts(p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.exec_kind_facts(p_name text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.expected_rest(p_seconds double precision[], p_passed double precision) FROM PUBLIC;
 
@@ -10719,6 +12607,8 @@ GRANT ALL ON FUNCTION reeve.fire_schedules(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.fire_tick(s reeve.schedule, p_zone text, p_tick timestamp with time zone) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.first_job(p_id bigint) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.fleet_metrics(p_top integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_operator;
@@ -10743,14 +12633,28 @@ GRANT ALL ON FUNCTION reeve.grace_ends_at(p_tenant uuid) TO reeve_viewer;
 
 REVOKE ALL ON FUNCTION reeve.has_column(p_table text, p_column text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.has_own_schedule(p_tenant uuid, p_kind text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.held_outbox(p_outbox integer, p_process uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_for_restore(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_outboxes(p_process uuid, p_node text, p_pid integer, p_lease interval) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp with time zone) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.intake_hold(p_queue text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.into_window(p_zone text, p_opens time without time zone, p_closes time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.is_approver() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.is_approver() TO reeve_operator;
@@ -10802,7 +12706,11 @@ REVOKE ALL ON FUNCTION reeve.keep_last_attempt() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.keep_tombstone() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.keep_until_purge() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.keeps_purge_jobs(p_table text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.keeps_some(p_table text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.key_facts(p_tenant uuid, p_key uuid) TO reeve_worker;
@@ -10814,6 +12722,9 @@ REVOKE ALL ON FUNCTION reeve.kind_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.known_objects(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.knows_ids(p_outbox integer, p_firsts bigint[], p_lasts bigint[]) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.lane_is_open(p_pool text, p_tenant uuid, p_queues text[]) FROM PUBLIC;
 
@@ -10867,6 +12778,8 @@ REVOKE ALL ON FUNCTION reeve.mention_jobs(p_tenant uuid) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.mention_places(p_job bigint, p_lease uuid) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.mention_rows(p_place text, p_tenant uuid, p_patterns text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.move_pools(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.move_pools(p_limit integer) TO reeve_worker;
 
@@ -10878,6 +12791,12 @@ REVOKE ALL ON FUNCTION reeve.note_batch_end() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.note_outbox(p_outbox integer, p_process uuid, p_waiting bigint, p_oldest timestamp with time zone, p_ids_left bigint, p_problem text, p_stop boolean) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.note_turn(p_task text, p_process uuid, p_problem text) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_worker;
@@ -10897,6 +12816,20 @@ REVOKE ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uu
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.open_link(p_link uuid, p_artifact uuid, p_tenant uuid, p_purpose text, p_expires bigint) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.open_partitions(p_topics text[], p_partitions integer[], p_queues text[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.outbox_facts(p_known text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.outbox_facts(p_known text) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.outbox_facts(p_known text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.outbox_functions() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.outbox_functions() TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.outbox_functions() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_operator;
@@ -10905,6 +12838,9 @@ GRANT ALL ON FUNCTION reeve.overview(p_width text, p_slots integer) TO reeve_wor
 REVOKE ALL ON FUNCTION reeve.park(p_pool text, p_tenants uuid[], p_kinds text[], p_limit integer) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.parse_cron(p_text text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.pause(pattern text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pause(pattern text, reason text) TO reeve_operator;
@@ -10917,6 +12853,8 @@ GRANT ALL ON FUNCTION reeve.pause_schedule(name text, reason text) TO reeve_oper
 
 REVOKE ALL ON FUNCTION reeve.pin_backup(backup text, reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.pin_backup(backup text, reason text) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.place_messages(p_queues text[], p_types text[], p_sources text[], p_ids text[], p_tenants text[], p_traces text[], p_run_at timestamp with time zone[], p_priorities integer[], p_bodies text[], p_whole boolean[]) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.placement(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.placement(p_tenant uuid) TO reeve_worker;
@@ -10932,6 +12870,10 @@ GRANT ALL ON FUNCTION reeve.presign(p_artifact text, p_purpose text, p_for inter
 REVOKE ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.preview_cron(p_cron text, p_zone text, p_count integer, p_from timestamp with time zone) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.preview_schedule(p_name text, p_count integer, p_tenant text, p_zone text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.promote(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.promote(p_limit integer) TO reeve_worker;
@@ -10960,8 +12902,12 @@ GRANT ALL ON FUNCTION reeve.purge_request_json(p_request uuid) TO reeve_approver
 
 REVOKE ALL ON FUNCTION reeve.purge_steps() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.purge_takes(p_table text, p_row jsonb) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.purge_work(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.purgeable_batches(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.purged_tables() FROM PUBLIC;
 
@@ -10969,6 +12915,15 @@ REVOKE ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit int
 GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.queue_page(p_tenant text, p_after text, p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_places integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.read_events(p_process uuid, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.read_events(p_process uuid, p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.recent_resets() FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.recent_resets() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_artifact_faults(p_job bigint, p_lease uuid, p_destination text, p_faults jsonb) TO reeve_worker;
@@ -10997,14 +12952,21 @@ GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_b
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.redact_json(p_value jsonb, p_regex text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, p_patterns text[], p_regex text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.redact_value(p_value jsonb, p_regex text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.redrive(id bigint, reason text, args jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.redrive(id bigint, reason text, args jsonb) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.redrive_many(p_filter jsonb, p_reason text, p_rate double precision, p_limit integer, p_after bigint, p_start timestamp with time zone) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.redrive_rejected(p_id bigint, p_type text, p_source text, p_event text, p_tenant text, p_trace text, p_run_at timestamp with time zone, p_priority integer, p_body text, p_whole boolean) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.refuse_change() FROM PUBLIC;
 
@@ -11020,11 +12982,20 @@ GRANT ALL ON FUNCTION reeve.register_kinds(kinds jsonb) TO reeve_operator;
 REVOKE ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.register_worker(p_id uuid, p_node text, p_pid integer, p_version text, p_region text, p_pools jsonb, p_queues text[], p_lease interval) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.reject_messages(p_messages jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.reject_messages(p_messages jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.relay_wanted(p_task text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.relay_wanted(p_task text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.release_held(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_held(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.release_isolation(code text, reason text, p_retry boolean) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.release_outboxes(p_process uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.release_outboxes(p_process uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.release_parked(p_limit integer) FROM PUBLIC;
 
@@ -11050,6 +13021,9 @@ GRANT ALL ON FUNCTION reeve.remove_destination(p_name text, p_reason text) TO re
 REVOKE ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.remove_exec_kind(p_name text, p_force boolean) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.remove_outbox(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.remove_outbox(p_name text, p_reason text) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.renew_lease(p_id uuid, p_pools jsonb, p_stopping boolean) TO reeve_worker;
 
@@ -11067,6 +13041,9 @@ GRANT ALL ON FUNCTION reeve.report_done(p_job bigint, p_lease uuid, p_report tex
 
 REVOKE ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.report_hold(p_job bigint, p_lease uuid) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.report_kafka(p_id uuid, p_role text, p_node text, p_pid integer, p_state text, p_detail text, p_counts jsonb) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.report_place_guard() FROM PUBLIC;
 
@@ -11087,6 +13064,8 @@ GRANT ALL ON FUNCTION reeve.request_purge(p_code text, p_reason text, p_confirma
 REVOKE ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.request_restore(p_tenant text, p_backup bigint, p_mode text, p_target text, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.require_turn(p_task text, p_process uuid) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue(p_id uuid, p_state text) TO reeve_worker;
 
@@ -11095,6 +13074,12 @@ GRANT ALL ON FUNCTION reeve.rescue_expired() TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.rescue_orphans() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.rescue_orphans() TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.reset_kafka_offset(p_topic text, p_partition integer, p_next bigint, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resolve_reminder(p_id bigint, p_send boolean, p_reason text) TO reeve_operator;
@@ -11107,6 +13092,9 @@ GRANT ALL ON FUNCTION reeve.resume(pattern text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resume_batch(id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume_batch(id bigint) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.resume_outbox(p_name text, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.resume_outbox(p_name text, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.resume_purge(p_code text, p_reason text, p_accept_unseen boolean) TO reeve_operator;
@@ -11140,10 +13128,14 @@ GRANT ALL ON FUNCTION reeve.return_tenant(p_code text, p_reason text) TO reeve_o
 REVOKE ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.revoke_links(p_id uuid, p_reason text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.row_mentions(p_row jsonb, p_patterns text[]) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.running_eta(p_scope text, p_like text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.running_since_before(p_job bigint, p_lease uuid, p_moment timestamp with time zone) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.schedule_guard() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.schedule_overlap(p_schedule bigint, p_overlap text, p_tenant uuid) FROM PUBLIC;
 
@@ -11164,6 +13156,9 @@ GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.seal_audit(p_limit integer) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.selected_tenants(p_selection jsonb, p_kind text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.set_events(p_types text[], p_audit boolean, p_keep interval, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.set_idle(p_id uuid, p_pool text, p_idle boolean) TO reeve_worker;
@@ -11186,6 +13181,12 @@ GRANT ALL ON FUNCTION reeve.set_tenant_tier(code text, tier text, reason text) T
 REVOKE ALL ON FUNCTION reeve.settle(p_items jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle(p_items jsonb) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.settle_audit(p_process uuid, p_sent jsonb, p_failures jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.settle_events(p_process uuid, p_sent bigint[], p_failures jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.settle_notice(p_id bigint, p_claim uuid, p_delivered text[], p_error text) TO reeve_worker;
 
@@ -11195,8 +13196,8 @@ REVOKE ALL ON FUNCTION reeve.ship_schedule(p_name text, p_kind text, p_cron text
 
 REVOKE ALL ON FUNCTION reeve.signing_key_guard() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer) TO reeve_operator;
+REVOKE ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.start_batch(kind text, args jsonb, tenants jsonb, spread interval, max_running integer, queue text, on_finish jsonb, priority integer, idempotency_key text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.stat_bounds() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.stat_bounds() TO reeve_viewer;
@@ -11210,6 +13211,9 @@ REVOKE ALL ON FUNCTION reeve.stat_total(bigint[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.step_result(p_id bigint, p_name text) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.stop_partition(p_topic text, p_partition integer, p_problem text, p_detail text) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.subject_request(p_job bigint, p_lease uuid, p_request uuid) TO reeve_worker;
 
@@ -11218,6 +13222,12 @@ GRANT ALL ON FUNCTION reeve.suppress_address(p_address text, p_reason text, p_ag
 
 REVOKE ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_dumps(p_job bigint, p_lease uuid, p_server text, p_wanted integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_messages(p_topics text[], p_partitions integer[], p_queues text[], p_old bigint[], p_new bigint[], p_digests bytea[], p_cluster text, m_places integer[], m_types text[], m_sources text[], m_ids text[], m_tenants text[], m_traces text[], m_run_at timestamp with time zone[], m_priorities integer[], m_bodies text[], m_whole boolean[]) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.take_outbox_rows(p_outbox integer, p_process uuid, p_rows jsonb, p_next_row bigint) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.take_report_place(code text, name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.take_report_place(code text, name text) TO reeve_operator;
@@ -11238,6 +13248,8 @@ GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tenant_is_held(tenant uuid) TO reeve_approver;
 
+REVOKE ALL ON FUNCTION reeve.tenant_may_return() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.tenant_metrics(p_after text, p_code text, p_limit integer) TO reeve_operator;
@@ -11249,6 +13261,8 @@ REVOKE ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status te
 GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tenant_page(p_search text, p_tier text, p_status text, p_busiest boolean, p_after text, p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tenant_pauses_schedules() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tenant_recipients(p_tenant uuid) TO reeve_worker;
@@ -11270,6 +13284,8 @@ GRANT ALL ON FUNCTION reeve.tend_audit(p_months integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_backlog(p_budget interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_backlog(p_budget interval) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_batch(v reeve.batch, p_limit integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.tend_batches(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_batches(p_limit integer) TO reeve_operator;
@@ -11287,8 +13303,14 @@ REVOKE ALL ON FUNCTION reeve.tend_drains() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.tend_drains() TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.tend_events(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_events(p_limit integer) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.tend_history(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_history(p_keep interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_kafka(p_keys interval, p_rejected interval, p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
@@ -11296,6 +13318,9 @@ GRANT ALL ON FUNCTION reeve.tend_leftovers(p_limit integer) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.tend_old_batches(p_keep interval) TO reeve_operator;
+
+REVOKE ALL ON FUNCTION reeve.tend_outboxes(p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.tend_outboxes(p_limit integer) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.tend_paces(p_pages integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.tend_paces(p_pages integer) TO reeve_worker;
@@ -11336,6 +13361,8 @@ REVOKE ALL ON FUNCTION reeve.tier_reminders() FROM PUBLIC;
 REVOKE ALL ON FUNCTION reeve.touch_counters(pattern text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.trial_period(p_tenant uuid, OUT number integer, OUT began_at timestamp with time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.try_json(p_text text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.unassign_destination(p_name text, p_scope text, p_subject text, p_reason text) TO reeve_operator;
@@ -11491,6 +13518,10 @@ GRANT SELECT ON TABLE reeve.erasure_list TO reeve_approver;
 
 GRANT SELECT ON TABLE reeve.erasure_request TO reeve_operator;
 
+GRANT SELECT ON TABLE reeve.event_status TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.event_status TO reeve_operator;
+GRANT SELECT ON TABLE reeve.event_status TO reeve_worker;
+
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_operator;
 GRANT SELECT ON TABLE reeve.exec_kind TO reeve_worker;
@@ -11505,6 +13536,14 @@ GRANT SELECT ON TABLE reeve.isolation_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_operator;
 GRANT SELECT ON TABLE reeve.job_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.kafka_client TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.kafka_client TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.kafka_key TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.kafka_offset TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.kafka_offset TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.key_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.key_list TO reeve_operator;
@@ -11525,6 +13564,12 @@ GRANT SELECT ON TABLE reeve.notice TO reeve_worker;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_operator;
 GRANT SELECT ON TABLE reeve.offboarding TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.outbox_list TO reeve_operator;
+GRANT SELECT ON TABLE reeve.outbox_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.outbox_list TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.outbox_refusal TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.purge_approval TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.purge_approval TO reeve_operator;
@@ -11549,6 +13594,11 @@ GRANT SELECT ON TABLE reeve.queue_block TO reeve_worker;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_operator;
 GRANT SELECT ON TABLE reeve.queue_stats TO reeve_worker;
+
+GRANT SELECT ON TABLE reeve.rejected_list TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.rejected_list TO reeve_operator;
+
+GRANT SELECT ON TABLE reeve.rejected_messages TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.reminder_list TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.reminder_list TO reeve_operator;
@@ -11596,6 +13646,9 @@ GRANT SELECT ON TABLE reeve.signing_key TO reeve_viewer;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_operator;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_worker;
 GRANT SELECT ON TABLE reeve.signing_key TO reeve_approver;
+
+GRANT SELECT ON TABLE reeve.standing_work TO reeve_viewer;
+GRANT SELECT ON TABLE reeve.standing_work TO reeve_operator;
 
 GRANT SELECT ON TABLE reeve.tenant TO reeve_viewer;
 GRANT SELECT,INSERT ON TABLE reeve.tenant TO reeve_operator;
