@@ -129,8 +129,6 @@ final class AuditFixture {
     }
 
     static func makeFolder() throws -> String {
-        var template = Array("/tmp/reeve-audit-test.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return try #require(TemporaryFolder.make("/tmp/reeve-audit-test."))
     }
 }

@@ -17,9 +17,7 @@ import Testing
     init() throws {
         control = try ControlFixture()
         connection = try Connection(control.settings)
-        var template = Array("/tmp/reeve-audit-command.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        folder = try #require(TemporaryFolder.make("/tmp/reeve-audit-command."))
     }
 
     private func run(_ words: String...) throws -> ReeveRun {

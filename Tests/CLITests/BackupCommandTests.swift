@@ -16,9 +16,7 @@ import Testing
 
         init() throws {
             control = try ControlFixture()
-            var template = Array("/tmp/reeve-backup-test.XXXXXX".utf8CString)
-            try #require(mkdtemp(&template) != nil)
-            storage = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            storage = try #require(TemporaryFolder.make("/tmp/reeve-backup-test."))
             connection = try Connection(control.settings)
             tenant = try connection.execute("SELECT id::text FROM reeve.tenant WHERE code = 'acme'")[0].text(0)
             for (id, days) in [(101, 40.0), (102, 30.0), (103, 1.0)] { try add(id, days: days) }

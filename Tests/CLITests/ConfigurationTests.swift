@@ -7,9 +7,7 @@ import Testing
 
 @Suite struct ConfigurationTests {
     private static func folder() throws -> String {
-        var template = Array("/tmp/reeve-config-test.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        return try #require(TemporaryFolder.make("/tmp/reeve-config-test."))
     }
 
     private static func value(_ run: ReeveRun, _ setting: String) throws -> (String?, String?) {

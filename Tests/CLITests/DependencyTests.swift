@@ -109,9 +109,7 @@ import Testing
         func verdict(_ run: ReeveRun, _ check: String) throws -> String? {
             try run.json.array?.first { $0["check"]?.string == check }?["verdict"]?.string
         }
-        var template = Array("/tmp/reeve-doctor-test.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let folder = try #require(TemporaryFolder.make("/tmp/reeve-doctor-test."))
         defer { for name in ["key", "pg_dump", ""] { remove("\(folder)/\(name)") } }
         try ReeveRun.write(String(repeating: "ab", count: 32), to: "\(folder)/key")
         chmod("\(folder)/key", 0o644)

@@ -13,9 +13,7 @@ import Testing
 
     init() throws {
         control = try ControlFixture()
-        var template = Array("/tmp/reeve-keys-cli.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        folder = try #require(TemporaryFolder.make("/tmp/reeve-keys-cli."))
     }
 
     private func run(_ words: [String], _ more: [String: String] = [:]) throws -> ReeveRun {

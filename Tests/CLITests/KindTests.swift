@@ -9,9 +9,7 @@ import Testing
     @Test("a program is added, shown, changed and removed, and bad words are refused before anything is done")
     func life() throws {
         let control = try ControlFixture()
-        var template = Array("/tmp/reeve-kind-test.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let folder = try #require(TemporaryFolder.make("/tmp/reeve-kind-test."))
         defer { for name in ["program", "schema.json", ""] { remove("\(folder)/\(name)") } }
         let program = "\(folder)/program"
         try ReeveRun.write("#!/bin/sh\n", to: program)

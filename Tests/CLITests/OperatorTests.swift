@@ -172,9 +172,7 @@ import Testing
     @Test("a server is registered with a sealed password, which nothing prints, and is listed")
     func servers() throws {
         let control = try ControlFixture()
-        var template = Array("/tmp/reeve-server-test.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let folder = try #require(TemporaryFolder.make("/tmp/reeve-server-test."))
         defer { for name in ["key", "password", ""] { remove("\(folder)/\(name)") } }
         #expect(try control.run("key", "generate", "\(folder)/key").code == 0)
         let twice = try control.run("key", "generate", "\(folder)/key")

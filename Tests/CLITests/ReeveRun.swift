@@ -18,9 +18,7 @@ struct ReeveRun {
         input: String = "",
         directory: String = "/"
     ) throws {
-        var template = Array("/tmp/reeve-cli-test.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw Failure(what: "mkdtemp") }
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let folder = TemporaryFolder.make("/tmp/reeve-cli-test.") else { throw Failure(what: "mkdtemp") }
         defer { for name in ["in", "out", "err", ""] { remove("\(folder)/\(name)") } }
         try ReeveRun.write(input, to: "\(folder)/in")
         var actions = posix_spawn_file_actions_t()

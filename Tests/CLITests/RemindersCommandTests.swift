@@ -18,9 +18,10 @@ struct RemindersCommandTests {
         init(contact: String) throws {
             control = try ControlFixture()
             connection = try Connection(control.settings)
-            var template = Array("/tmp/reeve-reminders-cli.XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else { throw ReeveRun.Failure(what: "mkdtemp") }
-            root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            guard let made = TemporaryFolder.make("/tmp/reeve-reminders-cli.") else {
+                throw ReeveRun.Failure(what: "mkdtemp")
+            }
+            root = made
             environment = [
                 "REEVE_DATABASE_URL": control.conninfo, "REEVE_REGION": "eu",
                 "REEVE_SMTP_URL": SMTPServer.shared.plainURL,

@@ -18,9 +18,7 @@ import Testing
     init() throws {
         control = try ControlFixture()
         connection = try Connection(control.settings)
-        var template = Array("/tmp/reeve-role-test.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        folder = try #require(TemporaryFolder.make("/tmp/reeve-role-test."))
         try connection.executeScript(
             """
             SELECT reeve.register_kinds('[

@@ -14,9 +14,7 @@ import Testing
 
     init() throws {
         control = try ControlFixture()
-        var template = Array("/tmp/reeve-adopt-test.XXXXXX".utf8CString)
-        try #require(mkdtemp(&template) != nil)
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        folder = try #require(TemporaryFolder.make("/tmp/reeve-adopt-test."))
         environment = [
             "REEVE_DATABASE_URL": control.conninfo, "REEVE_KEY_FILE": "\(folder)/key", "REEVE_REGION": "eu",
         ]

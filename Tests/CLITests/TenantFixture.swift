@@ -1,4 +1,5 @@
 import Glibc
+import JobKit
 import Postgres
 import ReeveTesting
 
@@ -10,9 +11,10 @@ struct TenantFixture {
 
     init() throws {
         control = try ControlFixture()
-        var template = Array("/tmp/reeve-tenant-test.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw ReeveRun.Failure(what: "mkdtemp") }
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let made = TemporaryFolder.make("/tmp/reeve-tenant-test.") else {
+            throw ReeveRun.Failure(what: "mkdtemp")
+        }
+        folder = made
         let root = #filePath.split(separator: "/", omittingEmptySubsequences: false).dropLast(3).joined(separator: "/")
         environment = [
             "REEVE_DATABASE_URL": control.conninfo, "REEVE_KEY_FILE": "\(folder)/key", "REEVE_REGION": "eu",

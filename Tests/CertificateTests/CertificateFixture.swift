@@ -18,9 +18,10 @@ final class CertificateFixture {
         settings = try TestServer.freshControl()
         connection = try Connection(settings)
         control = Pool(settings, bound: 4, name: "control")
-        var template = Array("/tmp/reeve-certificate-test.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw JobFailure("mkdtemp", "no folder") }
-        root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let made = TemporaryFolder.make("/tmp/reeve-certificate-test.") else {
+            throw JobFailure("mkdtemp", "no folder")
+        }
+        root = made
         keys = SigningKeys(store: SigningKeyFolder("\(root)/signing"), control: control)
     }
 

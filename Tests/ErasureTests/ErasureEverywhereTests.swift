@@ -158,18 +158,7 @@ struct ErasureEverywhereTests {
             ("report", "id,mail\n1,ANN.LEE@example.com\n", "All"), ("export", "{\"n\": \"Ann Zoë O'Lee\"}", "All"),
             ("report", "id\n7\n", "Orders of Ann Zoë O'Lee"), ("report", "id\n7\n", "Orders of others"),
         ] {
-            let job = try fixture.enqueue(tenant, "reports", "demo")
-            let claimed = try #require(try fixture.claim().first { $0.id == job })
-            let key = try ObjectKey(
-                tenant: tenant.id, entity: entity == "report" ? .reports : .exports, at: Date(), id: UUID())
-            let writer = try fixture.storage.writer(for: key, attempt: claimed.leaseID)
-            try writer.write(Array(text.utf8))
-            try writer.publish()
-            let artifact = Artifact(
-                id: key.id, entity: entity, key: "\(key)", bytes: Int64(text.utf8.count),
-                sha256: String(repeating: "0", count: 64),
-                manifest: ["format": "csv", "destination": "default", "title": .string(title)])
-            try fixture.settle(claimed, .succeeded(JobResult(artifacts: [artifact])))
+            let key = try fixture.publish(fixture.begin(tenant), tenant, entity, text, title: title)
             kept = key
         }
         return try #require(kept)

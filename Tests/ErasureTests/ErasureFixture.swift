@@ -242,6 +242,32 @@ final class ErasureFixture {
             "SELECT reeve.enqueue($1::text, $2::text, $3::jsonb)", ["\(tenant.code).\(queue)", kind, args])[0].int(0)
     }
 
+    /// A report of the tenant's that runs.
+    func begin(_ tenant: Tenant) throws -> ClaimedJob {
+        let job = try enqueue(tenant, "reports", "demo")
+        guard let claimed = try claim().first(where: { $0.id == job }) else { throw JobFailure("test", "not claimed") }
+        return claimed
+    }
+
+    /// Its end, with the report or export that it made.
+    func publish(
+        _ claimed: ClaimedJob, _ tenant: Tenant, _ entity: String, _ text: String, format: String = "csv",
+        title: String? = nil
+    ) throws -> ObjectKey {
+        let key = try ObjectKey(
+            tenant: tenant.id, entity: entity == "report" ? .reports : .exports, at: Date(), id: UUID())
+        let writer = try storage.writer(for: key, attempt: claimed.leaseID)
+        try writer.write(Array(text.utf8))
+        try writer.publish()
+        var manifest: [String: JSON] = ["format": .string(format), "destination": "default"]
+        if let title { manifest["title"] = .string(title) }
+        let artifact = Artifact(
+            id: key.id, entity: entity, key: "\(key)", bytes: Int64(text.utf8.count),
+            sha256: String(repeating: "0", count: 64), manifest: .object(manifest))
+        try settle(claimed, .succeeded(JobResult(artifacts: [artifact])))
+        return key
+    }
+
     func claim() throws -> [ClaimedJob] {
         _ = try connection.execute(
             "UPDATE reeve.job SET run_at = reeve.clock() WHERE state = 'scheduled' AND hold_reason IS NULL AND kind <> 'demo'"
@@ -323,7 +349,7 @@ final class ErasureFixture {
 
     /// Runs a job to its end although the server goes away under it.
     func runThroughRestarts(_ id: Int64, _ tenant: Tenant, _ job: AnyJob) throws {
-        let limit = ContinuousClock.now + .seconds(60)
+        let limit = ContinuousClock.now + .seconds(300)
         while .now < limit {
             do {
                 if !connection.isUsable {

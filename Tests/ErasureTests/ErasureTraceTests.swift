@@ -75,7 +75,7 @@ struct ErasureTraceTests {
             ("without", "report", "csv", "id,mail\n2,bob@example.com\n"),
             ("pdf", "report", "pdf", "%PDF compressed"), ("export", "export", "zip", "PK compressed"),
         ] {
-            keys[name] = try publish(fixture, begin(fixture, acme), acme, entity, format, text)
+            keys[name] = try fixture.publish(fixture.begin(acme), acme, entity, text, format: format)
         }
         let request = try fixture.request(acme)
         let job = try fixture.approve(request, acme)
@@ -110,35 +110,11 @@ struct ErasureTraceTests {
         #expect(try fixture.report(request)["artifacts"]?["deleted"] == 3)
     }
 
-    /// A report that runs.
-    private func begin(_ fixture: ErasureFixture, _ tenant: Tenant) throws -> ClaimedJob {
-        let job = try fixture.enqueue(tenant, "reports", "demo")
-        return try #require(try fixture.claim().first { $0.id == job })
-    }
-
-    /// Its end, with what it made.
-    private func publish(
-        _ fixture: ErasureFixture, _ claimed: ClaimedJob, _ tenant: Tenant, _ entity: String, _ format: String,
-        _ text: String
-    ) throws -> ObjectKey {
-        let key = try ObjectKey(
-            tenant: tenant.id, entity: entity == "report" ? .reports : .exports, at: Date(), id: UUID())
-        let writer = try fixture.storage.writer(for: key, attempt: claimed.leaseID)
-        try writer.write(Array(text.utf8))
-        try writer.publish()
-        let artifact = Artifact(
-            id: key.id, entity: entity, key: "\(key)", bytes: Int64(text.utf8.count),
-            sha256: String(repeating: "0", count: 64),
-            manifest: ["format": .string(format), "destination": "default"])
-        try fixture.settle(claimed, .succeeded(JobResult(artifacts: [artifact])))
-        return key
-    }
-
     @Test("a report that ran while the person was erased is waited for, and goes when it holds the person")
     func runningReport() throws {
         let fixture = try ErasureFixture()
         let acme = try fixture.tenant("acme", .schema)
-        let running = try begin(fixture, acme)
+        let running = try fixture.begin(acme)
         let request = try fixture.request(acme)
         let state = Mutex((looks: 0, key: ObjectKey?.none))
         nonisolated(unsafe) let unsafe = fixture
@@ -150,8 +126,7 @@ struct ErasureTraceTests {
                     try state.withLock { state in
                         state.looks += 1
                         guard state.looks == 3 else { return }
-                        state.key = try self.publish(
-                            unsafe, running, acme, "report", "csv", "1,ann.lee@example.com\n")
+                        state.key = try unsafe.publish(running, acme, "report", "1,ann.lee@example.com\n")
                     }
                 })))
         let (looks, key) = state.withLock { $0 }

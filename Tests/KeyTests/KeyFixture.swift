@@ -22,9 +22,8 @@ final class KeyFixture {
         connection = try Connection(settings)
         control = Pool(settings, bound: 4, name: "control")
         registry = TenantRegistry(directory: TenantDirectory(control: control, sealer: nil), actor: "tester")
-        var template = Array("/tmp/reeve-keys-test.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw JobFailure("mkdtemp", "no folder") }
-        root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let made = TemporaryFolder.make("/tmp/reeve-keys-test.") else { throw JobFailure("mkdtemp", "no folder") }
+        root = made
         folder = IdentityFolder("\(root)/identities")
         for (code, tier) in [("acme", "enterprise"), ("birch", "starter")] {
             try connection.execute(

@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import JobKit
 import Mail
 import ReeveTesting
 import Testing
@@ -8,9 +9,7 @@ import Testing
 struct SendmailMailerTests {
     @Test("the message and envelope reach the program, and its exit status says what a retry may do")
     func statuses() throws {
-        var template = Array("/tmp/reeve-sendmail-test.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { return }
-        let root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        let root = try #require(TemporaryFolder.make("/tmp/reeve-sendmail-test."))
         // A leftover of a test costs nothing.
         defer { try? FileManager.default.removeItem(atPath: root) }
         let program = "\(root)/sendmail"

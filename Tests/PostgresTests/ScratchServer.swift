@@ -1,4 +1,5 @@
 import Glibc
+import JobKit
 import Postgres
 import Synchronization
 
@@ -12,9 +13,8 @@ final class ScratchServer: Sendable {
     let address = "127.\(1 + getpid() >> 16 & 63).\(getpid() >> 8 & 255).\(getpid() & 255)"
 
     private init() {
-        var template = Array("/tmp/rvpg.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { fatalError("no temporary directory") }
-        directory = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let made = TemporaryFolder.make("/tmp/rvpg.") else { fatalError("no temporary directory") }
+        directory = made
         let prefix = geteuid() == 0 ? "setpriv --reuid=postgres --regid=postgres --clear-groups " : ""
         if geteuid() == 0 { Self.shell("chown postgres: \(directory)") }
         let bin = "/usr/lib/postgresql/15/bin"

@@ -15,9 +15,8 @@ final class ProgramFixture {
     var hidden: [String] = []
 
     init() throws {
-        var template = Array("/tmp/reeve-programs.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw JobFailure("mkdtemp", "\(errno)") }
-        folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let made = TemporaryFolder.make("/tmp/reeve-programs.") else { throw JobFailure("mkdtemp", "\(errno)") }
+        folder = made
     }
 
     deinit {

@@ -16,9 +16,10 @@ final class ReminderFixture {
         let settings = try TestServer.freshControl()
         connection = try Connection(settings)
         control = Pool(settings, bound: 3, name: "control")
-        var template = Array("/tmp/reeve-reminder-test.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw JobFailure("mkdtemp", "no folder") }
-        root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let made = TemporaryFolder.make("/tmp/reeve-reminder-test.") else {
+            throw JobFailure("mkdtemp", "no folder")
+        }
+        root = made
         try connection.executeScript(
             """
             CREATE TABLE public.clock (now timestamptz NOT NULL);

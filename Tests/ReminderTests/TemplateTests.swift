@@ -36,9 +36,10 @@ struct TemplateTests {
         let root: String
 
         init() throws {
-            var template = Array("/tmp/reeve-template-test.XXXXXX".utf8CString)
-            guard mkdtemp(&template) != nil else { throw JobFailure("mkdtemp", "no folder") }
-            root = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            guard let made = TemporaryFolder.make("/tmp/reeve-template-test.") else {
+                throw JobFailure("mkdtemp", "no folder")
+            }
+            root = made
         }
 
         // A leftover of a test costs nothing.

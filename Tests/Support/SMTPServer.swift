@@ -41,9 +41,7 @@ public final class SMTPServer: Sendable {
     private init() {
         let program = Self.checkout + "/.reeve/aiosmtpd/bin/python"
         guard access(program, X_OK) == 0 else { fatalError("\(program) is missing; run deploy/install") }
-        var template = Array("/tmp/reeve-smtp-test.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { fatalError("mkdtemp") }
-        let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        guard let folder = TemporaryFolder.make("/tmp/reeve-smtp-test.") else { fatalError("mkdtemp") }
         self.folder = folder
         DispatchQueue(label: "smtp server").async { [self] in
             do {
