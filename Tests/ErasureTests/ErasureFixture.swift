@@ -366,7 +366,16 @@ final class ErasureFixture {
                         let outcome = try job.run(args: claimed.args, in: context(claimed, tenant))
                         guard case .finished(let result) = outcome else { throw JobFailure("test", "\(outcome)") }
                         try settle(claimed, .succeeded(result))
-                    } catch { try settle(claimed, .snooze(.zero)) }
+                    } catch {
+                        // The attempt's end may be lost with the server; the lease is still this worker's.
+                        while .now < limit {
+                            do { try settle(claimed, .snooze(.zero)) } catch is PostgresError {
+                                usleep(5000)
+                                continue
+                            } catch is JobFailure {}  // it was recorded
+                            break
+                        }
+                    }
                 }
             } catch is PostgresError {
                 usleep(5000)  // it is starting; the limit ends what does not pass

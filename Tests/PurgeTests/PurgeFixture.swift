@@ -270,7 +270,7 @@ final class PurgeFixture {
 
     /// Runs the tenant's purge to its certificate although the server goes away under it: an attempt that it takes along costs none.
     func purgeThroughRestarts(_ tenant: Tenant, as job: PurgeJob) throws {
-        let limit = ContinuousClock.now + .seconds(100)
+        let limit = ContinuousClock.now + .seconds(300)
         while .now < limit {
             do {
                 if !connection.isUsable { try reconnect() }
