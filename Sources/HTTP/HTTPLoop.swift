@@ -219,8 +219,9 @@ final class HTTPLoop: Sendable {
         case .stream: connection.send(response, writer: writer, isEvents: false)
         case .events(let start):
             let writer = HTTPWriter(isChunked: false, patience: options.patience) { [weak self] in self?.wake() }
-            connection.send(response, writer: writer, isEvents: true)
+            // Whoever has read the head misses no event.
             start(writer)
+            connection.send(response, writer: writer, isEvents: true)
         }
     }
 
