@@ -75,7 +75,7 @@ struct GrantTests {
         "tenant_hold artifact_pin backup_proof artifact_deletion artifact_deleted artifact_fault backup_list report_window report_cost"
         + " report_place artifact_link artifact_list batch batch_item batch_list batch_tenant"
         + " schedule schedule_due schedule_tick schedule_list unprotected_tenant standing_work"
-        + " schedule schedule_due schedule_tick schedule_list unprotected_tenant rejected_list kafka_offset kafka_client"
+        + " rejected_list kafka_offset kafka_client"
 
     private static let audit =
         "audit_entry audit_seal audit_checkpoint audit_anchor audit_pending audit_head audit_window"
