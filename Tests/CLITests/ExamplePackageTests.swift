@@ -9,7 +9,7 @@ struct ExamplePackageTests {
     private static let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")
     private static let package = root + "/Tests/ExamplePackage"
 
-    /// Its own `reeve`, built as its developers would; `deploy/test` has built most of it before.
+    /// Its own `reeve`, built as its developers would, but among what is built already, whose objects serve both.
     private static let program: Result<String, any Error> = Result {
         let environment = ["PATH": "/usr/local/bin:/usr/bin:/bin:" + toolchain, "HOME": "/tmp"]
         // SwiftPM may build with the list of files of the last time once, after files were added; the next time it is right.
@@ -17,10 +17,11 @@ struct ExamplePackageTests {
         for _ in 0..<2 {
             var output: [UInt8] = []
             let built = try ChildProcess.run(
-                program: toolchain + "/swift", arguments: ["build", "--package-path", package],
+                program: toolchain + "/swift",
+                arguments: ["build", "--package-path", package, "--scratch-path", root + "/.build", "--ignore-lock"],
                 environment: environment,
                 supervisor: BuiltProducts.supervisor, standardOutput: { output = (output + $0).suffix(4000) })
-            if built.exit == .exited(0) { return package + "/.build/debug/invoicing" }
+            if built.exit == .exited(0) { return root + "/.build/debug/invoicing" }
             failure = "\(built.exit): \(String(decoding: output, as: UTF8.self)) \(built.standardError)"
         }
         throw JobFailure("build", failure)
