@@ -237,7 +237,7 @@ struct ErasureRun {
             throw JobFailure(
                 "erasure_database",
                 "database \(store.database) refused a statement (\(error.sqlState ?? "no SQLSTATE"), \(error.constraint ?? "no constraint"))",
-                error.isRetriable || error.sqlState?.hasPrefix("57") == true ? .retry : .giveUp)
+                error.isRetriable || error.sqlState?.hasPrefix("57") ?? true ? .retry : .giveUp)
         }
     }
 }

@@ -51,6 +51,7 @@ public struct FleetMetrics: Sendable {
             text.sample(["tenant": "_other", "tier": "", "state": state], known: found["other"]?[state]?.number)
         }
         writeSlow(parts?["slow"], now: now, to: &text)
+        FlowMetrics.write(parts?["flow"], now: now, to: &text)
         let proof = parts?["proof"]
         text.gauge("reeve_backups_missing_tenants", "Tenants without any backup.", proof?["without"]?.number)
         text.gauge(

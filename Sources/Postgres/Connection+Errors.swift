@@ -1,4 +1,5 @@
 import CLibpq
+import Glibc
 
 /// The codes of PQresultErrorField, which are character macros in C.
 enum Diagnostic {
@@ -31,7 +32,17 @@ extension Connection {
             return PostgresError(
                 sqlState: nil, message: "the connection is closed", operation: operation, isConnectionLost: true)
         }
+        // A server that is stopped at once warns before it hangs up. libpq takes the warning for life, so that a statement which could
+        // not be sent leaves the connection OK.
+        if isUsable, hasHungUp(PQsocket(pointer)) { isHungUp = true }
         let message = Redaction.withoutSecrets(connectionMessage(pointer), settings.secrets)
         return PostgresError(sqlState: nil, message: message, operation: operation, isConnectionLost: !isUsable)
     }
+}
+
+/// Whether the other end has closed the socket, whatever is still to be read from it.
+private func hasHungUp(_ socket: Int32) -> Bool {
+    // POLLRDHUP of <poll.h>, which Glibc's module leaves out.
+    var watched = pollfd(fd: socket, events: 0x2000, revents: 0)
+    return poll(&watched, 1, 0) > 0 && watched.revents != 0
 }

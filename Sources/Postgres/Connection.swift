@@ -15,6 +15,8 @@ public final class Connection {
     let notices = NoticeBox()
     private let timeout: Duration
     private var wakeup: Wakeup?
+    /// The server has hung up although libpq has not read the end yet.
+    var isHungUp = false
 
     /// Connects, waiting at most `timeout` (whole seconds, at least 2, for each host and address) unless the settings
     /// hold a `connect_timeout`. Sets client_encoding UTF8, a default application_name, and, unless a service file
@@ -33,6 +35,7 @@ public final class Connection {
         if let pointer { PQfinish(pointer) }
         pointer = nil
         prepared = [:]
+        isHungUp = false
     }
 
     /// Closes and connects again with the same settings. Session state (SET, LISTEN, temporary tables) is gone; named
@@ -43,7 +46,7 @@ public final class Connection {
     }
 
     /// Whether the connection looks alive; only a statement can tell for sure.
-    public var isUsable: Bool { pointer.map { PQstatus($0) == CONNECTION_OK } ?? false }
+    public var isUsable: Bool { !isHungUp && pointer.map { PQstatus($0) == CONNECTION_OK } ?? false }
 
     /// Whether a transaction is open, failed ones included.
     public var inTransaction: Bool {

@@ -28,7 +28,7 @@ struct GrantTests {
         tend_stats fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         explain_job record_attempt_log tend_paces tend_dead_letters
         outbox_functions outbox_facts hold_outboxes release_outboxes outbox_place reserve_ids knows_ids pass_ids take_outbox_rows note_outbox tend_outboxes event_types relay_wanted hold_turn note_turn read_events settle_events tend_events read_audit settle_audit
-        open_partitions take_messages reject_messages stop_partition report_kafka tend_kafka
+        open_partitions take_messages reject_messages stop_partition report_kafka tend_kafka note_ends
         recent_resets
         """,
         "reeve_operator": """
@@ -50,7 +50,7 @@ struct GrantTests {
         explain_job job_story dead_list dead_groups redrive redrive_many drop_dead drain_progress block_progress
         isolate_tenant note_isolation_logins release_isolation
         add_outbox remove_outbox resume_outbox outbox_functions outbox_facts set_events event_types
-        reset_kafka_offset drop_rejected redrive_rejected
+        reset_kafka_offset drop_rejected redrive_rejected recover
         """,
         "reeve_approver": """
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json

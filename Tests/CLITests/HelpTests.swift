@@ -20,7 +20,7 @@ import Testing
             ["artifacts", "revoke"], ["purge", "approve"], ["purge", "request"], ["erasure", "map", "check"],
             ["erasure", "request"], ["dead", "drop"], ["dead", "redrive"], ["intake"],
             ["kafka", "topics", "plan"], ["kafka", "topics", "apply"], ["kafka", "reset"], ["rejected", "drop"],
-            ["contract"], ["outbox", "install"], ["outbox", "remove"],
+            ["contract"], ["outbox", "install"], ["outbox", "remove"], ["recover"],
         ] + ["approve", "cancel", "close", "export", "extend", "identify", "plan", "show"].map { ["erasure", $0] }
 
     @Test("the help of every command is the one that was reviewed")

@@ -271,7 +271,13 @@ struct OutboxFaultTests {
         let relay = try #require(try fixture.relay())
         #expect(throws: (any Error).self) { try relay.relay() }
         #expect(try fixture.value("SELECT state FROM reeve.outbox_list") == "stopped")
-        try fixture.connection.execute("SELECT reeve.resume_outbox($1::text, 'restored')", [fixture.name])
+        let drawn = Int64(try fixture.value("SELECT last_value FROM reeve.job_id") ?? "") ?? 0
+        let done = try fixture.connection.execute(
+            "SELECT reeve.recover(reeve.clock() - interval '1 hour', 'restored')")[0]
+            .json(0)
+        #expect(done["outboxes"] == [.string(fixture.name)] && done["outbox_rows_expired"] == false)
+        // Numbers that were given out in the time that was lost are given to nobody else.
+        #expect(try #require(done["job_ids_from"]?.int) > max(drawn, lost.keys.max() ?? 0))
         try fixture.relayAll()
         let jobs = try fixture.jobs()
         #expect(jobs[kept] == 1 && jobs.values.sorted() == Array(1...150))

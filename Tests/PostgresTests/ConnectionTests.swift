@@ -1,7 +1,9 @@
 import Dispatch
+import EmbeddedPostgres
 import FoundationEssentials
 import JobKit
 import Postgres
+import ReeveTesting
 import Synchronization
 import Testing
 
@@ -208,6 +210,20 @@ struct ConnectionTests {
         #expect(try connection.execute("SELECT $1::int + 1", [2], name: "add")[0].int(0) == 3)
         after(100) { handle.cancel() }
         #expect(throws: PostgresError.self) { try connection.execute("SELECT pg_sleep(20)") }
+    }
+
+    @Test("a server that was stopped at once, which warns before it hangs up, is a lost connection")
+    func warned() throws {
+        let server = try TestServer.make("warned")
+        defer { server.stop(immediately: true) }
+        let connection = try Connection(ConnectionSettings(server.conninfo(database: "postgres")))
+        defer { connection.close() }
+        try server.crashAndRestart()
+        let error = #expect(throws: PostgresError.self) { try connection.execute("COMMIT") }
+        #expect(error?.isConnectionLost == true && error?.isRetriable == true)
+        #expect(!connection.isUsable)
+        try connection.reconnect()
+        #expect(try connection.execute("SELECT 1")[0].int(0) == 1)
     }
 
     @Test("a named statement survives DISCARD ALL, a changed table and another text under its name")

@@ -1,5 +1,5 @@
 """What the program knows, read from its own sources: commands and their options (Tests/Golden/help.txt, which a test keeps equal to
-the program) and settings (Setting.swift). Names that deploy/ uses ahead of the program are in checks/awaited.txt."""
+the program) and settings (Setting.swift)."""
 import pathlib
 import re
 import shlex
@@ -31,20 +31,11 @@ def variables():
     return known | {"REEVE_CONFIG"}
 
 
-def awaited():
-    path = pathlib.Path(__file__).with_name("awaited.txt")
-    return {line for line in path.read_text().splitlines() if line and not line.startswith("#")}
-
-
 class Program:
     def __init__(self, found):
         self.found = found
         self.commands = commands()
         self.variables = variables()
-        self.awaited = awaited()
-        for name in sorted(self.awaited):
-            if name in self.commands or name in self.variables:
-                found.note(f"'{name}' is there now: take it out of checks/awaited.txt")
 
     def check_variable(self, name, place):
         if not name.startswith("REEVE_") or name in self.variables:
@@ -52,8 +43,6 @@ class Program:
         # librdkafka's properties, dots as underscores; what identity programs of the operator's read.
         if re.match(r"REEVE_(KAFKA|IDENTITY)_", name):
             return
-        if name in self.awaited:
-            return self.found.unseen(f"variable {name} is not read yet")
         self.found.wrong(f"{place}: nothing reads {name}")
 
     def check_call(self, words, place):
@@ -64,24 +53,17 @@ class Program:
         if not path:
             if words and words[0].startswith("-"):
                 path = [""]
-            elif words and words[0] in self.awaited:
-                return self.found.unseen(f"command '{words[0]}' is not there yet")
             else:
                 return self.found.wrong(f"{place}: there is no command 'reeve {' '.join(words[:2])}'")
         name = " ".join(path)
         nested = [c for c in self.commands if c.startswith(name + " ") and name]
         plain = self.commands[name]
         if nested and words and re.fullmatch("[a-z-]+", words[0]) and not plain - {"--ticket", "--json", "--no-input", "--help", "--version"}:
-            if f"{name} {words[0]}" in self.awaited:
-                return self.found.unseen(f"command '{name} {words[0]}' is not there yet")
             return self.found.wrong(f"{place}: there is no command 'reeve {name} {words[0]}'")
         for word in words:
             option = word.split("=")[0]
             if re.fullmatch("--[a-z][a-z-]*", option) and option not in plain:
-                if f"{name} {option}" in self.awaited:
-                    self.found.unseen(f"option '{name} {option}' is not there yet")
-                else:
-                    self.found.wrong(f"{place}: 'reeve {name}' has no option {option}")
+                self.found.wrong(f"{place}: 'reeve {name}' has no option {option}")
 
 
 def calls_in_text(text):

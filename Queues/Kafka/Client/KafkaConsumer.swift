@@ -182,6 +182,9 @@ public final class KafkaConsumer {
         _ place: TopicPartition, _ timeout: Duration
     ) throws(KafkaError) -> (low: Int64, high: Int64) { try handle.watermarks(place, timeout) }
 
+    /// The next message's offset, as the last fetch had it; nil when nothing was fetched yet. Asks nobody.
+    public func knownEnd(_ place: TopicPartition) -> Int64? { handle.knownEnd(place) }
+
     /// The cluster's topics with their numbers of partitions. Blocks for `timeout` at most; a healthy cluster answers at once.
     public func topics(_ timeout: Duration) throws(KafkaError) -> [String: Int] { try handle.topics(timeout) }
 

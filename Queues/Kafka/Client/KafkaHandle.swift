@@ -106,6 +106,14 @@ final class KafkaHandle: @unchecked Sendable {
         return (low, high)
     }
 
+    /// The offset that the next message will get, as the last answer to a fetch had it; nil before the first. Asks nobody.
+    func knownEnd(_ place: TopicPartition) -> Int64? {
+        var low: Int64 = 0
+        var high: Int64 = 0
+        let code = rd_kafka_get_watermark_offsets(pointer, place.topic, place.partition, &low, &high)
+        return code == RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0 ? high : nil
+    }
+
     /// Asks the cluster for its topics, or for these: partitions by topic. Blocks for `timeout` at most.
     func topics(_ timeout: Duration) throws(KafkaError) -> [String: Int] {
         var found: UnsafePointer<rd_kafka_metadata>?

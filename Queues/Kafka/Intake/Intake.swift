@@ -314,7 +314,10 @@ public final class Intake {
         }
         if isDue(.commit, every: options.commitEvery) { commit(consumer) }
         if health.isDoubtful || health.fault != nil, isDue(.probe, every: .seconds(2)) { probe(consumer) }
-        if isDue(.report, every: options.reportEvery) { reportNow() }
+        if isDue(.report, every: options.reportEvery) {
+            reportNow()
+            noteEnds(consumer)
+        }
         if databaseFault == nil, isDue(.backlog, every: .seconds(2)) { keepHouse(backlog: true) }
         if databaseFault == nil, isDue(.house, every: .seconds(60)) { keepHouse(backlog: false) }
     }
@@ -357,6 +360,18 @@ public final class Intake {
                 id, state: fault?.fault.rawValue ?? "up", detail: fault?.description, counts: .object(members))
             databaseAnswered()
         } catch { databaseFailed(error) }
+    }
+
+    /// Says where the partitions end, from which lag is known. Of those that are not read a few are asked for each time.
+    private func noteEnds(_ consumer: KafkaConsumer) {
+        guard databaseFault == nil else { return }
+        var ends = book.open.compactMap { place in consumer.knownEnd(place).map { (place: place, end: $0) } }
+        for place in book.idle.shuffled().prefix(health.fault == nil ? 5 : 0) {
+            guard let marks = try? consumer.watermarks(place, .milliseconds(200)) else { continue }
+            ends.append((place, marks.high))
+        }
+        guard !ends.isEmpty else { return }
+        do { try store.noteEnds(ends) } catch { databaseFailed(error) }
     }
 
     private func wait(_ pause: Duration, _ stop: StopSignal) {

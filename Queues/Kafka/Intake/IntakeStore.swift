@@ -153,6 +153,15 @@ final class IntakeStore {
         }
     }
 
+    /// Says where partitions end.
+    func noteEnds(_ ends: [(place: TopicPartition, end: Int64)]) throws {
+        try pool.withConnection {
+            _ = try $0.execute(
+                "SELECT reeve.note_ends($1::text[], $2::int[], $3::bigint[])",
+                [ends.map(\.place.topic), ends.map(\.place.partition), ends.map(\.end)], name: "ends")
+        }
+    }
+
     /// Counts backlogs, so that full ones are known also where no worker runs, and forgets what is old.
     func keepHouse(backlog: Bool, remember: Duration) throws {
         try pool.withConnection { connection in

@@ -154,6 +154,15 @@ MIGRATION(V0049) = {
 MIGRATION(V0050) = {
 #embed "sql/V0050__statistics.sql"
     , 0};
+MIGRATION(V0051) = {
+#embed "sql/V0051__recover.sql"
+    , 0};
+MIGRATION(V0052) = {
+#embed "sql/V0052__flow_metrics.sql"
+    , 0};
+MIGRATION(V0053) = {
+#embed "sql/V0053__history_partitions.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -206,6 +215,9 @@ static const reeve_migration migrations[] = {
     {48, "outboxes", V0048},
     {49, "operations", V0049},
     {50, "statistics", V0050},
+    {51, "recover", V0051},
+    {52, "flow_metrics", V0052},
+    {53, "history_partitions", V0053},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -857,9 +857,12 @@ CREATE TABLE reeve.kafka_offset (
     detail text,
     since timestamp with time zone DEFAULT reeve.clock() NOT NULL,
     moved_at timestamp with time zone,
+    high bigint,
+    high_at timestamp with time zone,
     CONSTRAINT kafka_offset_check CHECK (((problem IS NULL) OR (detail IS NOT NULL))),
     CONSTRAINT kafka_offset_detail_check CHECK ((length(detail) <= 2000)),
     CONSTRAINT kafka_offset_digest_check CHECK ((octet_length(digest) = 32)),
+    CONSTRAINT kafka_offset_high_check CHECK ((high >= 0)),
     CONSTRAINT kafka_offset_next_check CHECK ((next >= 0)),
     CONSTRAINT kafka_offset_partition_check CHECK ((partition >= 0)),
     CONSTRAINT kafka_offset_topic_check CHECK (((length(topic) >= 1) AND (length(topic) <= 249)))
@@ -6523,6 +6526,28 @@ $$;
 
 ALTER FUNCTION reeve.fleet_metrics(p_top integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.flow_part() RETURNS jsonb
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    SET jit TO 'off'
+    AS $$
+  SELECT jsonb_build_object(
+    'lag', (SELECT sum(greatest(o.high - o.next, 0)) FROM reeve.kafka_offset o WHERE o.high IS NOT NULL),
+    'lagging', (SELECT count(*) FROM reeve.kafka_offset o WHERE o.high > o.next),
+    'stopped', (SELECT count(*) FROM reeve.kafka_offset o WHERE o.problem IS NOT NULL),
+    'partitions', (SELECT count(*) FROM reeve.kafka_offset),
+    'clients', (SELECT coalesce(jsonb_agg(jsonb_build_object('role', c.role, 'state', c.state, 'count', c.n)), '[]')
+                FROM (SELECT k.role, k.state, count(*) AS n FROM reeve.kafka_client k WHERE k.seen_at > reeve.clock() - interval '2 minutes' GROUP BY 1, 2) c),
+    'rejected', (SELECT count(*) FROM (SELECT FROM reeve.rejected_messages r WHERE r.state = 'kept' LIMIT 100000) r),
+    'outboxes', (SELECT coalesce(jsonb_object_agg(b.state, b.n), '{}') FROM (SELECT l.state, count(*) AS n FROM reeve.outbox_list l GROUP BY 1) b),
+    'outbox_waiting', (SELECT sum(b.waiting) FROM reeve.outbox b), 'outbox_oldest', (SELECT extract(epoch FROM min(b.oldest_at)) FROM reeve.outbox b),
+    'outbox_ids_left', (SELECT min(b.ids_left) FROM reeve.outbox b),
+    'events', (SELECT count(*) FROM (SELECT FROM reeve.event e LIMIT 100000) e), 'events_oldest', (SELECT extract(epoch FROM e.at) FROM reeve.event e ORDER BY e.id LIMIT 1),
+    'events_blocked', (SELECT count(*) FROM reeve.event_block))
+$$;
+
+ALTER FUNCTION reeve.flow_part() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.fold_stats() RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -7647,6 +7672,19 @@ END $$;
 
 ALTER FUNCTION reeve.note_batch_end() OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.note_ends(p_topics text[], p_partitions integer[], p_highs bigint[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE reeve.kafka_offset o SET high = w.high, high_at = reeve.clock()
+  FROM (SELECT k.topic, k.partition, u.h AS high FROM unnest(p_topics, p_partitions, p_highs) u (t, p, h) JOIN reeve.kafka_offset k ON k.topic = u.t AND k.partition = u.p
+        WHERE k.high IS DISTINCT FROM u.h ORDER BY k.topic, k.partition FOR NO KEY UPDATE OF k SKIP LOCKED) w
+  WHERE o.topic = w.topic AND o.partition = w.partition;
+END $$;
+
+ALTER FUNCTION reeve.note_ends(p_topics text[], p_partitions integer[], p_highs bigint[]) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8719,6 +8757,41 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.recover(p_since timestamp with time zone, p_reason text) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_now timestamptz := reeve.clock(); v_name text; v_boxes text[] := '{}'; v_reminders bigint[]; v_from bigint; v jsonb;
+BEGIN
+  IF NOT reeve.is_operator() THEN RAISE EXCEPTION 'only operators may do this' USING ERRCODE = '42501'; END IF;
+  IF p_since IS NULL OR p_since > v_now THEN RAISE EXCEPTION 'that moment is still to come' USING ERRCODE = 'RV010', HINT = 'Give the time to which the control database was restored.'; END IF;
+  IF p_since < v_now - interval '30 days' THEN RAISE EXCEPTION 'that is more than 30 days ago' USING ERRCODE = 'RV010', HINT = 'Outboxes keep what they relayed for 24 hours, topics for days.'; END IF;
+  IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'this needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
+  -- Ten million is more than a fleet hands out in an hour; numbers cost nothing.
+  SELECT setval('reeve.job_id', s.last_value + 10000000) INTO v_from FROM reeve.job_id s;
+  FOR v_name IN SELECT o.name FROM reeve.outbox o ORDER BY o.id FOR UPDATE LOOP
+    PERFORM reeve.resume_outbox(v_name, p_reason);
+    v_boxes := v_boxes || v_name;
+  END LOOP;
+  WITH due AS (
+    UPDATE reeve.reminder r SET state = 'unknown', claim = coalesce(r.claim, gen_random_uuid()), claimed_at = coalesce(r.claimed_at, v_now), ended_at = v_now,
+      reason = 'the control database was restored to ' || to_char(p_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS"Z"') || ': it may have been sent since'
+    WHERE r.state IN ('planned', 'queued', 'sending') AND r.due_at <= v_now RETURNING r.id)
+  SELECT coalesce(array_agg(d.id ORDER BY d.id), '{}') INTO v_reminders FROM due d;
+  v := jsonb_build_object('since', p_since, 'job_ids_from', v_from + 1, 'outboxes', to_jsonb(v_boxes), 'reminders', to_jsonb(v_reminders),
+    'outbox_rows_expired', v_boxes <> '{}' AND p_since < v_now - interval '24 hours',
+    'partitions', (SELECT count(*) FROM reeve.kafka_offset o WHERE o.problem IS NULL),
+    'stopped_partitions', (SELECT coalesce(jsonb_agg(jsonb_build_object('topic', o.topic, 'partition', o.partition, 'problem', o.problem) ORDER BY o.topic, o.partition), '[]')
+                           FROM reeve.kafka_offset o WHERE o.problem IS NOT NULL),
+    'running', (SELECT count(*) FROM reeve.job j WHERE j.state = 'running'),
+    'requests', (SELECT count(*) FROM reeve.purge_request p WHERE p.state NOT IN ('certified', 'cancelled'))
+              + (SELECT count(*) FROM reeve.erasure_request e WHERE e.state NOT IN ('completed', 'cancelled')));
+  PERFORM reeve.audit(NULL, 'control.recover', 'control database', p_reason, v - 'stopped_partitions');
+  RETURN v;
+END $$;
+
+ALTER FUNCTION reeve.recover(p_since timestamp with time zone, p_reason text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.redact_json(p_value jsonb, p_regex text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE
@@ -11344,6 +11417,9 @@ BEGIN
     IF to_regclass('reeve.' || v_name) IS NULL THEN
       BEGIN
         EXECUTE format('CREATE TABLE reeve.%I (LIKE reeve.job_history INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name);
+        IF v_day = v_today OR EXISTS (SELECT FROM reeve.job_history_default h WHERE h.finished_at >= v_day AND h.finished_at < v_day + interval '1 day') THEN
+          LOCK TABLE ONLY reeve.job_history IN ACCESS EXCLUSIVE MODE;
+        END IF;
         -- Rows of that day that went to the default partition, since this one was missing, move along. Nobody adds one meanwhile.
         LOCK TABLE reeve.job_history_default IN ACCESS EXCLUSIVE MODE;
         EXECUTE format('WITH gone AS (DELETE FROM reeve.job_history_default WHERE finished_at >= %L AND finished_at < %L RETURNING *) INSERT INTO reeve.%I SELECT * FROM gone',
@@ -11648,9 +11724,10 @@ BEGIN
   PERFORM FROM reeve.turn t WHERE t.task = 'stats' FOR UPDATE SKIP LOCKED;
   IF NOT FOUND THEN RETURN 0; END IF;
   v_count := reeve.fold_stats();
-  FOR v IN SELECT p.name FROM (VALUES ('live', interval '3 seconds'), ('slow', interval '30 seconds'), ('proof', interval '10 minutes')) p (name, every)
+  FOR v IN SELECT p.name FROM (VALUES ('live', interval '3 seconds'), ('flow', interval '10 seconds'), ('slow', interval '30 seconds'), ('proof', interval '10 minutes')) p (name, every)
       LEFT JOIN reeve.stat_live l ON l.name = p.name WHERE l.at IS NULL OR l.at < v_now - p.every OR l.at > v_now LOOP
-    INSERT INTO reeve.stat_live (name, at, value) VALUES (v.name, v_now, reeve.live_part(v.name)) ON CONFLICT (name) DO UPDATE SET at = excluded.at, value = excluded.value;
+    INSERT INTO reeve.stat_live (name, at, value) VALUES (v.name, v_now, CASE v.name WHEN 'flow' THEN reeve.flow_part() ELSE reeve.live_part(v.name) END)
+    ON CONFLICT (name) DO UPDATE SET at = excluded.at, value = excluded.value;
   END LOOP;
   DELETE FROM reeve.stat_slot s WHERE s.ctid = ANY (ARRAY(SELECT x.ctid FROM reeve.stat_slot x
     WHERE (x.width = 'minute' AND x.slot < v_now - interval '26 hours') OR (x.width = 'hour' AND x.slot < v_now - interval '400 days') LIMIT 1000));
@@ -12614,6 +12691,8 @@ GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_viewer;
 GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_operator;
 GRANT ALL ON FUNCTION reeve.fleet_metrics(p_top integer) TO reeve_worker;
 
+REVOKE ALL ON FUNCTION reeve.flow_part() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.fold_stats() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.follow_zone(p_schedule bigint, p_cron reeve.cron, p_zone text, p_from timestamp with time zone) FROM PUBLIC;
@@ -12789,6 +12868,9 @@ REVOKE ALL ON FUNCTION reeve.noisy_tenants() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.note_batch_end() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.note_ends(p_topics text[], p_partitions integer[], p_highs bigint[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.note_ends(p_topics text[], p_partitions integer[], p_highs bigint[]) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.note_isolation_logins(p_id bigint, p_logins jsonb) TO reeve_operator;
 
@@ -12951,6 +13033,9 @@ GRANT ALL ON FUNCTION reeve.record_safety_backup(p_job bigint, p_lease uuid, p_b
 
 REVOKE ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.record_step(p_id bigint, p_lease uuid, p_name text, p_result jsonb) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.recover(p_since timestamp with time zone, p_reason text) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.recover(p_since timestamp with time zone, p_reason text) TO reeve_operator;
 
 REVOKE ALL ON FUNCTION reeve.redact_json(p_value jsonb, p_regex text) FROM PUBLIC;
 

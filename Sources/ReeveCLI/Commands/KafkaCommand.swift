@@ -30,7 +30,7 @@ extension Command {
     private static let kafkaOffsets = Command(
         "offsets", "how far each partition was read",
         details: """
-            next is the first offset that was not taken. A partition with a problem is not read until somebody decides: recreated (another
+            next is the first offset that was not taken, lag how many messages there were from it on when the reader last looked. A partition with a problem is not read until somebody decides: recreated (another
             topic of that name), expired (messages were deleted before they were taken), missing, other_cluster.
             """,
         options: [
@@ -40,12 +40,13 @@ extension Command {
     ) { invocation in
         let items = try invocation.objects(
             """
-            SELECT to_jsonb(o) - 'digest' FROM reeve.kafka_offset o
+            SELECT to_jsonb(o) - 'digest' || jsonb_build_object('lag', greatest(o.high - o.next, 0)) FROM reeve.kafka_offset o
             WHERE ($1::text IS NULL OR o.topic = $1::text) AND (NOT $2::boolean OR o.problem IS NOT NULL) ORDER BY o.topic, o.partition LIMIT $3::bigint
             """, [invocation.string("topic"), invocation.flag("stopped"), invocation.int("limit") ?? 1000])
         let columns = [
             Column("TOPIC", "topic"), Column("PARTITION", "partition", .number), Column("NEXT", "next", .number),
-            Column("MOVED", "moved_at", .age), Column("PROBLEM", "problem", .state), Column("DETAIL", "detail"),
+            Column("LAG", "lag", .number), Column("MOVED", "moved_at", .age), Column("PROBLEM", "problem", .state),
+            Column("DETAIL", "detail"),
         ]
         invocation.output.list(items, columns, empty: "no partition was read yet")
         return .done
