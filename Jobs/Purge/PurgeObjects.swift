@@ -74,12 +74,9 @@ struct PurgeObjects {
         counted["objects"]?[place.name]?["objects"]?.int == 0
     }
 
-    /// What a destination shows. One that is not there holds nothing if it never held anything.
+    /// What a destination shows; nil for a former one that cannot be looked at.
     private func look(_ place: Place, isNew: Bool) throws -> TenantContents? {
-        do { return try place.store.contents(of: run.context.tenant.id) } catch {
-            if isNew, let error = error as? StorageError, error.code == .unavailable, place.store is FolderStore {
-                return TenantContents()
-            }
+        do { return try place.store.shown(of: run.context.tenant.id, isNew: isNew) } catch {
             guard place.isFormer, !(error is Stopped) else { throw error }
             run.context.log.warning(
                 "a destination of deleted objects could not be looked at",
@@ -108,5 +105,14 @@ struct PurgeObjects {
                 return nil
             }
         }
+    }
+}
+
+extension ObjectStore {
+    /// What is there of a tenant. A folder that is not there holds nothing if it never held anything.
+    func shown(of tenant: TenantID, isNew: Bool) throws -> TenantContents {
+        do { return try contents(of: tenant) } catch let error as StorageError
+            where error.code == .unavailable && isNew && self is FolderStore
+        { return TenantContents() }
     }
 }

@@ -44,7 +44,8 @@ public struct PurgePlan: Sendable {
         let expected = try expectedObjects(of: tenant)
         for name in try destinations(of: tenant) {
             do {
-                let contents = try contents(of: tenant, in: name, isNew: expected[name] == nil)
+                let contents = try stores.store(named: name, for: tenant)
+                    .shown(of: tenant.id, isNew: expected[name] == nil)
                 objects[name] = [
                     "objects": .int(Int64(contents.objects)), "bytes": .int(contents.bytes),
                     "unfinished": .int(Int64(contents.unfinished)),
@@ -113,25 +114,12 @@ public struct PurgePlan: Sendable {
             version: row["version"]?.int ?? 0)
     }
 
-    /// What a destination shows. A folder that is not there holds nothing if it never held anything.
-    private func contents(of tenant: Tenant, in name: String, isNew: Bool) throws -> TenantContents {
-        let store = try stores.store(named: name, for: tenant)
-        do { return try store.contents(of: tenant.id) } catch let error as StorageError
-            where error.code == .unavailable && isNew && store is FolderStore
-        { return TenantContents() }
-    }
-
     /// How many artifacts each destination has to show an object of.
     private func expectedObjects(of tenant: Tenant) throws -> [String: Int64] {
         try control.withConnection { connection in
             Dictionary(
                 uniqueKeysWithValues: try connection.execute(
-                    """
-                    SELECT d, count(*) FROM reeve.artifact a
-                    CROSS JOIN LATERAL jsonb_array_elements_text(jsonb_build_array(coalesce(a.manifest ->> 'destination', 'default'))
-                      || CASE jsonb_typeof(a.manifest -> 'copies') WHEN 'array' THEN a.manifest -> 'copies' ELSE '[]' END) d
-                    WHERE a.tenant_id = $1::uuid GROUP BY 1
-                    """, [tenant.id]
+                    "SELECT destination, artifacts FROM reeve.objects_of($1::uuid)", [tenant.id]
                 ).map { (try $0.text(0), try $0.int(1)) })
         }
     }

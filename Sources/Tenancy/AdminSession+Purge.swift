@@ -216,7 +216,7 @@ extension AdminSession {
         for schema in try doomedSchemas(connection) {
             try joinOwners(of: [schema], connection)
             try dropKeysLeadingOut(of: schema, connection, pace)
-            var size = BatchSize(first: 20, most: 100)
+            var size = BatchSize(first: 4, most: 100)
             while true {
                 let tables = try connection.execute(
                     """
@@ -238,8 +238,10 @@ extension AdminSession {
                 }
                 let seconds = (ContinuousClock.now - start) / .seconds(1)
                 total += Int64(tables.count)
-                try pace(PurgeBatch(object: "schema \(schema)", rows: Int64(tables.count), seconds: seconds))
+                let batch = PurgeBatch(object: "schema \(schema)", rows: Int64(tables.count), seconds: seconds)
+                try pace(batch)
                 size.adapt(to: seconds)
+                batch.rest()
             }
             try patiently(connection) {
                 try connection.execute("DROP SCHEMA IF EXISTS \(quoteIdentifier(schema)) CASCADE")

@@ -72,10 +72,20 @@ extension AdminSession {
                     : try deleteInBatches(group[0].table, connection, pace)
             }
             total += gone
-            if gone == 0 { return total }
+            if gone == 0 {
+                try waitForDisk(connection)
+                return total
+            }
         }
         throw TenancyError(
             .conflict, "triggers in \(store.database) write new rows of tenant \(code) whenever its rows are deleted")
+    }
+
+    /// Has the disk take what was deleted, batch by batch, without waiting for it: a commit that waits takes all before it along.
+    private func waitForDisk(_ connection: Connection) throws {
+        try connection.transaction {
+            _ = try connection.execute("SELECT pg_logical_emit_message(true, 'reeve', 'purged')")
+        }
     }
 
     // MARK: Batches
@@ -106,27 +116,44 @@ extension AdminSession {
         return total
     }
 
-    /// Finds the rows by an index, some thousand at a time.
+    /// Rows that are looked up at once, and then deleted in many batches.
+    private static let found = 200_000
+
+    /// Finds the rows by an index. What was found stays with the server in a cursor: to look again for every batch would pass over all
+    /// that is deleted already, which stays in the way for as long as anybody holds a snapshot.
     private func deleteByKey(
         _ name: String, _ actor: Deleter, _ connection: Connection, _ pace: (PurgeBatch) throws -> Void
     ) throws -> Int64 {
-        var size = BatchSize(first: 1000, most: 20_000)
+        var size = BatchSize(first: 500, most: 20_000)
         var total: Int64 = 0
         while true {
-            let batch = try timed(name) {
-                try deleting(actor, connection) {
-                    try connection.execute(
-                        """
-                        DELETE FROM ONLY \(name) WHERE \(ownRows)
-                          AND ctid = ANY (ARRAY(SELECT ctid FROM ONLY \(name) WHERE \(ownRows) LIMIT \(size.value)))
-                        """
-                    ).affected
-                }
+            _ = try deleting(actor, connection) {
+                try connection.execute(
+                    """
+                    DECLARE reeve_purge NO SCROLL CURSOR WITH HOLD FOR
+                    SELECT ctid FROM ONLY \(name) WHERE \(ownRows) LIMIT \(Self.found)
+                    """)
+                return 0
             }
-            total += batch.rows
-            try pace(batch)
-            if batch.rows < size.value { return total }
-            size.adapt(to: batch.seconds)
+            var found = 0
+            while true {
+                let places = try connection.execute("FETCH \(size.value) FROM reeve_purge").map { try $0.text(0) }
+                if places.isEmpty { break }
+                found += places.count
+                let batch = try timed(name) {
+                    try deleting(actor, connection) {
+                        try connection.execute(
+                            "DELETE FROM ONLY \(name) WHERE \(ownRows) AND ctid = ANY ($1::tid[])", [places]
+                        ).affected
+                    }
+                }
+                total += batch.rows
+                try pace(batch)
+                size.adapt(to: batch.seconds)
+                batch.rest()
+            }
+            try connection.execute("CLOSE reeve_purge")
+            if found < Self.found { return total }
         }
     }
 
@@ -153,6 +180,7 @@ extension AdminSession {
             block += size.value
             try pace(batch)
             size.adapt(to: batch.seconds)
+            batch.rest()
         }
         return total
     }
@@ -210,13 +238,13 @@ extension AdminSession {
     }
 
     /// One batch: a transaction that waits a second for locks at most, and again when it got none or was the victim of a
-    /// deadlock, for a minute.
+    /// deadlock, for a minute. It does not wait for the disk, so that others' commits need not wait for its: `waitForDisk` does.
     private func deleting(_ actor: Deleter, _ connection: Connection, _ body: () throws -> Int) throws -> Int {
         let limit = ContinuousClock.now + .seconds(60)
         while true {
             do {
                 return try connection.transaction {
-                    try connection.execute("SET LOCAL lock_timeout = '1s'")
+                    try connection.executeScript("SET LOCAL lock_timeout = '1s'; SET LOCAL synchronous_commit = off")
                     switch actor {
                     case .login: try becomeLogin(connection)
                     case .administrator: break
@@ -278,32 +306,6 @@ extension AdminSession {
         return StrongComponents(parents).groups.map { group in
             group.map { Ordered(table: tables[$0], isCyclic: group.count > 1 || selfReferring.contains($0)) }
         }
-    }
-}
-
-/// A part of a purge's work on a database, as it is told to whoever watches.
-public struct PurgeBatch: Sendable {
-    /// The table or schema.
-    public let object: String
-    /// How many rows, or tables, went.
-    public let rows: Int64
-    /// How long its transaction took, in seconds: no lock was held longer.
-    public let seconds: Double
-}
-
-/// How much one transaction takes on: as much as goes in about a fifth of a second.
-struct BatchSize {
-    private(set) var value: Int64
-    let most: Int64
-
-    init(first: Int64, most: Int64) {
-        value = first
-        self.most = most
-    }
-
-    mutating func adapt(to seconds: Double) {
-        let wanted = Double(value) * min(2, max(0.25, 0.2 / max(seconds, 0.001)))
-        value = min(most, max(10, Int64(wanted)))
     }
 }
 

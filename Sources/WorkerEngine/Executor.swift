@@ -58,7 +58,7 @@ struct Executor: Sendable {
         let started = ContinuousClock.now
         let deadline = started + kind.policy.timeLimit
         let entry = HeldJob(id: job.id, lease: job.leaseID)
-        running.insert(entry, stop: stop, deadline: deadline)
+        running.insert(entry, tenant: job.tenantID, stop: stop, deadline: deadline)
         defer { running.remove(entry) }
         // A lease that was lost before the attempt could be told so: nobody else would tell it.
         guard isCurrent() else { return .release }

@@ -96,8 +96,10 @@ final class LeaseKeeper: Sendable {
                     ["jobs": .int(Int64(running.count))])
                 running.stopAll(.leaseLost)
             }
-            for job in running.newlyStuck(now: now) {
-                log.error("an attempt ignores that it was told to stop; its slot stays taken", ["job": .int(job.id)])
+            for stuck in running.newlyStuck(now: now) {
+                log.error(
+                    "an attempt ignores that it was told to stop; its slot stays taken",
+                    ["job": .int(stuck.job.id), "tenant_id": .string(stuck.tenant.description)])
             }
         }
     }

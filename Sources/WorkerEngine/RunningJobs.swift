@@ -4,6 +4,7 @@ import Synchronization
 /// The attempts that run now, so that cancel, deadline, lease and shutdown can reach them.
 final class RunningJobs: Sendable {
     private struct Entry {
+        let tenant: TenantID
         let stop: StopSignal
         let deadline: ContinuousClock.Instant
         /// When it was first seen to go on after it was told to stop.
@@ -21,8 +22,8 @@ final class RunningJobs: Sendable {
     var count: Int { entries.withLock { $0.count } }
 
     /// Adds an attempt.
-    func insert(_ job: HeldJob, stop: StopSignal, deadline: ContinuousClock.Instant) {
-        entries.withLock { $0[job] = Entry(stop: stop, deadline: deadline) }
+    func insert(_ job: HeldJob, tenant: TenantID, stop: StopSignal, deadline: ContinuousClock.Instant) {
+        entries.withLock { $0[job] = Entry(tenant: tenant, stop: stop, deadline: deadline) }
     }
 
     /// Removes an attempt that ended.
@@ -49,14 +50,14 @@ final class RunningJobs: Sendable {
     }
 
     /// The attempts that take no notice of being told to stop, each once. Their slots stay taken: no thread is ever killed.
-    func newlyStuck(now: ContinuousClock.Instant = .now) -> [HeldJob] {
+    func newlyStuck(now: ContinuousClock.Instant = .now) -> [(job: HeldJob, tenant: TenantID)] {
         entries.withLock { entries in
-            var stuck: [HeldJob] = []
+            var stuck: [(HeldJob, TenantID)] = []
             for (job, entry) in entries where !entry.isReported && entry.stop.reason != nil {
                 if let since = entry.lateSince {
                     guard since + RunningJobs.patience < now else { continue }
                     entries[job]?.isReported = true
-                    stuck.append(job)
+                    stuck.append((job, entry.tenant))
                 } else {
                     entries[job]?.lateSince = now
                 }

@@ -50,7 +50,7 @@ struct GrantTests {
         explain_job job_story dead_list dead_groups redrive redrive_many drop_dead drain_progress block_progress
         isolate_tenant note_isolation_logins release_isolation
         add_outbox remove_outbox resume_outbox outbox_functions outbox_facts set_events event_types
-        reset_kafka_offset drop_rejected redrive_rejected recover
+        reset_kafka_offset drop_rejected redrive_rejected recover objects_of
         """,
         "reeve_approver": """
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json

@@ -6,6 +6,8 @@ import Testing
 
 @Suite("RunningJobs")
 struct RunningJobsTests {
+    private let tenant = TenantID(rawValue: UUID())
+
     private let far = ContinuousClock.now + .seconds(3600)
 
     @Test("only the named jobs are stopped")
@@ -13,7 +15,7 @@ struct RunningJobsTests {
         let running = RunningJobs()
         let signals = (0..<3).map { _ in StopSignal() }
         for (index, stop) in signals.enumerated() {
-            running.insert(HeldJob(id: Int64(index), lease: UUID()), stop: stop, deadline: far)
+            running.insert(HeldJob(id: Int64(index), lease: UUID()), tenant: tenant, stop: stop, deadline: far)
         }
         running.stop([1, 7], .cancelled)
         #expect(signals.map(\.reason) == [nil, .cancelled, nil])
@@ -26,8 +28,8 @@ struct RunningJobsTests {
         let running = RunningJobs()
         let (early, late) = (StopSignal(), StopSignal())
         let now = ContinuousClock.now
-        running.insert(HeldJob(id: 1, lease: UUID()), stop: early, deadline: now - .milliseconds(1))
-        running.insert(HeldJob(id: 2, lease: UUID()), stop: late, deadline: now + .milliseconds(1))
+        running.insert(HeldJob(id: 1, lease: UUID()), tenant: tenant, stop: early, deadline: now - .milliseconds(1))
+        running.insert(HeldJob(id: 2, lease: UUID()), tenant: tenant, stop: late, deadline: now + .milliseconds(1))
         running.stopOverdue(now: now)
         #expect(early.reason == .deadline && late.reason == nil)
     }
@@ -39,8 +41,8 @@ struct RunningJobsTests {
         let running = RunningJobs()
         let (old, new) = (StopSignal(), StopSignal())
         let (oldJob, newJob) = (HeldJob(id: 1, lease: UUID()), HeldJob(id: 1, lease: UUID()))
-        running.insert(oldJob, stop: old, deadline: far)
-        running.insert(newJob, stop: new, deadline: far)
+        running.insert(oldJob, tenant: tenant, stop: old, deadline: far)
+        running.insert(newJob, tenant: tenant, stop: new, deadline: far)
         #expect(running.count == 2)
         running.remove(oldJob)
         #expect(running.count == 1)
@@ -55,13 +57,13 @@ struct RunningJobsTests {
         let late = RunningJobs.patience + .seconds(1)
         let stuck = HeldJob(id: 1, lease: UUID())
         let obedient = HeldJob(id: 2, lease: UUID())
-        running.insert(stuck, stop: StopSignal(), deadline: now)
-        running.insert(obedient, stop: StopSignal(), deadline: now)
-        running.insert(HeldJob(id: 3, lease: UUID()), stop: StopSignal(), deadline: now + .seconds(3600))
+        running.insert(stuck, tenant: tenant, stop: StopSignal(), deadline: now)
+        running.insert(obedient, tenant: tenant, stop: StopSignal(), deadline: now)
+        running.insert(HeldJob(id: 3, lease: UUID()), tenant: tenant, stop: StopSignal(), deadline: now + .seconds(3600))
         running.stopOverdue(now: now + .seconds(1))
         #expect(running.newlyStuck(now: now + .seconds(1)).isEmpty)
         running.remove(obedient)
-        #expect(running.newlyStuck(now: now + .seconds(1) + late) == [stuck])
+        #expect(running.newlyStuck(now: now + .seconds(1) + late).map(\.job) == [stuck])
         #expect(running.newlyStuck(now: now + .seconds(2) + late).isEmpty)
     }
 }

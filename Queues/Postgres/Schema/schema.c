@@ -163,6 +163,15 @@ MIGRATION(V0052) = {
 MIGRATION(V0053) = {
 #embed "sql/V0053__history_partitions.sql"
     , 0};
+MIGRATION(V0054) = {
+#embed "sql/V0054__expected_objects.sql"
+    , 0};
+MIGRATION(V0055) = {
+#embed "sql/V0055__batch_window.sql"
+    , 0};
+MIGRATION(V0056) = {
+#embed "sql/V0056__erasure_reach.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -218,6 +227,9 @@ static const reeve_migration migrations[] = {
     {51, "recover", V0051},
     {52, "flow_metrics", V0052},
     {53, "history_partitions", V0053},
+    {54, "expected_objects", V0054},
+    {55, "batch_window", V0055},
+    {56, "erasure_reach", V0056},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

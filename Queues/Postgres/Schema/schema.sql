@@ -143,7 +143,7 @@ CREATE TABLE reeve.artifact_link (
     revoked_at timestamp with time zone,
     revoke_reason text,
     CONSTRAINT artifact_link_check CHECK ((((revoked_at IS NULL) = (revoked_by IS NULL)) AND ((revoked_at IS NULL) = (revoke_reason IS NULL)))),
-    CONSTRAINT artifact_link_purpose_check CHECK ((purpose ~ '^[A-Za-z0-9][A-Za-z0-9 ._:@/-]{0,99}$'::text)),
+    CONSTRAINT artifact_link_purpose_check CHECK ((purpose ~ '^[][A-Za-z0-9][][A-Za-z0-9 ._:@/-]{0,99}$'::text)),
     CONSTRAINT artifact_link_revoke_reason_check CHECK (((length(revoke_reason) <= 2000) AND (btrim(revoke_reason) <> ''::text)))
 );
 
@@ -3968,6 +3968,15 @@ CREATE FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) RETURNS 
 
 ALTER FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.batch_window(p_max_running integer) RETURNS integer
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(p_max_running, greatest(2000, 2 * coalesce((SELECT sum(e.value::int) FROM reeve.worker w CROSS JOIN LATERAL jsonb_each_text(w.pools) e WHERE w.state = 'alive'), 0)::int))
+$$;
+
+ALTER FUNCTION reeve.batch_window(p_max_running integer) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.begin_anchor(p_every interval, p_now boolean DEFAULT false) RETURNS TABLE(at timestamp with time zone, previous text, heads jsonb)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -5921,15 +5930,11 @@ $$;
 ALTER FUNCTION reeve.exec_kind_facts(p_name text) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) RETURNS TABLE(destination text, artifacts bigint)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease);
-BEGIN
-  RETURN QUERY SELECT d, count(*) FROM reeve.artifact a CROSS JOIN LATERAL unnest(reeve.artifact_destinations(a.manifest)) d
-    WHERE a.tenant_id = v_tenant AND NOT EXISTS (SELECT FROM reeve.artifact_deletion x WHERE x.artifact_id = a.id)
-      AND NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = d) GROUP BY d;
-END $$;
+  SELECT o.destination, o.artifacts FROM reeve.objects_of(reeve.tenant_of_attempt(p_job, p_lease)) o
+$$;
 
 ALTER FUNCTION reeve.expected_objects(p_job bigint, p_lease uuid) OWNER TO reeve_owner;
 
@@ -6204,11 +6209,9 @@ CREATE FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit integer) RETURNS i
     LANGUAGE plpgsql
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v record; v_now timestamptz := reeve.clock(); v_room int := p_limit; v_skip text; v_count int := 0; v_tenants uuid[] := '{}'; v_jobs jsonb[] := '{}';
+DECLARE v record; v_now timestamptz := reeve.clock(); v_window int := reeve.batch_window(p_batch.max_running); v_room int; v_skip text; v_count int := 0; v_tenants uuid[] := '{}'; v_jobs jsonb[] := '{}';
 BEGIN
-  IF p_batch.max_running IS NOT NULL THEN
-    v_room := least(p_limit, p_batch.max_running - (SELECT count(*) FROM (SELECT FROM reeve.batch_item i WHERE i.batch_id = p_batch.id AND i.state = 'enqueued' LIMIT p_batch.max_running) x));
-  END IF;
+  v_room := least(p_limit, v_window - (SELECT count(*) FROM (SELECT FROM reeve.batch_item i WHERE i.batch_id = p_batch.id AND i.state = 'enqueued' LIMIT v_window) x));
   FOR v IN SELECT i.tenant_id, t.code FROM reeve.batch_item i LEFT JOIN reeve.tenant t ON t.id = i.tenant_id
       WHERE i.batch_id = p_batch.id AND i.state = 'waiting' AND i.run_at <= v_now ORDER BY i.run_at, i.tenant_id LIMIT greatest(v_room, 0) LOOP
     v_count := v_count + 1;
@@ -7576,8 +7579,9 @@ BEGIN
   SELECT c.relname::text, array_agg(a.attname::text ORDER BY a.attnum),
     coalesce(array_agg(a.attname::text ORDER BY a.attnum) FILTER (WHERE t.typcategory IN ('S', 'U') AND (coalesce(p.relname, c.relname), a.attname) IN (
       SELECT x.t, x.c FROM (VALUES ('batch', 'args'), ('batch', 'on_finish'), ('batch', 'reason'), ('batch_item', 'error'), ('schedule', 'args'), ('schedule', 'pause_reason'),
-        ('schedule_tick', 'detail'), ('notice', 'subject'), ('notice', 'body'), ('notice', 'error'), ('reminder', 'reason')) x (t, c)
-      UNION ALL SELECT r.t, w.c FROM unnest(ARRAY['job_history', 'job_attempt', 'dead_letter', 'job_step', 'rejected_messages']) r (t),
+        ('schedule_tick', 'detail'), ('notice', 'subject'), ('notice', 'body'), ('notice', 'error'), ('reminder', 'reason'), ('artifact_link', 'purpose'), ('artifact_link', 'revoke_reason'),
+        ('outbox_refusal', 'item'), ('outbox_refusal', 'reason'), ('rejected_messages', 'body'), ('rejected_messages', 'detail')) x (t, c)
+      UNION ALL SELECT r.t, w.c FROM unnest(ARRAY['job_history', 'job_attempt', 'dead_letter', 'job_step']) r (t),
         unnest(ARRAY['args', 'result', 'last_error', 'reason', 'error', 'payload', 'value', 'headers', 'body', 'message', 'progress']) w (c))), '{}')
   FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped JOIN pg_type t ON t.oid = a.atttypid
   LEFT JOIN pg_inherits h ON h.inhrelid = c.oid LEFT JOIN pg_class p ON p.oid = h.inhparent
@@ -7602,6 +7606,14 @@ BEGIN
   ELSIF p_place = 'schedule_tick' THEN
     RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.schedule_tick x
       WHERE x.schedule_id IN (SELECT s.id FROM reeve.schedule s WHERE s.tenant_id = p_tenant) AND reeve.row_mentions(to_jsonb(x), p_patterns);
+  ELSIF p_place = 'rejected_messages' THEN
+    RETURN QUERY SELECT x.ctid, d.doc FROM reeve.rejected_messages x
+      CROSS JOIN LATERAL (SELECT to_jsonb(x) || jsonb_build_object('key', reeve.readable(x.key), 'bytes', reeve.readable(x.bytes), 'headers', reeve.readable_headers(x.headers)) AS doc) d
+      WHERE x.tenant_id = p_tenant AND reeve.row_mentions(d.doc, p_patterns);
+  ELSIF p_place = 'outbox_refusal' THEN
+    -- It never became a job: whose it is stands in what was enqueued.
+    RETURN QUERY SELECT x.ctid, to_jsonb(x) FROM reeve.outbox_refusal x JOIN reeve.tenant t ON t.id = p_tenant
+      WHERE (split_part(x.item ->> 'queue', '.', 1) = t.code OR lower(x.item ->> 'tenant') IN (t.id::text, t.code)) AND reeve.row_mentions(to_jsonb(x), p_patterns);
   ELSIF reeve.has_column(p_place, 'tenant_id') THEN
     RETURN QUERY EXECUTE format('SELECT x.ctid, to_jsonb(x) FROM reeve.%I x WHERE x.tenant_id = $1 AND reeve.row_mentions(to_jsonb(x), $2)', p_place) USING p_tenant, p_patterns;
   ELSE
@@ -7740,6 +7752,17 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.objects_of(p_tenant uuid) RETURNS TABLE(destination text, artifacts bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT d, count(*) FROM reeve.artifact a CROSS JOIN LATERAL unnest(reeve.artifact_destinations(a.manifest)) d
+  WHERE a.tenant_id = p_tenant AND NOT EXISTS (SELECT FROM reeve.artifact_deletion x WHERE x.artifact_id = a.id)
+    AND NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = d) GROUP BY d
+$$;
+
+ALTER FUNCTION reeve.objects_of(p_tenant uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.off_peak_wait(p_tenant uuid) RETURNS bigint
     LANGUAGE sql STABLE
@@ -8572,6 +8595,26 @@ END $$;
 
 ALTER FUNCTION reeve.read_events(p_process uuid, p_limit integer) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.readable(p_bytes bytea) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+BEGIN
+  RETURN convert_from(p_bytes, 'UTF8');
+EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN RETURN encode(p_bytes, 'escape');
+END $$;
+
+ALTER FUNCTION reeve.readable(p_bytes bytea) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.readable_headers(p_headers jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT coalesce(jsonb_agg(jsonb_build_array(h -> 0, reeve.readable(decode(h ->> 1, 'base64')))), '[]') FROM jsonb_array_elements(p_headers) h
+$$;
+
+ALTER FUNCTION reeve.readable_headers(p_headers jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.recent_resets() RETURNS TABLE(topic text, partition integer, next bigint)
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -8815,6 +8858,16 @@ CREATE FUNCTION reeve.redact_mentions(p_job bigint, p_lease uuid, p_place text, 
     AS $_$
 DECLARE v_tenant uuid := reeve.tenant_of_attempt(p_job, p_lease); v_column text; v_rows tid[]; v_count bigint; v_all bigint := 0;
 BEGIN
+  IF p_place = 'rejected_messages' THEN
+    -- What is no text goes whole.
+    v_rows := ARRAY(SELECT m.at FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m);
+    UPDATE reeve.rejected_messages x SET key = CASE WHEN lower(reeve.readable(x.key) COLLATE "C") LIKE ANY (p_patterns) THEN NULL ELSE x.key END,
+      bytes = CASE WHEN lower(reeve.readable(x.bytes) COLLATE "C") LIKE ANY (p_patterns) THEN NULL ELSE x.bytes END,
+      headers = CASE WHEN lower(reeve.readable_headers(x.headers)::text COLLATE "C") LIKE ANY (p_patterns) THEN '[]' ELSE x.headers END
+    WHERE x.ctid = ANY (v_rows) AND (lower(reeve.readable(x.key) COLLATE "C") LIKE ANY (p_patterns) OR lower(reeve.readable(x.bytes) COLLATE "C") LIKE ANY (p_patterns)
+      OR lower(reeve.readable_headers(x.headers)::text COLLATE "C") LIKE ANY (p_patterns));
+    GET DIAGNOSTICS v_all = ROW_COUNT;
+  END IF;
   FOR v_column IN SELECT unnest(m.redact) FROM reeve.mention_places(p_job, p_lease) m WHERE m.place = p_place LOOP
     v_rows := ARRAY(SELECT m.at FROM reeve.mention_rows(p_place, v_tenant, p_patterns) m
       WHERE p_place <> 'batch' OR NOT EXISTS (SELECT FROM reeve.batch_item i WHERE i.batch_id = (m.doc ->> 'id')::bigint AND i.tenant_id <> v_tenant));
@@ -12373,6 +12426,8 @@ REVOKE ALL ON FUNCTION reeve.batch_enqueued(p_batch reeve.batch, p_tenant uuid, 
 
 REVOKE ALL ON FUNCTION reeve.batch_overlap(p_batch reeve.batch, p_tenant uuid) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.batch_window(p_max_running integer) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.begin_anchor(p_every interval, p_now boolean) TO reeve_operator;
@@ -12884,6 +12939,9 @@ REVOKE ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subjec
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_worker;
 GRANT ALL ON FUNCTION reeve.notify_people(p_tenant uuid, p_topic text, p_subject text, p_body jsonb, p_recipients text) TO reeve_operator;
 
+REVOKE ALL ON FUNCTION reeve.objects_of(p_tenant uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.objects_of(p_tenant uuid) TO reeve_operator;
+
 REVOKE ALL ON FUNCTION reeve.off_peak_wait(p_tenant uuid) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.offboarding_work(p_job bigint, p_lease uuid, p_id uuid) FROM PUBLIC;
@@ -13003,6 +13061,10 @@ GRANT ALL ON FUNCTION reeve.read_audit(p_process uuid, p_chains integer, p_place
 
 REVOKE ALL ON FUNCTION reeve.read_events(p_process uuid, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.read_events(p_process uuid, p_limit integer) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.readable(p_bytes bytea) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.readable_headers(p_headers jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.recent_resets() FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.recent_resets() TO reeve_worker;
