@@ -59,7 +59,8 @@ struct RunningJobsTests {
         let obedient = HeldJob(id: 2, lease: UUID())
         running.insert(stuck, tenant: tenant, stop: StopSignal(), deadline: now)
         running.insert(obedient, tenant: tenant, stop: StopSignal(), deadline: now)
-        running.insert(HeldJob(id: 3, lease: UUID()), tenant: tenant, stop: StopSignal(), deadline: now + .seconds(3600))
+        running.insert(
+            HeldJob(id: 3, lease: UUID()), tenant: tenant, stop: StopSignal(), deadline: now + .seconds(3600))
         running.stopOverdue(now: now + .seconds(1))
         #expect(running.newlyStuck(now: now + .seconds(1)).isEmpty)
         running.remove(obedient)
