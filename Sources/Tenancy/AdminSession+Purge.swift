@@ -216,7 +216,7 @@ extension AdminSession {
         for schema in try doomedSchemas(connection) {
             try joinOwners(of: [schema], connection)
             try dropKeysLeadingOut(of: schema, connection, pace)
-            var size = BatchSize(first: 4, most: 100)
+            var size = BatchSize(first: 2, least: 1, most: 100)
             while true {
                 let tables = try connection.execute(
                     """

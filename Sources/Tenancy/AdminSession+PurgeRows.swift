@@ -60,6 +60,7 @@ extension AdminSession {
     /// before, so the tables are passed through until one pass finds nothing. Returns how many rows went.
     func deleteOwnedRows(_ pace: (PurgeBatch) throws -> Void) throws -> Int64 {
         let connection = try database()
+        try compressLog(connection)
         let tables = try ownedTables(connection)
         let groups = try deletionOrder(tables, connection)
         var total: Int64 = 0
@@ -72,20 +73,23 @@ extension AdminSession {
                     : try deleteInBatches(group[0].table, connection, pace)
             }
             total += gone
-            if gone == 0 {
-                try waitForDisk(connection)
-                return total
-            }
+            if gone == 0 { return total }
         }
         throw TenancyError(
             .conflict, "triggers in \(store.database) write new rows of tenant \(code) whenever its rows are deleted")
     }
 
-    /// Has the disk take what was deleted, batch by batch, without waiting for it: a commit that waits takes all before it along.
-    private func waitForDisk(_ connection: Connection) throws {
-        try connection.transaction {
-            _ = try connection.execute("SELECT pg_logical_emit_message(true, 'reeve', 'purged')")
-        }
+    /// Has the server write less for each page that is changed for the first time after a checkpoint, where the administrator may say so
+    /// and the server can: others' commits wait for those bytes too.
+    private func compressLog(_ connection: Connection) throws {
+        guard connection.serverVersion >= 150_000 else { return }
+        let isPossible = try connection.execute(
+            """
+            SELECT 'lz4' = ANY (s.enumvals) AND has_parameter_privilege('wal_compression', 'SET') FROM pg_settings s
+            WHERE s.name = 'wal_compression' AND s.setting = 'off'
+            """
+        ).first?.bool(0)
+        if isPossible == true { try connection.execute("SET wal_compression = lz4") }
     }
 
     // MARK: Batches
@@ -124,7 +128,7 @@ extension AdminSession {
     private func deleteByKey(
         _ name: String, _ actor: Deleter, _ connection: Connection, _ pace: (PurgeBatch) throws -> Void
     ) throws -> Int64 {
-        var size = BatchSize(first: 500, most: 20_000)
+        var size = BatchSize(first: 200, least: 100, most: 20_000)
         var total: Int64 = 0
         while true {
             _ = try deleting(actor, connection) {
@@ -163,7 +167,7 @@ extension AdminSession {
     ) throws -> Int64 {
         let blocks = try connection.execute(
             "SELECT pg_relation_size($1::int8::oid::regclass) / current_setting('block_size')::int8", [oid])[0].int(0)
-        var size = BatchSize(first: 200, most: 20_000)
+        var size = BatchSize(first: 20, least: 4, most: 20_000)
         var (total, block): (Int64, Int64) = (0, 0)
         while block < blocks {
             let batch = try timed(name) {
@@ -238,13 +242,13 @@ extension AdminSession {
     }
 
     /// One batch: a transaction that waits a second for locks at most, and again when it got none or was the victim of a
-    /// deadlock, for a minute. It does not wait for the disk, so that others' commits need not wait for its: `waitForDisk` does.
+    /// deadlock, for a minute.
     private func deleting(_ actor: Deleter, _ connection: Connection, _ body: () throws -> Int) throws -> Int {
         let limit = ContinuousClock.now + .seconds(60)
         while true {
             do {
                 return try connection.transaction {
-                    try connection.executeScript("SET LOCAL lock_timeout = '1s'; SET LOCAL synchronous_commit = off")
+                    try connection.execute("SET LOCAL lock_timeout = '1s'")
                     switch actor {
                     case .login: try becomeLogin(connection)
                     case .administrator: break

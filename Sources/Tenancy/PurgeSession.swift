@@ -29,7 +29,7 @@ public final class PurgeSession {
     /// Keeps the tenant's login out from now on and ends its sessions.
     public func endLogin() throws { try admin.endSessions() }
 
-    /// Deletes the tenant's data, in transactions of about a fiftieth of a second with rests between them; `pace` is told of each and may throw to stop. Returns
+    /// Deletes the tenant's data, in transactions of about two milliseconds with rests between them; `pace` is told of each and may throw to stop. Returns
     /// how many rows went from shared tables, or how many tables or databases. Throws a `TenancyError` when something is somebody else's.
     public func deleteData(_ pace: (PurgeBatch) throws -> Void) throws -> Int64 { try admin.purgeData(pace) }
 
