@@ -13,6 +13,12 @@ struct LocatedTable: Sendable {
     let changes: [(column: CatalogTable.Column, action: DataMap.Action)]
     let sought: [CatalogTable.Column]
     let mentions: [CatalogTable.Column]
+
+    /// The columns of rows that stay whose values become hashes.
+    var hashed: [String] {
+        guard map.rows == .keep else { return [] }
+        return changes.compactMap { column, action in if case .hash = action { column.name } else { nil } }
+    }
 }
 
 /// The map as it applies to one database: each table in each of the tenant's schemas that has it.
@@ -116,6 +122,14 @@ struct SubjectRows {
 
     /// Finds the values by which further tables lead to the subject, starting from `known`; follows cycles until nothing is new.
     func find(from known: FoundRows = FoundRows(), _ ask: Ask) throws -> FoundRows {
+        var values: [Int: [String: Set<String>]] = [:]
+        return try find(from: known, reading: &values, ask)
+    }
+
+    /// The same; `values` gets what stands in the columns of those tables that are to be hashed, by table and column.
+    func find(
+        from known: FoundRows, reading values: inout [Int: [String: Set<String>]], _ ask: Ask
+    ) throws -> FoundRows {
         var found = known
         var sets = known.keys.mapValues { Set($0) }
         // A table is read again when one that leads to it had something new.
@@ -131,10 +145,15 @@ struct SubjectRows {
                 let (table, columns) = (located.tables[index], located.referred[index] ?? [])
                 var bindings = Bindings()
                 guard let condition = condition(index, found, &bindings) else { continue }
-                let list = columns.map { "\(quoteIdentifier($0))::text" }.joined(separator: ", ")
+                let hashed = table.hashed
+                let list = (columns + hashed).map { "\(quoteIdentifier($0))::text" }.joined(separator: ", ")
                 let rows = try ask(
                     "SELECT DISTINCT \(list) FROM \(table.table.qualified) WHERE \(condition)", bindings.values)
                 for row in rows {
+                    for (place, column) in hashed.enumerated() {
+                        guard let text = try row.optionalText(columns.count + place) else { continue }
+                        values[index, default: [:]][column, default: []].insert(text)
+                    }
                     let tuple = try columns.indices.map { try row.optionalText($0) }
                     if sets[table.table.title, default: []].insert(tuple).inserted {
                         found.keys[table.table.title, default: []].append(tuple)

@@ -29,10 +29,11 @@ struct SubjectEraser {
     /// One pass; `found` holds the keys by which tables lead to each other, which are extended here.
     func pass(_ found: FoundRows, _ ask: Ask) throws -> Done {
         var done = Done()
-        let keys = try rows.find(from: found, ask)
+        var values: [Int: [String: Set<String>]] = [:]
+        let keys = try rows.find(from: found, reading: &values, ask)
         try replaceMentions(&done, ask)
         for index in located.tables.indices where located.tables[index].map.rows == .keep {
-            let count = try change(index, keys, ask)
+            let count = try change(index, keys, values[index] ?? [:], located.referred[index] != nil, ask)
             if count > 0 { done.changed[located.tables[index].table.title, default: 0] += count }
         }
         try delete(keys, &done, ask)
@@ -64,7 +65,10 @@ struct SubjectEraser {
 
     // MARK: Columns
 
-    private func change(_ index: Int, _ keys: FoundRows, _ ask: Ask) throws -> Int64 {
+    /// `values` holds what is to be hashed, when the table `wasRead` already.
+    private func change(
+        _ index: Int, _ keys: FoundRows, _ values: [String: Set<String>], _ wasRead: Bool, _ ask: Ask
+    ) throws -> Int64 {
         let table = located.tables[index]
         guard !table.changes.isEmpty else { return 0 }
         var bindings = Bindings()
@@ -72,24 +76,20 @@ struct SubjectEraser {
         let conditionValues = bindings.values
         var (sets, dirty): ([String], [String]) = ([], [])
         for (column, action) in table.changes {
-            let name = quoteIdentifier(column.name)
-            let isDirty = Self.dirty(column, action)
-            var value: String
-            if case .hash(let format) = action {
-                let map = try hashes(of: column, table, format, condition, conditionValues, isDirty, ask)
-                guard !map.isEmpty else { continue }
-                let (old, new) = (bindings.add(map.map(\.0)), bindings.add(map.map(\.1)))
-                // A value that changed since is left for the next pass.
-                value =
-                    "coalesce((SELECT h.n FROM unnest(\(old)::text[], \(new)::text[]) h (o, n) WHERE h.o = \(name)::text LIMIT 1), \(name)::text)::\(column.declared)"
-            } else {
-                value = Self.replacement(column, action)
+            guard case .hash(let format) = action else {
+                sets.append("\(quoteIdentifier(column.name)) = \(Self.replacement(column, action))")
+                dirty.append(Self.dirty(column, action))
+                continue
             }
-            if table.changes.count > 1, isDirty != "true" {
-                value = "CASE WHEN \(isDirty) THEN \(value) ELSE \(name) END"
-            }
-            sets.append("\(name) = \(value)")
-            dirty.append(isDirty)
+            let old =
+                wasRead
+                ? (values[column.name] ?? []).filter { !Self.isHashed($0, format) }.sorted()
+                : try unhashed(column, table, condition, conditionValues, Self.dirty(column, action), ask)
+            guard !old.isEmpty else { continue }
+            let new = old.map { Self.hashed($0, format, tenant, columnHash) }
+            let (value, isOld) = Self.exchange(column, old, new, &bindings)
+            sets.append("\(quoteIdentifier(column.name)) = \(value)")
+            dirty.append(isOld)
         }
         guard !sets.isEmpty else { return 0 }
         return try affected(
@@ -97,18 +97,36 @@ struct SubjectEraser {
             bindings, ask)
     }
 
-    /// The column's values that are not hashes yet, with their hashes.
-    private func hashes(
-        of column: CatalogTable.Column, _ table: LocatedTable, _ format: String, _ condition: String,
+    /// A column's value in exchange for others, and whether it is one of the old ones. A value that changed since is left for the next
+    /// pass.
+    private static func exchange(
+        _ column: CatalogTable.Column, _ old: [String], _ new: [String], _ bindings: inout Bindings
+    ) -> (value: String, isOld: String) {
+        let name = quoteIdentifier(column.name)
+        guard old.count > 4 else {
+            let pairs = zip(old, new).map { ("\(bindings.add($0))::text", "\(bindings.add($1))::text") }
+            let cases = pairs.map { "WHEN \($0) THEN \($1)" }.joined(separator: " ")
+            return (
+                "(CASE \(name)::text \(cases) ELSE \(name)::text END)::\(column.declared)",
+                "\(name)::text IN (\(pairs.map(\.0).joined(separator: ", ")))"
+            )
+        }
+        let (from, to) = (bindings.add(old), bindings.add(new))
+        return (
+            "coalesce((SELECT h.n FROM unnest(\(from)::text[], \(to)::text[]) h (o, n) WHERE h.o = \(name)::text LIMIT 1), \(name)::text)::\(column.declared)",
+            "\(name)::text = ANY (\(from)::text[])"
+        )
+    }
+
+    /// The column's values that are not hashes yet.
+    private func unhashed(
+        _ column: CatalogTable.Column, _ table: LocatedTable, _ condition: String,
         _ values: [(any PostgresEncodable)?], _ dirty: String, _ ask: Ask
-    ) throws -> [(String, String)] {
+    ) throws -> [String] {
         try ask(
             "SELECT DISTINCT \(quoteIdentifier(column.name))::text FROM \(table.table.qualified) WHERE \(condition) AND \(dirty)",
             values
-        ).map { row in
-            let text = try row.text(0)
-            return (text, Self.hashed(text, format, tenant, columnHash))
-        }
+        ).map { try $0.text(0) }
     }
 
     /// Half of a hash: 96 bits, so that two values of one tenant never meet.
@@ -117,6 +135,23 @@ struct SubjectEraser {
     static func hashed(_ text: String, _ format: String, _ tenant: TenantID, _ hash: KeyedHash) -> String {
         let digits = hash.hex([tenant.description, text]).prefix(Self.digits)
         return format.replacing("{hash}", with: String(digits))
+    }
+
+    /// Whether a value has this form already, as `dirty` asks the database.
+    static func isHashed(_ text: String, _ format: String) -> Bool {
+        var rest = Substring(text)
+        for (place, part) in format.split(separator: "{hash}", omittingEmptySubsequences: false).enumerated() {
+            if place > 0 {
+                guard
+                    rest.prefix(digits).utf8.count(where: { (48...57).contains($0) || (97...102).contains($0) })
+                        == digits
+                else { return false }
+                rest = rest.dropFirst(digits)
+            }
+            guard rest.hasPrefix(part) else { return false }
+            rest = rest.dropFirst(part.count)
+        }
+        return rest.isEmpty
     }
 
     /// Whether a column of the subject's row is not erased yet.
@@ -162,31 +197,32 @@ struct SubjectEraser {
     /// All in one statement: foreign keys are checked at its end, so that neither order nor cycles matter.
     private func delete(_ keys: FoundRows, _ done: inout Done, _ ask: Ask) throws {
         var bindings = Bindings()
-        var parts: [String] = []
-        var titles: [String] = []
+        var (titles, statements): ([String], [String]) = ([], [])
         for index in located.tables.indices where located.tables[index].map.rows == .delete {
             guard let condition = rows.condition(index, keys, &bindings) else { continue }
             let table = located.tables[index].table
-            parts.append("d\(parts.count) AS (DELETE FROM \(table.qualified) WHERE \(condition) RETURNING 1)")
             titles.append(table.title)
+            statements.append("DELETE FROM \(table.qualified) WHERE \(condition)")
         }
-        guard !parts.isEmpty else { return }
-        let counts = parts.indices.map { "(SELECT count(*) FROM d\($0))" }.joined(separator: ", ")
-        let row: Row
         do {
-            guard let only = try ask("WITH \(parts.joined(separator: ", ")) SELECT \(counts)", bindings.values).first
-            else { return }
-            row = only
+            for (title, count) in zip(titles, try deleted(statements, bindings, ask)) where count > 0 {
+                done.deleted[title, default: 0] += count
+            }
         } catch let error as PostgresError where error.sqlState == "23503" {
             throw JobFailure(
                 "erasure_referenced",
                 "rows that refer to the subject's are in a table that the data map keeps or does not know; see: reeve erasure map check",
                 .giveUp)
         }
-        for (place, title) in titles.enumerated() {
-            let count = try row.int(place)
-            if count > 0 { done.deleted[title, default: 0] += count }
-        }
+    }
+
+    private func deleted(_ statements: [String], _ bindings: Bindings, _ ask: Ask) throws -> [Int64] {
+        if statements.isEmpty { return [] }
+        if statements.count == 1 { return [Int64(try ask(statements[0], bindings.values).affected)] }
+        let parts = statements.enumerated().map { "d\($0) AS (\($1) RETURNING 1)" }
+        let counts = parts.indices.map { "(SELECT count(*) FROM d\($0))" }.joined(separator: ", ")
+        let row = try ask("WITH \(parts.joined(separator: ", ")) SELECT \(counts)", bindings.values)[0]
+        return try parts.indices.map { try row.int($0) }
     }
 
     private func affected(_ sql: String, _ bindings: Bindings, _ ask: Ask) throws -> Int64 {

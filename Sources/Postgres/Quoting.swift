@@ -24,14 +24,22 @@ public func quoteLiteral(_ text: String) -> String {
 /// The first words of a statement, up to the first thing that could be a value.
 func firstWords(of sql: String) -> String {
     var words: [Substring] = []
-    for line in sql.split(whereSeparator: \.isNewline) where !line.drop(while: \.isWhitespace).hasPrefix("--") {
-        for word in line.split(whereSeparator: \.isWhitespace) {
-            let isName = word.utf8.allSatisfy { byte in
+    var rest = sql.utf8[...]
+    // No further than needed: a statement may be long, and this is asked of every one.
+    while words.count < 4, let first = rest.first {
+        if first <= UInt8(ascii: " ") {
+            rest = rest.dropFirst()
+        } else if rest.starts(with: "--".utf8) {
+            rest = rest.drop { $0 != UInt8(ascii: "\n") }
+        } else {
+            let word = rest.prefix { $0 > UInt8(ascii: " ") }
+            let isName = word.allSatisfy { byte in
                 (byte | 32 >= UInt8(ascii: "a") && byte | 32 <= UInt8(ascii: "z")) || byte == UInt8(ascii: "_")
                     || byte == UInt8(ascii: ".")
             }
-            guard isName, words.count < 4 else { return words.isEmpty ? "statement" : words.joined(separator: " ") }
-            words.append(word.prefix(64))
+            guard isName else { break }
+            words.append(Substring(word.prefix(64)))
+            rest = rest[word.endIndex...]
         }
     }
     return words.isEmpty ? "statement" : words.joined(separator: " ")
