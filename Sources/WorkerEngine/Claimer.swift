@@ -1,4 +1,5 @@
 import Dispatch
+import FoundationEssentials
 import JobKit
 import Synchronization
 
@@ -39,9 +40,14 @@ final class Claimer: Sendable {
         bell.open()
     }
 
+    /// Tenants take turns in the order of their ids, from where the last claim ended. One claim in so many begins anywhere: jobs that keep
+    /// coming just ahead of the turn, for one tenant after the other, would keep it from ever getting to those behind it.
+    private static let turnsInOrder = 8
+
     /// The loop; returns once stopped.
     func run() {
         var cursor: TenantID?
+        var turn = 1
         var pacing = ClaimPacing()
         var lost = LostClaims()
         var registration: WorkerIdentity?
@@ -68,10 +74,13 @@ final class Claimer: Sendable {
             do {
                 if lost.isDue(now: .now) { try returnLost(worker, &lost) }
                 isAsked = true
+                let isElsewhere = cursor != nil && turn % Claimer.turnsInOrder == 0
                 let claim = try source.claim(
-                    worker, pool: pool.tier, general: permits.general, reserved: permits.reserved, after: cursor)
+                    worker, pool: pool.tier, general: permits.general, reserved: permits.reserved,
+                    after: isElsewhere ? TenantID(rawValue: UUID()) : cursor)
                 isAsked = false
-                cursor = claim.cursor ?? cursor
+                turn &+= 1
+                if !isElsewhere { cursor = claim.cursor ?? cursor }
                 used = claim.jobs.count
                 if used > 0 { start(claim.jobs, for: worker) }
                 let outcome: ClaimPacing.Outcome =

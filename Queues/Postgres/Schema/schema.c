@@ -172,6 +172,9 @@ MIGRATION(V0055) = {
 MIGRATION(V0056) = {
 #embed "sql/V0056__erasure_reach.sql"
     , 0};
+MIGRATION(V0057) = {
+#embed "sql/V0057__batch_order.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -230,6 +233,7 @@ static const reeve_migration migrations[] = {
     {54, "expected_objects", V0054},
     {55, "batch_window", V0055},
     {56, "erasure_reach", V0056},
+    {57, "batch_order", V0057},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -1,7 +1,7 @@
--- A batch without a limit of its own enqueues as many jobs as the fleet's workers can have in hand, twice, and at least 2,000: the rest waits in the
--- batch. A hundred thousand jobs at once would stand before every tenant that has nothing running, and in every look at the queue.
+-- A batch without a limit of its own keeps eight jobs in the queue for each slot of the fleet, and at least 200; the rest waits in the batch. A hundred
+-- thousand tenants with a job each would all have their turn before any tenant's next job.
 CREATE FUNCTION reeve.batch_window(p_max_running int) RETURNS int LANGUAGE sql STABLE SET search_path = reeve, pg_temp AS $$
-  SELECT coalesce(p_max_running, greatest(2000, 2 * coalesce((SELECT sum(e.value::int) FROM reeve.worker w CROSS JOIN LATERAL jsonb_each_text(w.pools) e WHERE w.state = 'alive'), 0)::int))
+  SELECT coalesce(p_max_running, greatest(200, 8 * coalesce((SELECT sum(e.value::int) FROM reeve.worker w CROSS JOIN LATERAL jsonb_each_text(w.pools) e WHERE w.state = 'alive'), 0)::int))
 $$;
 
 CREATE OR REPLACE FUNCTION reeve.feed_batch(p_batch reeve.batch, p_limit int) RETURNS int
