@@ -2,10 +2,11 @@ import FoundationEssentials
 import Glibc
 public import JobKit
 public import Postgres
+import Processes
 import Storage
 
-/// Measures what writing a report costs beside its query: the same statement with its rows thrown away, and with its rows written as
-/// CSV into a folder as a report does, hashed and made durable.
+/// Measures what writing a report costs beside its query: the same statement as psql runs it, with its rows thrown away, and with its
+/// rows written as CSV into a folder as a report does, hashed and made durable. What libpq alone takes to hand over the rows is told, too.
 public struct ReportBenchmark {
     private let settings: ConnectionSettings
     private let rows: Int
@@ -21,7 +22,7 @@ public struct ReportBenchmark {
         self.rounds = rounds
     }
 
-    /// Runs it; the quickest of each, their ratio, and the resident memory that writing added at most.
+    /// Runs it; the quickest of each, the report's ratio to psql and to libpq, and the resident memory that writing added at most.
     public func run() throws -> JSON {
         let connection = try Connection(settings)
         defer { connection.close() }
@@ -46,7 +47,7 @@ public struct ReportBenchmark {
             scope: ReportScope(),
             columns: try RenderedColumn.match(definition, connection.describe(definition.query.sql)),
             dataTime: "", isReplica: false)
-        var (bare, copy, written): ([Double], [Double], [Double]) = ([], [], [])
+        var (bare, copy, written, psql): ([Double], [Double], [Double], [Double]) = ([], [], [], [])
         var (bareCPU, writtenCPU): ([Double], [Double]) = ([], [])
         var bytes: Int64 = 0
         let before = Self.peakMemory
@@ -58,12 +59,15 @@ public struct ReportBenchmark {
             let between = Self.cpu
             written.append(try timed { bytes = try write(header, FolderStore(root: path), connection) })
             writtenCPU.append(Self.cpu - between)
+            psql.append(try timed { try throwAway(definition.query.sql) })
         }
-        let (query, report) = (quickest(bare), quickest(written))
+        let (query, report) = (quickest(psql), quickest(written))
         return [
-            "rows": .int(Int64(rows)), "bytes": .int(bytes), "bare_seconds": .double(rounded(query)),
+            "rows": .int(Int64(rows)), "bytes": .int(bytes), "psql_seconds": .double(rounded(query)),
+            "libpq_seconds": .double(rounded(quickest(bare))),
+            "ratio_libpq": .double(rounded(report / quickest(bare))),
             "copy_seconds": .double(rounded(quickest(copy))), "report_seconds": .double(rounded(report)),
-            "bare_cpu_seconds": .double(rounded(quickest(bareCPU))),
+            "libpq_cpu_seconds": .double(rounded(quickest(bareCPU))),
             "report_cpu_seconds": .double(rounded(quickest(writtenCPU))),
             "rows_per_second": .double((Double(rows) / report).rounded()), "ratio": .double(rounded(report / query)),
             "peak_memory_mb": .int(Self.peakMemory / 1024), "added_memory_mb": .int((Self.peakMemory - before) / 1024),
@@ -82,6 +86,22 @@ public struct ReportBenchmark {
         }
         _ = try output.publish()
         return output.bytes
+    }
+
+    /// The query as psql runs it, its rows written to nowhere.
+    private func throwAway(_ sql: String) throws {
+        var environment = ["PATH": "/usr/local/bin:/usr/bin:/bin", "PGPASSWORD": settings["password"] ?? ""]
+        for (option, variable) in [
+            ("host", "PGHOST"), ("port", "PGPORT"), ("user", "PGUSER"), ("dbname", "PGDATABASE"),
+            ("passfile", "PGPASSFILE"),
+        ] { environment[variable] = settings[option] }
+        let output = try ChildProcess.run(
+            program: "psql",
+            arguments: ["--no-psqlrc", "--quiet", "--no-align", "--output=/dev/null", "--command=\(sql)"],
+            environment: environment)
+        guard output.exit == .exited(0) else {
+            throw JobFailure("bench", "psql: \(output.exit) \(output.standardError)")
+        }
     }
 
     private static func definition() throws -> ReportDefinition {

@@ -175,6 +175,9 @@ MIGRATION(V0056) = {
 MIGRATION(V0057) = {
 #embed "sql/V0057__batch_order.sql"
     , 0};
+MIGRATION(V0058) = {
+#embed "sql/V0058__overview.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -234,6 +237,7 @@ static const reeve_migration migrations[] = {
     {55, "batch_window", V0055},
     {56, "erasure_reach", V0056},
     {57, "batch_order", V0057},
+    {58, "overview", V0058},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -3972,7 +3972,7 @@ CREATE FUNCTION reeve.batch_window(p_max_running integer) RETURNS integer
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT coalesce(p_max_running, greatest(2000, 2 * coalesce((SELECT sum(e.value::int) FROM reeve.worker w CROSS JOIN LATERAL jsonb_each_text(w.pools) e WHERE w.state = 'alive'), 0)::int))
+  SELECT coalesce(p_max_running, greatest(200, 8 * coalesce((SELECT sum(e.value::int) FROM reeve.worker w CROSS JOIN LATERAL jsonb_each_text(w.pools) e WHERE w.state = 'alive'), 0)::int))
 $$;
 
 ALTER FUNCTION reeve.batch_window(p_max_running integer) OWNER TO reeve_owner;
@@ -7473,7 +7473,7 @@ BEGIN
   VALUES (p_kind, p_queue, p_args, p_priority, p_selection, p_spread, p_max_running, p_on_finish, cardinality(p_tenants), p_schedule, p_tick, p_retried_from, p_from)
   RETURNING id INTO v_id;
   INSERT INTO reeve.batch_item (batch_id, tenant_id, run_at)
-  SELECT v_id, t, p_from + p_spread * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(extract(epoch FROM coalesce(p_tick, p_from)) || ' ' || t) FROM unnest(p_tenants) t;
+  SELECT v_id, t, p_from + CASE WHEN p_spread > '0' THEN p_spread ELSE '-100 ms' END * reeve.share_of(coalesce(p_schedule, v_id) || ' ' || t) + p_jitter * reeve.share_of(extract(epoch FROM coalesce(p_tick, p_from)) || ' ' || t) FROM unnest(p_tenants) t;
   RETURN v_id;
 END $$;
 
@@ -7901,25 +7901,30 @@ $$;
 ALTER FUNCTION reeve.outbox_place(p_outbox integer, p_process uuid) OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.overview(p_width text DEFAULT 'minute'::text, p_slots integer DEFAULT 60) RETURNS jsonb
-    LANGUAGE sql STABLE SECURITY DEFINER
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     SET jit TO 'off'
     SET "TimeZone" TO 'UTC'
     AS $$
-  SELECT jsonb_build_object(
-    'now', reeve.clock(),
-    'parts', (SELECT coalesce(jsonb_object_agg(l.name, l.value), '{}') FROM reeve.stat_live l),
-    'bounds', to_jsonb(reeve.stat_bounds()),
-    'slots', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.slot), '[]') FROM (
-      SELECT x.slot, sum(x.jobs) FILTER (WHERE x.outcome = 'succeeded') AS succeeded, sum(x.jobs) FILTER (WHERE x.outcome = 'dead') AS dead,
-             sum(x.jobs) FILTER (WHERE x.outcome = 'cancelled') AS cancelled, sum(x.attempts - least(x.attempts, x.jobs)) AS retries, ARRAY[sum(x.wait[1]), sum(x.wait[2]), sum(x.wait[3]), sum(x.wait[4]), sum(x.wait[5]), sum(x.wait[6]), sum(x.wait[7]), sum(x.wait[8]), sum(x.wait[9]), sum(x.wait[10]), sum(x.wait[11]), sum(x.wait[12]), sum(x.wait[13])] AS wait,
-             ARRAY[sum(x.run[1]), sum(x.run[2]), sum(x.run[3]), sum(x.run[4]), sum(x.run[5]), sum(x.run[6]), sum(x.run[7]), sum(x.run[8]), sum(x.run[9]), sum(x.run[10]), sum(x.run[11]), sum(x.run[12]), sum(x.run[13])] AS run
-      FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > date_trunc(p_width, reeve.clock()) - least(p_slots, 744) * ('1 ' || p_width)::interval GROUP BY 1) s),
-    'kinds', (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.jobs DESC), '[]') FROM (
-      SELECT x.kind, sum(x.jobs) AS jobs, coalesce(sum(x.jobs) FILTER (WHERE x.outcome = 'dead'), 0) AS dead, sum(x.run_seconds) / greatest(sum(x.jobs), 1) AS mean_run,
-             sum(x.wait_seconds) / greatest(sum(x.jobs), 1) AS mean_wait
-      FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > date_trunc(p_width, reeve.clock()) - least(p_slots, 744) * ('1 ' || p_width)::interval GROUP BY 1 ORDER BY 2 DESC LIMIT 20) s))
-$$;
+DECLARE v_now timestamptz := reeve.clock(); v_from timestamptz; v_slots jsonb; v_kinds jsonb;
+BEGIN
+  v_from := date_trunc(p_width, v_now) - least(p_slots, 744) * ('1 ' || p_width)::interval;
+  WITH part AS MATERIALIZED (SELECT x.* FROM reeve.stat_slot x WHERE x.width = p_width AND x.slot > v_from),
+  per_slot AS (
+    SELECT x.slot, sum(x.jobs) FILTER (WHERE x.outcome = 'succeeded') AS succeeded, sum(x.jobs) FILTER (WHERE x.outcome = 'dead') AS dead,
+           sum(x.jobs) FILTER (WHERE x.outcome = 'cancelled') AS cancelled, sum(x.attempts - least(x.attempts, x.jobs)) AS retries,
+           ARRAY[sum(x.wait[1]), sum(x.wait[2]), sum(x.wait[3]), sum(x.wait[4]), sum(x.wait[5]), sum(x.wait[6]), sum(x.wait[7]), sum(x.wait[8]), sum(x.wait[9]), sum(x.wait[10]), sum(x.wait[11]), sum(x.wait[12]), sum(x.wait[13])] AS wait,
+           ARRAY[sum(x.run[1]), sum(x.run[2]), sum(x.run[3]), sum(x.run[4]), sum(x.run[5]), sum(x.run[6]), sum(x.run[7]), sum(x.run[8]), sum(x.run[9]), sum(x.run[10]), sum(x.run[11]), sum(x.run[12]), sum(x.run[13])] AS run
+    FROM part x GROUP BY 1),
+  per_kind AS (
+    SELECT x.kind, sum(x.jobs) AS jobs, coalesce(sum(x.jobs) FILTER (WHERE x.outcome = 'dead'), 0) AS dead, sum(x.run_seconds) / greatest(sum(x.jobs), 1) AS mean_run,
+           sum(x.wait_seconds) / greatest(sum(x.jobs), 1) AS mean_wait
+    FROM part x GROUP BY 1 ORDER BY 2 DESC LIMIT 20)
+  SELECT (SELECT coalesce(jsonb_agg(to_jsonb(s) ORDER BY s.slot), '[]') FROM per_slot s), (SELECT coalesce(jsonb_agg(to_jsonb(k) ORDER BY k.jobs DESC), '[]') FROM per_kind k)
+  INTO v_slots, v_kinds;
+  RETURN jsonb_build_object('now', v_now, 'parts', (SELECT coalesce(jsonb_object_agg(l.name, l.value), '{}') FROM reeve.stat_live l), 'bounds', to_jsonb(reeve.stat_bounds()),
+    'slots', v_slots, 'kinds', v_kinds);
+END $$;
 
 ALTER FUNCTION reeve.overview(p_width text, p_slots integer) OWNER TO reeve_owner;
 

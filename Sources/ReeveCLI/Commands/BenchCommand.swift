@@ -126,6 +126,10 @@ extension Command {
             benchDashboard, benchIntake,
             Command(
                 "report", "a report written as CSV, against its bare query",
+                details: """
+                    `ratio` sets the time of a report, which is hashed and on disk at its end, against that of the same query by psql,
+                    whose rows go nowhere; `ratio_libpq` against what libpq alone takes to hand over the rows.
+                    """,
                 options: [
                     CommandOption("rows", "N", "how many rows (default 1000000)", .integer(1000...100_000_000)),
                     CommandOption(
