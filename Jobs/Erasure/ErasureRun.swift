@@ -63,6 +63,7 @@ struct ErasureRun {
             "left": .array(leftovers.map(\.json)), "retained": .array(map.retained), "jobs": jobs,
             "artifacts": artifacts, "hooks": .array(hooks.map { .string($0.name) }),
             "not_sought": .int(Int64(mentions.tooShort)), "backups": try records.backups(),
+            "copies": .array(try copies(stores).map(JSON.string)),
             "map": [
                 "application": .string(map.application), "version": .int(Int64(map.version)),
                 "digest": .string(map.digest),
@@ -201,6 +202,27 @@ struct ErasureRun {
             }
         }
         return (leftovers, late)
+    }
+
+    /// What restores keep of the tenant beside its data: not erased, but named, so that somebody drops it.
+    private func copies(_ stores: [TenantStore]) throws -> [String] {
+        var found: Set<String> = []
+        for store in stores {
+            try inStore(store, readOnly: true) { ask in
+                for row in try ask(
+                    """
+                    SELECT 'database ' || d.datname FROM pg_database d WHERE shobj_description(d.oid, 'pg_database') ~ $1::text
+                    UNION ALL SELECT 'schema ' || n.nspname FROM pg_namespace n WHERE obj_description(n.oid, 'pg_namespace') ~ $1::text
+                    """, ["^reeve (scratch of|restore of|before a restore of) tenant \(context.tenant.id)$"])
+                { found.insert("\(store.server): \(try row.text(0))") }
+            }
+        }
+        if !found.isEmpty {
+            context.log.warning(
+                "copies that restores made may still hold the subject; drop them",
+                ["copies": .array(found.sorted().map(JSON.string))])
+        }
+        return found.sorted()
     }
 
     private func body(_ report: [String: JSON]) -> JSON {

@@ -1,6 +1,7 @@
 import JobKit
 
-/// What other services can rely on when they ask for jobs by messages: an AsyncAPI 3 document, and a JSON Schema of each kind's message.
+/// What other services can rely on when they ask for jobs by messages, or read events: an AsyncAPI 3 document, and a JSON Schema of each
+/// kind's message.
 /// Made from the kinds that this program brings, so that it says what enqueueing checks.
 struct Contract {
     private let jobs: [AnyJob]
@@ -9,7 +10,7 @@ struct Contract {
 
     /// The files by name, from the contract's folder.
     var files: [String: JSON] {
-        var files: [String: JSON] = ["asyncapi.json": document]
+        var files = EventContract.files.merging(["asyncapi.json": document]) { $1 }
         for job in jobs { files["schemas/\(job.kind.rawValue).json"] = schema(job) }
         return files
     }
@@ -22,6 +23,32 @@ struct Contract {
                 ($0.kind.rawValue, ["$ref": .string("#/components/messages/\($0.kind.rawValue)")] as JSON)
             })
         let tenant: JSON = ["description": "The tenant's code."]
+        let channels: [String: JSON] = [
+            "queue": [
+                "address": "{tenant}.{queue}", "title": "A tenant's queue",
+                "description":
+                    "Topic acme.reports is queue acme.reports. A cluster's topics may share a prefix before the code.",
+                "parameters": [
+                    "tenant": tenant,
+                    "queue": ["description": "The queue's name: a-z, 0-9 and -. events, audit and jobs are taken."],
+                ], "messages": .object(references),
+            ],
+            "jobs": [
+                "address": "{tenant}.jobs", "title": "All kinds of a tenant",
+                "description": "The kind decides the queue.", "parameters": ["tenant": tenant],
+                "messages": .object(references),
+            ],
+        ]
+        let operations: [String: JSON] = [
+            "takeFromQueue": [
+                "action": "receive", "channel": ["$ref": "#/channels/queue"],
+                "summary": "Makes a job of each message.",
+            ],
+            "takeFromJobs": [
+                "action": "receive", "channel": ["$ref": "#/channels/jobs"],
+                "summary": "Makes a job of each message.",
+            ],
+        ]
         return [
             "asyncapi": "3.0.0",
             "info": [
@@ -30,32 +57,9 @@ struct Contract {
                     "Jobs of tenants, asked for by messages. Each message becomes one job; source and id are what it is known by. What cannot become a job is kept with its reason.",
             ],
             "defaultContentType": "application/cloudevents+json",
-            "channels": [
-                "queue": [
-                    "address": "{tenant}.{queue}", "title": "A tenant's queue",
-                    "description":
-                        "Topic acme.reports is queue acme.reports. A cluster's topics may share a prefix before the code.",
-                    "parameters": [
-                        "tenant": tenant,
-                        "queue": ["description": "The queue's name: a-z, 0-9 and -. events, audit and jobs are taken."],
-                    ], "messages": .object(references),
-                ],
-                "jobs": [
-                    "address": "{tenant}.jobs", "title": "All kinds of a tenant",
-                    "description": "The kind decides the queue.", "parameters": ["tenant": tenant],
-                    "messages": .object(references),
-                ],
-            ],
-            "operations": [
-                "takeFromQueue": [
-                    "action": "receive", "channel": ["$ref": "#/channels/queue"],
-                    "summary": "Makes a job of each message.",
-                ],
-                "takeFromJobs": [
-                    "action": "receive", "channel": ["$ref": "#/channels/jobs"],
-                    "summary": "Makes a job of each message.",
-                ],
-            ], "components": ["messages": .object(messages)],
+            "channels": .object(channels.merging(EventContract.channels) { $1 }),
+            "operations": .object(operations.merging(EventContract.operations) { $1 }),
+            "components": ["messages": .object(messages.merging(EventContract.messages) { $1 })],
         ]
     }
 

@@ -160,5 +160,9 @@ struct KafkaCommandTests {
                 "\(name): REEVE_RECORD=1 swift test --filter KafkaCommandTests")
         }
         #expect(try ReeveRun(["contract", "--kind", "reprot"]).err.contains("report"))
+        let connection = try Connection(ControlFixture().settings)
+        defer { connection.close() }
+        let types = try connection.execute("SELECT unnest(reeve.event_types())").map { try $0.text(0) }
+        #expect(EventContract.types == types)
     }
 }

@@ -97,6 +97,10 @@ struct ErasureEverywhereTests {
         let folder = ScratchPaths(root: fixture.folder)
         #expect(try Self.files(folder).count == 2)
         let theirs = try fixture.everything(globex)
+        try fixture.admin(acme) {
+            try $0.executeScript(
+                "CREATE SCHEMA beside; COMMENT ON SCHEMA beside IS 'reeve before a restore of tenant \(acme.id)'")
+        }
 
         let path = fixture.folder + "/log"
         let descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
@@ -117,6 +121,9 @@ struct ErasureEverywhereTests {
         let report = try fixture.report(request)
         let left = (report["left"]?.array ?? []).map { "\($0["table"]?.string ?? "") \($0["standing"]?.string ?? "")" }
         #expect(Set(left) == ["\(schema).invoices retained", "reeve.batch unmapped"])
+        #expect(
+            report["copies"]?.array?.count == 1
+                && report["copies"]?.array?.first?.string?.hasSuffix("schema beside") == true)
         try checkWork(fixture, acme)
     }
 

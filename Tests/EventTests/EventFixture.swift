@@ -134,7 +134,27 @@ final class EventFixture {
             default: continue
             }
         }
+        try keepContract(found)
         return found
+    }
+
+    /// Every message is what the published contract says.
+    private func keepContract(_ found: [String: [KafkaMessage]]) throws {
+        let checkout = #filePath.split(separator: "/").dropLast(3).reduce(into: "") { $0 += "/" + $1 }
+        let folder = ScratchFolder()
+        for schema in ["event", "audit"] {
+            var files: [String] = []
+            for message in found.filter({ $0.key.hasSuffix(".\(schema)") || $0.key.hasSuffix(".\(schema)s") }).values
+                .joined()
+            {
+                files.append("\(folder.path)/\(schema)-\(files.count).json")
+                try Data(message.value ?? []).write(to: URL(filePath: files[files.count - 1]))
+            }
+            if files.isEmpty { continue }
+            _ = try runProgram(
+                checkout + "/.reeve/kafka/bin/check-jsonschema",
+                ["--schemafile", "\(checkout)/deploy/contract/\(schema).json"] + files)
+        }
     }
 }
 

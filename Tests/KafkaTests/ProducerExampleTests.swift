@@ -2,24 +2,8 @@ import Foundation
 import JobKit
 import Kafka
 import KafkaIntake
-import Processes
 import ReeveTesting
 import Testing
-
-/// Runs a program to its end; its output.
-func runProgram(_ program: String, _ arguments: [String], sourceLocation: SourceLocation = #_sourceLocation) throws
-    -> String
-{
-    var text: [UInt8] = []
-    let output = try ChildProcess.run(
-        program: program, arguments: arguments, environment: ["PATH": "/usr/bin:/bin"],
-        supervisor: BuiltProducts.supervisor,
-        deadline: .now + .seconds(60)
-    ) { text += Array($0) }
-    let said = String(decoding: text, as: UTF8.self)
-    #expect(output.exit == .exited(0), "\(program): \(output.standardError) \(said)", sourceLocation: sourceLocation)
-    return said
-}
 
 /// The published examples, run as they are, and the contract that they keep.
 @Suite("Producer examples")
@@ -71,7 +55,10 @@ struct ProducerExampleTests {
         _ = try runProgram(
             check, ["--schemafile", "\(Self.contract)/asyncapi.schema.json", "\(Self.contract)/asyncapi.json"])
         let schemas = try FileManager.default.contentsOfDirectory(atPath: "\(Self.contract)/schemas")
-        _ = try runProgram(check, ["--check-metaschema"] + schemas.map { "\(Self.contract)/schemas/\($0)" })
+        _ = try runProgram(
+            check,
+            ["--check-metaschema"] + schemas.map { "\(Self.contract)/schemas/\($0)" }
+                + ["event", "audit"].map { "\(Self.contract)/\($0).json" })
         for example in try FileManager.default.contentsOfDirectory(atPath: "\(Self.contract)/examples") {
             _ = try runProgram(
                 check, ["--schemafile", "\(Self.contract)/schemas/\(example)", "\(Self.contract)/examples/\(example)"])
