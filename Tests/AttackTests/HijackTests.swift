@@ -72,17 +72,18 @@ struct HijackTests {
             SET check_function_bodies = off; CREATE TABLE reeve.setting (name text); INSERT INTO reeve.setting VALUES ('x');
             CREATE FUNCTION reeve.careless() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT name FROM setting';
             GRANT EXECUTE ON FUNCTION reeve.careless() TO reeve_viewer; ALTER FUNCTION reeve.careless() OWNER TO reeve_admin;
+            CREATE ROLE lured;
             """)
         let session = try target.session(.viewer)
         defer { session.close() }
         try session.executeScript(
             """
-            CREATE FUNCTION pg_temp.lure() RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'ALTER ROLE attack_viewer CONNECTION LIMIT 77'; RETURN 'x'; END $$;
+            CREATE FUNCTION pg_temp.lure() RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'ALTER ROLE lured CONNECTION LIMIT 77'; RETURN 'x'; END $$;
             CREATE TEMP VIEW setting AS SELECT pg_temp.lure() AS name;
             """)
         try session.execute("SELECT reeve.careless()")
-        #expect(try target.value("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'attack_viewer'") == "77")
-        try target.admin.execute("ALTER ROLE attack_viewer CONNECTION LIMIT -1")
+        #expect(try target.value("SELECT rolconnlimit FROM pg_roles WHERE rolname = 'lured'") == "77")
+        try target.admin.execute("DROP ROLE lured")
     }
 
     @Test("a function in WHERE sees only the rows that a view shows")
