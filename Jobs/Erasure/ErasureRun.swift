@@ -213,7 +213,7 @@ struct ErasureRun {
                     """
                     SELECT 'database ' || d.datname FROM pg_database d WHERE shobj_description(d.oid, 'pg_database') ~ $1::text
                     UNION ALL SELECT 'schema ' || n.nspname FROM pg_namespace n WHERE obj_description(n.oid, 'pg_namespace') ~ $1::text
-                    """, ["^reeve (scratch of|restore of|before a restore of) tenant \(context.tenant.id)$"])
+                    """, [TenantCopies.pattern(of: context.tenant.id)])
                 { found.insert("\(store.server): \(try row.text(0))") }
             }
         }

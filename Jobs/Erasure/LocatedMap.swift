@@ -126,7 +126,7 @@ struct SubjectRows {
         return try find(from: known, reading: &values, ask)
     }
 
-    /// The same; `values` gets what stands in the columns of those tables that are to be hashed, by table and column.
+    /// The same; `values` gets what stands in the columns that are to be hashed of each table that is read, by table and column.
     func find(
         from known: FoundRows, reading values: inout [Int: [String: Set<String>]], _ ask: Ask
     ) throws -> FoundRows {
@@ -146,13 +146,14 @@ struct SubjectRows {
                 var bindings = Bindings()
                 guard let condition = condition(index, found, &bindings) else { continue }
                 let hashed = table.hashed
+                values[index] = values[index] ?? [:]
                 let list = (columns + hashed).map { "\(quoteIdentifier($0))::text" }.joined(separator: ", ")
                 let rows = try ask(
                     "SELECT DISTINCT \(list) FROM \(table.table.qualified) WHERE \(condition)", bindings.values)
                 for row in rows {
                     for (place, column) in hashed.enumerated() {
                         guard let text = try row.optionalText(columns.count + place) else { continue }
-                        values[index, default: [:]][column, default: []].insert(text)
+                        values[index]?[column, default: []].insert(text)
                     }
                     let tuple = try columns.indices.map { try row.optionalText($0) }
                     if sets[table.table.title, default: []].insert(tuple).inserted {

@@ -33,7 +33,7 @@ struct SubjectEraser {
         let keys = try rows.find(from: found, reading: &values, ask)
         try replaceMentions(&done, ask)
         for index in located.tables.indices where located.tables[index].map.rows == .keep {
-            let count = try change(index, keys, values[index] ?? [:], located.referred[index] != nil, ask)
+            let count = try change(index, keys, values[index], ask)
             if count > 0 { done.changed[located.tables[index].table.title, default: 0] += count }
         }
         try delete(keys, &done, ask)
@@ -65,9 +65,9 @@ struct SubjectEraser {
 
     // MARK: Columns
 
-    /// `values` holds what is to be hashed, when the table `wasRead` already.
+    /// `values` holds what is to be hashed by column, when the table was read already.
     private func change(
-        _ index: Int, _ keys: FoundRows, _ values: [String: Set<String>], _ wasRead: Bool, _ ask: Ask
+        _ index: Int, _ keys: FoundRows, _ values: [String: Set<String>]?, _ ask: Ask
     ) throws -> Int64 {
         let table = located.tables[index]
         guard !table.changes.isEmpty else { return 0 }
@@ -82,9 +82,8 @@ struct SubjectEraser {
                 continue
             }
             let old =
-                wasRead
-                ? (values[column.name] ?? []).filter { !Self.isHashed($0, format) }.sorted()
-                : try unhashed(column, table, condition, conditionValues, Self.dirty(column, action), ask)
+                try values.map { ($0[column.name] ?? []).filter { !Self.isHashed($0, format) }.sorted() }
+                ?? unhashed(column, table, condition, conditionValues, Self.dirty(column, action), ask)
             guard !old.isEmpty else { continue }
             let new = old.map { Self.hashed($0, format, tenant, columnHash) }
             let (value, isOld) = Self.exchange(column, old, new, &bindings)

@@ -1,4 +1,3 @@
-import Dispatch
 import JobKit
 import Synchronization
 
@@ -17,10 +16,7 @@ struct BenchNoise: Job {
     func run(_ payload: Payload, in context: JobContext) throws -> JobOutcome {
         busy.change(by: 1)
         defer { busy.change(by: -1) }
-        let woken = DispatchSemaphore(value: 0)
-        context.stop.whileStopping({ _ in woken.signal() }) {
-            _ = woken.wait(timeout: .now() + .milliseconds(payload.ms))
-        }
+        context.stop.wait(.milliseconds(payload.ms))
         try context.throwIfStopped()
         return .done
     }

@@ -1,6 +1,5 @@
 import FoundationEssentials
 import Glibc
-import Postgres
 
 /// A child process that a benchmark starts, watches and ends: always this program again.
 struct ChildProgram {
@@ -23,13 +22,5 @@ struct ChildProgram {
     func stop() {
         kill(pid, SIGTERM)
         waitpid(pid, nil, 0)
-    }
-}
-
-extension ConnectionSettings {
-    /// These settings as a connection string.
-    var conninfo: String {
-        options.map { "\($0.key)='\($0.value.replacing("\\", with: "\\\\").replacing("'", with: "\\'"))'" }.joined(
-            separator: " ")
     }
 }

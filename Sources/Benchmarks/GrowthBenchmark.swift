@@ -6,7 +6,7 @@ import WorkerEngine
 /// and timed over the same window. The small fleet is measured before and after the large one, so that a machine that
 /// changes meanwhile shows.
 public struct GrowthBenchmark {
-    private static let warmUp = Duration.seconds(2)
+    private static let longestWarmUp = Duration.seconds(2)
 
     private let settings: ConnectionSettings
     private let tenants: Int
@@ -52,7 +52,7 @@ public struct GrowthBenchmark {
         try fleet.clear()
         try fleet.seed(backlog)
         return try SteadyLoad(fleet, pools: pools, log: log).run { load in
-            sleep(Self.warmUp)
+            sleep(min(Self.longestWarmUp, duration))
             return load.rate(over: duration)
         }
     }

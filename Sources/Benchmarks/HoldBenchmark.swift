@@ -40,7 +40,7 @@ public struct HoldBenchmark {
         try fleet.seed(jobs)
         let window = min(Self.window, held)
         let rates = try SteadyLoad(fleet, pools: pools, log: log).run { load in
-            sleep(.seconds(2))
+            sleep(min(.seconds(2), window))
             // In turn, so that a machine that changes meanwhile, or a table that has run for longer, favours neither.
             var (plain, tenant) = (0.0, 0.0)
             for _ in 0..<2 {

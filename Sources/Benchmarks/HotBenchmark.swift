@@ -37,9 +37,12 @@ public struct HotBenchmark {
         ]
     }
 
-    /// From the first claim until the last completion, by the server's clock.
+    /// From the first claim until the last completion, by the server's clock. The backlog is paused until every worker waits for it:
+    /// one that starts late would find it gone.
     private func rate(_ fleet: BenchFleet, workers: Int) throws -> Double {
         try fleet.clear()
+        let queue = "\(fleet.tenants[0]).bench"
+        _ = try fleet.control.execute("SELECT reeve.pause($1::text, 'until the workers are there')", [queue])
         _ = try fleet.enqueue(0..<jobs)
         var children: [ChildProgram] = []
         defer { for child in children { child.stop() } }
@@ -48,13 +51,11 @@ public struct HotBenchmark {
                 try ChildProgram(
                     program, [HotWorker.word, Self.tier, "\(Self.slots)"], [HotWorker.database: settings.conninfo]))
         }
-        let limit = ContinuousClock.now + .seconds(60 + jobs / 100)
-        while try fleet.control.execute("SELECT EXISTS (SELECT FROM reeve.job)", name: "left")[0].bool(0) {
-            if ContinuousClock.now > limit {
-                throw BenchFailure("\(workers) workers did not empty the backlog in time")
-            }
-            sleep(.milliseconds(10))
-        }
+        try wait(fleet, .seconds(60), "\(workers) workers did not start in time", Self.waiting, [workers])
+        _ = try fleet.control.execute("SELECT reeve.resume($1::text)", [queue])
+        try wait(
+            fleet, .seconds(60 + jobs / 100), "\(workers) workers did not empty the backlog in time",
+            "SELECT NOT EXISTS (SELECT FROM reeve.job)")
         try fleet.verify(jobs: jobs)
         let row = try fleet.control.execute(
             "SELECT extract(epoch FROM max(finished_at) - min(started_at))::float8, count(DISTINCT worker_id) FROM reeve.job_history"
@@ -63,5 +64,20 @@ public struct HotBenchmark {
             throw BenchFailure("only \(try row.int(1)) of \(workers) workers ran a job")
         }
         return Double(jobs) / max(try row.double(0), 0.001)
+    }
+
+    private static let waiting = """
+        SELECT count(DISTINCT w.id) = $1::int FROM reeve.idle_pool i JOIN reeve.worker w ON w.id = i.worker_id WHERE w.state = 'alive'
+        """
+
+    private func wait(
+        _ fleet: BenchFleet, _ limit: Duration, _ failure: String, _ isTrue: String,
+        _ parameters: [(any PostgresEncodable)?] = []
+    ) throws {
+        let end = ContinuousClock.now + limit
+        while try !fleet.control.execute(isTrue, parameters, name: isTrue)[0].bool(0) {
+            if ContinuousClock.now > end { throw BenchFailure(failure) }
+            sleep(.milliseconds(10))
+        }
     }
 }

@@ -5,6 +5,7 @@ import Kafka
 import KafkaIntake
 public import Postgres
 import Synchronization
+import WorkerEngine
 
 /// How many messages of Kafka become jobs in a second, and how that compares with what it is made of: reading without inserting, and
 /// `enqueue_many` alone with batches of the same size, each while the other goes on beside it.
@@ -213,14 +214,8 @@ public struct IntakeBenchmark {
     }
 
     private func residentKilobytes() throws -> Int64 {
-        // Pages, the second number.
-        guard let file = fopen("/proc/self/statm", "r") else { throw BenchFailure("/proc/self/statm") }
-        defer { fclose(file) }
-        var line = [CChar](repeating: 0, count: 200)
-        guard fgets(&line, 200, file) != nil else { throw BenchFailure("/proc/self/statm") }
-        let words = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(
-            separator: " ")
-        return (words.count > 1 ? Int64(words[1]) ?? 0 : 0) * 4
+        guard let bytes = residentMemory() else { throw BenchFailure("there is no /proc/self/statm") }
+        return bytes / 1024
     }
 
     private final class Flag: Sendable {

@@ -34,11 +34,11 @@ final class PurgeBenchGround {
         for (name, sql) in [("reference", Self.reference), ("tenant", Self.tables(1...20)), ("shared", Self.shared)] {
             try sql.write(toFile: "\(folder)/\(name).sql", atomically: false, encoding: .utf8)
         }
-        let conninfo = settings.with(["dbname": "postgres"]).options.filter { $0.key != "password" }.map {
-            "\($0.key)='\($0.value)'"
-        }.joined(separator: " ")
+        var server = settings.with(["dbname": "postgres"])
+        server["password"] = nil
         try registry.addServer(
-            "bench", conninfo: conninfo, region: "local", sharedDatabase: Self.name, adminPassword: settings["password"]
+            "bench", conninfo: server.conninfo, region: "local", sharedDatabase: Self.name,
+            adminPassword: settings["password"]
         )
     }
 

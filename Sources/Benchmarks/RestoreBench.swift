@@ -46,10 +46,10 @@ final class RestoreBench: RecipientSource, IdentitySource, AttemptStore, @unchec
         let line = identity.split(separator: "\n").first { $0.hasPrefix("# public key: ") }
         guard output.exit == .exited(0), let line else { throw BenchFailure("age-keygen made no key") }
         recipient = String(line.dropFirst(14))
-        let conninfo = settings.with(["dbname": "postgres"]).options.filter { $0.key != "password" }
-            .map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
+        var server = settings.with(["dbname": "postgres"])
+        server["password"] = nil
         try registry.addServer(
-            "bench", conninfo: conninfo, region: "bench", sharedDatabase: "reeve_bench_tenants",
+            "bench", conninfo: server.conninfo, region: "bench", sharedDatabase: "reeve_bench_tenants",
             adminPassword: settings["password"])
         try FileManager.default.createDirectory(atPath: "\(folder)/template", withIntermediateDirectories: true)
         guard

@@ -1,5 +1,4 @@
 public import FoundationEssentials
-import Glibc
 public import JobKit
 
 /// A place where an identity was written: a file on a host, or what an operator's command called it.
@@ -35,13 +34,7 @@ public struct IdentityPlace: Sendable, Hashable, CustomStringConvertible {
     }
 
     /// The name of this host.
-    public static let thisHost: String = {
-        var name = [UInt8](repeating: 0, count: 256)
-        let isKnown = name.withUnsafeMutableBytes { bytes in
-            bytes.bindMemory(to: CChar.self).baseAddress.map { gethostname($0, 255) } == 0
-        }
-        return isKnown ? String(decoding: name.prefix { $0 != 0 }, as: UTF8.self) : "unknown"
-    }()
+    public static let thisHost = HostName.current
 }
 
 /// Where identities (private keys) are kept. Calls block; safe to use from any thread.

@@ -1,3 +1,4 @@
+import Dispatch
 import Synchronization
 
 /// Why an attempt has to stop.
@@ -67,6 +68,14 @@ public final class StopSignal: Sendable {
     /// Throws `Stopped` once the signal is raised.
     public func throwIfStopped() throws {
         if let reason { throw Stopped(reason: reason) }
+    }
+
+    /// Blocks for this time, or until the signal is raised; at once when it is.
+    public func wait(_ time: Duration) {
+        let bell = DispatchSemaphore(value: 0)
+        whileStopping({ _ in bell.signal() }) {
+            _ = bell.wait(timeout: .now() + .microseconds(Int(time / .microseconds(1))))
+        }
     }
 
     /// Calls `handler` when the signal is raised while `body` runs (at once if it is raised already): to end a child

@@ -21,7 +21,8 @@ extension Connection {
             parameters: parameters)
         return PostgresError(
             sqlState: sqlState, message: message, operation: operation, detail: result.field(Diagnostic.detail),
-            hint: raised && Redaction.isApplicationDefined(sqlState) ? result.field(Diagnostic.hint) : nil,
+            hint: raised
+                ? Redaction.hint(result.field(Diagnostic.hint), sqlState: sqlState, parameters: parameters) : nil,
             constraint: result.field(Diagnostic.constraint),
             isConnectionLost: !isUsable || sqlState.hasPrefix("08") || sqlState.hasPrefix("57P0"))
     }

@@ -56,6 +56,11 @@ public struct ConnectionSettings: Sendable, Hashable, CustomStringConvertible, C
         ConnectionSettings(options: options.merging(overrides) { _, new in new })
     }
 
+    /// The options as a connection string (PostgreSQL manual, 34.1.1.1), passwords included, keywords in order.
+    public var conninfo: String {
+        options.keys.sorted().map { "\($0)=\(quoteConninfo(options[$0] ?? ""))" }.joined(separator: " ")
+    }
+
     /// The options as a keyword string, passwords as `***`.
     public var redacted: String {
         options.keys.sorted().map { keyword in

@@ -10,6 +10,13 @@ enum Redaction {
         return withoutParameters(message, parameters)
     }
 
+    /// The hint of an exception that a function raised: of Reeve's own states whole, of a refused permission (42501) without the values of
+    /// `parameters`, of others none.
+    static func hint(_ hint: String?, sqlState: String, parameters: [String?]) -> String? {
+        if isApplicationDefined(sqlState) { return hint }
+        return sqlState == "42501" ? hint.map { withoutParameters($0, parameters) } : nil
+    }
+
     /// Whether the SQLSTATE belongs to the classes that SQL leaves to applications and PostgreSQL does not use.
     static func isApplicationDefined(_ sqlState: String) -> Bool {
         guard let first = sqlState.utf8.first, first >= UInt8(ascii: "I"), first <= UInt8(ascii: "Z") else {

@@ -172,8 +172,9 @@ private func reap(_ child: pid_t) -> Int32? {
 private func endDescendants(_ child: pid_t) -> Int32? {
     var ending: Int32?
     for _ in 0..<100 {
-        let found = descendants()
-        if found.isEmpty { break }
+        let (found, hasEnded) = descendants()
+        // One that ended just then may have left children to this process.
+        if found.isEmpty && !hasEnded { break }
         for pid in found { kill(pid, SIGKILL) }
         usleep(1000)
         ending = reap(child) ?? ending
@@ -181,17 +182,43 @@ private func endDescendants(_ child: pid_t) -> Int32? {
     return ending ?? reap(child)
 }
 
-/// The living descendants of this process, from the parent ids in /proc (proc(5), stat).
-private func descendants() -> [pid_t] {
+/// The living descendants of this process. From the lists of children that Linux keeps (proc(5), /proc/PID/task/TID/children) where it does:
+/// such a list may leave some out while others end, but is never empty while there are any, and who asks asks again until none is left.
+/// Else from everybody's parent.
+private func descendants() -> (living: [pid_t], hasEnded: Bool) {
+    guard access("/proc/thread-self/children", R_OK) == 0 else { return (descendantsByParent(), false) }
+    var found: [pid_t] = []
+    var hasEnded = false
+    var known: Set<pid_t> = []
+    var ahead = children(of: getpid())
+    while let pid = ahead.popLast() {
+        // A process that came to us meanwhile would be met twice.
+        guard known.insert(pid).inserted else { continue }
+        // One that has ended and is not collected yet has left its children to others, and cannot be killed again.
+        guard let fields = stat(of: pid), fields.state != "Z" else {
+            hasEnded = true
+            continue
+        }
+        found.append(pid)
+        ahead += children(of: pid)
+    }
+    return (found, hasEnded)
+}
+
+/// The children of all threads of a process; none of one that is gone.
+private func children(of pid: pid_t) -> [pid_t] {
+    ((try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/task")) ?? []).flatMap { thread -> [pid_t] in
+        guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/task/\(thread)/children") else { return [] }
+        return String(decoding: data, as: UTF8.self).split(separator: " ").compactMap { pid_t($0) }
+    }
+}
+
+private func descendantsByParent() -> [pid_t] {
     var parents: [pid_t: pid_t] = [:]
     // Entries vanish while they are read: those are gone, which is what is wanted.
     for entry in (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? [] {
-        guard let pid = pid_t(entry), let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat"),
-            // The command's name in parentheses may hold anything: the fields follow the last one.
-            let tail = String(decoding: data, as: UTF8.self).split(separator: ")").last
-        else { continue }
-        let fields = tail.split(separator: " ")
-        if fields.count > 1, fields[0] != "Z", let parent = pid_t(fields[1]) { parents[pid] = parent }
+        guard let pid = pid_t(entry), let fields = stat(of: pid), fields.state != "Z" else { continue }
+        parents[pid] = fields.parent
     }
     let me = getpid()
     return parents.keys.filter { pid in
@@ -202,4 +229,15 @@ private func descendants() -> [pid_t] {
         }
         return false
     }
+}
+
+/// A process's state and parent (proc(5), stat); nil of one that is gone.
+private func stat(of pid: pid_t) -> (state: Substring, parent: pid_t)? {
+    guard let data = FileManager.default.contents(atPath: "/proc/\(pid)/stat"),
+        // The command's name in parentheses may hold anything: the fields follow the last one.
+        let tail = String(decoding: data, as: UTF8.self).split(separator: ")").last
+    else { return nil }
+    let fields = tail.split(separator: " ")
+    guard fields.count > 1, let parent = pid_t(fields[1]) else { return nil }
+    return (fields[0], parent)
 }

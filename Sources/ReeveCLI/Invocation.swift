@@ -2,7 +2,6 @@ import FoundationEssentials
 import Glibc
 public import JobKit
 public import Postgres
-import Synchronization
 
 /// One run of a command: what was asked for, what is configured, and the ways to answer.
 public final class Invocation: Sendable {
@@ -178,10 +177,6 @@ public final class Invocation: Sendable {
         var buffer = [CChar](repeating: 0, count: 16384)
         let isFound = getpwuid_r(getuid(), &entry, &buffer, buffer.count, &result) == 0 && result != nil
         let user = isFound ? String(cString: entry.pw_name) : "uid \(getuid())"
-        var host = [UInt8](repeating: 0, count: 256)
-        let hasHost = host.withUnsafeMutableBytes { bytes in
-            bytes.bindMemory(to: CChar.self).baseAddress.map { gethostname($0, 255) } == 0
-        }
-        return "\(user)@\(hasHost ? String(decoding: host.prefix { $0 != 0 }, as: UTF8.self) : "unknown")"
+        return "\(user)@\(HostName.current)"
     }()
 }

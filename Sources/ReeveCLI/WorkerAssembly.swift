@@ -84,14 +84,12 @@ struct WorkerAssembly {
     /// In a thread of its own, since a server may be away.
     func sweepScratches(_ log: Log, until stop: StopSignal) {
         DispatchQueue(label: "reeve.scratches").async {
-            let bell = DispatchSemaphore(value: 0)
-            stop.whileStopping({ _ in bell.signal() }) {
-                repeat {
-                    do { _ = try tenants.sweepScratches(region: region, log: log) } catch {
-                        log.warning("scratch databases could not be looked for", ["error": .string("\(error)")])
-                    }
-                } while bell.wait(timeout: .now() + .seconds(600)) == .timedOut
-            }
+            repeat {
+                do { _ = try tenants.sweepScratches(region: region, log: log) } catch {
+                    log.warning("scratch databases could not be looked for", ["error": .string("\(error)")])
+                }
+                stop.wait(.seconds(600))
+            } while stop.reason == nil
         }
     }
 

@@ -1,4 +1,3 @@
-import Dispatch
 import FoundationEssentials
 import JobKit
 import Processes
@@ -128,14 +127,9 @@ extension RcloneStore {
     func pause(before attempt: Int) throws {
         let most = min(tool.patience.pause * (1 << min(max(attempt - 2, 0), 10)), .seconds(8))
         let wait = most * Double.random(in: 0.1...1)
-        let until = DispatchTime.now() + .milliseconds(Int(wait / .milliseconds(1)))
-        let semaphore = DispatchSemaphore(value: 0)
-        if let stop = limits.stop {
-            stop.whileStopping({ _ in semaphore.signal() }) { _ = semaphore.wait(timeout: until) }
-            try stop.throwIfStopped()
-        } else {
-            _ = semaphore.wait(timeout: until)
-        }
+        let stop = limits.stop ?? StopSignal()
+        stop.wait(wait)
+        try stop.throwIfStopped()
         if let deadline = limits.deadline, deadline <= .now { throw Stopped(reason: .deadline) }
     }
 }

@@ -11,7 +11,8 @@ public struct AccessFault: Sendable {
 
 extension TenantRegistry {
     /// Looks through every database that holds tenants, as its administrator: attributes and memberships of the tenants' logins,
-    /// tables that they reach and that keep nobody apart, and views that pass row-level security by. Blocks; throws when a server is down.
+    /// tables that they reach and that keep nobody apart, and views that pass row-level security by.
+    /// What cannot be looked into comes last, one entry for each server. Blocks, up to 5 s for each server that does not answer.
     public func accessFaults() throws -> [AccessFault] {
         let databases = try directory.control.withConnection { connection in
             try connection.execute(
@@ -24,20 +25,35 @@ extension TenantRegistry {
                 WHERE t.status <> 'archived' AND s.ready GROUP BY 1, 2 ORDER BY 1, 2
                 """)
         }
-        return try databases.flatMap { row -> [AccessFault] in
-            let database = try row.text(1)
-            let settings = try directory.serverSettings(row.text(0))
-            let inside = try Connection(
-                settings.with(["dbname": database, "application_name": "reeve doctor"]), timeout: .seconds(5))
-            defer { inside.close() }
-            let logins = try row.json(2).decode([String].self)
-            let shared = try row.json(3).decode([String].self)
-            let reference = try row.json(4).decode([String].self)
-            return try loginFaults(logins, inside)
-                + openTables(shared, reference, inside).map {
-                    AccessFault(finding: "\(database): \($0.finding)", remedy: $0.remedy)
-                } + views(shared, inside).map { AccessFault(finding: "\(database): \($0.finding)", remedy: $0.remedy) }
+        var found: [AccessFault] = []
+        var closed: [String: AccessFault] = [:]
+        for row in databases {
+            let (server, database) = (try row.text(0), try row.text(1))
+            guard closed[server] == nil else { continue }
+            do {
+                found += try faults(
+                    in: database, settings: directory.serverSettings(server), logins: row.json(2).decode([String].self),
+                    shared: row.json(3).decode([String].self), reference: row.json(4).decode([String].self))
+            } catch let error as PostgresError where error.isConnectionLost {
+                closed[server] = AccessFault(
+                    finding:
+                        "could not look into \(database) on \(server), nor into what follows there: \(error.message)",
+                    remedy: "mend that (server, database or the administrator's login) and look again")
+            }
         }
+        return found + closed.sorted { $0.key < $1.key }.map(\.value)
+    }
+
+    private func faults(
+        in database: String, settings: ConnectionSettings, logins: [String], shared: [String], reference: [String]
+    ) throws -> [AccessFault] {
+        let inside = try Connection(
+            settings.with(["dbname": database, "application_name": "reeve doctor"]), timeout: .seconds(5))
+        defer { inside.close() }
+        return try loginFaults(logins, inside)
+            + (openTables(shared, reference, inside) + views(shared, inside)).map {
+                AccessFault(finding: "\(database): \($0.finding)", remedy: $0.remedy)
+            }
     }
 
     private func loginFaults(_ logins: [String], _ connection: Connection) throws -> [AccessFault] {

@@ -171,7 +171,7 @@ extension AdminSession {
             """
             SELECT datname FROM pg_database
             WHERE shobj_description(oid, 'pg_database') ~ $1::text AND datname <> $2::text ORDER BY 1
-            """, ["^reeve (scratch of|restore of|before a restore of) tenant \(tenantID)$", store.database])
+            """, [TenantCopies.pattern(of: tenantID), store.database])
         for row in rows {
             let name = try row.text(0)
             try operation("admin.purge_copy", "database \(name)") {
@@ -191,7 +191,7 @@ extension AdminSession {
             let own = try store.schemas.filter { try isOwnSchema($0, connection) }
             let copies = try connection.execute(
                 "SELECT nspname FROM pg_namespace WHERE obj_description(oid, 'pg_namespace') ~ $1::text ORDER BY 1",
-                ["^reeve (restore of|before a restore of) tenant \(tenantID)$"]
+                [TenantCopies.pattern(of: tenantID, scratches: false)]
             ).map { try $0.text(0) }
             try joinOwners(of: own + copies, connection)
             var taken = Set(

@@ -105,7 +105,7 @@ final class AdminSession {
         guard found == comment else {
             throw TenancyError(
                 .conflict,
-                "\(kind.rawValue) \(name) on \(store.server) exists and is not marked as tenant \(code)'s; it is left alone"
+                "\(kind.rawValue) \(name) on \(store.server) exists and is not marked as tenant \(code)'s; it is left alone (its comment: \(found ?? "none"))"
             )
         }
         return true

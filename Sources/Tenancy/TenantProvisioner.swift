@@ -299,6 +299,8 @@ public struct TenantProvisioner: Sendable {
             try connection.execute(
                 "SELECT pg_try_advisory_lock(hashtextextended('reeve tenant ' || $1::text, 0))", [code])[0].bool(0)
         else { throw TenancyError(.conflict, "tenant \(code) is being created or undone by another process right now") }
+        // The server notices the end of a connection a moment later: who comes next would meet the lock still.
+        defer { _ = try? connection.execute("SELECT pg_advisory_unlock_all()") }
         return try body()
     }
 }

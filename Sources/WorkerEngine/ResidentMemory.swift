@@ -1,7 +1,7 @@
 import Glibc
 
 /// The resident memory of this process in bytes (proc(5), statm), or nil where there is no /proc.
-func residentMemory() -> Int64? {
+public func residentMemory() -> Int64? {
     let file = open("/proc/self/statm", O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { return nil }
     defer { close(file) }

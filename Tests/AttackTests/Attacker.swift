@@ -4,6 +4,8 @@ import PostgresQueue
 import ReeveTesting
 import Synchronization
 
+@testable import Tenancy
+
 /// Who attacks the control database: a login of each role of design section 9.
 enum Attacker: String, CaseIterable {
     /// Member of nothing: what PUBLIC may do.
@@ -36,6 +38,10 @@ enum Attacker: String, CaseIterable {
             try Target.makeTemplate(server)
             let admin = try Connection(ConnectionSettings(server.conninfo(database: "postgres")))
             defer { admin.close() }
+            // Provisioning makes them when it is first needed, in the middle of a test that watches the roles.
+            for role in [FenceSchema.owner, TenantNames.sharedOwner] {
+                try admin.execute("CREATE ROLE \(role) NOLOGIN NOINHERIT")
+            }
             for attacker in allCases {
                 try admin.execute("CREATE ROLE \(attacker.login) LOGIN PASSWORD 'attack'")
                 if let role = attacker.role { try admin.execute("GRANT \(role) TO \(attacker.login)") }

@@ -11,7 +11,7 @@ struct GrantTests {
         register_worker renew_lease cancellations set_idle rescue rescue_expired rescue_orphans promote release_held move_pools tend_cancellations
         tend_leftovers tend_backlog tend_refusals tend_history tend_sessions tend_drains tend_tier_changes tenant_facts audit open_circuit close_circuit drain_status
         return_lost_claims tend_caps lease_is_current exec_kind_facts tenant_recipients key_facts
-        tenant_is_held backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
+        tenant_is_held artifact_is_readable backup_retention retention_work begin_backup_deletion finish_artifact_deletion fail_artifact_deletion withdraw_backup_deletion
         known_objects begin_sweep finish_sweep record_artifact_faults take_dumps return_dumps last_backup
         backup_artifacts record_proof record_reading scratch_makers live_leases enqueue_child restore_request hold_for_restore finish_restore record_safety_backup
         placement destination_for destinations_in seal_audit tend_audit begin_anchor finish_anchor
@@ -36,7 +36,7 @@ struct GrantTests {
         is_count tier_change_preview schedule_tenant_tier withdraw_tenant_tier audit register_kinds tenant_facts add_exec_kind remove_exec_kind exec_kind_facts
         placement destination_for destinations_in add_destination remove_destination assign_destination unassign_destination allow_copies
         begin_key activate_key begin_destroy finish_destroy tenant_recipients key_facts
-        tenant_is_held backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
+        tenant_is_held artifact_is_readable backup_retention hold_tenant release_tenant pin_backup unpin_backup request_restore
         publish_signing_key retry_notice notify_people
         is_approver request_purge resume_purge set_purge_policy cancel_purge tenant_records return_tenant forget_hook purge_request_json
         resolve_reminder set_reminders suppress_address reminder_verdict unsubscribe
@@ -56,7 +56,7 @@ struct GrantTests {
         actor is_operator tenant_is_held approve_erasure cancel_erasure is_approver approve_purge cancel_purge purge_request_json
         """,
         "reeve_viewer": """
-        actor is_operator tenant_is_held backup_retention artifact_days grace_ends_at may_fetch preview_cron preview_schedule purge_request_json
+        actor is_operator tenant_is_held artifact_is_readable backup_retention artifact_days grace_ends_at may_fetch preview_cron preview_schedule purge_request_json
         fleet_metrics tenant_metrics overview job_page tenant_page queue_page job_detail stat_bounds
         job explain explain_job job_story dead_list dead_groups block_progress
         event_types

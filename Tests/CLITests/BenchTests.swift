@@ -8,7 +8,7 @@ import Testing
 @Suite struct BenchTests {
     private static func run(_ words: String...) throws -> JSON {
         let settings = try TestServer.freshDatabase()
-        let conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
+        let conninfo = settings.conninfo
         let run = try ReeveRun(["bench"] + words + ["--json"], ["REEVE_BENCH_DATABASE_URL": conninfo])
         try #require(run.code == 0, "\(run.all)")
         return try run.json

@@ -20,7 +20,7 @@ import Testing
     func wrongPassword() throws {
         let control = try ControlFixture()
         let settings = control.settings.with(["password": "CANARY-wrong"])
-        let conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
+        let conninfo = settings.conninfo
         for (path, command) in HelpTests.walk(Command.table) where command.run != nil {
             if ["dev", "bench", "key"].contains(path[0]) || path == ["server", "add"] { continue }
             let words = path + command.arguments.filter { !$0.isOptional }.map { _ in "1" }
@@ -70,7 +70,7 @@ import Testing
     func noSchema() throws {
         let settings = try TestServer.freshDatabase()
         let environment = [
-            "REEVE_DATABASE_URL": settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
+            "REEVE_DATABASE_URL": settings.conninfo
         ]
         let run = try ReeveRun(["jobs", "list"], environment)
         #expect(run.code == 69 && run.err.contains("reeve migrate up"), "\(run)")
@@ -96,7 +96,7 @@ import Testing
             "DROP ROLE IF EXISTS cli_stranger; CREATE ROLE cli_stranger LOGIN PASSWORD 'stranger'")
         connection.close()
         let settings = control.settings.with(["user": "cli_stranger", "password": "stranger"])
-        let conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
+        let conninfo = settings.conninfo
         let run = try control.run("jobs", "list", options: ["REEVE_DATABASE_URL": conninfo])
         #expect(run.code == 4 && run.err.contains("reeve_operator"), "\(run)")
         let doctor = try control.run("doctor", options: ["REEVE_DATABASE_URL": conninfo])

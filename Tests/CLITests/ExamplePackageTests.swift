@@ -1,3 +1,4 @@
+import Glibc
 import JobKit
 import Postgres
 import Processes
@@ -12,13 +13,16 @@ struct ExamplePackageTests {
     /// Its own `reeve`, built as its developers would, but among what is built already, whose objects serve both.
     private static let program: Result<String, any Error> = Result {
         let environment = ["PATH": "/usr/local/bin:/usr/bin:/bin:" + toolchain, "HOME": "/tmp"]
+        // As the tests themselves were built (deploy/test).
+        let options = getenv("REEVE_BUILD_OPTIONS").map { String(cString: $0) } ?? ""
         // SwiftPM may build with the list of files of the last time once, after files were added; the next time it is right.
         var failure = ""
         for _ in 0..<2 {
             var output: [UInt8] = []
             let built = try ChildProcess.run(
                 program: toolchain + "/swift",
-                arguments: ["build", "--package-path", package, "--scratch-path", root + "/.build", "--ignore-lock"],
+                arguments: ["build", "--package-path", package, "--scratch-path", root + "/.build", "--ignore-lock"]
+                    + options.split(separator: " ").map(String.init),
                 environment: environment,
                 supervisor: BuiltProducts.supervisor, standardOutput: { output = (output + $0).suffix(4000) })
             if built.exit == .exited(0) { return root + "/.build/debug/invoicing" }

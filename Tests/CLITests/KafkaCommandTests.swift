@@ -14,7 +14,7 @@ struct KafkaCommandTests {
 
     init() throws {
         settings = try TestServer.freshControl()
-        environment = ["REEVE_DATABASE_URL": settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")]
+        environment = ["REEVE_DATABASE_URL": settings.conninfo]
         let control = try Connection(settings)
         defer { control.close() }
         try control.execute(

@@ -98,6 +98,20 @@ import Testing
         #expect(other.code == 5 && other.err.contains("Use a new key"))
     }
 
+    @Test("waiting for a job that is held says what it waits for, and what it failed with")
+    func waitingForHeld() throws {
+        let control = try ControlFixture()
+        #expect(try control.run("enqueue", "acme.reports", "stocktake", "--key", "held").code == 0)
+        let connection = try Connection(control.settings)
+        defer { connection.close() }
+        try connection.execute(
+            """
+            UPDATE reeve.job SET state = 'scheduled', run_at = reeve.clock() + interval '1 hour', hold_reason = 'off_peak', last_error = 'too early'
+            """)
+        let run = try control.run("enqueue", "acme.reports", "stocktake", "--key", "held", "--wait", "--timeout", "1s")
+        #expect(run.code == 6 && run.err.contains("within 1s: off peak: too early"), "\(run)")
+    }
+
     @Test("waiting for a job ends with its end: 0, 1 when it was cancelled, 6 when the time is over")
     func waiting() throws {
         let control = try ControlFixture()

@@ -15,7 +15,7 @@ import Testing
         _ = try SecretKey.generate(toFile: folder.path + "/key")
         let options = ["REEVE_KEY_FILE": folder.path + "/key"]
         let settings = try TestServer.freshDatabase()
-        let service = settings.options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
+        let service = settings.conninfo
         let name = "shop-\(settings["dbname"]?.filter(\.isNumber) ?? "")"
 
         #expect(try fixture.run("outbox", "list", "--json").json == [])

@@ -54,9 +54,10 @@ import Testing
         func reeve(as person: String? = nil, _ words: String...) throws -> ReeveRun {
             var environment = environment
             if let person {
-                environment["REEVE_DATABASE_URL"] = control.with([
-                    "user": "cli_\(person)", "passfile": "\(folder)/pass",
-                ]).options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
+                environment["REEVE_DATABASE_URL"] =
+                    control.with([
+                        "user": "cli_\(person)", "passfile": "\(folder)/pass",
+                    ]).conninfo
             }
             return try ReeveRun(words, environment)
         }

@@ -35,7 +35,7 @@ struct ReeveRun {
         var child: pid_t = 0
         guard posix_spawn(&child, path, &actions, nil, argv, envp) == 0 else { throw Failure(what: "spawn") }
         // A test must end even when the program does not.
-        let limit = ContinuousClock.now + .seconds(60)
+        let limit = ContinuousClock.now + .seconds(180)
         var status: Int32 = 0
         while waitpid(child, &status, WNOHANG) == 0 {
             if .now > limit { kill(child, SIGKILL) }
@@ -78,7 +78,7 @@ struct ControlFixture {
 
     init(_ server: EmbeddedPostgres = TestServer.shared) throws {
         settings = try TestServer.freshControl(server)
-        conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
+        conninfo = settings.conninfo
         let connection = try Connection(settings)
         defer { connection.close() }
         try connection.executeScript(

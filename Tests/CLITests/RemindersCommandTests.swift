@@ -128,14 +128,18 @@ struct RemindersCommandTests {
     )
     func steering() throws {
         let fixture = try Fixture(contact: "ok.steer@example.com")
+        /// What is said of the mail of the last day; until the morning yesterday's may be there, too.
+        func verdict() throws -> JSON? {
+            try fixture.run("reminders", "preview", "--json").json.array?.first { $0["milestone"] == 0 }?["verdict"]
+        }
         #expect(try fixture.run("reminders", "rules", "--stop", "0", "--reason", "text").code == 0)
-        #expect(try fixture.run("reminders", "preview", "--json").json.array?.first?["verdict"] == "no: stopped")
+        #expect(try verdict() == "no: stopped")
         #expect(try fixture.run("reminders", "rules", "--json").json["stopped"] == [0])
         #expect(try fixture.run("reminders", "rules", "--start", "0").code == 0)
         #expect(try fixture.run("reminders", "rules", "--from", "19:00", "--until", "08:00").code == 2)
         #expect(
             try fixture.run("reminders", "suppress", "--reason", "bounce", input: "OK.steer@example.com\n").code == 0)
-        #expect(try fixture.run("reminders", "preview", "--json").json.array?.first?["verdict"] == "no: suppressed")
+        #expect(try verdict() == "no: suppressed")
         #expect(try fixture.run("reminders", "allow", input: "ok.steer@example.com\n").out.contains("again"))
         #expect(try fixture.run("reminders", "suppress", input: "nobody\n").code == 2)
         #expect(try fixture.run("reminders", "resolve", "1", "--sent").code != 0)

@@ -22,7 +22,7 @@ import Testing
         let name = try #require(control.settings["dbname"])
         platform = "platform_of_\(name)"
         let maintenance = control.settings.with(["dbname": "postgres"])
-        let conninfo = maintenance.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")
+        let conninfo = maintenance.conninfo
         #expect(
             try ReeveRun(["server", "add", "main", conninfo, "--shared-database", platform], environment).code == 0)
         let admin = try Connection(maintenance)

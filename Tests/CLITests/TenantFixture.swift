@@ -34,8 +34,7 @@ struct TenantFixture {
 
     /// Registers the test server as the one that tenants are made on, with a database for the shared ones.
     func addServer() throws {
-        let conninfo = control.settings.with(["dbname": "postgres"]).options.map { "\($0.key)='\($0.value)'" }.joined(
-            separator: " ")
+        let conninfo = control.settings.with(["dbname": "postgres"]).conninfo
         let run = try ReeveRun(["server", "add", "main", conninfo, "--shared-database", database], environment)
         guard run.code == 0 else { throw ReeveRun.Failure(what: "\(run)") }
         let connection = try Connection(control.settings)

@@ -2,7 +2,6 @@ import EmbeddedPostgres
 import JobKit
 import Postgres
 import ReeveTesting
-import Synchronization
 import Testing
 
 @testable import Erasure
@@ -19,19 +18,14 @@ struct ErasureFaultTests {
         let acme = try fixture.tenant("acme", .schema)
         let request = try fixture.request(acme)
         let job = try fixture.approve(request, acme)
-        let seen = Mutex<[String]>([])
+        let visits = FirstVisits()
         try fixture.runThroughRestarts(
             job, acme,
             AnyJob(
                 fixture.job(between: { place in
-                    let isNew = seen.withLock { seen in
-                        if seen.contains(place) { return false }
-                        seen.append(place)
-                        return true
-                    }
-                    if isNew { try server.crashAndRestart() }
+                    if visits.isFirst(place) { try server.crashAndRestart() }
                 })))
-        let places = seen.withLock { $0 }
+        let places = visits.all
         for place in ["find", "erase", "in ", "after", "jobs", "artifacts", "hooks", "proof", "certificate", "finish"] {
             #expect(places.contains { $0.hasPrefix(place) }, "\(place)")
         }

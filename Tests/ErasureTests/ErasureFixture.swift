@@ -368,12 +368,8 @@ final class ErasureFixture {
                         try settle(claimed, .succeeded(result))
                     } catch {
                         // The attempt's end may be lost with the server; the lease is still this worker's.
-                        while .now < limit {
-                            do { try settle(claimed, .snooze(.zero)) } catch is PostgresError {
-                                usleep(5000)
-                                continue
-                            } catch is JobFailure {}  // it was recorded
-                            break
+                        try throughRestarts(until: limit) {
+                            do { try settle(claimed, .snooze(.zero)) } catch is JobFailure {}  // it was recorded
                         }
                     }
                 }

@@ -91,19 +91,10 @@ struct ErasureJobTests {
         let request = try fixture.request(acme)
         let job = try fixture.approve(request, acme)
         // At every place the first attempt that comes to it ends.
-        let seen = Mutex<[String]>([])
+        let visits = FirstVisits()
         try fixture.runToEnd(
-            job, acme,
-            AnyJob(
-                fixture.job(between: { place in
-                    let isNew = seen.withLock { seen in
-                        if seen.contains(place) { return false }
-                        seen.append(place)
-                        return true
-                    }
-                    if isNew { throw Stop() }
-                })))
-        #expect(seen.withLock { $0 }.count >= 10, "\(seen.withLock { $0 })")
+            job, acme, AnyJob(fixture.job(between: { place in if visits.isFirst(place) { throw Stop() } })))
+        #expect(visits.all.count >= 10, "\(visits.all)")
         #expect(try fixture.state(request) == "completed")
         for (table, text) in try fixture.everything(acme) where table != "invoices" {
             #expect(!Self.isIn(text), "\(table)")

@@ -100,18 +100,6 @@ final class EventFixture {
 
     func value(_ sql: String) throws -> String? { try connection.execute(sql).first?.optionalText(0) }
 
-    /// Until it holds, at most 30 seconds.
-    func eventually(_ what: String, _ holds: () throws -> Bool) throws {
-        let limit = ContinuousClock.now + .seconds(30)
-        while try !holds() {
-            guard limit > .now else {
-                Issue.record("never: \(what)")
-                return
-            }
-            usleep(20_000)
-        }
-    }
-
     /// Everything in these topics, topic by topic in the order of the offsets.
     func read(_ topics: [String]) throws -> [String: [KafkaMessage]] {
         let consumer = try KafkaConsumer(kafka.with(["group.id": UUID().uuidString]).without(["message.timeout.ms"]))

@@ -87,7 +87,7 @@ struct EventTests {
             "SELECT t.code, e.type, e.job, e.tenant::text FROM reeve.event e JOIN reeve.tenant t ON t.id = e.tenant ORDER BY e.id"
         ).map { (try $0.text(0), "reeve.event." + (try $0.text(1)), try $0.optionalInt(2), try $0.text(3)) }
         try fixture.startRelay()
-        try fixture.eventually("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
+        try waitUntil("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
         let found = try fixture.read(["acme.events", "globex.events"])
         var ids: Set<String> = []
         for code in ["acme", "globex"] {
@@ -118,7 +118,7 @@ struct EventTests {
         try fixture.startRelay()
         try fixture.enqueue()
         try fixture.complete(try fixture.claim())
-        try fixture.eventually("the first is sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
+        try waitUntil("the first is sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
         fixture.cluster.takeDown()
         var ids: [Int64] = []
         let start = ContinuousClock.now
@@ -127,15 +127,15 @@ struct EventTests {
             try fixture.complete(try fixture.claim())
         }
         let took = ContinuousClock.now - start
-        #expect(took < .seconds(10), "\(took)")
-        try fixture.eventually("it is told") {
+        #expect(took < .seconds(30), "\(took)")
+        try waitUntil("it is told") {
             try fixture.value("SELECT problem FROM reeve.event_status")?.hasPrefix("brokers_down") == true
         }
         #expect(try fixture.value("SELECT count(*) FROM reeve.event") == "40")
         #expect(try fixture.value("SELECT count(*) FROM reeve.event_block") == "0")
         fixture.cluster.bringUp()
-        try fixture.eventually("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
-        try fixture.eventually("nothing is wrong") {
+        try waitUntil("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
+        try waitUntil("nothing is wrong") {
             try fixture.value("SELECT problem FROM reeve.event_status") == nil
         }
         let sent = try fixture.read(["acme.events"])["acme.events"] ?? []
@@ -152,19 +152,19 @@ struct EventTests {
             mine.append(try fixture.enqueue("acme"))
             try fixture.enqueue("globex")
         }
-        try fixture.eventually("it is blocked") { try fixture.value("SELECT count(*) FROM reeve.event_block") == "1" }
+        try waitUntil("it is blocked") { try fixture.value("SELECT count(*) FROM reeve.event_block") == "1" }
         for _ in 0..<5 {
             mine.append(try fixture.enqueue("acme"))
             try fixture.enqueue("globex")
         }
-        try fixture.eventually("the others are sent") {
+        try waitUntil("the others are sent") {
             try fixture.value(
                 "SELECT count(*) FROM reeve.event WHERE tenant <> (SELECT id FROM reeve.tenant WHERE code = 'acme')")
                 == "0"
         }
         #expect(try fixture.value("SELECT blocked_tenants FROM reeve.event_status") == "1")
         fixture.cluster.failTopic("acme.events", 0)
-        try fixture.eventually("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
+        try waitUntil("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
         #expect(try fixture.value("SELECT count(*) FROM reeve.event_block") == "0")
         let found = try fixture.read(["acme.events", "globex.events"])
         #expect(try firsts(found["acme.events"] ?? []) == mine)
@@ -180,14 +180,14 @@ struct EventTests {
         for round in 0..<4 {
             let waiting = try fixture.value("SELECT count(*) FROM reeve.event") ?? ""
             for _ in 0..<200 { ids.append(try fixture.enqueue()) }
-            try fixture.eventually("it sends in round \(round)") {
+            try waitUntil("it sends in round \(round)") {
                 try fixture.value("SELECT count(*) < \(200 + (Int(waiting) ?? 0)) FROM reeve.event") == "t"
             }
             if round == 3 { break }
             relay.end(SIGKILL)
             relay = try RelayProcess(fixture.control, configuration)
         }
-        try fixture.eventually("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
+        try waitUntil("all are sent") { try fixture.value("SELECT count(*) FROM reeve.event") == "0" }
         #expect(try fixture.value("SELECT reeve.hold_turn('events', gen_random_uuid())") == "f")
         #expect(throws: PostgresError.self) {
             try fixture.connection.execute("SELECT * FROM reeve.read_events(gen_random_uuid(), 10)")
@@ -230,11 +230,11 @@ struct EventTests {
         try fixture.connection.execute("SELECT reeve.seal_audit()")
         try fixture.startRelay()
         func isDone() throws -> Bool { try fixture.value("SELECT audit_chains_behind FROM reeve.event_status") == "0" }
-        try fixture.eventually("all are sent") { try isDone() }
+        try waitUntil("all are sent") { try isDone() }
         try fixture.connection.execute(
             "SELECT reeve.audit(id, 'test.later', 'object') FROM reeve.tenant WHERE code = 'acme'")
         try fixture.connection.execute("SELECT reeve.seal_audit()")
-        try fixture.eventually("the last is sent") { try isDone() }
+        try waitUntil("the last is sent") { try isDone() }
         let found = try fixture.read(["acme.audit", "globex.audit", "_fleet.audit"])
         #expect(found.values.map(\.count).reduce(0, +) >= 31 && found.count == 3)
         let lines = try found.values.flatMap { try $0.map { try $0.event["data"]?.text ?? "" } }

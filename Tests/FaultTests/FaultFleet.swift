@@ -63,7 +63,7 @@ final class FaultFleet {
     deinit {
         for worker in workers { end(worker) }
         proxy?.stop()
-        server.stop()
+        TestServer.discard(server)
     }
 
     private static func socketPath(_ server: EmbeddedPostgres) -> String {

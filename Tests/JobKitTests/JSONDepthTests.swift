@@ -48,12 +48,13 @@ struct JSONDepthTests {
 
 /// Runs `body` on a thread with a slot's stack and returns what it returned.
 private func onSmallStack(_ body: @escaping @Sendable () -> Bool) -> Bool {
-    var attributes = pthread_attr_t()
-    pthread_attr_init(&attributes)
-    defer { pthread_attr_destroy(&attributes) }
-    pthread_attr_setstacksize(&attributes, 1 << 20)
+    let attributes = UnsafeMutablePointer<pthread_attr_t>.allocate(capacity: 1)
+    defer { attributes.deallocate() }
+    pthread_attr_init(attributes)
+    defer { pthread_attr_destroy(attributes) }
+    pthread_attr_setstacksize(attributes, 1 << 20)
     var thread = pthread_t()
-    let created = pthread_create(&thread, &attributes, runBoxed, Unmanaged.passRetained(Box(body)).toOpaque())
+    let created = pthread_create(&thread, attributes, runBoxed, Unmanaged.passRetained(Box(body)).toOpaque())
     guard created == 0 else { return false }
     var result: UnsafeMutableRawPointer?
     pthread_join(thread, &result)

@@ -14,7 +14,7 @@ final class IntakeProcess {
         self.log = log
         var environment = [
             "PATH": "/usr/bin:/bin",
-            "REEVE_DATABASE_URL": control.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " "),
+            "REEVE_DATABASE_URL": control.conninfo,
         ]
         for (name, value) in kafka.properties {
             environment["REEVE_KAFKA_" + name.uppercased().replacing(".", with: "_")] = value

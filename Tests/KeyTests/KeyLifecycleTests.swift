@@ -102,7 +102,7 @@ struct KeyLifecycleTests {
         var dump: [UInt8] = []
         let dumped = try ChildProcess.run(
             program: "pg_dump",
-            arguments: ["-d", fixture.settings.options.map { "\($0.key)='\($0.value)'" }.joined(separator: " ")],
+            arguments: ["-d", fixture.settings.conninfo],
             environment: [:], supervisor: BuiltProducts.supervisor
         ) { dump.append(contentsOf: $0) }
         let text = String(decoding: dump, as: UTF8.self)

@@ -12,18 +12,6 @@ import Testing
 
 @Suite("An outbox under faults")
 struct OutboxFaultTests {
-    /// Until it holds, at most 30 seconds.
-    private func eventually(_ what: String, _ holds: () throws -> Bool) throws {
-        let limit = ContinuousClock.now + .seconds(30)
-        while try !holds() {
-            guard limit > .now else {
-                Issue.record("never: \(what)")
-                return
-            }
-            usleep(20_000)
-        }
-    }
-
     @Test(
         "relays that are killed with -9, stopped and replaced: every committed row is one job, and none of those that were rolled back"
     )
@@ -88,7 +76,7 @@ struct OutboxFaultTests {
         #expect(failures.withLock { $0 } == [])
         let expected = committed.withLock { $0 }
         #expect(expected.count > 300)
-        try eventually("all rows are jobs") { try fixture.jobs().count >= expected.count }
+        try waitUntil("all rows are jobs") { try fixture.jobs().count >= expected.count }
         #expect(relays.map { $0.end(SIGTERM) } == [0, 0])
         #expect(try fixture.jobs() == expected)
         let told = try fixture.connection.execute("SELECT relayed, aliased, refused, state FROM reeve.outbox_list")[0]
@@ -110,31 +98,31 @@ struct OutboxFaultTests {
             stop.stop(.shutdown)
             group.wait()
         }
-        try eventually("both can enqueue") {
+        try waitUntil("both can enqueue") {
             let boxes = [fixture.service, other.service]
             return try boxes.allSatisfy { try $0.execute("SELECT reeve.outbox_ids_left()")[0].int(0) >= 2000 }
         }
         let before = try other.enqueue(1)
-        try eventually("its row is a job") { try fixture.jobs()[before] == 1 }
+        try waitUntil("its row is a job") { try fixture.jobs()[before] == 1 }
         let held = try other.enqueue(2)
         server.stop(immediately: true)
         var last: Int64 = 0
         for n in 10..<15 {
             last = try fixture.enqueue(n)
-            try eventually("the other's rows are jobs") { try fixture.jobs()[last] == Int64(n) }
+            try waitUntil("the other's rows are jobs") { try fixture.jobs()[last] == Int64(n) }
         }
-        try eventually("it is said what is wrong") {
+        try waitUntil("it is said what is wrong") {
             try fixture.value("SELECT problem FROM reeve.outbox_list WHERE name = $1::text", [other.name]) != nil
         }
         try server.start()
-        try eventually("the row comes") { try fixture.jobs()[held] == 2 }
-        try eventually("nothing is wrong any more") {
+        try waitUntil("the row comes") { try fixture.jobs()[held] == 2 }
+        try waitUntil("nothing is wrong any more") {
             try fixture.value("SELECT problem FROM reeve.outbox_list WHERE name = $1::text", [other.name]) == nil
         }
         try other.service.reconnect()
     }
 
-    @Test("an outbox that is listened to is relayed within 50 ms")
+    @Test("an outbox that is listened to is relayed when something is enqueued, not at the next look")
     func prompt() throws {
         let fixture = try OutboxFixture()
         let stop = StopSignal()
@@ -145,7 +133,7 @@ struct OutboxFaultTests {
             stop.stop(.shutdown)
             group.wait()
         }
-        try eventually("it listens") {
+        try waitUntil("it listens") {
             try fixture.service.execute("SELECT last_value FROM reeve.outbox_listening")[0].int(0) == 2
         }
         var waits: [Duration] = []
@@ -157,8 +145,8 @@ struct OutboxFaultTests {
             { usleep(500) }
             waits.append(.now - start)
         }
-        // The machine may be busy with other tests: the quickest tell that nobody waits for the next look.
-        #expect(waits.sorted()[5] < .milliseconds(50), "\(waits.sorted())")
+        // Looks are 10 s apart.
+        #expect(waits.sorted()[15] < .seconds(2), "\(waits.sorted())")
         #expect(waits.sorted()[29] < .seconds(20), "\(waits.sorted())")
     }
 

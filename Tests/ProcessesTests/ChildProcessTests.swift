@@ -105,6 +105,21 @@ struct ChildProcessTests {
         #expect(eventually { living(mark) == 0 })
     }
 
+    @Test(
+        "a program that ends leaves nothing behind: not what it has detached, nor what that detaches while it is being ended"
+    )
+    func leavesNothing() throws {
+        let mark = "86\(getpid())7"
+        for _ in 0..<20 {
+            // Each generation starts the next in a session of its own and ends, so that the supervisor becomes its parent again and again.
+            let chain = (0..<4).reduce("sleep \(mark)") { words, _ in
+                "setsid sh -c '\(words.replacing("'", with: "'\\''"))' & " + "sleep \(mark) &"
+            }
+            #expect(try sh(chain).exit == .exited(0))
+            #expect(eventually { living(mark) == 0 })
+        }
+    }
+
     @Test("a deadline ends a child")
     func deadline() throws {
         let error = #expect(throws: Stopped.self) { try sh("sleep 60", deadline: .now + .milliseconds(100)) }

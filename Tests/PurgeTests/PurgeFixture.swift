@@ -278,12 +278,8 @@ final class PurgeFixture {
                 for claimed in try claim() {
                     do { try manual?.run(claimed, as: claimed.kind == "purge" ? AnyJob(job) : nil) } catch {
                         // The attempt's end may be lost with the server; the lease is still this worker's.
-                        while .now < limit {
-                            do { try giveBack(claimed) } catch is PostgresError {
-                                usleep(5000)
-                                continue
-                            } catch is JobFailure {}  // it was recorded
-                            break
+                        try throughRestarts(until: limit) {
+                            do { try giveBack(claimed) } catch is JobFailure {}  // it was recorded
                         }
                     }
                 }

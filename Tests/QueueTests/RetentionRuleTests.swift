@@ -92,6 +92,54 @@ struct RetentionRuleTests {
         #expect(try control.value("SELECT count(*) FROM reeve.artifact_pin") == "0")
     }
 
+    @Test(
+        "what nobody can decrypt any more is listed so, and is not the last good backup that is kept whatever its age")
+    func unreadable() throws {
+        let control = try Control()
+        let key = UUID()
+        try control.value(
+            """
+            INSERT INTO reeve.tenant_key (id, tenant_id, recipient, state) SELECT $1::uuid, t.id, 'age1' || repeat('q', 58), 'current'
+            FROM reeve.tenant t WHERE t.code = 'acme'
+            """, [key])
+        let readable = try add(control, 1, days: 40)
+        let lost = try add(
+            control, 2, days: 30,
+            manifest: ["encryption": ["key_id": .string(key.uuidString.lowercased())]])
+        for backup in [readable, lost] { try prove(control, backup, "drill") }
+        #expect(try rule(control) == ["1 delete expired", "2 keep last_verified,newest"])
+        func listed() throws -> String? {
+            try control.value("SELECT string_agg(backup || ' ' || state, ', ' ORDER BY backup) FROM reeve.backup_list")
+        }
+        #expect(try listed() == "1 expired, 2 expired")
+        /// How many days ago the last backup was made that metrics and the dashboard tell of.
+        func last() throws -> String? {
+            try control.value(
+                """
+                SELECT (extract(epoch FROM reeve.clock() - last_backup_at)::int / 86400)::text FROM reeve.backup_status
+                WHERE tenant_code = 'acme'
+                """)
+        }
+        #expect(try last() == "30")
+        try control.value(
+            "UPDATE reeve.tenant_key SET state = 'destroyed', destroyed_at = reeve.clock() WHERE id = $1::uuid", [key])
+        #expect(try rule(control) == ["1 keep last_verified,newest", "2 delete expired"])
+        #expect(try listed() == "1 expired, 2 unreadable")
+        #expect(try last() == "40")
+        #expect(
+            try control.value("SELECT string_agg(is_broken::text, ' ' ORDER BY job_id) FROM reeve.backup_set")
+                == "false true")
+        // Whoever holds an escrow identity can still read it.
+        try control.value("UPDATE reeve.tenant_key SET escrow = '{age1escrow}' WHERE id = $1::uuid", [key])
+        #expect(try rule(control) == ["1 delete expired", "2 keep last_verified,newest"])
+        #expect(try last() == "30")
+        try control.value("UPDATE reeve.tenant_key SET escrow = '{}' WHERE id = $1::uuid", [key])
+        // A viewer, who may not read the keys' table, is told.
+        try control.value("SET ROLE reeve_viewer")
+        #expect(try listed() == "1 expired, 2 unreadable")
+        try control.value("RESET ROLE")
+    }
+
     @Test("a backup that a restore reads or waits for stays")
     func inUse() throws {
         let control = try Control()

@@ -157,16 +157,17 @@ struct ScheduleTimeTests {
         try control.create(
             #"{"name": "dense", "tenant": "acme", "cron": "* * 0-22 * * *", "timezone": "Europe/Berlin"}"#)
         try control.create(#"{"name": "plain", "tenant": "acme", "cron": "30 2 * * *", "timezone": "Europe/Berlin"}"#)
+        /// The quickest of many: what the machine does beside it is not what is compared.
         func time(_ name: String) throws -> Duration {
-            let start = ContinuousClock.now
-            for _ in 0..<20 {
+            try (0..<20).map { _ in
+                let start = ContinuousClock.now
                 try control.connection.execute(
                     """
                     SELECT reeve.cron_next(s.parsed, 'Europe/Berlin', timestamptz '2026-03-01 21:58:59Z')
                     FROM reeve.schedule s WHERE s.name = $1::text
                     """, [name])
-            }
-            return .now - start
+                return .now - start
+            }.min() ?? .zero
         }
         let (dense, plain) = (try time("dense"), try time("plain"))
         #expect(dense < plain * 20, "\(dense) against \(plain)")

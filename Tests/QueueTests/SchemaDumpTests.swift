@@ -80,7 +80,7 @@ struct SchemaDumpTests {
 
     private static func dump(_ settings: ConnectionSettings) throws -> String {
         var text: [UInt8] = []
-        let conninfo = settings.options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
+        let conninfo = settings.conninfo
         let run = try ChildProcess.run(
             program: "pg_dump", arguments: ["--schema-only", "--dbname", conninfo],
             environment: ["PATH": "/usr/bin:/bin"],

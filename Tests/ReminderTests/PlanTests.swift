@@ -75,6 +75,42 @@ struct PlanTests {
         #expect(try fixture.tend() == 0)
     }
 
+    @Test("of those that nobody has sent in time only the newest goes out; one that is stopped overtakes nothing")
+    func overtaken() throws {
+        let fixture = try ReminderFixture()
+        try fixture.trial("acme", ends: "2026-03-30 12:00+00")
+        try fixture.connection.executeScript(
+            "UPDATE reeve.tier SET trial_milestones = '{2,1,0}' WHERE name = 'starter'")
+        func verdicts() throws -> [String] {
+            try fixture.connection.execute(
+                """
+                SELECT concat_ws(' ', m.milestone, v ->> 'action', v ->> 'reason')
+                FROM reeve.reminder m, reeve.reminder_verdict(m.id) v WHERE m.state = 'planned' ORDER BY m.milestone DESC
+                """
+            ).map { try $0.text(0) }
+        }
+        // The morning of the 29th: the one of the 28th is 24 hours late, which alone would do.
+        try fixture.at("2026-03-29 09:30+00")
+        #expect(try verdicts() == ["2 cancel too_late", "1 send", "0 wait"])
+        try fixture.connection.executeScript("SELECT reeve.set_reminders(p_stop => '{1}')")
+        #expect(try verdicts() == ["2 send", "1 cancel stopped", "0 wait"])
+        try fixture.connection.executeScript("SELECT reeve.set_reminders(p_start => '{1}')")
+        // Planned anew, it is not even shown as to come.
+        try fixture.connection.executeScript("UPDATE reeve.tenant SET trial_ends_at = '2026-03-30 13:00+00'")
+        #expect(
+            try fixture.plan("acme") == [
+                "7 cancelled not_a_milestone", "3 cancelled not_a_milestone", "2 cancelled too_late",
+                "1 planned 2026-03-29 09:00", "0 planned 2026-03-30 09:00",
+            ])
+        // What was sent for an end that was put off overtakes nothing.
+        try fixture.connection.executeScript(
+            """
+            UPDATE reeve.reminder SET state = 'sent', claim = gen_random_uuid(), ended_at = reeve.clock() WHERE milestone = 1;
+            UPDATE reeve.tenant SET trial_ends_at = '2026-03-30 14:00+00'
+            """)
+        #expect(try fixture.plan("acme").contains("2 planned 2026-03-28 09:00"))
+    }
+
     @Test("the tier says which milestones there are; changing them plans anew")
     func tiers() throws {
         let fixture = try ReminderFixture()

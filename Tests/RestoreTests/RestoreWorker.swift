@@ -25,8 +25,7 @@ final class RestoreWorker {
         environment = [
             "PATH": "/usr/local/bin:/usr/bin:/bin", "REEVE_REGION": "eu", "REEVE_STORAGE": fixture.folder,
             "REEVE_KEY_FILE": key, "REEVE_IDENTITIES": identities,
-            "REEVE_DATABASE_URL": fixture.controlSettings.options.map { "\($0.key)='\($0.value)'" }.sorted()
-                .joined(separator: " "),
+            "REEVE_DATABASE_URL": fixture.controlSettings.conninfo,
         ]
         holder = try Connection(fixture.controlSettings)
         try holder.executeScript(

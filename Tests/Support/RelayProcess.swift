@@ -12,7 +12,7 @@ public final class RelayProcess {
 
     /// Starts it over a control database, with leases of a second and this configuration.
     public init(_ control: ConnectionSettings, _ configuration: [String: String]) throws {
-        let url = control.options.map { "\($0.key)='\($0.value)'" }.sorted().joined(separator: " ")
+        let url = control.conninfo
         let words = [BuiltProducts.path("reeve"), "relay", "--lease", "1s", "--log-level", "error"]
         let standard = ["PATH": "/usr/bin:/bin", "REEVE_DATABASE_URL": url, "HOME": folder.path]
         let environment = standard.merging(configuration) { $1 }

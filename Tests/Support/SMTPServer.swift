@@ -31,6 +31,7 @@ public final class SMTPServer: Sendable {
         var buffer: [UInt8] = []
         var accepted: [Mail] = []
         var reached: Set<String> = []
+        var marks: Set<String> = []
     }
 
     private let state = Mutex(State())
@@ -67,9 +68,16 @@ public final class SMTPServer: Sendable {
         return "smtp://reeve:\(password)@127.0.0.1:\(port)\(trusted ? "?ca=\(authority)" : "")"
     }
 
-    /// What was taken for a recipient.
+    /// What was taken for a recipient until now.
     public func accepted(_ recipient: String) -> [Mail] {
-        state.withLock { $0.accepted.filter { $0.to == recipient } }
+        // The server says of a mail what it says of this command, in the same order.
+        let mark = UUID().uuidString
+        let connection = connectLocally(state.withLock { $0.ports[0] })
+        defer { close(connection) }
+        let command = "NOOP \(mark)\r\n"
+        _ = send(connection, command, command.utf8.count, Int32(MSG_NOSIGNAL))
+        wait("answers", for: .seconds(60)) { $0.marks.contains(mark) }
+        return state.withLock { $0.accepted.filter { $0.to == recipient } }
     }
 
     /// Waits until the mail to a recipient is where the recipient's name says that it stops.
@@ -105,6 +113,8 @@ public final class SMTPServer: Sendable {
                     state.ports = ports.compactMap(\.int).map(Int.init)
                 } else if let held = event["held"]?.string {
                     state.reached.insert(held)
+                } else if let mark = event["mark"]?.string {
+                    state.marks.insert(mark)
                 } else if let to = event["to"]?.string {
                     state.accepted.append(
                         Mail(
@@ -133,6 +143,10 @@ public final class SMTPServer: Sendable {
                 await asyncio.sleep(0.01)
 
         class Server(SMTP):
+            async def smtp_NOOP(self, arg):
+                say(mark=arg)
+                await super().smtp_NOOP(arg)
+
             async def smtp_DATA(self, arg):
                 for address in self.envelope.rcpt_tos:
                     if local(address).startswith("holddata"):

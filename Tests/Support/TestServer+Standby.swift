@@ -8,7 +8,7 @@ import Processes
 extension TestServer {
     /// A streaming standby, made with pg_basebackup, that accepts reading sessions.
     public static func makeStandby(of primary: EmbeddedPostgres, _ name: String) throws -> EmbeddedPostgres {
-        let directory = "/tmp/reeve-test-\(getpid())-\(name)"
+        let directory = directory(name)
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         let passwords = String(
             decoding: FileManager.default.contents(atPath: primary.passwordFile) ?? Data(), as: UTF8.self)

@@ -17,14 +17,14 @@ def check_manifests():
     for folder in ("overlays/shared", "overlays/dedicated-tenant", "overlays/region-us", "examples"):
         for one in kustomize.resolve(DEPLOY / "kubernetes" / folder):
             place = f"kubernetes/{folder}: {one['metadata']['name']}"
-            for name in one.get("data", {}) if one["kind"] == "ConfigMap" else ():
-                program.check_variable(name, place)
+            for name, value in one.get("data", {}).items() if one["kind"] == "ConfigMap" else ():
+                program.check_variable(name, place, value)
             spec = one.get("spec", {})
             spec = spec.get("jobTemplate", {}).get("spec", spec)
             for container in spec.get("template", {}).get("spec", {}).get("containers", []):
                 program.check_call([str(a) for a in container["args"]], place)
                 for variable in container.get("env", []):
-                    program.check_variable(variable["name"], place)
+                    program.check_variable(variable["name"], place, variable.get("value"))
 
 
 def check_compose():
@@ -35,8 +35,8 @@ def check_compose():
             continue
         if service["command"]:
             program.check_call([str(w) for w in service["command"]], place)
-        for variable in service.get("environment", {}):
-            program.check_variable(variable, place)
+        for variable, value in service.get("environment", {}).items():
+            program.check_variable(variable, place, str(value))
         test = service.get("healthcheck", {}).get("test", [])
         if test[1:2] == ["reeve"]:
             program.check_call(test[2:], place)
@@ -47,8 +47,8 @@ def check_units():
         text = path.read_text()
         for match in re.finditer(r"^ExecStart=/usr/bin/reeve (.*)$", text, re.M):
             program.check_call(match[1].split(), f"systemd/{path.name}")
-        for match in re.finditer(r"(?:^|[= ])(REEVE_[A-Z_]+)=", text, re.M):
-            program.check_variable(match[1], f"systemd/{path.name}")
+        for match in re.finditer(r"(?:^|[= ])(REEVE_[A-Z_]+)=(\S*)", text, re.M):
+            program.check_variable(match[1], f"systemd/{path.name}", match[2])
         for match in re.finditer(r"^ExecStart=/usr/share/reeve/(\S+)", text, re.M):
             if not (DEPLOY / match[1]).exists():
                 found.wrong(f"systemd/{path.name}: there is no deploy/{match[1]}")

@@ -1,8 +1,10 @@
 """What the program knows, read from its own sources: commands and their options (Tests/Golden/help.txt, which a test keeps equal to
 the program) and settings (Setting.swift)."""
+import os
 import pathlib
 import re
 import shlex
+import subprocess
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -36,14 +38,30 @@ class Program:
         self.found = found
         self.commands = commands()
         self.variables = variables()
+        self.taken = set()
 
-    def check_variable(self, name, place):
-        if not name.startswith("REEVE_") or name in self.variables:
+    def check_variable(self, name, place, value=None):
+        """That the program reads it, and would take this value."""
+        if not name.startswith("REEVE_"):
+            return
+        if name in self.variables:
+            if value and not name.endswith("_FILE") and not re.search(r"[%$]", value):
+                self.check_value(name, place, value)
             return
         # librdkafka's properties, dots as underscores; what identity programs of the operator's read.
         if re.match(r"REEVE_(KAFKA|IDENTITY)_", name):
             return
         self.found.wrong(f"{place}: nothing reads {name}")
+
+    def check_value(self, name, place, value):
+        """Asks the program itself, where it was built."""
+        program = os.environ.get("REEVE")
+        if not program or (name, value) in self.taken:
+            return
+        self.taken.add((name, value))
+        told = subprocess.run([REPOSITORY / program, "config"], env={name: value}, capture_output=True, text=True)
+        if told.returncode:
+            self.found.wrong(f"{place}: {name}={value}: {told.stderr.strip()}")
 
     def check_call(self, words, place):
         """A call of reeve: its words without the program's name."""

@@ -1,4 +1,3 @@
-import Dispatch
 import FoundationEssentials
 public import JobKit
 public import Kafka
@@ -64,7 +63,7 @@ public final class Intake {
                 log.error(
                     "the Kafka client is made anew", ["error": .string(error.description), "in": .string("\(pause)")])
                 reportNow()
-                wait(pause, stop)
+                stop.wait(pause)
                 pause = min(pause * 2, .seconds(30))
             }
         }
@@ -372,13 +371,6 @@ public final class Intake {
         }
         guard !ends.isEmpty else { return }
         do { try store.noteEnds(ends) } catch { databaseFailed(error) }
-    }
-
-    private func wait(_ pause: Duration, _ stop: StopSignal) {
-        let bell = DispatchSemaphore(value: 0)
-        stop.whileStopping({ _ in bell.signal() }) {
-            _ = bell.wait(timeout: .now() + .milliseconds(Int(pause / .milliseconds(1))))
-        }
     }
 
     // MARK: States

@@ -149,7 +149,7 @@ final class IntakeStore {
         try pool.withConnection {
             _ = try $0.execute(
                 "SELECT reeve.report_kafka($1::uuid, 'intake', $2::text, $3::int, $4::text, $5::text, $6::jsonb)",
-                [id, ProcessInfo.processInfo.hostName, Int(getpid()), state, detail, counts], name: "report")
+                [id, HostName.current, Int(getpid()), state, detail, counts], name: "report")
         }
     }
 

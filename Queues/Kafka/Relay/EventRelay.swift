@@ -66,7 +66,7 @@ public final class EventRelay: Sendable {
             do {
                 guard try hold(task) else {
                     sender = nil
-                    pause(.seconds(2), stop)
+                    stop.wait(.seconds(2))
                     continue
                 }
                 let made = try sender ?? EventSender(kafka, log: log)
@@ -97,7 +97,7 @@ public final class EventRelay: Sendable {
                 failures += 1
                 wait = .milliseconds(min(30_000, 500 << min(failures - 1, 6)))
             }
-            if wait > .zero { pause(wait, stop) }
+            if wait > .zero { stop.wait(wait) }
         }
         _ = try? control.withConnection {
             try $0.execute("SELECT reeve.hold_turn($1::text, $2::uuid, '0')", [task.rawValue, process])
@@ -125,7 +125,7 @@ public final class EventRelay: Sendable {
             _ = try connection.execute(
                 "SELECT reeve.report_kafka($1::uuid, 'relay', $2::text, $3::int, $4::text, $5::text, '{}')",
                 [
-                    process, ProcessInfo.processInfo.hostName, Int(getpid()), fault?.fault.rawValue ?? "up",
+                    process, HostName.current, Int(getpid()), fault?.fault.rawValue ?? "up",
                     fault?.description,
                 ])
         }
@@ -211,13 +211,6 @@ public final class EventRelay: Sendable {
                 deadline: .now + .seconds(30))
         }
         return sent.count
-    }
-
-    private func pause(_ time: Duration, _ stop: StopSignal) {
-        let bell = DispatchSemaphore(value: 0)
-        stop.whileStopping({ _ in bell.signal() }) {
-            _ = bell.wait(timeout: .now() + .microseconds(Int(time / .microseconds(1))))
-        }
     }
 }
 

@@ -81,7 +81,8 @@ public final class OutboxFleet: Sendable {
         let rows = try control.withConnection {
             try $0.execute(
                 "SELECT * FROM reeve.hold_outboxes($1::uuid, $2::text, $3::int, $4::bigint * interval '1 ms')",
-                [process, nodeName(), getpid(), Int64(lease / .milliseconds(1))], name: "hold outboxes", stop: nil,
+                [process, HostName.current, getpid(), Int64(lease / .milliseconds(1))], name: "hold outboxes",
+                stop: nil,
                 deadline: .now + .seconds(5))
         }
         let held = try rows.map { try OutboxLease($0) }
@@ -157,12 +158,12 @@ public final class OutboxFleet: Sendable {
                 } else {
                     // Notifications would make the service's commits wait for each other.
                     try relay.stopListening()
-                    pause(.milliseconds(5), revoked)
+                    revoked.wait(.milliseconds(5))
                 }
             } catch {
                 if isLeaseOver(error) || revoked.reason != nil { break }
                 failures += 1
-                pause(Self.backoff(failures), revoked)
+                revoked.wait(Self.backoff(failures))
             }
         }
     }
@@ -175,7 +176,7 @@ public final class OutboxFleet: Sendable {
                     .min { $0.value.dueAt < $1.value.dueAt }?.key
             }
             guard let due, let entry = begin(due, listening: false) else {
-                pause(isIdle ? .seconds(1) : .milliseconds(100), stop)
+                stop.wait(isIdle ? .seconds(1) : .milliseconds(100))
                 continue
             }
             var wait = Self.pollInterval
@@ -194,13 +195,6 @@ public final class OutboxFleet: Sendable {
         }
     }
 
-    private func pause(_ time: Duration, _ stop: StopSignal) {
-        let bell = DispatchSemaphore(value: 0)
-        stop.whileStopping({ _ in bell.signal() }) {
-            _ = bell.wait(timeout: .now() + .microseconds(Int(time / .microseconds(1))))
-        }
-    }
-
     /// 0.5 s, doubling up to a minute.
     private static func backoff(_ failures: Int) -> Duration {
         .milliseconds(min(60_000, 500 << min(failures - 1, 7)))
@@ -211,11 +205,4 @@ public final class OutboxFleet: Sendable {
 private struct RelayBox: @unchecked Sendable {
     let relay: OutboxRelay
     init(_ relay: OutboxRelay) { self.relay = relay }
-}
-
-/// This machine's name, for operators.
-private func nodeName() -> String {
-    var buffer = [CChar](repeating: 0, count: 256)
-    guard gethostname(&buffer, 255) == 0 else { return "unknown" }
-    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }

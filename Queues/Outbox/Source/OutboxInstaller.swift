@@ -156,9 +156,6 @@ public struct OutboxInstaller {
             options[name] = nil
         }
         options["dbname"] = try service.execute("SELECT current_database()")[0].text(0)
-        return options.keys.sorted().map { name in
-            let value = (options[name] ?? "").replacing("\\", with: "\\\\").replacing("'", with: "\\'")
-            return "\(name)='\(value)'"
-        }.joined(separator: " ")
+        return ConnectionSettings(options: options).conninfo
     }
 }

@@ -12,8 +12,6 @@ struct OutboxLease: Sendable {
     let tenant: UUID?
     let blockSize: Int64
     let nextRow: Int64
-    let lastRow: Int64?
-    let lastMark: UUID?
     /// Whether the ids that it holds are to be replaced.
     let renewsIDs: Bool
     /// Whether it is among the most active of the fleet, which are listened to.
@@ -28,8 +26,6 @@ struct OutboxLease: Sendable {
         tenant = try row.optionalUUID("tenant_id")
         blockSize = try row.int("block_size")
         nextRow = try row.int("next_row")
-        lastRow = try row.optionalInt("last_row")
-        lastMark = try row.optionalUUID("last_mark")
         renewsIDs = try row.text("renew") == "t"
         isListenedTo = try row.text("listen") == "t"
     }

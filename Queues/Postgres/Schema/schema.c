@@ -178,6 +178,15 @@ MIGRATION(V0057) = {
 MIGRATION(V0058) = {
 #embed "sql/V0058__overview.sql"
     , 0};
+MIGRATION(V0059) = {
+#embed "sql/V0059__unreadable_backups.sql"
+    , 0};
+MIGRATION(V0060) = {
+#embed "sql/V0060__overtaken_reminders.sql"
+    , 0};
+MIGRATION(V0061) = {
+#embed "sql/V0061__backups_that_count.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -238,6 +247,9 @@ static const reeve_migration migrations[] = {
     {56, "erasure_reach", V0056},
     {57, "batch_order", V0057},
     {58, "overview", V0058},
+    {59, "unreadable_backups", V0059},
+    {60, "overtaken_reminders", V0060},
+    {61, "backups_that_count", V0061},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

@@ -2770,6 +2770,7 @@ CREATE VIEW reeve.backup_list WITH (security_barrier='true', security_invoker='t
     a.expires_at,
         CASE
             WHEN (d.artifact_id IS NOT NULL) THEN 'deleting'::text
+            WHEN (NOT reeve.artifact_is_readable(a.tenant_id, a.manifest)) THEN 'unreadable'::text
             WHEN ((f.n > 0) OR q.bad) THEN 'damaged'::text
             WHEN (a.expires_at <= reeve.clock()) THEN 'expired'::text
             ELSE 'kept'::text
@@ -2826,7 +2827,7 @@ CREATE VIEW reeve.backup_set WITH (security_barrier='true', security_invoker='tr
             WHEN bool_and((p.ok AND (p.drilled_at IS NOT NULL))) THEN min(p.drilled_at)
             ELSE NULL::timestamp with time zone
         END AS proven_at,
-    COALESCE(bool_or((NOT p.ok)), false) AS is_broken
+    COALESCE(bool_or(((NOT p.ok) OR (NOT reeve.artifact_is_readable(a.tenant_id, a.manifest)))), false) AS is_broken
    FROM (reeve.artifact a
      CROSS JOIN LATERAL ( SELECT bool_and(l.ok) AS ok,
             max(l.at) AS at,
@@ -2864,7 +2865,7 @@ CREATE VIEW reeve.backup_status WITH (security_barrier='true', security_invoker=
                   ORDER BY a.created_at DESC
                  LIMIT 1) AS tenants_own
            FROM reeve.backup_set b
-          WHERE (b.tenant_id = t.id)) s ON (true))
+          WHERE ((b.tenant_id = t.id) AND (NOT b.is_broken))) s ON (true))
      LEFT JOIN LATERAL ( SELECT p.at AS last_proven_at,
             ( SELECT sum(o.seconds) AS sum
                    FROM reeve.backup_proof o
@@ -3736,6 +3737,17 @@ $$;
 
 ALTER FUNCTION reeve.artifact_destinations(p_manifest jsonb) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.artifact_is_readable(p_tenant uuid, p_manifest jsonb) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $_$
+  SELECT coalesce((
+    SELECT k.state <> 'destroyed' OR cardinality(k.escrow) > 0 FROM reeve.tenant_key k, (SELECT p_manifest #>> '{encryption,key_id}' AS key_id) m
+    WHERE k.tenant_id = p_tenant AND k.id = CASE WHEN m.key_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN m.key_id::uuid END), true)
+$_$;
+
+ALTER FUNCTION reeve.artifact_is_readable(p_tenant uuid, p_manifest jsonb) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) RETURNS SETOF text
     LANGUAGE sql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -3915,7 +3927,7 @@ CREATE FUNCTION reeve.backup_retention(p_tenant uuid) RETURNS TABLE(backup bigin
     UNION ALL SELECT false, j.args FROM reeve.job j JOIN t ON j.tenant_id = t.id WHERE j.state = 'scheduled' AND j.queue = t.code || '.restores'),
   one AS (
     SELECT a.job_id, a.id, a.bytes, a.created_at, a.expires_at, d.artifact_id IS NOT NULL AS deleting, p.artifact_id IS NOT NULL AS pinned,
-      CASE WHEN q.bad OR EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id)
+      CASE WHEN q.bad OR NOT reeve.artifact_is_readable(a.tenant_id, a.manifest) OR EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id)
              AND NOT EXISTS (SELECT FROM unnest(reeve.artifact_destinations(a.manifest)) n
                              WHERE NOT EXISTS (SELECT FROM reeve.artifact_fault f WHERE f.artifact_id = a.id AND f.destination = n)) THEN 0
            WHEN q.proven THEN 3 WHEN q.checked THEN 2 ELSE 1 END AS proof
@@ -8189,7 +8201,7 @@ BEGIN
   FROM (SELECT x.milestone, x.due, CASE
           -- Who began yesterday evening needs no word this morning of how long it still lasts; and not on the first day.
           WHEN (x.due AT TIME ZONE t.timezone)::date <= (p.began_at AT TIME ZONE t.timezone)::date THEN 'trial_too_short'
-          WHEN x.due + r.late_limit < v_now THEN 'too_late' END AS why
+          WHEN x.due + r.late_limit < v_now OR reeve.reminder_is_overtaken(p_tenant, p.number, x.milestone, t.trial_milestones, r.stopped, t.trial_ends_at, t.timezone, r.send_from, v_now) THEN 'too_late' END AS why
         FROM (SELECT DISTINCT u AS milestone, reeve.reminder_due(t.trial_ends_at, t.timezone, u, r.send_from) AS due FROM unnest(t.trial_milestones) u) x) d
   ORDER BY d.milestone
   ON CONFLICT (tenant_id, period, milestone) DO UPDATE SET trial_ends_at = EXCLUDED.trial_ends_at, due_at = EXCLUDED.due_at,
@@ -9268,6 +9280,18 @@ CREATE FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text,
 
 ALTER FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.reminder_is_overtaken(p_tenant uuid, p_period integer, p_milestone integer, p_milestones integer[], p_stopped integer[], p_ends timestamp with time zone, p_zone text, p_from time without time zone, p_at timestamp with time zone) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT EXISTS (
+    SELECT FROM unnest(p_milestones) n WHERE n < p_milestone AND n <> ALL (p_stopped) AND reeve.reminder_due(p_ends, p_zone, n, p_from) <= p_at
+      AND NOT EXISTS (SELECT FROM reeve.reminder m WHERE m.tenant_id = p_tenant AND m.period = p_period AND m.milestone = n
+                        AND m.state NOT IN ('planned', 'queued', 'cancelled') AND m.trial_ends_at <> p_ends))
+$$;
+
+ALTER FUNCTION reeve.reminder_is_overtaken(p_tenant uuid, p_period integer, p_milestone integer, p_milestones integer[], p_stopped integer[], p_ends timestamp with time zone, p_zone text, p_from time without time zone, p_at timestamp with time zone) OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.reminder_verdict(p_id bigint) RETURNS jsonb
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
@@ -9291,7 +9315,8 @@ BEGIN
     WHEN m.milestone = ANY (r.stopped) THEN 'stopped'
     WHEN v_contact IS NULL THEN 'no_contact'
     WHEN EXISTS (SELECT FROM reeve.mail_suppression s WHERE s.address_hash = reeve.address_hash(v_contact ->> 'email')) THEN 'suppressed'
-    WHEN v_at > m.due_at + r.late_limit OR (m.milestone > 0 AND v_at >= t.trial_ends_at) THEN 'too_late' END;
+    WHEN v_at > m.due_at + r.late_limit OR (m.milestone > 0 AND v_at >= t.trial_ends_at)
+      OR reeve.reminder_is_overtaken(m.tenant_id, m.period, m.milestone, t.trial_milestones, r.stopped, t.trial_ends_at, t.timezone, r.send_from, v_at) THEN 'too_late' END;
   RETURN jsonb_build_object('action', CASE WHEN v_why IS NOT NULL THEN 'cancel' WHEN v_at > v_now THEN 'wait' ELSE 'send' END,
     'reason', v_why, 'at', v_at, 'contact', v_contact);
 END $$;
@@ -12395,6 +12420,11 @@ GRANT ALL ON FUNCTION reeve.artifact_days(p_tenant uuid, p_entity text) TO reeve
 
 REVOKE ALL ON FUNCTION reeve.artifact_destinations(p_manifest jsonb) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION reeve.artifact_is_readable(p_tenant uuid, p_manifest jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION reeve.artifact_is_readable(p_tenant uuid, p_manifest jsonb) TO reeve_viewer;
+GRANT ALL ON FUNCTION reeve.artifact_is_readable(p_tenant uuid, p_manifest jsonb) TO reeve_operator;
+GRANT ALL ON FUNCTION reeve.artifact_is_readable(p_tenant uuid, p_manifest jsonb) TO reeve_worker;
+
 REVOKE ALL ON FUNCTION reeve.artifact_keys(p_key text, p_manifest jsonb) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.artifacts_mentioning(p_job bigint, p_lease uuid, p_patterns text[]) FROM PUBLIC;
@@ -13163,6 +13193,8 @@ REVOKE ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_reques
 GRANT ALL ON FUNCTION reeve.remember_found(p_job bigint, p_lease uuid, p_request uuid, p_found bytea) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.reminder_due(p_ends timestamp with time zone, p_zone text, p_milestone integer, p_from time without time zone) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION reeve.reminder_is_overtaken(p_tenant uuid, p_period integer, p_milestone integer, p_milestones integer[], p_stopped integer[], p_ends timestamp with time zone, p_zone text, p_from time without time zone, p_at timestamp with time zone) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.reminder_verdict(p_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.reminder_verdict(p_id bigint) TO reeve_operator;

@@ -105,12 +105,5 @@ func poolsJSON(_ pools: [String: Int]) -> JSON { .object(pools.mapValues { .int(
 /// The numbers of a `bigint[]` in text form.
 func ids(_ array: String) -> [Int64] { array.dropFirst().dropLast().split(separator: ",").compactMap { Int64($0) } }
 
-/// This machine's name, for operators.
-func hostName() -> String {
-    var buffer = [CChar](repeating: 0, count: 256)
-    guard gethostname(&buffer, 255) == 0 else { return "unknown" }
-    return String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}
-
 /// This process's id.
 func processID() -> Int32 { getpid() }

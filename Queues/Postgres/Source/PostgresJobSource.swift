@@ -72,7 +72,7 @@ public final class PostgresJobSource: JobSource {
                   $8::bigint * interval '1 ms')
                 """,
                 [
-                    worker.id, hostName(), processID(), version, worker.region, poolsJSON(pools),
+                    worker.id, HostName.current, processID(), version, worker.region, poolsJSON(pools),
                     worker.queues.map(TextArray.init), milliseconds(worker.lease),
                 ])
         }

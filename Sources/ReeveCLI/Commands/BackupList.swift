@@ -6,7 +6,7 @@ extension Command {
         "list", "list backups, the newest first",
         details: """
             One line for each database. States: kept, expired (the next retention run deletes it unless a rule keeps it),
-            deleting, damaged (an object is missing, or a verification failed).
+            deleting, damaged (an object is missing, or a verification failed), unreadable (its key was destroyed).
             """,
         arguments: [CommandArgument("CODE", "the tenant's code; all tenants without", optional: true)],
         options: [CommandOption("limit", "N", "at most this many, the newest (100)", .integer(1...1_000_000))],

@@ -106,7 +106,9 @@ private struct RestoreCommand {
         let connection = try invocation.connect()
         let columns = """
             SELECT s.job_id, to_json(s.at)::text, s.verified_at IS NOT NULL AND NOT s.is_broken,
-              greatest(extract(epoch FROM reeve.clock() - s.at), 0)::bigint
+              greatest(extract(epoch FROM reeve.clock() - s.at), 0)::bigint,
+              EXISTS (SELECT FROM reeve.artifact a WHERE a.job_id = s.job_id AND a.entity = 'backup' AND a.tenant_id = t.id
+                      AND NOT reeve.artifact_is_readable(t.id, a.manifest))
             FROM reeve.backup_set s JOIN reeve.tenant t ON t.id = s.tenant_id WHERE t.code = $1::text
             """
         let rows: Rows
@@ -137,6 +139,11 @@ private struct RestoreCommand {
             throw CommandError(.usage, "name one backup", hint: "--from ID, or --at TIME")
         }
         let row = rows[0]
+        if try row.bool(4) {
+            throw CommandError(
+                .conflict, "backup \(try row.int(0)) cannot be read any more: its key was destroyed",
+                hint: "see: reeve backup list \(code)")
+        }
         return Backup(
             id: try row.int(0), at: try row.json(1).string ?? "", isVerified: try row.bool(2),
             secondsAgo: Int(try row.int(3)))

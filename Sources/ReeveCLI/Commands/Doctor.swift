@@ -38,7 +38,6 @@ final class Doctor {
             report("control database", .fail, found.message, membershipRemedy(error) ?? found.hint)
         }
         checkPgDump()
-        checkAge()
         checkReports()
         checkMail()
         checkKafka()
@@ -88,11 +87,6 @@ final class Doctor {
         } catch {
             report("pg_dump", .fail, ErrorReport(error, invocation).message, "backups need it")
         }
-    }
-
-    private func checkAge() {
-        if let path = ChildProcess.find("age") { return report("age", .ok, path) }
-        report("age", .fail, ChildProcessError.missing("age").message, "backups need it")
     }
 
     /// What reports need beside the database: nothing unless it is configured.

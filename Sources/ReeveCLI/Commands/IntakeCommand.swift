@@ -32,20 +32,12 @@ extension Command {
         options.remember = invocation.duration("remember") ?? options.remember
         let signals = StopSignals()
         let log = invocation.configuration.makeLog()
-        let intake = try makeIntake(kafka, settings, options, log)
+        let intake = try asking { () throws(KafkaError) in
+            try Intake(kafka, control: settings, options: options, log: log)
+        }
         log.info("intake", ["servers": .string(kafka.servers ?? ""), "pattern": .string(options.names.pattern)])
         intake.run(until: signals.stop)
         return .done
-    }
-}
-
-/// An intake, or a usage error for properties that librdkafka refuses.
-func makeIntake(
-    _ kafka: KafkaSettings, _ control: ConnectionSettings, _ options: IntakeOptions, _ log: Log
-) throws -> Intake {
-    do throws(KafkaError) { return try Intake(kafka, control: control, options: options, log: log) } catch {
-        throw CommandError(
-            .usage, "Kafka: \(error.message)", hint: "REEVE_KAFKA_<PROPERTY> is librdkafka's, dots as underscores")
     }
 }
 
@@ -60,7 +52,7 @@ final class WorkerIntake: Sendable {
         guard let kafka = configuration.kafkaSettings(), configuration[.intake] != "alone" else { return nil }
         let options = IntakeOptions(names: try configuration.topicNames())
         // What is wrong with the properties is said before anything runs.
-        _ = try makeIntake(kafka, control, options, log)
+        _ = try asking { () throws(KafkaError) in try Intake(kafka, control: control, options: options, log: log) }
         let running = WorkerIntake()
         DispatchQueue(label: "reeve.intake").async {
             do throws(KafkaError) {

@@ -35,14 +35,24 @@ struct JobWait {
             if .now - started >= timeout {
                 progress.clear()
                 throw CommandError(
-                    .timedOut, "job \(id) has not ended within \(Durations.humane(Int(timeout.components.seconds)))",
+                    .timedOut,
+                    "job \(id) has not ended within \(Durations.humane(Int(timeout.components.seconds)))\(why(job, state))",
                     hint: "it goes on; see: reeve jobs show \(id)")
             }
-            let told = state == "running" ? job["progress"]?["message"]?.string.map { ": \(Log.printable($0))" } : nil
             progress.show(
-                "job \(id) is \(state) for \(Durations.humane(Int((.now - started).components.seconds)))\(told ?? "")")
+                "job \(id) is \(state) for \(Durations.humane(Int((.now - started).components.seconds)))\(why(job, state))"
+            )
             usleep(pause)
             pause = min(pause * 2, 500_000)
         }
+    }
+
+    /// What it says that it does, or what it waits for and failed with before.
+    private func why(_ job: JSON, _ state: String) -> String {
+        let told =
+            state == "running"
+            ? [job["progress"]?["message"]?.string]
+            : [job["hold_reason"]?.string?.replacing("_", with: " "), job["error"]?.string]
+        return told.compactMap { $0 }.map { ": " + Log.printable($0) }.joined()
     }
 }

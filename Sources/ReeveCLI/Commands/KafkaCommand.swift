@@ -48,7 +48,8 @@ extension Command {
             Column("LAG", "lag", .number), Column("MOVED", "moved_at", .age), Column("PROBLEM", "problem", .state),
             Column("DETAIL", "detail"),
         ]
-        invocation.output.list(items, columns, empty: "no partition was read yet")
+        invocation.output.list(
+            items, columns, empty: invocation.flag("stopped") ? "no partition is stopped" : "no partition was read yet")
         return .done
     }
 

@@ -10,27 +10,29 @@ extension DatabaseChecks {
             SELECT o.name, o.state, coalesce(o.problem, ''), coalesce(extract(epoch FROM reeve.clock() - o.oldest_at), 0)::bigint, o.ids_left, o.block_size
             FROM reeve.outbox_list o ORDER BY o.name
             """)
-        var faults: [String] = []
+        let relay = "run a worker or reeve relay with REEVE_KEY_FILE; see: reeve outbox status NAME"
+        var faults: [(finding: String, remedy: String)] = []
         for row in rows {
             let (name, state) = (try row.text(0), try row.text(1))
             switch state {
-            case "stopped", "failing": faults.append("\(name) is \(state): \(try row.text(2))")
-            case "unattended": faults.append("no relay holds \(name)")
+            case "stopped":
+                faults.append(("\(name) is stopped: \(try row.text(2))", "deploy/runbooks/kafka-and-outboxes.md"))
+            case "failing":
+                faults.append(("\(name) is failing: \(try row.text(2))", "see: reeve outbox status \(name)"))
+            case "unattended": faults.append(("no relay holds \(name)", relay))
             default:
                 if try row.int(3) > 300 {
-                    faults.append("rows wait in \(name) for \(Durations.humane(Int(try row.int(3))))")
+                    faults.append(("rows wait in \(name) for \(Durations.humane(Int(try row.int(3))))", relay))
                 } else if let left = try row.optionalInt(4), try left < row.int(5) {
-                    faults.append("\(name) has only \(left) job ids left")
+                    faults.append(("\(name) has only \(left) job ids left", relay))
                 }
             }
         }
-        if faults.isEmpty {
-            if !rows.isEmpty { doctor.report("outboxes", .ok, "\(rows.count) are relayed") }
-            return
+        for fault in faults.prefix(10) { doctor.report("outboxes", .warn, fault.finding, fault.remedy) }
+        if faults.count > 10 {
+            doctor.report("outboxes", .warn, "and \(faults.count - 10) more", "see: reeve outbox list")
         }
-        doctor.report(
-            "outboxes", .warn, faults.joined(separator: "; "),
-            "run a worker or reeve relay with REEVE_KEY_FILE; see: reeve outbox status NAME")
+        if faults.isEmpty, !rows.isEmpty { doctor.report("outboxes", .ok, "\(rows.count) are relayed") }
     }
 
     /// Whether events that somebody asked for are sent.

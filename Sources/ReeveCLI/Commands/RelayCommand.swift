@@ -51,11 +51,7 @@ struct Relays {
         events = try invocation.configuration.kafkaSettings().map { kafka in
             let names = try invocation.configuration.topicNames()
             // What is wrong with the properties is said before anything runs.
-            do throws(KafkaError) { _ = try KafkaProducer(kafka) } catch {
-                throw CommandError(
-                    .usage, "Kafka: \(error.message)",
-                    hint: "REEVE_KAFKA_<PROPERTY> is librdkafka's, dots as underscores")
-            }
+            _ = try asking { () throws(KafkaError) in try KafkaProducer(kafka) }
             var options = EventRelay.Options()
             options.lease = lease
             return EventRelay(settings, kafka: kafka, names: names, log: log, options: options)

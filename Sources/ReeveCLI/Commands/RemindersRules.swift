@@ -98,7 +98,8 @@ extension Command {
             """
             SELECT jsonb_build_object('milestone', m.milestone, 'period', m.period, 'tenant_name', t.name, 'locale', t.locale,
                 'trial_ends_on', ((m.trial_ends_at - interval '1 s') AT TIME ZONE t.timezone)::date, 'now', extract(epoch FROM reeve.clock())::bigint,
-                'days_left', m.milestone, 'unsubscribe', '00000000-0000-0000-0000-000000000000',
+                'days_left', greatest(((m.trial_ends_at - interval '1 s') AT TIME ZONE t.timezone)::date
+                  - (greatest(reeve.clock(), m.due_at) AT TIME ZONE t.timezone)::date, 0), 'unsubscribe', '00000000-0000-0000-0000-000000000000',
                 'contact', coalesce(reeve.reminder_verdict(m.id) -> 'contact', '{}')), f.id, f.code, f.tier, f.region, f.timezone, to_jsonb(f.features)
             FROM reeve.reminder_list m JOIN reeve.tenant t ON t.code = m.tenant_code CROSS JOIN LATERAL reeve.tenant_facts(ARRAY[t.id]) f
             WHERE m.id = $1::bigint

@@ -46,7 +46,7 @@ extension DatabaseChecks {
         if missing > 0 {
             doctor.report(
                 "backups", .fail, "\(missing) objects are missing or damaged: \(try row.text(1))",
-                "see reeve backup list for the ones that are damaged; back those tenants up now, and look at the storage"
+                "see reeve backup list for the ones that are damaged (or unreadable); back those tenants up now, and look at the storage"
             )
         }
         if refused > 0 {
