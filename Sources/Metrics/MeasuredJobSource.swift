@@ -108,7 +108,10 @@ public final class MeasuredJobSource: JobSource {
     public func tiers() throws -> [String] { try source.tiers() }
 
     /// Ends a worker.
-    public func retire(_ worker: WorkerIdentity) throws { try source.retire(worker) }
+    public func retire(_ worker: WorkerIdentity) throws {
+        metrics.retiring()
+        try source.retire(worker)
+    }
 
     /// Waits for signals.
     public func signals(waiting: Duration, stop: StopSignal) throws -> [SourceSignal] {

@@ -63,6 +63,9 @@ public final class WorkerMetrics: Sendable {
         }
     }
 
+    /// The worker ends: an idle one does so before any renewal could say that it is stopping.
+    func retiring() { state.withLock { $0.isStopping = true } }
+
     func claimed(_ count: Int, pool: String, took: Duration) {
         state.withLock {
             $0.claims.add(took / .seconds(1))
