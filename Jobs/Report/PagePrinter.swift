@@ -34,6 +34,12 @@ public struct PagePrinter: Sendable {
             ],
             supervisor: supervisor, stop: stop, deadline: min(deadline, .now + .seconds(120)), directory: folder)
         guard output.exit == .exited(0), access(result, R_OK) == 0 else {
+            if output.standardError.contains("No usable sandbox") {
+                throw JobFailure(
+                    "report_print",
+                    "\(program) may make no sandbox of its own here: allow it user namespaces, or let something else confine it; see deploy/README.md, PDF"
+                )
+            }
             throw JobFailure(
                 "report_print",
                 "\(program) ended with \(output.exit) and printed nothing; run it by hand, or see: reeve doctor")

@@ -157,11 +157,16 @@ import Testing
         let made = try printing("grep -c '<table' \"$1\" >\"$2\"; env | cut -d= -f1 | sort >>\"$2\"")
         #expect(made?.hasPrefix("1\nHOME\n") == true && made?.contains("REEVE") == false, "\(made ?? "")")
         let files = bench.folder.files()
-        for script in ["exit 3", "exit 0", "kill -9 $$"] {
+        for (script, said) in [
+            ("exit 3", "exit status 3"), ("exit 0", "exit status 0"), ("kill -9 $$", "signal 9"),
+            ("echo 'No usable sandbox! If this is' >&2; exit 1", "user namespaces"),
+        ] {
             do {
                 _ = try printing(script)
                 Issue.record("\(script) printed")
-            } catch let error as JobFailure { #expect(error.code == "report_print", "\(script): \(error)") }
+            } catch let error as JobFailure {
+                #expect(error.code == "report_print" && error.message.contains(said), "\(script): \(error)")
+            }
         }
         #expect(throws: ChildProcessError.self) {
             try bench.run(
