@@ -141,7 +141,9 @@ def settings_of(container, space, objects):
 
 
 def quantity(text):
-    return int(re.match(r"\d+", text)[0]) << {"Mi": 20, "Gi": 30}[text[-2:]]
+    """Bytes, or thousandths of a processor, or a number of objects in thousandths."""
+    number, unit = re.fullmatch(r"(\d+)(\D*)", text).groups()
+    return int(number) * {"": 1000, "m": 1, "Mi": 1 << 20, "Gi": 1 << 30}[unit]
 
 
 def check_together(folder, objects):
@@ -205,19 +207,27 @@ def check_scaling(folder, one, objects):
 
 
 def check_quota(folder, objects):
-    """The quota holds the fleet at its largest, and a quarter more while it is rolled."""
+    """The quota holds the fleet at its largest and a quarter more while it is rolled, and every container says what the quota counts:
+    without that Kubernetes makes no pod."""
     largest = {o["metadata"]["namespace"] + "/" + o["spec"]["scaleTargetRef"]["name"]: o["spec"]["maxReplicaCount"]
                for o in objects if o["kind"] == "ScaledObject"}
     for quota in (o for o in objects if o["kind"] == "ResourceQuota"):
-        space, need, count = quota["metadata"]["namespace"], 0, 0
+        space, hard = quota["metadata"]["namespace"], quota["spec"]["hard"]
+        needs = {key: 0 for key in hard if key == "pods" or key.startswith(("requests.", "limits."))}
         for one, _, spec in pods(objects):
-            if one["metadata"].get("namespace") == space:
-                replicas = largest.get(f"{space}/{one['metadata']['name']}", one.get("spec", {}).get("replicas", 1))
-                count += replicas
-                need += replicas * quantity(spec["containers"][0]["resources"]["limits"]["memory"])
-        hard = quota["spec"]["hard"]
-        if quantity(hard["limits.memory"]) < 1.25 * need or int(hard["pods"]) < 1.25 * count:
-            found.wrong(f"{folder}: the quota of {space} is too small: {count} pods, {need >> 30} GiB at most, and a quarter")
+            if one["metadata"].get("namespace") != space:
+                continue
+            replicas = largest.get(f"{space}/{one['metadata']['name']}", one.get("spec", {}).get("replicas", 1))
+            for key in needs:
+                part, _, resource = key.partition(".")
+                for container in [None] if key == "pods" else spec["containers"] + spec.get("initContainers", []):
+                    amount = container and container["resources"].get(part, {}).get(resource)
+                    if container and amount is None:
+                        found.wrong(f"{folder}: {one['metadata']['name']} does not say its {key}, which the quota of {space} counts")
+                    needs[key] += replicas * (quantity(amount) if amount else 1000)
+        for key, need in needs.items():
+            if quantity(hard[key]) < 1.25 * need:
+                found.wrong(f"{folder}: the quota of {space} is too small: {key} is {hard[key]}, and {need} at most, and a quarter, are needed")
 
 
 def main():
