@@ -79,7 +79,7 @@ let package = Package(
             "Benchmarks", "Sources/Benchmarks",
             [
                 "JobKit", "Postgres", "Processes", "WorkerEngine", "PostgresQueue", "Backup", "Storage", "Encryption",
-                "Restore", "Export", "Dumps", "Tenancy", "Crypto", "Dashboard", "HTTP", "Kafka", "KafkaIntake",
+                "Restore", "Export", "Dumps", "Tenancy", "Crypto", "Dashboard", "HTTP", "Kafka", "KafkaIntake", "OutboxRelay",
             ]),
 
         // One target for each kind of job.

@@ -4,21 +4,22 @@ import Postgres
 extension BenchFleet {
     /// Enqueues jobs one by one over the tenants in turn, with a pause after each, and waits until all have started. Returns the
     /// times from each enqueue's commit to the start of its handler, sorted. With `transaction` each is enqueued inside one
-    /// that stays open for so long.
+    /// that stays open for so long; on another connection than the control database's, through an outbox.
     func waits(
         _ ledger: BenchLedger, _ range: Range<Int>, every pause: Duration = .milliseconds(10),
-        transaction: Duration? = nil
+        transaction: Duration? = nil, on service: Connection? = nil
     ) throws -> [Duration] {
+        let connection = service ?? control
         var commits: [ContinuousClock.Instant] = []
         for n in range {
             let queue = tenants[n % tenants.count] + ".bench"
             let enqueue = {
-                _ = try control.execute(
+                _ = try connection.execute(
                     "SELECT reeve.enqueue($1::text, 'bench', $2::jsonb)", [queue, JSON.object(["n": .int(Int64(n))])],
                     name: "enqueue_one")
             }
             if let transaction {
-                try control.transaction {
+                try connection.transaction {
                     try enqueue()
                     sleep(transaction)
                 }

@@ -213,11 +213,6 @@ public struct IntakeBenchmark {
         return value
     }
 
-    private func residentKilobytes() throws -> Int64 {
-        guard let bytes = residentMemory() else { throw BenchFailure("there is no /proc/self/statm") }
-        return bytes / 1024
-    }
-
     private final class Flag: Sendable {
         private let state = Mutex(false)
         var isRaised: Bool { state.withLock { $0 } }

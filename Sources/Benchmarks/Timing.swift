@@ -1,4 +1,5 @@
 import Dispatch
+import WorkerEngine
 
 /// A duration in seconds.
 func seconds(_ duration: Duration) -> Double { duration / .seconds(1) }
@@ -15,4 +16,10 @@ func sleep(_ duration: Duration) {
 func percentile(_ sorted: [Duration], _ share: Double) -> Duration {
     guard !sorted.isEmpty else { return .zero }
     return sorted[min(sorted.count - 1, max(0, Int((share * Double(sorted.count)).rounded(.up)) - 1))]
+}
+
+/// This process's resident memory.
+func residentKilobytes() throws -> Int64 {
+    guard let bytes = residentMemory() else { throw BenchFailure("there is no /proc/self/statm") }
+    return bytes / 1024
 }

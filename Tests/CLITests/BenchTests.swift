@@ -154,6 +154,18 @@ import Testing
         #expect(try BenchTests.number(result, "with_sealer_to_without") > 0)
     }
 
+    @Test(
+        "outbox tells waits and rates beside the control database's, also under a held snapshot, and that every row became one job"
+    )
+    func outbox() throws {
+        let result = try BenchTests.run("outbox", "--jobs", "10", "--rows", "300", "--outboxes", "3")
+        #expect(result["jobs"]?.int == 10 && result["rows"]?.int == 300 && result["outboxes"]?.int == 3)
+        for name in ["direct_p50_ms", "outbox_p50_ms", "held_p99_ms", "direct_ratio", "held_ratio", "held_per_second"] {
+            #expect(try BenchTests.number(result, name) > 0)
+        }
+        #expect(try BenchTests.number(result, "last_after_seconds") >= 0)
+    }
+
     @Test("a database that holds jobs is refused")
     func notEmpty() throws {
         let control = try ControlFixture()

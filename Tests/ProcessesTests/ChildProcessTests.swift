@@ -203,6 +203,7 @@ struct ChildProcessTests {
         }
         group.wait()
         #expect(wrong.withLock { $0 } == [])
-        #expect(open() <= before + 2)
+        // One from each would be fifty for good; those of tests beside this one come and go.
+        try waitUntil("\(before) descriptors of before, \(open()) now") { open() < before + 50 }
     }
 }

@@ -28,7 +28,7 @@ struct PurgeJobTests {
         let fixture = try PurgeFixture()
         let acme = try fixture.tenant("acme", isolation)
         // A code that begins with the other one, and the same number of everything.
-        let other = try fixture.tenant("\(acme.code)0", isolation, marker: "THEIRS")
+        let other = try fixture.tenant("\(acme.code)x", isolation, marker: "THEIRS")
         let (theirs, objects) = (try fixture.contents(other), try fixture.storage.contents(of: other.id))
         let store = try fixture.store(of: acme)
         _ = try fixture.connection.execute(

@@ -10,7 +10,7 @@ import Report
 extension Command {
     static let bench: Command = Command(
         "bench",
-        "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, report, export, erasure, purge, schedules, batch, audit, dashboard, intake",
+        "measure this machine: drain, latency, enqueue, footprint, fairness, growth, hot, backup, restore, report, export, erasure, purge, schedules, batch, audit, dashboard, intake, outbox",
         details: """
             Runs on an embedded server of its own, with durable commits, unless REEVE_BENCH_DATABASE_URL names an empty
             control database. Jobs are real jobs: checked, leased, settled and kept in the history.
@@ -123,7 +123,7 @@ extension Command {
                 }
             },
             benchBackup, benchRestore, benchExport, benchErasure, benchPurge, benchSchedules, benchBatch, benchAudit,
-            benchDashboard, benchIntake,
+            benchDashboard, benchIntake, benchOutbox,
             Command(
                 "report", "a report written as CSV, against its bare query",
                 details: """
