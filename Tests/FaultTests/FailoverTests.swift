@@ -37,6 +37,12 @@ extension Faults {
                 })
             #expect(try eventually { try number(history, "SELECT count(*) FROM fault_log WHERE job_id = \(long)") > 0 })
             let forgotten = try claims(fleet.settings)
+            // More than a sequence writes ahead.
+            let lost = try fleet.number(
+                """
+                SELECT max(reeve.enqueue('fault-1.probe', 'probe', '{"ms": 1, "deed": "work"}', run_at => now() + interval '1 day'))
+                FROM generate_series(1, 100)
+                """)
             fleet.server.stop(immediately: true)
             let promoter = try Connection(standbySettings)
             #expect(try promoter.execute("SELECT pg_promote()")[0].bool(0))
@@ -44,6 +50,7 @@ extension Faults {
             try fleet.moveTo(standby)
             let remembered = try claims(fleet.settings)
             #expect(forgotten.subtracting(remembered).count > 3, "the failover lost no claim: the test proved nothing")
+            #expect(try fleet.enqueue("work", ms: 1) > lost, "the number of a job that was lost is given again")
             #expect(fleet.terminate(0), "a worker did not end on SIGTERM after the failover")
             try fleet.startWorker()
             try finishAndExpectPromises(fleet, beforeChecks: { try fleet.adoptHistory(from: history) })

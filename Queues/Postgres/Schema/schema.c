@@ -187,6 +187,9 @@ MIGRATION(V0060) = {
 MIGRATION(V0061) = {
 #embed "sql/V0061__backups_that_count.sql"
     , 0};
+MIGRATION(V0062) = {
+#embed "sql/V0062__numbers_after_failover.sql"
+    , 0};
 
 static const reeve_migration migrations[] = {
     {1, "foundation", V0001},
@@ -250,6 +253,7 @@ static const reeve_migration migrations[] = {
     {59, "unreadable_backups", V0059},
     {60, "overtaken_reminders", V0060},
     {61, "backups_that_count", V0061},
+    {62, "numbers_after_failover", V0062},
 };
 
 const int reeve_migration_count = sizeof migrations / sizeof migrations[0];

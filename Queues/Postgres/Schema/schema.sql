@@ -1885,6 +1885,16 @@ CREATE SEQUENCE reeve.job_id
 
 ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
+CREATE SEQUENCE reeve.job_id_timeline
+    AS integer
+    START WITH 0
+    INCREMENT BY 1
+    MINVALUE 0
+    NO MAXVALUE
+    CACHE 1;
+
+ALTER TABLE reeve.job_id_timeline OWNER TO reeve_owner;
+
 ALTER TABLE reeve.lifecycle_event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.lifecycle_event_id_seq
     START WITH 1
@@ -4558,6 +4568,30 @@ END $$;
 
 ALTER FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) OWNER TO reeve_owner;
 
+CREATE FUNCTION reeve.check_numbers() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+DECLARE v_timeline int := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int;
+BEGIN
+  IF pg_sequence_last_value('reeve.job_id_timeline') = v_timeline THEN RETURN; END IF;
+  -- Until it is done, and not until the caller's transaction ends: nobody waits for that.
+  PERFORM pg_advisory_lock(1919247734, 62);
+  BEGIN
+    IF pg_sequence_last_value('reeve.job_id_timeline') IS DISTINCT FROM v_timeline THEN
+      PERFORM setval('reeve.job_id', n.last_value + 10000000) FROM reeve.job_id n;
+      PERFORM setval('reeve.job_id_timeline', v_timeline);
+      RAISE LOG 'reeve: a new timeline (%): ten million numbers of jobs are left out', v_timeline;
+    END IF;
+  EXCEPTION WHEN query_canceled OR others THEN
+    PERFORM pg_advisory_unlock(1919247734, 62);
+    RAISE;
+  END;
+  PERFORM pg_advisory_unlock(1919247734, 62);
+END $$;
+
+ALTER FUNCTION reeve.check_numbers() OWNER TO reeve_owner;
+
 CREATE FUNCTION reeve.check_pattern(pattern text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -5605,6 +5639,7 @@ BEGIN
   IF jsonb_array_length(jobs) > 10000 THEN
     RAISE EXCEPTION 'more than 10000 jobs in one call' USING ERRCODE = 'RV010', HINT = 'Enqueue them in several calls, in one transaction or more.';
   END IF;
+  PERFORM reeve.check_numbers();
   FOR v IN SELECT e.item AS item, e.n AS n, x.* FROM jsonb_array_elements(jobs) WITH ORDINALITY e (item, n),
       LATERAL jsonb_to_record(CASE WHEN jsonb_typeof(e.item) = 'object' THEN e.item END) AS x (queue text, kind text, args jsonb, run_at timestamptz, priority int,
         idempotency_key text, max_attempts int, traceparent text, tenant uuid) ORDER BY e.n LOOP
@@ -9778,6 +9813,7 @@ CREATE FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count inte
 BEGIN
   PERFORM reeve.held_outbox(p_outbox, p_process);
   UPDATE reeve.outbox o SET renew = false WHERE o.id = p_outbox AND o.renew;
+  PERFORM reeve.check_numbers();
   RETURN QUERY
     WITH drawn AS MATERIALIZED (SELECT nextval('reeve.job_id') AS n FROM generate_series(1, least(p_count, 1000000))),
     run AS (SELECT min(d.n) AS first, max(d.n) AS last FROM (SELECT n, n - row_number() OVER (ORDER BY n) AS island FROM drawn) d GROUP BY d.island)
@@ -9987,6 +10023,7 @@ BEGIN
     RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = CASE v.kind WHEN 'erasure' THEN 'See: reeve erasure show ' || coalesce(v.args ->> 'request', 'ID') ELSE 'See: reeve purge status' END;
   END IF;
   IF v_tenant.status = 'archived' AND v.kind <> 'purge' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
+  PERFORM reeve.check_numbers();
   v_id := nextval('reeve.job_id');
   INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args, retried_from)
   VALUES (v_id, v.tenant_id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
@@ -10860,6 +10897,7 @@ BEGIN
         CONTINUE;
       END IF;
       -- A database was restored: the row was accepted under that id, so it becomes a job under another, by which it is found where that names nothing else.
+      PERFORM reeve.check_numbers();
       v_job := nextval('reeve.job_id');
       INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job) VALUES (p_outbox, v.id, v.mark, v_job);
       IF v_box.tenant_id IS NULL AND v.job < v_job AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job) AND NOT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = v.job)
@@ -12537,6 +12575,8 @@ GRANT ALL ON FUNCTION reeve.cancellations(p_id uuid) TO reeve_worker;
 
 REVOKE ALL ON FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.check_numbers() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.check_pattern(pattern text) FROM PUBLIC;
 
