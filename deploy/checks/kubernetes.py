@@ -140,10 +140,13 @@ def settings_of(container, space, objects):
     return settings | {v["name"]: v["value"] for v in container.get("env", []) if "value" in v}
 
 
+UNITS = {"": 1000, "m": 1, "k": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+
 def quantity(text):
-    """Bytes, or thousandths of a processor, or a number of objects in thousandths."""
-    number, unit = re.fullmatch(r"(\d+)(\D*)", text).groups()
-    return int(number) * {"": 1000, "m": 1, "Mi": 1 << 20, "Gi": 1 << 30}[unit]
+    """Bytes, or thousandths of a processor or of an object."""
+    number, unit = re.fullmatch(r"([\d.]+)(\w*)", text).groups()
+    return round(float(number) * UNITS[unit])
 
 
 def check_together(folder, objects):
@@ -221,13 +224,13 @@ def check_quota(folder, objects):
             for key in needs:
                 part, _, resource = key.partition(".")
                 for container in [None] if key == "pods" else spec["containers"] + spec.get("initContainers", []):
-                    amount = container and container["resources"].get(part, {}).get(resource)
+                    amount = container and container.get("resources", {}).get(part, {}).get(resource)
                     if container and amount is None:
                         found.wrong(f"{folder}: {one['metadata']['name']} does not say its {key}, which the quota of {space} counts")
                     needs[key] += replicas * (quantity(amount) if amount else 1000)
         for key, need in needs.items():
             if quantity(hard[key]) < 1.25 * need:
-                found.wrong(f"{folder}: the quota of {space} is too small: {key} is {hard[key]}, and {need} at most, and a quarter, are needed")
+                found.wrong(f"{folder}: the quota of {space} is too small: {key} is {hard[key]}, {need / quantity(hard[key]):.0%} of it are needed at most, and a quarter more")
 
 
 def main():

@@ -1885,16 +1885,6 @@ CREATE SEQUENCE reeve.job_id
 
 ALTER TABLE reeve.job_id OWNER TO reeve_owner;
 
-CREATE SEQUENCE reeve.job_id_timeline
-    AS integer
-    START WITH 0
-    INCREMENT BY 1
-    MINVALUE 0
-    NO MAXVALUE
-    CACHE 1;
-
-ALTER TABLE reeve.job_id_timeline OWNER TO reeve_owner;
-
 ALTER TABLE reeve.lifecycle_event ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME reeve.lifecycle_event_id_seq
     START WITH 1
@@ -4568,30 +4558,6 @@ END $$;
 
 ALTER FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) OWNER TO reeve_owner;
 
-CREATE FUNCTION reeve.check_numbers() RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'reeve', 'pg_temp'
-    AS $$
-DECLARE v_timeline int := ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int;
-BEGIN
-  IF pg_sequence_last_value('reeve.job_id_timeline') = v_timeline THEN RETURN; END IF;
-  -- Until it is done, and not until the caller's transaction ends: nobody waits for that.
-  PERFORM pg_advisory_lock(1919247734, 62);
-  BEGIN
-    IF pg_sequence_last_value('reeve.job_id_timeline') IS DISTINCT FROM v_timeline THEN
-      PERFORM setval('reeve.job_id', n.last_value + 10000000) FROM reeve.job_id n;
-      PERFORM setval('reeve.job_id_timeline', v_timeline);
-      RAISE LOG 'reeve: a new timeline (%): ten million numbers of jobs are left out', v_timeline;
-    END IF;
-  EXCEPTION WHEN query_canceled OR others THEN
-    PERFORM pg_advisory_unlock(1919247734, 62);
-    RAISE;
-  END;
-  PERFORM pg_advisory_unlock(1919247734, 62);
-END $$;
-
-ALTER FUNCTION reeve.check_numbers() OWNER TO reeve_owner;
-
 CREATE FUNCTION reeve.check_pattern(pattern text) RETURNS void
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'reeve', 'pg_temp'
@@ -5628,7 +5594,7 @@ CREATE FUNCTION reeve.enqueue_many(jobs jsonb) RETURNS bigint[]
 DECLARE
   v_now timestamptz := reeve.clock();
   v_owner uuid := (SELECT l.tenant_id FROM reeve.tenant_login l WHERE l.login = session_user);
-  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint; v_refusal text; v_size int;
+  v record; v_tenant record; v_kind record; v_block record; v_code text; v_problem text; v_hash bytea; v_digest bytea; v_known record; v_id bigint; v_base bigint := reeve.id_base(); v_refusal text; v_size int;
   v_ids bigint[] := '{}'; v_at text; v_last_code text := ''; v_last_queue text := ''; v_last_kind text := '';
   n_ids bigint[] := '{}'; n_tenants uuid[] := '{}'; n_pools text[] := '{}'; n_queues text[] := '{}'; n_kinds text[] := '{}'; n_args jsonb[] := '{}';
   n_run_at timestamptz[] := '{}'; n_priority int[] := '{}'; n_max int[] := '{}'; n_trace text[] := '{}';
@@ -5639,7 +5605,6 @@ BEGIN
   IF jsonb_array_length(jobs) > 10000 THEN
     RAISE EXCEPTION 'more than 10000 jobs in one call' USING ERRCODE = 'RV010', HINT = 'Enqueue them in several calls, in one transaction or more.';
   END IF;
-  PERFORM reeve.check_numbers();
   FOR v IN SELECT e.item AS item, e.n AS n, x.* FROM jsonb_array_elements(jobs) WITH ORDINALITY e (item, n),
       LATERAL jsonb_to_record(CASE WHEN jsonb_typeof(e.item) = 'object' THEN e.item END) AS x (queue text, kind text, args jsonb, run_at timestamptz, priority int,
         idempotency_key text, max_attempts int, traceparent text, tenant uuid) ORDER BY e.n LOOP
@@ -5734,7 +5699,7 @@ BEGIN
       RAISE EXCEPTION 'run_at must be within ten years%', v_at USING ERRCODE = 'RV010';
     END IF;
 
-    v_id := nextval('reeve.job_id');
+    v_id := v_base + nextval('reeve.job_id');
     IF v.idempotency_key IS NOT NULL THEN
       INSERT INTO reeve.idempotency_key (hash, job_id, digest) VALUES (v_hash, v_id, v_digest) ON CONFLICT (hash) DO NOTHING;
       IF NOT FOUND THEN
@@ -6870,6 +6835,15 @@ BEGIN
 END $$;
 
 ALTER FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) OWNER TO reeve_owner;
+
+CREATE FUNCTION reeve.id_base() RETURNS bigint
+    LANGUAGE sql STABLE
+    SET search_path TO 'reeve', 'pg_temp'
+    AS $$
+  SELECT (('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint - 1) * 10000000000
+$$;
+
+ALTER FUNCTION reeve.id_base() OWNER TO reeve_owner;
 
 CREATE FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -8035,7 +8009,7 @@ CREATE FUNCTION reeve.pass_ids(p_outbox integer, p_process uuid, p_last bigint) 
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-DECLARE v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_missing bigint := p_last - (SELECT s.last_value FROM reeve.job_id s);
+DECLARE v_box reeve.outbox := reeve.held_outbox(p_outbox, p_process); v_missing bigint := p_last - reeve.id_base() - (SELECT s.last_value FROM reeve.job_id s);
 BEGIN
   IF v_box.renew AND v_box.tenant_id IS NULL AND v_missing BETWEEN 1 AND 10000000 THEN
     PERFORM count(nextval('reeve.job_id')) FROM generate_series(1, v_missing);
@@ -8863,8 +8837,8 @@ BEGIN
   IF p_since IS NULL OR p_since > v_now THEN RAISE EXCEPTION 'that moment is still to come' USING ERRCODE = 'RV010', HINT = 'Give the time to which the control database was restored.'; END IF;
   IF p_since < v_now - interval '30 days' THEN RAISE EXCEPTION 'that is more than 30 days ago' USING ERRCODE = 'RV010', HINT = 'Outboxes keep what they relayed for 24 hours, topics for days.'; END IF;
   IF btrim(coalesce(p_reason, '')) = '' THEN RAISE EXCEPTION 'this needs a reason' USING ERRCODE = 'RV010', HINT = 'Say why with --reason; the audit keeps it.'; END IF;
-  -- Ten million is more than a fleet hands out in an hour; numbers cost nothing.
-  SELECT setval('reeve.job_id', s.last_value + 10000000) INTO v_from FROM reeve.job_id s;
+  -- For a copy that is on no new timeline. A billion is more than a fleet hands out in a month; numbers cost nothing.
+  SELECT setval('reeve.job_id', s.last_value + 1000000000) + reeve.id_base() INTO v_from FROM reeve.job_id s;
   FOR v_name IN SELECT o.name FROM reeve.outbox o ORDER BY o.id FOR UPDATE LOOP
     PERFORM reeve.resume_outbox(v_name, p_reason);
     v_boxes := v_boxes || v_name;
@@ -9813,9 +9787,8 @@ CREATE FUNCTION reeve.reserve_ids(p_outbox integer, p_process uuid, p_count inte
 BEGIN
   PERFORM reeve.held_outbox(p_outbox, p_process);
   UPDATE reeve.outbox o SET renew = false WHERE o.id = p_outbox AND o.renew;
-  PERFORM reeve.check_numbers();
   RETURN QUERY
-    WITH drawn AS MATERIALIZED (SELECT nextval('reeve.job_id') AS n FROM generate_series(1, least(p_count, 1000000))),
+    WITH drawn AS MATERIALIZED (SELECT (SELECT reeve.id_base()) + nextval('reeve.job_id') AS n FROM generate_series(1, least(p_count, 1000000))),
     run AS (SELECT min(d.n) AS first, max(d.n) AS last FROM (SELECT n, n - row_number() OVER (ORDER BY n) AS island FROM drawn) d GROUP BY d.island)
     INSERT INTO reeve.outbox_block AS b (outbox_id, first, last) SELECT p_outbox, r.first, r.last FROM run r ORDER BY r.first RETURNING b.first, b.last;
 END $$;
@@ -10023,8 +9996,7 @@ BEGIN
     RAISE EXCEPTION 'job % is not retried: %', retry.id, v_refusal USING ERRCODE = 'RV020', HINT = CASE v.kind WHEN 'erasure' THEN 'See: reeve erasure show ' || coalesce(v.args ->> 'request', 'ID') ELSE 'See: reeve purge status' END;
   END IF;
   IF v_tenant.status = 'archived' AND v.kind <> 'purge' THEN RAISE EXCEPTION 'the tenant of job % is archived', retry.id USING ERRCODE = 'RV009'; END IF;
-  PERFORM reeve.check_numbers();
-  v_id := nextval('reeve.job_id');
+  v_id := reeve.id_base() + nextval('reeve.job_id');
   INSERT INTO reeve.job (id, tenant_id, pool, queue, kind, state, priority, max_attempts, run_at, created_by, traceparent, args, retried_from)
   VALUES (v_id, v.tenant_id, reeve.pool_of(v_tenant.tier, v.queue), v.queue, v.kind, 'available', v.priority, v.max_attempts, reeve.clock(), session_user, v.traceparent, v.args, retry.id);
   UPDATE reeve.dead_letter d SET redriven_as = v_id WHERE d.id = retry.id;
@@ -10897,8 +10869,7 @@ BEGIN
         CONTINUE;
       END IF;
       -- A database was restored: the row was accepted under that id, so it becomes a job under another, by which it is found where that names nothing else.
-      PERFORM reeve.check_numbers();
-      v_job := nextval('reeve.job_id');
+      v_job := reeve.id_base() + nextval('reeve.job_id');
       INSERT INTO reeve.outbox_taken (outbox_id, row_id, mark, job) VALUES (p_outbox, v.id, v.mark, v_job);
       IF v_box.tenant_id IS NULL AND v.job < v_job AND NOT EXISTS (SELECT FROM reeve.job j WHERE j.id = v.job) AND NOT EXISTS (SELECT FROM reeve.job_history h WHERE h.id = v.job)
         AND NOT EXISTS (SELECT FROM reeve.dead_letter d WHERE d.id = v.job) AND split_part(v.queue, '.', 1) IN (SELECT t.code FROM reeve.tenant t) THEN
@@ -12576,8 +12547,6 @@ GRANT ALL ON FUNCTION reeve.cancellations(p_id uuid) TO reeve_worker;
 REVOKE ALL ON FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.certify_purge(p_job bigint, p_lease uuid, p_request uuid, p_part text, p_certificate uuid, p_canonical text, p_signature text, p_key text) TO reeve_worker;
 
-REVOKE ALL ON FUNCTION reeve.check_numbers() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION reeve.check_pattern(pattern text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.check_zone(p_zone text) FROM PUBLIC;
@@ -12857,6 +12826,8 @@ GRANT ALL ON FUNCTION reeve.hold_tenant(code text, reason text, until timestamp 
 
 REVOKE ALL ON FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.hold_turn(p_task text, p_process uuid, p_lease interval) TO reeve_worker;
+
+REVOKE ALL ON FUNCTION reeve.id_base() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) FROM PUBLIC;
 GRANT ALL ON FUNCTION reeve.identify_erasure(p_id uuid, p_reference text) TO reeve_operator;

@@ -5,7 +5,7 @@ extension Command {
         "outbox", "jobs through a service's outbox, compared with enqueuing in the control database; many outboxes",
         details: """
             `held_` is with a snapshot held in the service's database, where what was relayed cannot be cleaned away. Of many outboxes the 50 most active
-            are listened to, and the others looked at every 10 seconds: `last_after_seconds` is the slowest of one row in each.
+            are listened to, and the others looked at every 10 seconds: with one row in each, `last_after_seconds` is from the last enqueue to the last job.
             """,
         options: [
             CommandOption("jobs", "N", "how many jobs are timed one by one (default 500)", .integer(10...100_000)),
