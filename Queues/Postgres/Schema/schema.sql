@@ -6840,7 +6840,8 @@ CREATE FUNCTION reeve.id_base() RETURNS bigint
     LANGUAGE sql STABLE
     SET search_path TO 'reeve', 'pg_temp'
     AS $$
-  SELECT (('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint - 1) * 10000000000
+  -- On a standby nothing is drawn; what is refused there is the write that follows.
+  SELECT CASE WHEN pg_is_in_recovery() THEN 0 ELSE (('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint - 1) * 10000000000 END
 $$;
 
 ALTER FUNCTION reeve.id_base() OWNER TO reeve_owner;
